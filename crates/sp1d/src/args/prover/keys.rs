@@ -20,7 +20,7 @@ pub(crate) enum KeysCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeysInitArguments {
-    /// Folder for the authority. It is created if it does not exist. Its file ca.key signs certificates: whoever has it
+    /// Folder for the authority. It is created if it does not exist. Its file ca.key signs certificates: its owner
     /// can pose as any machine.
     #[arg(value_name = "FOLDER")]
     pub(crate) folder: PathBuf,

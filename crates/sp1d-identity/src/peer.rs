@@ -143,10 +143,10 @@ impl PeerIdentity {
 
     fn parse(uri: &str) -> Option<Self> {
         let mut parts = uri.strip_prefix(SCHEME)?.split(':');
-        let role = parts.next()?.parse().ok()?;
-        let name = parts.next()?.parse().ok()?;
+        let role: PeerRole = parts.next()?.parse().ok()?;
+        let name: PeerName = parts.next()?.parse().ok()?;
         let group = match parts.next() {
-            Some(group) => Some(group.parse().ok()?),
+            Some(group) => Some(group.parse::<PeerName>().ok()?),
             None => None,
         };
         parts.next().is_none().then_some(Self { role, name, group })

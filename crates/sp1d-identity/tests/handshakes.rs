@@ -1,4 +1,4 @@
-//! Handshakes over TCP: which peers are accepted, and what the others are told.
+//! Handshakes over TCP: which peers are accepted, and which errors both sides report.
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -89,7 +89,7 @@ async fn check_refused(
     accepting: &Arc<TlsIdentity>,
     dialing: &Arc<TlsIdentity>,
     expected: fn(&TlsError) -> bool,
-    told: &str,
+    reported: &str,
 ) {
     let (accepted, dialed) = handshake(accepting, dialing).await;
     let error = accepted.unwrap_err();
@@ -99,7 +99,7 @@ async fn check_refused(
         Err(error) => error.to_string(),
         Ok(mut stream) => stream.read_u8().await.unwrap_err().to_string(),
     };
-    assert!(text.contains(told), "{text}");
+    assert!(text.contains(reported), "{text}");
 }
 
 #[tokio::test]

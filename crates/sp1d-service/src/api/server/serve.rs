@@ -92,9 +92,8 @@ pub(in crate::api) async fn serve_router(
                         let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
                         let cut = stop.clone();
                         let serving = async move {
-                            if let Some(stream) = secure(stream, tls, protocol, &open).await {
-                                serve_connection(stream, router, client, open, limits, protocol, stop).await;
-                            }
+                            let Some(stream) = secure(stream, tls, protocol, &open).await else { return };
+                            serve_connection(stream, router, client, open, limits, protocol, stop).await;
                         };
                         tasks.spawn(until_cut(serving, cut));
                     }

@@ -3,12 +3,13 @@
 use crate::{
     error::KeysError,
     files,
-    peer::{PeerIdentity, PeerRole},
+    peer::{Fingerprint, PeerIdentity, PeerName, PeerRole},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -93,13 +94,40 @@ impl KeyAuthority {
     /// # Errors
     /// If the identity exists or cannot be written, or if a host name is invalid.
     pub fn issue(&self, issuance: Issuance) -> Result<PathBuf, KeysError> {
+        self.check_new(&issuance.identity.name)?;
         let path = identity_file(&self.folder, issuance.identity.name.as_str());
         files::write_new(&path, &self.sign(issuance)?)?;
         Ok(path)
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Returns the fingerprint of the certificate of this authority.
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint, KeysError> {
+        let der = CertificateDer::from_pem_slice(self.certificate.as_bytes())
+            .map_err(|error| KeysError::Content { path: files_of(&self.folder).1, reason: error.to_string() })?;
+        Ok(Fingerprint::of(&der))
+    }
+
+    /// Fails if a machine of this name has an identity.
+    pub(crate) fn check_new(&self, name: &PeerName) -> Result<(), KeysError> {
+        let taken = [identity_file(&self.folder, name.as_str()), issued_file(&self.folder, name.as_str())];
+        match taken.into_iter().find(|file| file.exists()) {
+            Some(file) => Err(KeysError::Exists(file)),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that a machine has fetched the identity `text`: keeps its certificates, and not its key.
+    pub(crate) fn note_issued(&self, name: &PeerName, text: &str) -> Result<(), KeysError> {
+        let start = text.find("-----BEGIN CERTIFICATE").unwrap_or(text.len());
+        files::write_new(&issued_file(&self.folder, name.as_str()), &text[start..])
+    }
+
     /// Returns the content of the file of an identity.
-    fn sign(&self, Issuance { identity, hosts, days }: Issuance) -> Result<String, KeysError> {
+    pub(crate) fn sign(&self, Issuance { identity, hosts, days }: Issuance) -> Result<String, KeysError> {
         let (not_before, not_after) = validity(days)?;
         self.sign_between(&identity, hosts, not_before, not_after)
     }
@@ -167,6 +195,11 @@ fn files_of(folder: &Path) -> (PathBuf, PathBuf) {
 
 fn identity_file(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.pem"))
+}
+
+/// Returns the file of the certificate of a machine that has fetched its identity.
+fn issued_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.crt"))
 }
 
 fn since_epoch() -> Result<i64, KeysError> {

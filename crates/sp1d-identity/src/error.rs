@@ -55,6 +55,17 @@ pub enum KeysError {
     /// A certificate cannot be made.
     #[error("cannot make a certificate: {0}")]
     Generate(#[from] rcgen::Error),
+    /// A token is not valid.
+    #[error(
+        "the token is not valid: it was used, has expired, or belongs to another authority\nhint: make a new one with `sp1d keys join-token`"
+    )]
+    Token,
+    /// An identity cannot be fetched.
+    #[error("cannot fetch the identity: {0}")]
+    Fetch(TlsError),
+    /// The system has no random numbers.
+    #[error("the system returns no random numbers")]
+    Random,
     /// The clock of this machine shows a time that no certificate can have.
     #[error("the clock of this machine shows an impossible time\nhint: set the clock, for example with `timedatectl`")]
     Clock,

@@ -142,6 +142,22 @@ impl IdentityFiles {
     }
 }
 
+/// Returns the configuration of a port that shows the identity `text` with its authority, and accepts all clients.
+pub(crate) fn enrollment_config(text: &str, path: &Path) -> Result<Arc<ServerConfig>, KeysError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let chain = chain.map_err(|error| content(path, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| content(path, error.to_string()))?;
+    let configured = || -> Result<_, rustls::Error> {
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+    };
+    let config =
+        configured().map_err(|error| KeysError::Unusable { path: path.to_owned(), reason: TlsError::Other(error) })?;
+    Ok(Arc::new(without_resumption(config)))
+}
+
 fn content(path: &Path, reason: String) -> KeysError {
     KeysError::Content { path: path.to_owned(), reason }
 }

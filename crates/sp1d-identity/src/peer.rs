@@ -141,7 +141,8 @@ impl PeerIdentity {
         }
     }
 
-    fn parse(uri: &str) -> Option<Self> {
+    /// Reads a URI.
+    pub(crate) fn parse(uri: &str) -> Option<Self> {
         let mut parts = uri.strip_prefix(SCHEME)?.split(':');
         let role: PeerRole = parts.next()?.parse().ok()?;
         let name: PeerName = parts.next()?.parse().ok()?;
@@ -187,6 +188,10 @@ impl Fingerprint {
         Self(bytes)
     }
 
+    pub(crate) fn into_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// Reads 64 hexadecimal digits, with or without colons between the bytes.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits: Vec<char> = text.chars().filter(|character| *character != ':').collect();
@@ -199,6 +204,12 @@ impl Fingerprint {
             *byte = u8::try_from(value).ok()?;
         }
         Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -11,7 +11,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
     },
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature},
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::{
         ParsedCertificate, WebPkiClientVerifier,
@@ -59,7 +59,6 @@ impl PeerVerifier {
 
     /// Checks who the peer is, after its chain was checked.
     fn check_peer(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        let refused = |error: PeerError| Error::from(CertificateError::Other(OtherError(Arc::new(error))));
         let peer = PeerIdentity::of_certificate(certificate).map_err(refused)?;
         if peer.role != self.wanted {
             return Err(refused(PeerError::Role { found: peer, wanted: self.wanted }));
@@ -69,6 +68,69 @@ impl PeerVerifier {
         }
         Ok(())
     }
+}
+
+/// Accepts only the enrollment port of the authority with this fingerprint.
+#[derive(Debug)]
+pub(crate) struct PinnedAuthority {
+    authority: Fingerprint,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl PinnedAuthority {
+    pub(crate) fn new(authority: Fingerprint) -> Self {
+        Self { authority, algorithms: ring::default_provider().signature_verification_algorithms }
+    }
+}
+
+impl ServerCertVerifier for PinnedAuthority {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let pinned = intermediates.iter().find(|certificate| Fingerprint::of(certificate) == self.authority);
+        let pinned = pinned.ok_or(CertificateError::UnknownIssuer)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(pinned.clone())?;
+        let parsed = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, self.algorithms.all)?;
+        // A worker of the authority must not take the secrets of other machines.
+        match PeerIdentity::of_certificate(end_entity) {
+            Ok(PeerIdentity { role: PeerRole::Orchestrator, .. }) => Ok(ServerCertVerified::assertion()),
+            Ok(found) => Err(refused(PeerError::Role { found, wanted: PeerRole::Orchestrator })),
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn refused(error: PeerError) -> Error {
+    CertificateError::Other(OtherError(Arc::new(error))).into()
 }
 
 /// TLS 1.2 is never offered, so no such signature is ever checked.

@@ -8,10 +8,12 @@ use rustls::{
     version::TLS13,
 };
 use sp1d_identity::{
-    HttpProtocol, Issuance, KeyAuthority, KeysError, PeerIdentity, PeerRole, PeerStream, TlsError, TlsIdentity, revoke,
+    HttpProtocol, Issuance, KeyAuthority, KeysError, PeerIdentity, PeerRole, PeerStream, TlsError, TlsIdentity,
+    fetch_identity, revoke, serve_enrollment,
 };
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -323,4 +325,29 @@ async fn a_client_of_https_needs_no_certificate_but_tls() {
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let error = keys.orchestrator().accept_http(accepted, HttpProtocol::One).await.unwrap_err();
     assert!(matches!(error, TlsError::Plaintext), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_gives_a_machine_its_identity_once_and_only_from_its_authority() {
+    let (keys, other) = (Keys::new(), Keys::new());
+    let token = keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();
+    let port = async |keys: &Keys| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve_enrollment(KeyAuthority::open(keys.path()).unwrap(), listener, 30));
+        address
+    };
+    let (honest, hostile) = (port(&keys).await, port(&other).await);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.pem");
+    let dial = async |address: SocketAddr| TcpStream::connect(address).await.unwrap();
+    // The secret is not sent to another authority.
+    let refused = fetch_identity(dial(hostile).await, &token, &path).await;
+    assert!(matches!(refused, Err(KeysError::Fetch(TlsError::UnknownAuthority))), "{refused:?}");
+    fetch_identity(dial(honest).await, &token, &path).await.unwrap();
+    let worker = TlsIdentity::load(&path, PeerRole::Worker).unwrap();
+    assert!(handshake(&keys.orchestrator(), &worker).await.0.is_ok());
+    let again = folder.path().join("again.pem");
+    assert!(matches!(fetch_identity(dial(honest).await, &token, &again).await, Err(KeysError::Token)));
+    assert!(!again.exists());
 }

@@ -1,7 +1,8 @@
 //! Arguments of `sp1d keys`.
 
 use clap::{Args, Subcommand};
-use sp1d_identity::{PeerName, PeerRole};
+use sp1d_identity::{JoinToken, PeerName, PeerRole};
+use sp1d_protocol::Address;
 use std::path::PathBuf;
 
 /// Default for the days of a certificate: a year.
@@ -16,6 +17,58 @@ pub(crate) enum KeysCommand {
     /// Revoke all certificates of a name. Copy the changed file `revoked` beside the identities of the other machines;
     /// they notice it within a second.
     Revoke(KeysRevokeArguments),
+    /// Print a token with which a new machine fetches its identity once (`sp1d keys fetch`). The token is a secret.
+    JoinToken(KeysJoinTokenArguments),
+    /// Give machines with tokens their identities. Run it while machines are added.
+    Serve(KeysServeArguments),
+    /// Fetch the identity of this machine with a token. The connection is encrypted, and only the authority of the token
+    /// is trusted.
+    Fetch(KeysFetchArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysJoinTokenArguments {
+    /// Name of the new machine, at most 63 lower-case letters, digits, dots, hyphens and underscores.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: PeerName,
+    /// Operator of the machine, as for `sp1d keys issue`.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<PeerName>,
+    /// What the machine does: `worker` or `orchestrator`.
+    #[arg(long, value_name = "ROLE", default_value = "worker")]
+    pub(crate) role: PeerRole,
+    /// Minutes that the token is valid, 1 to 10080 (a week).
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    pub(crate) minutes: u32,
+    /// Folder of the authority, as given to `sp1d keys init`.
+    #[arg(long, value_name = "FOLDER", default_value = "keys")]
+    pub(crate) keys: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysServeArguments {
+    /// Address to listen on, as HOST:PORT.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Address,
+    /// Folder of the authority, as given to `sp1d keys init`.
+    #[arg(long, value_name = "FOLDER", default_value = "keys")]
+    pub(crate) keys: PathBuf,
+    /// Days that the certificates are valid, 1 to 3650.
+    #[arg(long, value_name = "DAYS", default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysFetchArguments {
+    /// Address of `sp1d keys serve`, as HOST:PORT.
+    #[arg(value_name = "ADDR")]
+    pub(crate) from: Address,
+    /// New file for the identity.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The token. Other users of the machine can see arguments, and not this variable.
+    #[arg(long, value_name = "TOKEN", env = "SP1D_JOIN_TOKEN", hide_env_values = true)]
+    pub(crate) token: JoinToken,
 }
 
 #[derive(Debug, Args)]

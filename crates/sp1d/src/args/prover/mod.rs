@@ -10,7 +10,7 @@ mod serve;
 mod tools;
 
 pub(crate) use command::Sp1Command;
-pub(crate) use keys::KeysCommand;
+pub(crate) use keys::{KeysCommand, KeysFetchArguments, KeysServeArguments};
 pub(crate) use local::{ConfigArguments, DemoArguments, ExecuteArguments, ProveArguments, VkeyArguments};
 pub(crate) use pool::PoolArguments;
 pub(crate) use provers::{MAX_PROVERS, ProverArguments, TuneArguments, WorkerArguments};

@@ -80,8 +80,8 @@ impl WorkerIdentities {
         self.reached.insert(member.clone(), address);
     }
 
-    /// Returns the identity of the worker `name` at `member`, whose certificate is of `peer`. `connected` are the workers
-    /// that must not be forgotten.
+    /// Returns the identity of the worker `name` at `member`, whose certificate is of `peer`. `connected` are the
+    /// workers that must not be forgotten.
     pub(crate) fn identify(
         &mut self,
         name: &str,
@@ -137,8 +137,8 @@ impl WorkerIdentities {
     }
 }
 
-/// Returns the origin of a worker with a certificate: its group, wherever it is. Without a group, the certificate itself
-/// is the origin.
+/// Returns the origin of a worker with a certificate: its group, wherever it is. Without a group, the certificate
+/// itself is the origin.
 fn origin_of_certificate(peer: &PeerIdentity) -> OriginId {
     /// The first two bytes of a multicast address, which no peer has and no other origin uses.
     const PREFIX: u128 = 0xff00 << 112;

@@ -73,9 +73,9 @@ pub enum ProbeError {
     Unreachable(#[from] ReachError),
 }
 
-/// Asks the worker `member` about itself, as an orchestrator of `build` with the identity `tls` would, and disconnects. The worker keeps its
-/// attempts and its data, because it does not treat the caller as its orchestrator. If it serves an orchestrator, the
-/// probe does not wait for it.
+/// Asks the worker `member` about itself, as an orchestrator of `build` with the identity `tls` would, and disconnects.
+/// The worker keeps its attempts and its data, because it does not treat the caller as its orchestrator. If it serves
+/// an orchestrator, the probe does not wait for it.
 ///
 /// # Errors
 /// Returns why the worker could not be asked.

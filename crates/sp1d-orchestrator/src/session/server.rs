@@ -60,8 +60,8 @@ pub(crate) struct EndedSession {
 }
 
 /// Serves the worker at the other end of `stream` until the session ends, `stop` ends it, this orchestrator's turn at
-/// the worker is over, or the worker leaves. `peer` is who the worker is, with TLS. `welcome` receives the outcome of the handshake: the worker's name, or why
-/// it is refused.
+/// the worker is over, or the worker leaves. `peer` is who the worker is, with TLS. `welcome` receives the outcome of
+/// the handshake: the worker's name, or why it is refused.
 pub(crate) async fn serve<S>(
     stream: S,
     address: Member,

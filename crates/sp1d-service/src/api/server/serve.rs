@@ -67,8 +67,8 @@ pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// Serves `router` on `listener` until `stop` is cancelled, over HTTPS if `tls` is given. Without TLS, a connection with
-/// HTTP/2 starts with it (`h2c` by prior knowledge). Returns when all connections have ended.
+/// Serves `router` on `listener` until `stop` is cancelled, over HTTPS if `tls` is given. Without TLS, a connection
+/// with HTTP/2 starts with it (`h2c` by prior knowledge). Returns when all connections have ended.
 pub(in crate::api) async fn serve_router(
     router: Router,
     listener: TcpListener,

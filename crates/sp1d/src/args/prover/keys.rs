@@ -21,8 +21,8 @@ pub(crate) enum KeysCommand {
     JoinToken(KeysJoinTokenArguments),
     /// Give machines with tokens their identities. Run it while machines are added.
     Serve(KeysServeArguments),
-    /// Fetch the identity of this machine with a token. The connection is encrypted, and only the authority of the token
-    /// is trusted.
+    /// Fetch the identity of this machine with a token. The connection is encrypted, and only the authority of the
+    /// token is trusted.
     Fetch(KeysFetchArguments),
 }
 

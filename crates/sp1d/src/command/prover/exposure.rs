@@ -5,8 +5,8 @@ use anyhow::Result;
 use sp1d_orchestrator::{Member, WorkerList};
 use sp1d_protocol::Address;
 
-/// Checks that `address`, the value of `flag`, may be used without TLS: it is of this machine, or the user has allowed it
-/// with `--insecure` (`is_allowed`).
+/// Checks that `address`, the value of `flag`, may be used without TLS: it is of this machine, or the user has allowed
+/// it with `--insecure` (`is_allowed`).
 ///
 /// # Errors
 /// If other machines are concerned, and the user has not allowed it.

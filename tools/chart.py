@@ -69,6 +69,7 @@ GOOD = {
         "image": {"gpuTag": "own-gpu"},
         "workers": {"default": {"replicas": 0}, "large": {"gpus": 8, "runtimeClassName": "nvidia", "resources": {"limits": {"memory": "256Gi"}}}},
     },
+    "certificates": {"tls": {"serviceSecret": "service-tls", "workerSecret": "worker-tls"}, "serviceMonitor": {"enabled": True}},
 }
 # Sets of values that are refused, with a part of the message.
 BAD = {
@@ -81,6 +82,7 @@ BAD = {
     "hosted programs without a list of signers": ({"hosted": {"enabled": True}}, "hosted.signersSecret is empty"),
     "an archive that is not an object store": ({"archive": {"place": "/var/archive"}}, "place"),
     "credentials among the values": ({"archive": {"place": "s3://a/b", "secretKey": "c"}}, "secretKey"),
+    "certificates of only one side": ({"tls": {"serviceSecret": "service-tls"}}, "set both tls.serviceSecret"),
     "a pool name that is too long": ({"workers": {"a" * 17: {}}}, "a" * 17),
 }
 
@@ -171,6 +173,11 @@ def check_pods(found, where, known_flags, values):
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             if probe in container:
                 expect(container[probe]["httpGet"]["port"] in ports, f"{name}: {probe} asks an unknown port")
+        # A port for other machines needs certificates or consent, and the probes speak what the ports speak.
+        has_tls = "--tls=/etc/sp1d/tls" in container["args"]
+        expect(has_tls != ("--insecure" in container["args"]), f"{name}: neither certificates nor consent, or both")
+        schemes = {container[probe]["httpGet"]["scheme"] for probe in container if probe.endswith("Probe")}
+        expect(schemes == {"HTTPS" if has_tls else "HTTP"}, f"{name}: probes speak {schemes}")
         given = {argument.split("=")[0] for argument in container["args"] if argument.startswith("--")}
         expect(given <= known_flags, f"{name}: sp1d has no flags {given - known_flags}")
         arguments = dict(pair.split("=", 1) for pair in container["args"] if pair.startswith("--") and "=" in pair)
@@ -184,7 +191,8 @@ def check_pods(found, where, known_flags, values):
             # Secrets come from objects that exist already, as variables and as files.
             secrets = [item["secretRef"]["name"] for item in container.get("envFrom", [])]
             secrets += [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
-            wanted = [values.get("archive", {}).get("existingSecret"), values.get("hosted", {}).get("signersSecret")]
+            wanted = [values.get("archive", {}).get("existingSecret"), values.get("tls", {}).get("serviceSecret"),
+                      values.get("hosted", {}).get("signersSecret")]
             expect(secrets == [secret for secret in wanted if secret], f"{name}: uses the secrets {secrets}, not {wanted}")
             if "--hosted-signers" in arguments:
                 folder = str(pathlib.PurePosixPath(arguments["--hosted-signers"]).parent)

@@ -271,10 +271,43 @@ fn a_port_in_use_fails_at_once() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     check(
         folder().path(),
-        &["worker", "--listen", "203.0.113.1:8081", "--orchestrator", "any"],
+        &["worker", "--listen", "203.0.113.1:8081", "--orchestrator", "any", "--insecure"],
         2,
         &["cannot listen on 203.0.113.1:8081"],
     );
+}
+
+#[test]
+fn a_port_for_other_machines_needs_tls_or_consent() {
+    let joined = ["serve", "--state", "state", "--listen", "0.0.0.0:8090", "--join-listen", "127.0.0.1:8091"];
+    let joined = [&joined[..], &["--join-from", "127.0.0.1"]].concat();
+    for (flag, arguments) in [
+        ("--listen 0.0.0.0:8081", vec!["worker", "--listen", "0.0.0.0:8081", "--orchestrator", "any"]),
+        ("--join 203.0.113.1:8091", vec!["worker", "--join", "203.0.113.1:8091"]),
+        (
+            "--health 0.0.0.0:8082",
+            vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "any", "--health", "0.0.0.0:8082"],
+        ),
+        ("--listen 0.0.0.0:8090", joined),
+    ] {
+        check(folder().path(), &arguments, 2, &[flag, "--tls", "--insecure"]);
+    }
+}
+
+#[test]
+fn keys_are_made_checked_and_never_overwritten() {
+    let folder = folder();
+    let run = |arguments: &[&str]| outcome(&mut sp1d(folder.path(), arguments));
+    assert!(run(&["keys", "init", "keys"]).status.success());
+    assert!(run(&["keys", "issue", "w", "--group", "g"]).status.success());
+    check(folder.path(), &["keys", "init", "keys"], 2, &["exists already"]);
+    check(folder.path(), &["keys", "issue", "w"], 2, &["exists already", "w.pem"]);
+    check(folder.path(), &["keys", "issue", "../w"], 2, &["lower-case letters"]);
+    let worker = ["worker", "--listen", "0.0.0.0:8081", "--orchestrator", "any", "--tls"];
+    check(folder.path(), &[&worker[..], &["keys/orchestrator.pem"]].concat(), 2, &["the role worker"]);
+    check(folder.path(), &[&worker[..], &["keys/none.pem"]].concat(), 2, &["none.pem"]);
+    assert!(run(&["keys", "revoke", "w"]).status.success());
+    check(folder.path(), &[&worker[..], &["keys/w.pem"]].concat(), 2, &["is revoked"]);
 }
 
 /// Checks how `sp1d` ends on a machine of which the kernel has this file.

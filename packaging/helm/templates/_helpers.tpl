@@ -59,6 +59,14 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{/* The scheme of the HTTP ports. The kubelet does not verify certificates. */}}
+{{- define "sp1d.scheme" -}}
+{{- if ne (empty .Values.tls.serviceSecret) (empty .Values.tls.workerSecret) -}}
+{{- fail "set both tls.serviceSecret and tls.workerSecret, or none (docs/guide/kubernetes.md)" -}}
+{{- end -}}
+{{- if .Values.tls.serviceSecret }}https{{ else }}http{{ end -}}
+{{- end -}}
+
 {{/* Outgoing connections to name servers. */}}
 {{- define "sp1d.dns" -}}
 - ports:

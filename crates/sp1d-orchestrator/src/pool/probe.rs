@@ -1,11 +1,17 @@
 //! Asks a worker about itself without becoming its orchestrator.
 
-use super::{dialer::connect, list::Member, reach_error::ReachError, resolver::SystemResolver};
+use super::{
+    dialer::{connect, secure},
+    list::Member,
+    reach_error::ReachError,
+    resolver::SystemResolver,
+};
 use crate::{
     lock::lock,
     runner::task::AttemptMemory,
     session::introduction::{attempt_memory, computes_on},
 };
+use sp1d_identity::TlsIdentity;
 use sp1d_model::clean_line;
 use sp1d_protocol::{
     Build, Connection, Mismatch, PreambleError, Role, dial, serve_connection,
@@ -67,17 +73,18 @@ pub enum ProbeError {
     Unreachable(#[from] ReachError),
 }
 
-/// Asks the worker `member` about itself, as an orchestrator of `build` would, and disconnects. The worker keeps its
-/// attempts and its data, because it does not treat the caller as its orchestrator. If it serves an orchestrator, the
-/// probe does not wait for it.
+/// Asks the worker `member` about itself, as an orchestrator of `build` with the identity `tls` would, and disconnects.
+/// The worker keeps its attempts and its data, because it does not treat the caller as its orchestrator. If it serves
+/// an orchestrator, the probe does not wait for it.
 ///
 /// # Errors
 /// Returns why the worker could not be asked.
-pub async fn probe(member: &Member, build: &Build) -> Result<Probed, ProbeError> {
+pub async fn probe(member: &Member, build: &Build, tls: Option<&Arc<TlsIdentity>>) -> Result<Probed, ProbeError> {
     let Member::Remote(address) = member else {
         return Err(ProbeError::NoAddress(member.clone()));
     };
-    let mut stream = connect(address, &SystemResolver).await?;
+    let stream = connect(address, &SystemResolver).await?;
+    let mut stream = secure(stream, tls).await?;
     match dial(&mut stream, Role::IdleOrchestrator).await {
         Ok(_) => {}
         Err(PreambleError::Busy(text)) => return Err(ProbeError::Busy(text)),

@@ -70,7 +70,7 @@ impl Session for SessionService {
         }
         let (outbox, messages) = mpsc::channel(MAX_WAITING_MESSAGES);
         let shared = &session.shared;
-        let identity = shared.identify(&introduction.name, &session.address);
+        let identity = shared.identify(&introduction.name, &session.address, session.peer.as_ref());
         let worker = ConnectedWorker {
             id: identity.id,
             origin: identity.origin,

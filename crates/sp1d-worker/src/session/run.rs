@@ -14,6 +14,7 @@ use crate::{
     stop::WorkerStop,
     text::one_line,
 };
+use sp1d_identity::PeerIdentity;
 use sp1d_model::{AttemptId, clean_line};
 use sp1d_protocol::{
     Assignment, Build, Closer, Connection, Invalid, connect_client, kind_to_wire,
@@ -56,6 +57,9 @@ pub(super) struct SessionContext {
     pub(super) worker: WorkerState,
     /// The turn of the session's orchestrator, and how many others wait.
     pub(super) turn: TurnView,
+    /// Who the orchestrator is, according to its certificate; `None` without TLS and for the orchestrator of this
+    /// process.
+    pub(super) peer: Option<PeerIdentity>,
     pub(super) stop: WorkerStop,
 }
 
@@ -113,7 +117,11 @@ where
     let control = client.control(ReceiverStream::new(messages));
     let inbound = handshake_step(&stop, control).await?.map_err(Box::new)?.into_inner();
     let handle = SessionHandle { client, outbox, closer: closer.clone() };
-    let orchestrator = OrchestratorIdentity { instance: reply.orchestrator, lineage: reply.lineage };
+    let orchestrator = OrchestratorIdentity {
+        certificate: context.peer.take().map(|peer| peer.name),
+        instance: reply.orchestrator,
+        lineage: reply.lineage,
+    };
     let mut session = OpenSession { handle, orchestrator, attempts: None, memory };
     let end = exchange(inbound, closer, &mut context, &mut session, heartbeat, silence).await;
     if let Some(attempts) = session.attempts {

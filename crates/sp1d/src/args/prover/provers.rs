@@ -22,6 +22,14 @@ pub(crate) struct WorkerArguments {
     /// worker reconnects whenever the connection is lost.
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "orchestrator"])]
     pub(crate) join: Option<Address>,
+    /// Identity of this worker: a file that `sp1d keys issue` has written, or a folder with `tls.key`, `tls.crt` and
+    /// `ca.crt`. With it, all connections use TLS, and only orchestrators of the same authority are served [default: no
+    /// TLS].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tls: Option<PathBuf>,
+    /// Allow connections without TLS to other machines. They can be read and changed on the way.
+    #[arg(long)]
+    pub(crate) insecure: bool,
     /// Address of a port for health probes over HTTP, as HOST:PORT. `/healthz` succeeds while the worker runs,
     /// `/readyz` while a prover is loaded and the worker takes new tasks [default: no such port].
     #[arg(long, value_name = "ADDR")]

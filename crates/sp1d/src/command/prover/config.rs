@@ -41,6 +41,9 @@ fn overrides(arguments: &PoolArguments) -> ConfigOverrides {
     if let Some(placement) = arguments.placement {
         overrides.placement(placement);
     }
+    if let Some(path) = &arguments.tls {
+        overrides.tls(path);
+    }
     overrides
 }
 
@@ -79,7 +82,8 @@ pub(crate) async fn show(arguments: ConfigArguments) -> Result<()> {
 async fn automatic_cut(config: &Config) -> String {
     /// Instructions of an average program. Only very large programs get another cut.
     const INSTRUCTIONS: u64 = 30_000;
-    let probes = config.list.0.iter().map(|member| probe(member, &config.orchestrator.build));
+    let probes =
+        config.list.0.iter().map(|member| probe(member, &config.orchestrator.build, config.orchestrator.tls.as_ref()));
     let found = futures::future::join_all(probes).await;
     let busy = found.iter().filter(|found| matches!(found, Err(ProbeError::Busy(_)))).count();
     let silent = found.iter().filter(|found| found.is_err()).count() - busy;

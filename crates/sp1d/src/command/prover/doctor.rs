@@ -165,7 +165,7 @@ async fn workers(config: &Config) -> Vec<CheckFinding> {
         if *member == Member::Local {
             return finding(what, CheckVerdict::Good, "the orchestrator's own process", "");
         }
-        match probe(member, &config.orchestrator.build).await {
+        match probe(member, &config.orchestrator.build, config.orchestrator.tls.as_ref()).await {
             Ok(Probed { name, threads, memory_bytes, cpu, .. }) => {
                 let found = format!("{name}: {threads} threads, {:.0} GB, {cpu}", memory_bytes as f64 / 1e9);
                 finding(what, CheckVerdict::Good, found, "")

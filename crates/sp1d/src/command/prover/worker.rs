@@ -1,6 +1,7 @@
 //! `sp1d worker`, and `sp1d prover`, which runs one of its provers.
 
 use super::{
+    exposure::check_exposure,
     prover_commands::{ProverCommands, prover_commands},
     signals::cancelled_by_signals,
 };
@@ -16,6 +17,7 @@ use rustix::{
     process::{Signal, set_parent_process_death_signal},
     thread::{CpuSet, sched_setaffinity},
 };
+use sp1d_identity::{PeerRole, TlsIdentity};
 use sp1d_roles::{WorkerBuilder, serve_gpu_prover, serve_prover};
 use sp1d_worker::{EngineState, WorkerStop};
 use std::{fs, time::Duration};
@@ -102,6 +104,18 @@ pub(crate) fn prove(arguments: &ProverArguments) -> Result<()> {
 
 async fn serve(arguments: WorkerArguments, provers: ProverCommands) -> Result<()> {
     let signaled = cancelled_by_signals()?;
+    let tls = match &arguments.tls {
+        Some(path) => {
+            Some(TlsIdentity::load(path, PeerRole::Worker).map_err(|error| CliError::usage(error.to_string()))?)
+        }
+        None => None,
+    };
+    if tls.is_none() {
+        let ports = [(&arguments.listen, "--listen"), (&arguments.join, "--join"), (&arguments.health, "--health")];
+        for (address, flag) in ports.into_iter().filter_map(|(address, flag)| Some((address.as_ref()?, flag))) {
+            check_exposure(address, flag, arguments.insecure).await?;
+        }
+    }
     let grace = Duration::from_secs(arguments.grace);
     let allowed = arguments.orchestrator.clone();
     let builder = match (arguments.join.clone(), arguments.listen, arguments.orchestrator) {
@@ -115,6 +129,10 @@ async fn serve(arguments: WorkerArguments, provers: ProverCommands) -> Result<()
     let mut builder =
         builder.wait_memory(Duration::from_secs(arguments.wait_memory)).release_memory(allocator::release_memory);
     builder = builder.provers(provers.commands).gpus(provers.gpus);
+    if let Some(tls) = tls {
+        tracing::info!(own = %tls.own(), "connections use TLS");
+        builder = builder.tls(tls);
+    }
     if let Some(health) = arguments.health {
         builder = builder.health(health);
     }

@@ -21,6 +21,9 @@ OLDEST, NEWEST = "1.27", kubernetes_validate.latest_version()
 # Types that are not part of Kubernetes.
 OTHER_TYPES = {"ServiceMonitor": ServiceMonitor, "ScaledObject": ScaledObject}
 
+# The values file for workers on GPUs, which users copy.
+GPU_VALUES = pathlib.Path("packaging/helm/values-gpu.yaml")
+
 IMAGE = {"image": {"repository": "registry.example/sp1d"}}
 POOLS = {
     "default": {"replicas": 3},
@@ -61,6 +64,12 @@ GOOD = {
         },
     },
     "an archive with credentials of the cluster": {"archive": {"place": "s3://proofs/sp1d"}},
+    "workers on GPUs": yaml.safe_load(GPU_VALUES.read_text()),
+    "workers on many GPUs": {
+        "image": {"gpuTag": "own-gpu"},
+        "workers": {"default": {"replicas": 0}, "large": {"gpus": 8, "runtimeClassName": "nvidia", "resources": {"limits": {"memory": "256Gi"}}}},
+    },
+    "certificates": {"tls": {"serviceSecret": "service-tls", "workerSecret": "worker-tls"}, "serviceMonitor": {"enabled": True}},
 }
 # Sets of values that are refused, with a part of the message.
 BAD = {
@@ -69,9 +78,11 @@ BAD = {
     "a misspelled value of a pool": ({"workers": {"large": {"prover": 2}}}, "prover"),
     "a level that does not exist": ({"image": {"level": "x86-64-v2"}}, "level"),
     "too many provers": ({"workers": {"default": {"provers": 65}}}, "provers"),
+    "too many GPUs": ({"workers": {"default": {"gpus": 65}}}, "gpus"),
     "hosted programs without a list of signers": ({"hosted": {"enabled": True}}, "hosted.signersSecret is empty"),
     "an archive that is not an object store": ({"archive": {"place": "/var/archive"}}, "place"),
     "credentials among the values": ({"archive": {"place": "s3://a/b", "secretKey": "c"}}, "secretKey"),
+    "certificates of only one side": ({"tls": {"serviceSecret": "service-tls"}}, "set both tls.serviceSecret"),
     "a pool name that is too long": ({"workers": {"a" * 17: {}}}, "a" * 17),
 }
 
@@ -162,6 +173,11 @@ def check_pods(found, where, known_flags, values):
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             if probe in container:
                 expect(container[probe]["httpGet"]["port"] in ports, f"{name}: {probe} asks an unknown port")
+        # A port for other machines needs certificates or consent, and the probes speak what the ports speak.
+        has_tls = "--tls=/etc/sp1d/tls" in container["args"]
+        expect(has_tls != ("--insecure" in container["args"]), f"{name}: neither certificates nor consent, or both")
+        schemes = {container[probe]["httpGet"]["scheme"] for probe in container if probe.endswith("Probe")}
+        expect(schemes == {"HTTPS" if has_tls else "HTTP"}, f"{name}: probes speak {schemes}")
         given = {argument.split("=")[0] for argument in container["args"] if argument.startswith("--")}
         expect(given <= known_flags, f"{name}: sp1d has no flags {given - known_flags}")
         arguments = dict(pair.split("=", 1) for pair in container["args"] if pair.startswith("--") and "=" in pair)
@@ -175,7 +191,8 @@ def check_pods(found, where, known_flags, values):
             # Secrets come from objects that exist already, as variables and as files.
             secrets = [item["secretRef"]["name"] for item in container.get("envFrom", [])]
             secrets += [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
-            wanted = [values.get("archive", {}).get("existingSecret"), values.get("hosted", {}).get("signersSecret")]
+            wanted = [values.get("archive", {}).get("existingSecret"), values.get("tls", {}).get("serviceSecret"),
+                      values.get("hosted", {}).get("signersSecret")]
             expect(secrets == [secret for secret in wanted if secret], f"{name}: uses the secrets {secrets}, not {wanted}")
             if "--hosted-signers" in arguments:
                 folder = str(pathlib.PurePosixPath(arguments["--hosted-signers"]).parent)
@@ -189,6 +206,22 @@ def check_pods(found, where, known_flags, values):
             expect(gigabytes(shared["sizeLimit"]) >= 1.6 * proofs, f"{name}: /dev/shm is too small for {proofs} proofs")
             memory = gigabytes(container["resources"]["limits"]["memory"])
             expect(memory >= 4 * proofs, f"{name}: {memory} GB of memory are too little for {proofs} proofs")
+
+
+def check_gpus(found, where, values):
+    """Only pools with GPUs get them, with an image that has GPU support and memory to pin."""
+    for pool, given in merged({"default": {}}, values.get("workers", {})).items():
+        [container] = pod_of(found[("Deployment", f"demo-sp1d-worker-{pool}")])["containers"]
+        gpus, name = given.get("gpus", 0), f"{where}: {pool}"
+        limits = container["resources"]["limits"]
+        expect(limits.get("nvidia.com/gpu") == (str(gpus) if gpus else None), f"{name}: has the limits {limits}")
+        expect(container["image"].endswith("-gpu") == bool(gpus), f"{name}: has the image {container['image']}")
+        expect(("--gpus=all" in container["args"]) == bool(gpus), f"{name}: its flags do not fit {gpus} GPUs")
+        divided = any(argument.startswith(("--provers", "--threads")) for argument in container["args"])
+        expect(divided != bool(gpus), f"{name}: a worker has either provers on the processor or GPUs")
+        # 10.5 GB are pinned, and a shard takes 6 GB (crates/sp1d-engine/src/device.rs).
+        memory = gigabytes(limits["memory"])
+        expect(memory >= 17.5 * gpus, f"{name}: {memory} GB of memory are too little for {gpus} GPUs")
 
 
 def check_connections(found, where, values):
@@ -257,6 +290,7 @@ def main():
             for key, item in found.items():
                 validate(item, f"{name}: {key}")
             check_pods(found, name, known_flags, values)
+            check_gpus(found, name, values)
             check_connections(found, name, values)
         for name, (values, part) in BAD.items():
             try:

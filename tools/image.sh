@@ -2,12 +2,15 @@
 
 image_usage() {
   cat <<'TEXT'
-Usage: ./x image [x86-64-v3] [x86-64-v4] [--binary PATH]
+Usage: ./x image [x86-64-v3] [x86-64-v4] [--gpu] [--binary PATH]
 
 Builds an OCI image of sp1d for each level of x86-64 that is named, by default for both. Each level compiles everything
 again, which takes about 20 minutes on two cores.
 
-  --binary PATH   put this sp1d into the image and compile nothing. Name one level: that of the binary
+  --gpu           build images for workers on GPUs, with SP1's CUDA provers and CUDA's runtime library (./x gpu). Their
+                  names and tags end with -gpu
+  --binary PATH   put this sp1d into the image and compile nothing. Name one level: that of the binary. With --gpu,
+                  libcudart.so.* must be beside it
 
 Writes target/image/sp1d-VERSION-LEVEL.oci.tar (an OCI layout) and, beside it, the bill of materials in the format
 CycloneDX (.cdx.json). The same source, compiler and packages give the same image: times are those of the last commit,
@@ -17,14 +20,17 @@ TEXT
 
 # Debian's packages in the image: the libraries of sp1d, and the roots of TLS.
 image_packages=(base-files ca-certificates libc6 libgcc-s1)
+# Further packages with GPU support: SP1's CUDA provers are written in C++ and use OpenMP.
+gpu_image_packages=(libgomp1 libstdc++6)
 # The user of the image. Distroless images use the same number.
 image_user=65532
 
 image() {
-  local levels=() binary=''
+  local levels=() binary='' variant=''
   while [ $# -gt 0 ]; do
     case $1 in
       x86-64-v3|x86-64-v4) levels+=("$1") ;;
+      --gpu) variant=-gpu ;;
       --binary) binary=${2:?--binary needs a path}; shift ;;
       -h|--help) image_usage; return ;;
       *) image_usage >&2; exit 2 ;;
@@ -47,14 +53,20 @@ image() {
   epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || true)}
   [[ $epoch =~ ^[0-9]+$ ]] || die "the time of the image is unknown: set SOURCE_DATE_EPOCH to a number of seconds"
   for level in "${levels[@]}"; do
-    build_image "$level" "$version" "$epoch" "${binary:-$(packaging/build.sh "$level")}"
+    build_image "$level" "$version" "$epoch" "${binary:-$(packaging/build.sh "$level" ${variant:+--gpu})}" "$variant"
   done
 }
 
-# build_image LEVEL VERSION EPOCH BINARY: in a subshell, which removes its folder also if a step fails.
+# build_image LEVEL VERSION EPOCH BINARY VARIANT: in a subshell, which removes its folder also if a step fails. VARIANT
+# is empty, or -gpu for an image with GPU support.
 build_image() (
-  local level=$1 version=$2 epoch=$3 binary=$4
-  local name=sp1d-$version-$level work folder=target/image tag=$version-$level
+  local level=$1 version=$2 epoch=$3 binary=$4 variant=$5
+  local name=sp1d-$version-$level$variant work folder=target/image tag=$version-$level$variant cuda=''
+  if [ -n "$variant" ]; then
+    cuda=$(echo "$(dirname "$binary")"/libcudart.so.*)
+    [ -f "$cuda" ] || die "CUDA's runtime library is not beside $binary: build both with \`./x gpu\`"
+    image_packages+=("${gpu_image_packages[@]}")
+  fi
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   mkdir -p "$folder"
@@ -62,12 +74,15 @@ build_image() (
   say "== binary of $name"
   install -D -m 755 "$binary" "$work/program/usr/local/bin/sp1d"
   strip "$work/program/usr/local/bin/sp1d"
+  # The program finds it in its own folder.
+  if [ -n "$cuda" ]; then install -m 644 "$cuda" "$work/program/usr/local/bin/"; fi
   check_libraries "$work"
   say "== bill of materials"
   # For Linux only, and without development dependencies: what the binary contains.
-  cargo tree --locked -p sp1d -e normal --target x86_64-unknown-linux-gnu --prefix none --format '{p}|{l}' >"$work/crates"
-  "$python_tools/bin/python" tools/sbom.py --version "$version" --level "$level" --epoch "$epoch" --crates "$work/crates" \
-    --lock Cargo.lock --packages "$work/base/var/lib/dpkg/status.d" --output "$work/sbom.json"
+  cargo tree --locked -p sp1d ${variant:+--features gpu} -e normal --target x86_64-unknown-linux-gnu --prefix none \
+    --format '{p}|{l}' >"$work/crates"
+  "$python_tools/bin/python" tools/sbom.py --version "$version" --level "$level$variant" --epoch "$epoch" --crates "$work/crates" \
+    ${cuda:+--cuda "${cuda##*.so.}"} --lock Cargo.lock --packages "$work/base/var/lib/dpkg/status.d" --output "$work/sbom.json"
   install -D -m 644 "$work/sbom.json" "$work/program/usr/share/sp1d/sbom.cdx.json"
   say "== image"
   # The state folder is in the image, so that a new volume gets its owner and mode.
@@ -75,7 +90,7 @@ build_image() (
   layer "$epoch" 0 "$work/base" "$work/base.tar"
   layer "$epoch" 0 "$work/program" "$work/program.tar"
   layer "$epoch" "$image_user" "$work/state" "$work/state.tar" var/lib/sp1d
-  assemble_image "$work" "$tag" "$level" "$version" "$epoch"
+  assemble_image "$work" "$tag" "$level" "$version" "$epoch" "$variant"
   try_image "$work" "$tag" "$level"
   cp "$work/sbom.json" "$folder/$name.cdx.json"
   tar --create --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --file "$folder/$name.oci.tar" --directory "$work/layout" .
@@ -117,7 +132,7 @@ check_libraries() {
   local root=$1/base output
   output=$("$root/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu" --list "$1/program/usr/local/bin/sp1d" 2>&1) ||
     die "the binary does not fit the libraries of the image: $output"
-  if grep -v -e "$root/" -e linux-vdso -e ld-linux <<<"$output" >&2; then
+  if grep -v -e "$root/" -e "$1/program/" -e linux-vdso -e ld-linux <<<"$output" >&2; then
     die "the image lacks the libraries above: add their packages to image_packages in tools/image.sh"
   fi
 }
@@ -129,9 +144,9 @@ layer() {
   tar --create --sort=name --format=gnu --mtime="@$epoch" --owner="$owner" --group="$owner" --numeric-owner --file "$tar" --directory "$folder" "$@"
 }
 
-# assemble_image WORK TAG LEVEL VERSION EPOCH
+# assemble_image WORK TAG LEVEL VERSION EPOCH VARIANT
 assemble_image() {
-  local work=$1 tag=$2 level=$3 version=$4 epoch=$5 part created image=$1/layout:$2
+  local work=$1 tag=$2 level=$3 version=$4 epoch=$5 variant=$6 part created image=$1/layout:$2
   created=$(date --utc --date="@$epoch" +%Y-%m-%dT%H:%M:%SZ)
   umoci init --layout "$work/layout"
   umoci new --image "$image"
@@ -150,6 +165,9 @@ assemble_image() {
   for pair in "${pairs[@]}"; do
     flags+=(--config.label "org.opencontainers.image.$pair" --manifest.annotation "org.opencontainers.image.$pair")
   done
+  # NVIDIA's container runtime mounts the driver's libraries that this names: CUDA, and NVML for the readings. It decides
+  # nothing about the GPUs of a container: a service that runs from this image needs none.
+  [ -z "$variant" ] || flags+=(--config.env NVIDIA_DRIVER_CAPABILITIES=compute,utility)
   umoci config --image "$image" --no-history --created "$created" --os linux --architecture amd64 "${flags[@]}" \
     --config.label "sp1d.target-cpu=$level" \
     --config.user "$image_user:$image_user" --config.workingdir /var/lib/sp1d --config.volume /var/lib/sp1d \

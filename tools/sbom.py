@@ -60,6 +60,15 @@ def packages(folder):
         )
 
 
+def cuda_runtime(version):
+    """Returns the component of CUDA's runtime library."""
+    purl = PackageURL("generic", "nvidia", "libcudart", version)
+    return Component(
+        name="libcudart", version=version, type=ComponentType.LIBRARY, bom_ref=purl.to_string(), purl=purl,
+        description="CUDA's runtime library, under NVIDIA's license of the CUDA toolkit",
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("version", "level"):
@@ -67,10 +76,12 @@ def main():
     parser.add_argument("--epoch", type=int, required=True)
     for name in ("crates", "lock", "packages", "output"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
+    parser.add_argument("--cuda", help="version of CUDA's runtime library, if the image contains it")
     arguments = parser.parse_args()
     image = f"sp1d-{arguments.version}-{arguments.level}"
     unique = {}
-    for component in [*crates(arguments.crates, arguments.lock), *packages(arguments.packages)]:
+    cuda = [cuda_runtime(arguments.cuda)] if arguments.cuda else []
+    for component in [*crates(arguments.crates, arguments.lock), *packages(arguments.packages), *cuda]:
         unique.setdefault(component.bom_ref.value, component)
     bom = Bom(components=unique.values())
     # The same content gets the same number and time.

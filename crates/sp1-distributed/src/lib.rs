@@ -50,7 +50,7 @@ pub use crate::{
     env::{EnvProverError, UnknownProver},
     prover::{ProveRequest, Prover},
 };
-pub use sp1d_roles::{WorkerBuilder, WorkerError, serve_worker};
+pub use sp1d_roles::{KeysError, PeerRole, TlsIdentity, WorkerBuilder, WorkerError, serve_worker};
 
 /// The items that most programs need.
 pub mod prelude {

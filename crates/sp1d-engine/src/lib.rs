@@ -11,6 +11,7 @@
 //! This crate knows nothing about networks. SP1's requests to its artifact and task services go to an
 //! [`sp1d_orchestrator::ProofHandle`] on the orchestrator and to a [`sp1d_worker::AttemptIo`] on a worker.
 
+mod device;
 mod executor;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -30,6 +31,7 @@ mod task_lists;
 mod thread_pool;
 mod verify;
 
+pub use device::{GPU_ATTEMPT_BYTES, MIN_GPU_BYTES, ProverDevice, largest_gpu_cut, pinned_bytes};
 pub use executor::{
     Executed, Leftovers, MachineError, check_executor_host, check_temporary_folder, execute_on, kill_executions,
     private_temporary_folder, remove_leftovers,

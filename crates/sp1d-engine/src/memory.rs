@@ -5,7 +5,7 @@
 //! them.
 
 use sp1d_model::TaskKind;
-use sp1d_orchestrator::AttemptMemory;
+use sp1d_orchestrator::{ShardSize, ShardWorker, comparable_bytes};
 
 /// Resident bytes of a loaded prover that has no key and proves nothing: measured 0.96 GB.
 pub const REST_BYTES: u64 = 1_000_000_000;
@@ -140,28 +140,59 @@ pub fn smaller_cut(threshold: u64) -> Option<u64> {
 pub(crate) struct CutChoice {
     pub(crate) threshold: u64,
     pub(crate) reason: String,
+    /// Workers that are too small for full shards get none: those that are left out now, because the others finish
+    /// earlier with larger shards, and those that join later. Never in a pool without GPUs.
+    pub(crate) leaves_out_small_workers: bool,
 }
 
-/// Returns the memory of the largest of `workers` in bytes if it is too small for a shard that takes `bytes`. `None` if
-/// the shard may fit, or if no worker is connected. The estimate may be a third too high, so three quarters of it are
-/// enough.
-pub(crate) fn too_small_for(bytes: u64, workers: &[Option<AttemptMemory>]) -> Option<u64> {
-    let largest = workers.iter().map(|memory| memory.map_or(u64::MAX, |memory| memory.alone_bytes)).max();
+/// Returns the size of full shards of a run that is cut at `threshold` cells, as the scheduler compares it with
+/// workers. The estimated memory may be a third too high, so three quarters of it are enough.
+pub(crate) fn shard_size(kind: TaskKind, instructions: u64, threshold: u64) -> ShardSize {
+    let bytes = task_bytes(kind, Some(ShardCells::full(instructions, threshold)));
+    ShardSize { cells: threshold, memory_bytes: bytes / 4 * 3 }
+}
+
+/// Returns the memory of the largest of `workers` in bytes if it is too small for a shard of `threshold` cells that
+/// takes `bytes`. `None` if the shard may fit, or if no worker is connected. The estimate may be a third too high, so
+/// three quarters of it are enough.
+pub(crate) fn too_small_for(bytes: u64, threshold: u64, workers: &[ShardWorker]) -> Option<u64> {
+    let room = |worker: &ShardWorker| match (worker.largest_cut, worker.memory) {
+        (Some(largest), _) if largest < threshold => comparable_bytes(largest).min((bytes / 4 * 3).saturating_sub(1)),
+        (Some(_), _) | (None, None) => u64::MAX,
+        (None, Some(memory)) => memory.alone_bytes,
+    };
+    let largest = workers.iter().map(room).max();
     largest.filter(|largest| *largest < bytes / 4 * 3)
 }
 
-/// Chooses the largest cut of which shards fit into the memory of each of `workers` while all their provers prove, for
-/// tasks of `kind`. Workers with too little memory for the smallest cut do not count. `None` if a program of so many
-/// instructions fits into no shard.
-pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[Option<AttemptMemory>]) -> Option<CutChoice> {
+/// Chooses the largest cut of which shards fit into each of `workers` while all their provers prove, for tasks of
+/// `kind`. Workers that are too small for the smallest cut do not count. Small workers are left out if the others
+/// finish earlier by the durations that the scheduler has learned. `None` if a program of so many instructions fits
+/// into no shard.
+pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWorker]) -> Option<CutChoice> {
     let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let needed = |threshold| task_bytes(kind, Some(ShardCells::full(instructions, threshold)));
     // At least as much room for the run as for the fixed tables.
     let possible = || choices().filter(|threshold| *threshold >= 2 * fixed_cells(instructions));
     let smallest = possible().next_back()?;
-    let known = workers.iter().flatten().map(|memory| memory.each_bytes);
-    let Some(least) = known.clone().filter(|bytes| *bytes >= needed(smallest)).min() else {
-        let reason = match known.max() {
+    let fits = |worker: &ShardWorker, threshold: u64| match (worker.largest_cut, worker.memory) {
+        (Some(largest), _) => threshold <= largest,
+        (None, Some(memory)) => needed(threshold) <= memory.each_bytes,
+        (None, None) => false,
+    };
+    let able = workers.iter().filter_map(|worker| Some((worker, possible().find(|cut| fits(worker, *cut))?)));
+    let mut able: Vec<(&ShardWorker, u64)> = able.collect();
+    let leaves_out_small_workers = able.iter().any(|(worker, _)| worker.largest_cut.is_some());
+    let size = |threshold| shard_size(kind, instructions, threshold);
+    let (count, mut left_out) = (workers.len(), Vec::new());
+    if leaves_out_small_workers && let Some(size) = faster_without_small_workers(&able, size) {
+        let small = able.extract_if(.., |(worker, _)| !worker.fits(size));
+        left_out = small.map(|(worker, _)| worker.name.as_str()).collect();
+    }
+    let each_bytes = |worker: &ShardWorker| worker.memory.map_or(0, |memory| memory.each_bytes);
+    let Some((least, threshold)) = able.iter().min_by_key(|(worker, cut)| (*cut, each_bytes(worker))) else {
+        let most = workers.iter().filter_map(|worker| worker.memory).map(|memory| memory.each_bytes).max();
+        let reason = match most {
             Some(most) => format!(
                 "the largest worker has {} for each shard, and shards of this cut, the smallest, take up to {}",
                 gigabytes(most),
@@ -169,22 +200,71 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[Option<At
             ),
             None => "no worker says how much memory it has".to_owned(),
         };
-        let threshold = if workers.iter().all(Option::is_none) { possible().next()? } else { smallest };
-        return Some(CutChoice { threshold, reason });
+        let threshold = if most.is_none() { possible().next()? } else { smallest };
+        return Some(CutChoice { threshold, reason, leaves_out_small_workers: false });
     };
-    let threshold = possible().find(|threshold| needed(*threshold) <= least)?;
-    let reason = format!(
-        "the smallest of {} workers has {} for each shard, and shards of this cut take up to {}",
-        workers.len(),
-        gigabytes(least),
-        gigabytes(needed(threshold))
-    );
-    Some(CutChoice { threshold, reason })
+    let mut reason = match least.largest_cut {
+        Some(largest) => format!("the smallest of {count} workers proves shards of at most {largest} cells"),
+        None => format!(
+            "the smallest of {count} workers has {} for each shard, and shards of this cut take up to {}",
+            gigabytes(each_bytes(least)),
+            gigabytes(needed(*threshold))
+        ),
+    };
+    if !left_out.is_empty() {
+        reason = format!(
+            "{} of {count} workers are left out, because the others finish earlier with larger shards: {}",
+            left_out.len(),
+            left_out.join(", ")
+        );
+    }
+    Some(CutChoice { threshold: *threshold, reason, leaves_out_small_workers })
+}
+
+/// Returns true if a GPU among `workers` refuses shards of `threshold` cells, and another worker may prove them.
+pub(crate) fn has_refusing_worker(threshold: u64, workers: &[ShardWorker]) -> bool {
+    let refuses = |worker: &ShardWorker| worker.largest_cut.is_some_and(|largest| largest < threshold);
+    workers.iter().any(refuses) && !workers.iter().all(refuses)
+}
+
+/// Returns the size of shards with which the workers that are large enough for them finish clearly earlier than all
+/// workers together. `workers` have the largest cut that fits into each. `None` if that is not so, or if it is unknown
+/// how fast one of them is.
+fn faster_without_small_workers(workers: &[(&ShardWorker, u64)], size: impl Fn(u64) -> ShardSize) -> Option<ShardSize> {
+    /// Work that every shard has, in cells. Fits the measured times by cut (docs/concepts/memory.md) on a processor.
+    const SHARD_OVERHEAD: f64 = 34e6;
+    /// How much faster the others must be: learned durations are of other shards, and vary.
+    const MIN_GAIN: f64 = 1.1;
+    // The work of all provers in a second, in cells. The learned durations are of shards of different cuts.
+    let speed = |worker: &ShardWorker| {
+        let (pace, cut) = (worker.pace.filter(|pace| !pace.is_zero())?, worker.paced_cut?);
+        Some(f64::from(worker.provers.max(1)) * (cut as f64 + SHARD_OVERHEAD) / pace.as_secs_f64())
+    };
+    let speeds: Vec<f64> = workers.iter().map(|(worker, _)| speed(worker)).collect::<Option<_>>()?;
+    // The cut if only workers prove into which shards of `size` fit, and the cells of the run per second then.
+    let rate = |size: Option<ShardSize>| {
+        let takes_part = |worker: &ShardWorker| size.is_none_or(|size| worker.fits(size));
+        let kept = || workers.iter().zip(&speeds).filter(move |((worker, _), _)| takes_part(worker));
+        let least = kept().map(|((_, cut), _)| *cut).min()?;
+        let cut = least as f64;
+        Some((least, kept().map(|(_, speed)| speed).sum::<f64>() * cut / (cut + SHARD_OVERHEAD)))
+    };
+    let rated = workers.iter().filter_map(|(_, cut)| {
+        let size = size(*cut);
+        let (least, rate) = rate(Some(size))?;
+        // A worker that takes part with a smaller cut of its own is rated with that cut.
+        (least == *cut).then_some((rate, size))
+    });
+    let (fastest, size) = rated.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    let (_, together) = rate(None)?;
+    (fastest >= MIN_GAIN * together).then_some(size)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sp1d_orchestrator::AttemptMemory;
+    use std::time::Duration;
 
     const GB: f64 = 1e9;
 
@@ -203,17 +283,32 @@ mod tests {
     /// Instructions of the guest `evm`.
     const EVM_INSTRUCTIONS: u64 = 365_167;
 
-    fn workers(each_gb: &[f64]) -> Vec<Option<AttemptMemory>> {
+    fn workers(each_gb: &[f64]) -> Vec<ShardWorker> {
         let of = |gb: &f64| {
             let bytes = (gb * GB) as u64;
-            Some(AttemptMemory { each_bytes: bytes, alone_bytes: bytes })
+            ShardWorker::with_memory(Some(AttemptMemory { each_bytes: bytes, alone_bytes: bytes }))
         };
         each_gb.iter().map(of).collect()
     }
 
+    fn unknown() -> ShardWorker {
+        ShardWorker::with_memory(None)
+    }
+
+    /// A worker that claims to prove on a GPU with this largest cut.
+    fn gpu(largest_cut: u64) -> ShardWorker {
+        ShardWorker { largest_cut: Some(largest_cut), ..workers(&[8.0])[0].clone() }
+    }
+
+    /// The same worker, which took `seconds` for a shard of the smallest cut.
+    fn paced(worker: ShardWorker, name: &str, seconds: u64) -> ShardWorker {
+        let (pace, paced_cut) = (Some(Duration::from_secs(seconds)), Some(CUTS[4]));
+        ShardWorker { name: name.to_owned(), pace, paced_cut, ..worker }
+    }
+
     #[track_caller]
-    fn check_cut(kind: TaskKind, instructions: u64, workers: &[Option<AttemptMemory>], expected: (u64, &str)) {
-        let CutChoice { threshold, reason } = choose_cut(kind, instructions, workers).unwrap();
+    fn check_cut(kind: TaskKind, instructions: u64, workers: &[ShardWorker], expected: (u64, &str)) {
+        let CutChoice { threshold, reason, .. } = choose_cut(kind, instructions, workers).unwrap();
         assert_eq!(threshold, expected.0, "{reason}");
         assert!(reason.contains(expected.1), "{reason}");
     }
@@ -237,21 +332,23 @@ mod tests {
         let core = TaskKind::ProveShard;
         check_cut(core, 30_000, &workers(&[1.0, 10.8]), (CUTS[2], "10.8 GB"));
         check_cut(core, 30_000, &workers(&[1.0, 2.0]), (CUTS[4], "the largest worker has 2.0 GB"));
-        check_cut(core, 30_000, &[None], (CUTS[0], "no worker says"));
-        check_cut(core, 30_000, &[None, workers(&[10.8])[0]], (CUTS[2], "10.8 GB"));
+        check_cut(core, 30_000, &[unknown()], (CUTS[0], "no worker says"));
+        check_cut(core, 30_000, &[unknown(), workers(&[10.8])[0].clone()], (CUTS[2], "10.8 GB"));
     }
 
     #[test]
     fn a_shard_is_too_large_if_the_largest_worker_is_smaller_than_three_quarters_of_it() {
-        let bytes = 16_000_000_000;
-        assert_eq!(too_small_for(bytes, &workers(&[4.0, 11.9])), Some(11_900_000_000));
-        assert_eq!(too_small_for(bytes, &workers(&[4.0, 12.0])), None);
-        assert_eq!(
-            too_small_for(bytes, &[None, workers(&[4.0])[0]]),
-            None,
-            "a worker that reports nothing may be large"
-        );
-        assert_eq!(too_small_for(bytes, &[]), None);
+        let check = |workers: &[ShardWorker], expected: Option<u64>| {
+            assert_eq!(too_small_for(16_000_000_000, CUTS[1], workers), expected);
+        };
+        check(&workers(&[4.0, 11.9]), Some(11_900_000_000));
+        check(&workers(&[4.0, 12.0]), None);
+        // A worker that reports nothing may be large.
+        check(&[unknown(), workers(&[4.0])[0].clone()], None);
+        check(&[], None);
+        // A GPU is bounded by its cut, not by the memory of its machine.
+        check(&[gpu(CUTS[1])], None);
+        check(&[gpu(CUTS[1] - 1)], Some(11_999_999_999));
     }
 
     #[test]
@@ -259,5 +356,102 @@ mod tests {
         // 18 million fixed cells.
         check_cut(TaskKind::ProveShard, 1_000_000, &workers(&[2.0]), (46_137_344, "the smallest"));
         assert_eq!(choose_cut(TaskKind::ProveShard, 20_000_000, &workers(&[100.0])), None);
+    }
+    #[test]
+    fn the_cut_fits_the_smallest_gpu() {
+        let core = TaskKind::ProveShard;
+        check_cut(
+            core,
+            30_000,
+            &[gpu(402_653_184)],
+            (CUTS[0], "of 1 workers proves shards of at most 402653184 cells"),
+        );
+        check_cut(core, 30_000, &[gpu(402_653_184), gpu(285_212_672)], (CUTS[1], "at most 285212672 cells"));
+        let mixed = [gpu(285_212_672), workers(&[10.8])[0].clone()];
+        check_cut(core, 30_000, &mixed, (CUTS[2], "the smallest of 2 workers has 10.8 GB"));
+        // The memory of the machine does not bound a recursion proof on a GPU.
+        check_cut(TaskKind::NormalizeShard, 30_000, &[gpu(285_212_672)], (CUTS[1], "at most 285212672 cells"));
+        let too_small = [gpu(285_212_672), workers(&[1.0])[0].clone()];
+        check_cut(core, 30_000, &too_small, (CUTS[1], "at most 285212672 cells"));
+    }
+
+    /// Checks which workers are left out of a pool, and the cut.
+    #[track_caller]
+    fn check_left_out(workers: &[ShardWorker], names: &[&str], threshold: u64) {
+        let choice = choose_cut(TaskKind::ProveShard, 30_000, workers).unwrap();
+        assert_eq!(choice.threshold, threshold, "{}", choice.reason);
+        assert_eq!(choice.reason.contains("left out"), !names.is_empty(), "{}", choice.reason);
+        assert!(choice.reason.ends_with(&names.join(", ")), "{}", choice.reason);
+        let size = shard_size(TaskKind::ProveShard, 30_000, choice.threshold);
+        let small: Vec<_> = workers.iter().filter(|worker| !worker.fits(size)).map(|worker| &worker.name).collect();
+        assert_eq!(small, names, "the scheduler leaves out others");
+    }
+
+    fn cpu(each_gb: f64) -> ShardWorker {
+        workers(&[each_gb])[0].clone()
+    }
+
+    #[test]
+    fn small_workers_are_left_out_if_the_others_finish_earlier() {
+        let large = paced(gpu(402_653_184), "gpu", 4);
+        // The GPU proves 15 shards while the small worker proves one, and loses a third to small shards.
+        check_left_out(&[large.clone(), paced(cpu(7.0), "cpu", 60)], &["cpu"], CUTS[0]);
+        // A small worker that is slow, and one that is nearly as large as the GPU.
+        let pool = [large.clone(), paced(gpu(285_212_672), "card", 4), paced(cpu(4.5), "old", 300)];
+        check_left_out(&pool, &["old"], CUTS[1]);
+        // Slow, but with as much memory for a shard as the GPU.
+        check_left_out(&[large, paced(cpu(28.0), "cpu", 60)], &[], CUTS[0]);
+    }
+
+    #[test]
+    fn the_memory_for_each_shard_decides_who_is_small() {
+        // 64 GB for an attempt that runs alone, and 7 GB for each of many provers.
+        let memory = Some(AttemptMemory { each_bytes: 7_000_000_000, alone_bytes: 64_000_000_000 });
+        let many = ShardWorker { memory, ..paced(cpu(7.0), "many", 60) };
+        check_left_out(&[paced(gpu(402_653_184), "gpu", 4), many], &["many"], CUTS[0]);
+    }
+
+    #[test]
+    fn the_choice_does_not_depend_on_the_cut_of_the_learned_durations() {
+        let small = paced(cpu(7.0), "cpu", 60);
+        // The GPU has proven large shards since the small worker was left out: more cells, and more seconds for each.
+        let later = ShardWorker { paced_cut: Some(CUTS[0]), ..paced(gpu(402_653_184), "gpu", 28) };
+        check_left_out(&[later.clone(), small.clone()], &["cpu"], CUTS[0]);
+        // It has taken 28 s for small shards: the small worker helps.
+        check_left_out(&[ShardWorker { paced_cut: Some(CUTS[4]), ..later }, small], &[], CUTS[3]);
+    }
+
+    #[test]
+    fn a_pool_without_gpus_leaves_no_worker_out() {
+        let pool = [paced(cpu(28.0), "large", 4), paced(cpu(7.0), "small", 300)];
+        let choice = choose_cut(TaskKind::ProveShard, 30_000, &pool).unwrap();
+        assert_eq!((choice.threshold, choice.leaves_out_small_workers), (CUTS[3], false));
+        // Workers that join later may be small.
+        assert!(choose_cut(TaskKind::ProveShard, 30_000, &[gpu(402_653_184)]).unwrap().leaves_out_small_workers);
+    }
+
+    #[test]
+    fn gpus_refuse_a_cut_if_another_worker_takes_it() {
+        let check = |threshold: u64, others: &[ShardWorker], expected: bool| {
+            let pool = [std::slice::from_ref(&gpu(285_212_672)), others].concat();
+            assert_eq!(has_refusing_worker(threshold, &pool), expected);
+        };
+        check(CUTS[0], &[gpu(402_653_184)], true);
+        check(CUTS[0], &workers(&[16.0]), true);
+        check(CUTS[0], &[], false);
+        check(CUTS[0], &[gpu(300_000_000)], false);
+        check(CUTS[1], &[gpu(402_653_184)], false);
+    }
+
+    #[test]
+    fn no_worker_is_left_out_before_its_speed_is_known() {
+        check_left_out(&[paced(gpu(402_653_184), "gpu", 4), cpu(7.0)], &[], CUTS[3]);
+        check_left_out(&[gpu(402_653_184), paced(cpu(7.0), "cpu", 60)], &[], CUTS[3]);
+    }
+
+    #[test]
+    fn a_pool_without_smaller_workers_is_kept() {
+        check_left_out(&[paced(gpu(285_212_672), "gpu", 4)], &[], CUTS[1]);
+        check_left_out(&[paced(gpu(285_212_672), "one", 4), paced(gpu(285_212_672), "two", 400)], &[], CUTS[1]);
     }
 }

@@ -1,6 +1,6 @@
 //! Options that determine how a run is cut into shards.
 
-use crate::{memory::smaller_cut, program::ProgramShape};
+use crate::{device::ProverDevice, memory::smaller_cut, program::ProgramShape};
 use serde::{Deserialize, Serialize};
 use sp1_core_executor::{
     ELEMENT_THRESHOLD, HEIGHT_THRESHOLD, MINIMAL_TRACE_CHUNK_THRESHOLD, RetainedEventsPreset, SP1CoreOpts,
@@ -15,6 +15,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub struct CutOptions {
     #[serde(default)]
     origin: CutOrigin,
+    /// The pool had GPUs when the cut was chosen or checked: workers that are too small for full shards get none. This
+    /// stays with the cut when a service restarts, because the pool may be incomplete then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaves_out_small_workers: bool,
     #[serde(flatten)]
     options: SP1CoreOpts,
 }
@@ -228,7 +232,7 @@ impl CutOptions {
             },
             ..options
         };
-        Ok((Self { origin: CutOrigin::Set, options }, replaced))
+        Ok((Self { origin: CutOrigin::Set, leaves_out_small_workers: false, options }, replaced))
     }
 
     /// Returns SP1's defaults, changed by the environment variables that SP1 itself reads. `variable` returns the value
@@ -263,7 +267,7 @@ impl CutOptions {
             // The other options are used only for estimating gas, with SP1's own values.
             ..SP1CoreOpts::default()
         };
-        Ok(Self { origin, options })
+        Ok(Self { origin, leaves_out_small_workers: false, options })
     }
 
     /// Returns the options as JSON, the form in which they are sent to workers.
@@ -335,6 +339,24 @@ impl CutOptions {
         self
     }
 
+    /// Returns the same options for a run that leaves out workers which are too small for its full shards.
+    pub(crate) fn leaving_out_small_workers(mut self) -> Self {
+        self.leaves_out_small_workers = true;
+        self
+    }
+
+    /// Returns true if workers that are too small for full shards get none.
+    pub(crate) fn leaves_out_small_workers(&self) -> bool {
+        self.leaves_out_small_workers
+    }
+
+    /// Returns the same options for a new choice of the number of cells. Returns `None` if no worker is left out, or if
+    /// the user has set the number.
+    pub(crate) fn choosing_again(&self) -> Option<Self> {
+        let may = self.leaves_out_small_workers && self.origin == CutOrigin::Chosen;
+        may.then(|| Self { origin: CutOrigin::Auto, leaves_out_small_workers: false, options: self.options.clone() })
+    }
+
     /// Returns the same options with the next smaller number of cells. Returns `None` if there is no smaller number, or
     /// if the user has set the number.
     pub(crate) fn smaller(&self) -> Option<Self> {
@@ -371,14 +393,39 @@ impl CutOptions {
         )))
     }
 
+    /// Returns the options in SP1's form, as the executor uses them.
     pub(crate) fn as_sp1(&self) -> &SP1CoreOpts {
         &self.options
+    }
+
+    /// Returns the options in SP1's form, as a prover on `device` uses them. SP1's GPU prover generates the lookups of
+    /// global memory on the GPU. A CPU prover with the same setting would leave them out, and its proof would be wrong.
+    /// So each prover sets this option itself, whatever the orchestrator sent.
+    #[must_use]
+    pub fn for_device(&self, device: ProverDevice) -> SP1CoreOpts {
+        let global_dependencies_opt = match device {
+            ProverDevice::Processor => false,
+            ProverDevice::Gpu => true,
+        };
+        SP1CoreOpts { global_dependencies_opt, ..self.options.clone() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chosen_cut_that_leaves_workers_out_keeps_that_and_can_be_chosen_again() {
+        let auto = CutOptions::from_variables(|_| None).unwrap();
+        let plain = auto.clone().chosen(ELEMENT_THRESHOLD);
+        assert!(!plain.encode().contains("leaves_out") && plain.choosing_again().is_none());
+        let kept = CutOptions::decode(&plain.leaving_out_small_workers().encode()).unwrap();
+        assert!(kept.leaves_out_small_workers() && kept.smaller().unwrap().leaves_out_small_workers());
+        assert_eq!(kept.choosing_again(), Some(auto.clone()));
+        let set = CutOptions { origin: CutOrigin::Set, ..auto }.leaving_out_small_workers();
+        assert_eq!(set.choosing_again(), None);
+    }
 
     #[track_caller]
     fn check(bytes: u64, expected: u64) {

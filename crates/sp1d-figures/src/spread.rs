@@ -24,8 +24,10 @@ impl FigureSpread {
     }
 }
 
+/// Shows three digits after the point, or as many as the format asks for.
 impl fmt::Display for FigureSpread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3} ({:.3} to {:.3})", self.median, self.least, self.most)
+        let digits = f.precision().unwrap_or(3);
+        write!(f, "{:.digits$} ({:.digits$} to {:.digits$})", self.median, self.least, self.most)
     }
 }

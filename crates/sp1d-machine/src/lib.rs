@@ -1,8 +1,9 @@
 //! Reads the machine's memory, the limits of control groups, the memory use of processes, the size of the shared
 //! memory, and the features of the processor. The sources are files of the Linux kernel. Also raises the limit of open
-//! files.
+//! files, and lists the machine's GPUs.
 
 mod cgroup;
+mod gpu;
 mod memory;
 mod open_files;
 mod processor;
@@ -10,6 +11,10 @@ mod read;
 mod shared_memory;
 mod usage;
 
+pub use gpu::{
+    GpuCode, GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading, GpuSelection, GpuSelectionError, MAX_GPUS,
+    check_gpus, gpu_code, gpu_library, near_cores,
+};
 pub use memory::{Memory, OomKills};
 pub use open_files::raise_open_files;
 pub use processor::{ProcessorError, check_processor, unused_processor_feature};

@@ -31,4 +31,4 @@ pub use proof::{
     WorkerTasks,
 };
 pub use task::{FailureKind, KindSet, TaskKind};
-pub use worker::{Disconnection, ListStatus, WorkerActivity, WorkerSummary, WorkersReport};
+pub use worker::{Disconnection, GpuState, ListStatus, WorkerActivity, WorkerSummary, WorkersReport};

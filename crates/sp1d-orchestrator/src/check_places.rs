@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -25,10 +25,8 @@ sp1d_model::limits! {
     /// has at most one check, so the number of threads without a place is at most that of the workers.
     const MAX_PLACE_TIME: Duration = Duration::from_secs(2); Time by Worker;
     /// No check of a result is slow before this time. Usual checks take 50 ms. Checks of deferred events differ more.
-    /// None of them is slow before `MIN_FAULT_TIME`.
+    /// None of them is slow before `MAX_PLACE_TIME`.
     const MIN_SLOW_TIME: Duration = Duration::from_millis(200); Time by Worker;
-    /// No slow check is a fault of its worker before this time, because this machine may be busy for a moment.
-    const MIN_FAULT_TIME: Duration = Duration::from_secs(2); Time by Worker;
     /// Maximum duration of a check. Usual checks take 50 ms on one core, and some seconds on a busy machine. A check
     /// that takes longer counts as failed. Its thread continues until the check returns. Until then, the other checks
     /// of the worker also count as failed, and do not start.
@@ -42,35 +40,21 @@ const SLOW_FACTOR: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CheckedOutput {
     Result(TaskKind),
+    /// A result of which only the presence is checked.
+    ResultPresence,
     DeferredEvents,
 }
 
-/// What the caller of a check learns while it waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CheckDelay {
-    /// The check is slow, or it waits behind a slow one of the same worker. Sent at most once.
-    Delayed,
-    /// The check has been slow for so long that it is a fault of its worker. Sent at most once.
-    Fault,
-}
-
-/// Tells the caller of a check about its delay.
-struct DelayReport {
-    sender: mpsc::UnboundedSender<CheckDelay>,
-    is_delayed: bool,
-}
+/// Tells the caller of a check at most once that the check is delayed: it is slow, or it waits behind a slow one of the
+/// same worker.
+struct DelayReport(Option<oneshot::Sender<()>>);
 
 impl DelayReport {
-    fn delayed(&mut self) {
-        if !self.is_delayed {
-            self.is_delayed = true;
-            self.send(CheckDelay::Delayed);
+    fn send(&mut self) {
+        if let Some(sender) = self.0.take() {
+            // The caller may have stopped waiting.
+            let _ = sender.send(());
         }
-    }
-
-    fn send(&self, delay: CheckDelay) {
-        // The caller may have stopped waiting.
-        let _ = self.sender.send(delay);
     }
 }
 
@@ -114,7 +98,8 @@ struct WorkerChecks {
 struct RunningCheck {
     /// When it counts as failed.
     deadline: Instant,
-    is_slow: bool,
+    /// When it is slow.
+    slow_at: Instant,
 }
 
 /// Allows a check of a worker to run. It belongs to the thread of the check, so it exists until the check returns.
@@ -143,12 +128,14 @@ impl WorkerChecks {
         tokio::pin!(acquired);
         loop {
             let present = *running.borrow_and_update();
-            if present.is_some_and(|check| check.is_slow) {
-                report.delayed();
+            let is_slow = present.is_some_and(|check| check.slow_at <= Instant::now());
+            if is_slow {
+                report.send();
             }
             let passed = async {
                 match present {
-                    Some(check) => sleep_until(check.deadline).await,
+                    Some(check) if is_slow => sleep_until(check.deadline).await,
+                    Some(check) => sleep_until(check.slow_at).await,
                     None => future::pending().await,
                 }
             };
@@ -159,21 +146,9 @@ impl WorkerChecks {
                     return Some(CheckPermit { worker: self, _permit: permit });
                 }
                 changed = running.changed() => changed.expect("`self` holds the sender"),
-                () = passed => return None,
+                () = passed => if is_slow { return None },
             }
         }
-    }
-
-    /// Marks the running check with this deadline as slow.
-    fn mark_slow(&self, deadline: Instant) {
-        self.running.send_if_modified(|running| match running {
-            Some(check) if check.deadline == deadline => {
-                check.is_slow = true;
-                true
-            }
-            // The check has just ended.
-            _ => false,
-        });
     }
 }
 
@@ -204,24 +179,25 @@ impl CheckPlaces {
     /// Returns the time after which a check of `output` is slow.
     fn slow_time(&self, output: CheckedOutput) -> Duration {
         let floor = match output {
-            CheckedOutput::Result(_) => MIN_SLOW_TIME,
-            CheckedOutput::DeferredEvents => MIN_FAULT_TIME,
+            CheckedOutput::Result(_) | CheckedOutput::ResultPresence => MIN_SLOW_TIME,
+            CheckedOutput::DeferredEvents => MAX_PLACE_TIME,
         };
         let usual = lock(&self.usual).get(&output).copied();
-        let slow = usual.map_or(MIN_FAULT_TIME, |usual| usual.saturating_mul(SLOW_FACTOR));
+        let slow = usual.map_or(MAX_PLACE_TIME, |usual| usual.saturating_mul(SLOW_FACTOR));
         slow.max(floor).min(self.check_time)
     }
 
-    /// Updates the usual duration of a check of `output`. A slow check counts only with the time after which it was
-    /// slow, so that a worker with slow checks hardly changes what is usual.
+    /// Updates the usual duration of a check of `output`. A check counts with at most twice the usual duration, and the
+    /// first one with at most `MIN_SLOW_TIME`, so that a worker with slow checks hardly changes what is usual.
     fn learn(&self, output: CheckedOutput, took: Duration) {
         let mut known = lock(&self.usual);
-        let usual = known.entry(output).or_insert(took);
-        *usual = (*usual * 3 + took) / 4;
+        let usual = known.entry(output).or_insert(took.min(MIN_SLOW_TIME));
+        let counted = took.min(usual.saturating_mul(2));
+        *usual = (*usual * 3 + counted) / 4;
     }
 
     /// Runs `check` on `output`, which is of `worker`, when there is a place and no other output of the worker is
-    /// checked. Sends to `delays` that the check is delayed, if it is.
+    /// checked. Sends to `delayed` if the check is slow, or if it waits behind a slow one of the same worker.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait. A check that has started continues on its thread, and the next check of the
@@ -230,16 +206,16 @@ impl CheckPlaces {
         &self,
         worker: WorkerId,
         output: CheckedOutput,
-        delays: mpsc::UnboundedSender<CheckDelay>,
+        delayed: oneshot::Sender<()>,
         check: impl FnOnce() -> T + Send + 'static,
     ) -> CheckEnd<T> {
-        let checks = self.checks_of(worker);
-        let mut report = DelayReport { sender: delays, is_delayed: false };
+        let (checks, mut report) = (self.checks_of(worker), DelayReport(Some(delayed)));
         let Some(permit) = checks.clone().permit(&mut report).await else { return CheckEnd::Blocked(self.check_time) };
         let place = self.places.acquire().await.expect("the semaphore is never closed");
         let start = Instant::now();
-        let (deadline, slow_time) = (start + self.check_time, self.slow_time(output));
-        checks.running.send_replace(Some(RunningCheck { deadline, is_slow: false }));
+        let slow_time = self.slow_time(output);
+        let (deadline, slow_at) = (start + self.check_time, start + slow_time);
+        checks.running.send_replace(Some(RunningCheck { deadline, slow_at }));
         let run = move || {
             let _permit = permit;
             check()
@@ -251,19 +227,14 @@ impl CheckPlaces {
         let mut ended = timeout_at(start + slow_time.min(self.place_time), &mut outcome).await;
         drop(place);
         if ended.is_err() {
-            ended = timeout_at(start + slow_time, &mut outcome).await;
+            ended = timeout_at(slow_at, &mut outcome).await;
         }
         if ended.is_err() {
-            checks.mark_slow(deadline);
-            report.delayed();
-            ended = timeout_at(deadline.min(start + slow_time.max(MIN_FAULT_TIME)), &mut outcome).await;
-        }
-        if ended.is_err() {
-            report.send(CheckDelay::Fault);
+            report.send();
             ended = timeout_at(deadline, &mut outcome).await;
         }
         let took = start.elapsed();
-        self.learn(output, took.min(slow_time));
+        self.learn(output, took);
         match ended {
             Ok(Ok(returned)) => CheckEnd::Returned(returned, took),
             Ok(Err(_)) => CheckEnd::Panicked,
@@ -292,7 +263,7 @@ fn start_check<T: Send + 'static>(check: impl FnOnce() -> T + Send + 'static) ->
 mod tests {
     use super::*;
     use futures::FutureExt;
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc;
     use tokio::time::timeout;
 
     const SHORT: Duration = Duration::from_millis(20);
@@ -306,13 +277,13 @@ mod tests {
             worker: WorkerId,
             check: impl FnOnce() -> T + Send + 'static,
         ) -> CheckEnd<T> {
-            self.run(worker, OUTPUT, mpsc::unbounded_channel().0, check).await
+            self.run(worker, OUTPUT, oneshot::channel().0, check).await
         }
     }
 
     /// Returns a check that hangs until the returned sender is dropped, and a receiver that returns when it starts.
-    fn hanging() -> (Sender<()>, oneshot::Receiver<()>, impl FnOnce() + Send + 'static) {
-        let (release, released) = channel::<()>();
+    fn hanging() -> (mpsc::Sender<()>, oneshot::Receiver<()>, impl FnOnce() + Send + 'static) {
+        let (release, released) = mpsc::channel::<()>();
         let (start, started) = oneshot::channel();
         let check = move || {
             start.send(()).unwrap();
@@ -423,44 +394,56 @@ mod tests {
         let places = CheckPlaces::with_times(4, SHORT, LONG);
         places.learn(OUTPUT, Duration::from_millis(50));
         let (_release, _started, check) = hanging();
-        let ((slow, mut of_slow), (behind, mut of_behind)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let ((slow, is_slow), (behind, is_behind)) = (oneshot::channel(), oneshot::channel());
         let first = places.run(WorkerId(1), OUTPUT, slow, check);
         tokio::pin!(first);
         assert!(first.as_mut().now_or_never().is_none(), "the first check has the permit");
         let start = Instant::now();
         let reports = async {
-            assert_eq!(
-                (of_slow.recv().await, of_behind.recv().await),
-                (Some(CheckDelay::Delayed), Some(CheckDelay::Delayed))
-            );
-            assert!((MIN_SLOW_TIME..MIN_FAULT_TIME).contains(&start.elapsed()));
-            assert_eq!(of_slow.recv().await, Some(CheckDelay::Fault));
-            assert!(start.elapsed() >= MIN_FAULT_TIME);
-            assert_eq!(of_behind.recv().await, None, "a check that waits is not a fault");
+            assert_eq!((is_slow.await, is_behind.await), (Ok(()), Ok(())));
+            let delay = Duration::from_millis(500);
+            assert!((delay..2 * delay).contains(&start.elapsed()));
         };
         tokio::join!(first, places.run(WorkerId(1), OUTPUT, behind, || ()), reports);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_waits_behind_one_whose_caller_has_left_is_reported() {
+        let places = CheckPlaces::with_times(4, SHORT, LONG);
+        let (_release, _started, check) = hanging();
+        let first = places.run_quietly(WorkerId(1), check);
+        assert!(first.now_or_never().is_none(), "the check runs, and its caller leaves");
+        let (behind, is_behind) = oneshot::channel();
+        let (_, reported) = tokio::join!(places.run(WorkerId(1), OUTPUT, behind, || ()), is_behind);
+        assert!(reported.is_ok());
     }
 
     #[tokio::test]
     async fn a_quick_check_is_not_reported() {
         let places = CheckPlaces::with_times(1, LONG, LONG);
-        let (sender, mut delays) = mpsc::unbounded_channel();
+        for _ in 0..10 {
+            places.learn(OUTPUT, LONG);
+        }
+        let (sender, delayed) = oneshot::channel();
         let ended = places.run(WorkerId(1), OUTPUT, sender, || 7).await;
         assert!(matches!(ended, CheckEnd::Returned(7, _)), "{ended:?}");
-        assert_eq!(delays.recv().await, None);
+        assert!(delayed.await.is_err());
     }
 
     #[test]
     fn a_check_is_slow_if_it_takes_ten_times_as_long_as_usual() {
         let places = CheckPlaces::with_times(1, MAX_PLACE_TIME, MAX_CHECK_TIME);
-        assert_eq!(places.slow_time(OUTPUT), MIN_FAULT_TIME, "nothing is known yet");
-        for (took, slow) in [(1, MIN_SLOW_TIME), (1, MIN_SLOW_TIME), (401, Duration::from_millis(1010))] {
+        let slow_time = |output| places.slow_time(output).as_millis();
+        assert_eq!(places.slow_time(OUTPUT), MAX_PLACE_TIME, "nothing is known yet");
+        // A long check counts with twice the usual time.
+        for (took, slow) in [(1, 200), (40, 200), (64, 200), (64, 200), (64, 244), (9000, 305)] {
             places.learn(OUTPUT, Duration::from_millis(took));
-            assert_eq!(places.slow_time(OUTPUT), slow);
+            assert_eq!(slow_time(OUTPUT), slow, "after {took} ms");
         }
         places.learn(CheckedOutput::DeferredEvents, Duration::from_millis(1));
-        assert_eq!(places.slow_time(CheckedOutput::DeferredEvents), MIN_FAULT_TIME);
-        places.learn(CheckedOutput::Result(TaskKind::ShrinkWrap), MAX_CHECK_TIME);
-        assert_eq!(places.slow_time(CheckedOutput::Result(TaskKind::ShrinkWrap)), MAX_CHECK_TIME);
+        assert_eq!(places.slow_time(CheckedOutput::DeferredEvents), MAX_PLACE_TIME);
+        let rare = CheckedOutput::Result(TaskKind::ShrinkWrap);
+        places.learn(rare, MAX_CHECK_TIME);
+        assert_eq!(places.slow_time(rare), MAX_PLACE_TIME, "one check decides little");
     }
 }

@@ -62,8 +62,8 @@ pub use runner::{
     failure::ProofFailure,
     interface::{ProofRunner, ServiceRunner},
     request::{Cut, ExpectedExit, ProofOutput, ProofRequest},
-    task::{AttemptMemory, TaskSpec},
+    task::{AttemptMemory, ShardWorker, TaskSpec, comparable_bytes},
 };
 pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify, WorkerOrigins};
 pub use sp1d_model::{AttemptInfo, ProofEvent, ProofMode, ProofWaiting, WorkerTasks};
-pub use sp1d_scheduler::Placement;
+pub use sp1d_scheduler::{Placement, ShardSize};

@@ -1,6 +1,7 @@
 //! The settings of an orchestrator.
 
 use crate::pool::resolver::{AddressResolver, SystemResolver};
+use sp1d_identity::TlsIdentity;
 use sp1d_protocol::Build;
 use sp1d_scheduler::Placement;
 use std::{ffi::OsStr, fs, path::Path, sync::Arc, time::Duration};
@@ -61,13 +62,16 @@ pub struct OrchestratorSettings {
     pub lineage: Option<[u8; 16]>,
     /// Looks up the names of the worker list.
     pub resolver: Arc<dyn AddressResolver>,
+    /// The identity of this orchestrator. With it, all connections use TLS, and a worker is its certificate. `None` for
+    /// plain connections. The worker of this process needs none.
+    pub tls: Option<Arc<TlsIdentity>>,
 }
 
 impl OrchestratorSettings {
     /// Returns the defaults for `build`: the name of this program and machine with the process id, two attempts per
     /// prover, spread placement, a heartbeat every second of which three may be missed, 60 s of patience, a quarter of
     /// the memory for artifacts, every result verified, three failures and five losses,
-    /// and the resolver of the operating system.
+    /// the resolver of the operating system, and plain connections.
     #[must_use]
     pub fn new(build: Build) -> Self {
         Self {
@@ -87,6 +91,7 @@ impl OrchestratorSettings {
             last_attempt_before_restart: 0,
             lineage: None,
             resolver: Arc::new(SystemResolver),
+            tls: None,
         }
     }
 

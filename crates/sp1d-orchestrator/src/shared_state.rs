@@ -47,6 +47,7 @@ use crate::{
     settings::OrchestratorSettings,
 };
 use sp1d_artifacts::Store;
+use sp1d_identity::PeerIdentity;
 use sp1d_model::ProofEvent;
 use sp1d_protocol::{Rate, RateLimiter, TaskOutputs};
 use sp1d_scheduler::{AttemptId, OriginId, SessionId, TaskKind, TryId, WorkerChanges, WorkerId};
@@ -279,10 +280,11 @@ impl SharedState {
         self.attempts().get(&attempt).filter(|found| found.session == session).cloned()
     }
 
-    /// Returns the identity of the worker `name` at `member`, which is the same in all its sessions.
-    pub(crate) fn identify(&self, name: &str, member: &Member) -> WorkerIdentity {
+    /// Returns the identity of the worker `name` at `member`, which is the same in all its sessions. With TLS, its
+    /// certificate says who it is (`peer`).
+    pub(crate) fn identify(&self, name: &str, member: &Member, peer: Option<&PeerIdentity>) -> WorkerIdentity {
         let connected = self.workers().values().map(|worker| worker.id).collect();
-        lock(&self.identities).identify(name, member, &connected)
+        lock(&self.identities).identify(name, member, peer, &connected)
     }
 
     /// Notes that the worker `member` of the list was reached at `address`.

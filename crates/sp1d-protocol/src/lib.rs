@@ -46,4 +46,4 @@ pub use task::{
 
 /// Version of all messages and the connection setup. A peer with another version is refused before anything else is
 /// read from it.
-pub const PROTOCOL_VERSION: u16 = 5;
+pub const PROTOCOL_VERSION: u16 = 6;

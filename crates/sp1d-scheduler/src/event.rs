@@ -14,8 +14,8 @@
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
 use crate::{
-    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, SessionId, TaskId, TaskKind, Timestamp, TryId,
-    WorkerId,
+    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, SessionId, ShardSize, TaskId, TaskKind, Timestamp,
+    TryId, WorkerId,
 };
 use std::{fmt, time::Duration};
 
@@ -26,6 +26,14 @@ pub enum Event {
     TryStarted {
         /// The number of the try.
         try_id: TryId,
+    },
+    /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
+    /// none of them, also if they join later. Only the first such event of a try counts.
+    SmallWorkersLeftOut {
+        /// The try whose shards are too large.
+        try_id: TryId,
+        /// The size of its full shards.
+        size: ShardSize,
     },
     /// A task of a running try was submitted and can be given to a worker.
     TaskSubmitted {
@@ -137,13 +145,6 @@ pub enum Event {
         /// The attempt whose output is checked.
         attempt: AttemptId,
     },
-    /// The check of what a worker uploaded takes so long that this is a fault of the worker.
-    CheckTooLong {
-        /// The worker that uploaded it.
-        worker: WorkerId,
-        /// The kind of the task.
-        kind: TaskKind,
-    },
     /// An attempt failed on its worker.
     AttemptFailed {
         /// The session that reports this.
@@ -174,6 +175,9 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TryStarted { try_id } => write!(f, "{try_id} started"),
+            Self::SmallWorkersLeftOut { try_id, size: ShardSize { cells, memory_bytes } } => {
+                write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
+            }
             Self::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 write!(f, "{kind} {task} of {try_id} submitted")?;
                 marker.map_or(Ok(()), |marker| write!(f, ", with marker {marker}"))?;
@@ -181,7 +185,7 @@ impl fmt::Display for Event {
             }
             Self::MarkerSubmitted { try_id, marker } => write!(f, "marker {marker} of {try_id} submitted"),
             Self::WorkerJoined { session, joined, resumable_tasks, draining } => {
-                let JoinedWorker { worker, origin, memory_bytes, slots, supported_kinds, holds } = joined;
+                let JoinedWorker { worker, origin, memory_bytes, slots, supported_kinds, holds, .. } = joined;
                 write!(
                     f,
                     "{session} of {worker} joined from {origin}: {slots} slots, {memory_bytes} bytes, {} kinds, \
@@ -206,7 +210,6 @@ impl fmt::Display for Event {
             Self::ResultPassed { attempt } => write!(f, "result of {attempt} passed its check"),
             Self::ResultRejected { attempt, reason } => write!(f, "result of {attempt} rejected: {reason}"),
             Self::CheckDelayed { attempt } => write!(f, "check of {attempt} is delayed"),
-            Self::CheckTooLong { worker, kind } => write!(f, "check of a {} of {worker} takes too long", kind.name()),
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
             Self::TryEnded { try_id } => write!(f, "{try_id} ended"),

@@ -1,7 +1,7 @@
 //! The status of tasks and workers.
 
-use crate::{AttemptId, KindSet, SessionId, Timestamp, WaitReason, WorkerId};
-use std::collections::BTreeMap;
+use crate::{AttemptId, KindSet, SessionId, TaskKind, Timestamp, WaitReason, WorkerId};
+use std::{collections::BTreeMap, time::Duration};
 
 /// The status of a task. Times are on the driver's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +56,15 @@ pub struct WorkerStatus {
     pub held: Vec<AttemptId>,
     /// True if the worker is draining or drained: it finishes the attempts that it has started and gets no others.
     pub draining: bool,
+    /// The expected durations of tasks, as learned. Kinds that the worker has not proven are left out.
+    pub paces: BTreeMap<TaskKind, Duration>,
 }
 
 impl WorkerStatus {
     /// Returns the status of a worker that is drained before it is ready. It has no slot yet.
     pub(crate) fn draining_before_ready() -> Self {
         let (available_kinds, on_probation) = (KindSet::default(), KindSet::default());
-        Self { slots: 0, available_kinds, on_probation, held: Vec::new(), draining: true }
+        Self { slots: 0, available_kinds, on_probation, held: Vec::new(), draining: true, paces: BTreeMap::new() }
     }
 }
 

@@ -19,7 +19,7 @@ mod waiting;
 
 use crate::{
     AttemptFailure, AttemptId, Command, Event, FailureKind, JoinedWorker, KindSet, OriginId, PastAttempt, Scheduler,
-    SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    SchedulerConfig, SessionId, ShardRoom, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
 
@@ -112,7 +112,15 @@ fn origin_of(worker: WorkerId) -> OriginId {
 fn plain_worker(worker: u64, slots: u32) -> JoinedWorker {
     let worker = WorkerId(worker);
     let (origin, supported_kinds) = (origin_of(worker), KindSet::all());
-    JoinedWorker { worker, origin, memory_bytes: 0, slots, supported_kinds, holds: Vec::new() }
+    JoinedWorker {
+        worker,
+        origin,
+        memory_bytes: 0,
+        shard_room: ShardRoom::Unknown,
+        slots,
+        supported_kinds,
+        holds: Vec::new(),
+    }
 }
 
 fn joined_as(session: u64, joined: JoinedWorker) -> Event {

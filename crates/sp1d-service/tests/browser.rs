@@ -1,10 +1,11 @@
 //! Tests of the status page in headless Chromium, with fake workers and a fake runner.
 
 use sp1d_client::{Client, NewProof, ProofEvent, ProofState};
+use sp1d_machine::{GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading};
 use sp1d_model::TaskKind;
 use sp1d_service::{Service, ServiceSettings, serve};
-use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, fake_build};
-use sp1d_worker::ProvingEngine;
+use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, fake_build, ready};
+use sp1d_worker::{GpuMonitor, ProvingEngine};
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
@@ -170,6 +171,46 @@ async fn page_says_why_an_action_is_refused() {
     browser.wait_for(&format!("document.querySelector('#refused').innerText.includes('{id}')")).await;
     browser.close().await;
     other.shutdown().await;
+}
+
+/// A driver that knows everything about GPU 0, and only the temperature of the other ones.
+struct FewReadings;
+
+impl GpuLibrary for FewReadings {
+    fn driver(&self) -> Result<GpuDriver, GpuFault> {
+        Err(GpuFault::NoDriver)
+    }
+
+    fn devices(&self) -> Result<Vec<GpuDevice>, GpuFault> {
+        Err(GpuFault::NoDriver)
+    }
+
+    fn reading(&self, index: u32) -> Result<GpuReading, GpuFault> {
+        let known = GpuReading {
+            used_bytes: Some(41_300_000_000),
+            utilization_percent: Some(97),
+            celsius: Some(64),
+            milliwatts: Some(310_400),
+        };
+        Ok(if index == 0 { known } else { GpuReading { celsius: Some(61), ..GpuReading::default() } })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_shows_the_readings_of_all_gpus_in_one_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let gpus = GpuMonitor::new(Arc::new(FewReadings), vec![0, 3]);
+    let worker =
+        RunningWorker::start("two", ready(FakeEngine::honest()), |settings| settings.introduction.gpus = gpus).await;
+    let (service, url, _) = start(folder.path(), &[worker.address], HEARTBEAT).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&url).await;
+    for line in ["GPU 0: 41.3 GB used, 97 % busy, 64 °C, 310 W", "GPU 3: – GB used, – % busy, 61 °C, – W"] {
+        browser.wait_for(&format!("{}?.innerText.includes('{line}')", row("workers", "two"))).await;
+    }
+    browser.picture("gpus").await;
+    browser.close().await;
+    service.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

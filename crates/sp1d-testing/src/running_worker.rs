@@ -1,9 +1,10 @@
 //! Workers that run in the process of a test.
 
 use crate::{engine::ready, free_address::free_address};
+use sp1d_identity::TlsIdentity;
 use sp1d_protocol::{Build, wire::Machine};
 use sp1d_worker::{
-    Capabilities, EngineState, Introduction, ListeningWorker, MemoryPlan, ProvingEngine, WorkerSettings,
+    Capabilities, EngineState, GpuMonitor, Introduction, ListeningWorker, MemoryPlan, ProvingEngine, WorkerSettings,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
@@ -25,13 +26,27 @@ impl RunningWorker {
         engine: watch::Receiver<EngineState>,
         change: impl FnOnce(&mut WorkerSettings),
     ) -> Self {
+        Self::start_with(name, engine, None, change).await
+    }
+
+    /// Starts a worker whose engine is ready, and that serves only orchestrators with a certificate.
+    pub async fn secure(name: &str, engine: Arc<dyn ProvingEngine>, tls: Arc<TlsIdentity>) -> Self {
+        Self::start_with(name, ready(engine), Some(tls), |_| {}).await
+    }
+
+    async fn start_with(
+        name: &str,
+        engine: watch::Receiver<EngineState>,
+        tls: Option<Arc<TlsIdentity>>,
+        change: impl FnOnce(&mut WorkerSettings),
+    ) -> Self {
         let mut settings = WorkerSettings {
             listen: free_address().into(),
             orchestrators: "127.0.0.1,::1".parse().expect("the filter is valid"),
             introduction: introduction(name),
         };
         change(&mut settings);
-        let worker = ListeningWorker::bind(settings).await.expect("the port is reserved for this worker");
+        let worker = ListeningWorker::bind(settings).await.expect("the port is reserved for this worker").secure(tls);
         let address = worker.local_addr().expect("a listener has an address");
         let (stop, tasks) = (CancellationToken::new(), BackgroundTasks::new());
         let token = stop.clone();
@@ -85,5 +100,6 @@ pub fn introduction_with(name: &str, memory_bytes: u64) -> Introduction {
         machine: Machine { memory_bytes, ..Machine::default() },
         capabilities: Capabilities::all(),
         plan: MemoryPlan::default(),
+        gpus: GpuMonitor::default(),
     }
 }

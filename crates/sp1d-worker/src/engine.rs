@@ -42,6 +42,12 @@ pub trait ProvingEngine: Send + Sync + 'static {
     /// Gives memory that the engine keeps for the next task back to the operating system. Blocks for a moment. The
     /// default does nothing, for engines that keep no memory.
     fn release_memory(&self) {}
+
+    /// Returns true if every later attempt would fail in this process, for example because its GPU reported an error.
+    /// A prover process ends then, and is started again. The default is false.
+    fn is_broken(&self) -> bool {
+        false
+    }
 }
 
 /// How many provers of a worker are loaded, and how many can never be. The others are loading, or end the stage of a

@@ -14,8 +14,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sp1d_identity::{HttpProtocol, PeerStream, TlsIdentity, for_http_port};
 use sp1d_protocol::Address;
-use std::{collections::VecDeque, convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -41,6 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct HealthPort {
     listener: TcpListener,
+    tls: Option<Arc<TlsIdentity>>,
 }
 
 impl HealthPort {
@@ -49,7 +51,14 @@ impl HealthPort {
     /// # Errors
     /// Fails if the address cannot be resolved, or if the worker cannot listen on it.
     pub async fn bind(listen: &Address) -> Result<Self, PortError> {
-        Ok(Self { listener: open_port(listen, "--health").await? })
+        Ok(Self { listener: open_port(listen, "--health").await?, tls: None })
+    }
+
+    /// Serves HTTPS instead of HTTP if `tls` is given and the port is not on the loopback interface.
+    #[must_use]
+    pub fn secure(mut self, tls: Option<Arc<TlsIdentity>>) -> Self {
+        self.tls = for_http_port(tls.as_ref(), self.local_addr().ok());
+        self
     }
 
     /// Returns the address that the endpoint listens on.
@@ -71,7 +80,7 @@ impl HealthPort {
                     if connections.len() == MAX_CONNECTIONS {
                         connections.pop_front();
                     }
-                    let serving = serve_connection(stream, engine.clone(), leaving.clone());
+                    let serving = serve_connection(stream, self.tls.clone(), engine.clone(), leaving.clone());
                     connections.push_back(AbortOnDropHandle::new(tokio::spawn(serving)));
                 }
                 Err(error) => {
@@ -84,7 +93,20 @@ impl HealthPort {
 }
 
 /// Serves one request.
-async fn serve_connection(stream: TcpStream, engine: watch::Receiver<EngineState>, leaving: CancellationToken) {
+async fn serve_connection(
+    stream: TcpStream,
+    tls: Option<Arc<TlsIdentity>>,
+    engine: watch::Receiver<EngineState>,
+    leaving: CancellationToken,
+) {
+    let stream = match tls {
+        None => PeerStream::from(stream),
+        // Errors are those of the client, as below.
+        Some(tls) => match tls.accept_http(stream, HttpProtocol::One).await {
+            Ok(stream) => stream,
+            Err(_) => return,
+        },
+    };
     let respond = service_fn(|request: Request<Incoming>| {
         let status = status_of(request.method(), request.uri().path(), &engine.borrow(), leaving.is_cancelled());
         async move { Ok::<_, Infallible>(response(status)) }
@@ -140,7 +162,6 @@ mod tests {
     };
     use async_trait::async_trait;
     use sp1d_protocol::Assignment;
-    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// A loaded engine with one prover.
@@ -203,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn probes_are_served_while_silent_clients_hold_connections() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = HealthPort { listener };
+        let port = HealthPort { listener, tls: None };
         let address = port.local_addr().unwrap();
         let (_sender, engine) = engine_state(Duration::from_secs(30));
         let leaving = CancellationToken::new();

@@ -19,7 +19,9 @@
 
 mod attempt;
 mod cache;
+mod driver_call;
 mod engine;
+mod gpu_monitor;
 mod health;
 mod limits;
 mod load_error;
@@ -31,7 +33,9 @@ mod state;
 mod stop;
 mod text;
 
+pub use driver_call::call_driver;
 pub use engine::{AttemptError, AttemptIo, Footprint, IoAction, IoError, MemoryUse, ProverCounts, ProvingEngine};
+pub use gpu_monitor::GpuMonitor;
 pub use health::HealthPort;
 pub use limits::limits;
 pub use load_error::LoadError;

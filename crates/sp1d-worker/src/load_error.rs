@@ -3,7 +3,8 @@
 use crate::machine_memory::MemoryError;
 use std::path::PathBuf;
 
-/// Why a prover cannot be loaded, now or later. A worker whose provers all fail like this ends.
+/// Why a prover cannot be loaded. A worker whose provers all fail ends. After [`LoadError::Gpu`], prover processes are
+/// tried again instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -32,6 +33,9 @@ pub enum LoadError {
     /// The engine reported this error.
     #[error("{0}")]
     Engine(String),
+    /// The GPU cannot be used now, for example because another program uses its memory. A later try may succeed.
+    #[error("{0}")]
+    Gpu(String),
     /// The engine panicked.
     #[error("the prover panicked while loading")]
     Panicked,

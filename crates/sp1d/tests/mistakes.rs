@@ -214,6 +214,8 @@ fn invalid_arguments_are_refused() {
         (vec!["tune", "--input", "u32:1"], "--elf"),
         (vec!["tune", "--elf", "missing"], "missing"),
         (vec!["tune", "--provers", "0"], "--provers"),
+        (vec!["tune", "--provers", "1", "--gpus", "0"], "--gpus"),
+        (vec!["tune", "--gpus", "first"], "write `all`"),
     ] {
         let output = outcome(&mut sp1d(folder.path(), &arguments));
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -269,10 +271,43 @@ fn a_port_in_use_fails_at_once() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     check(
         folder().path(),
-        &["worker", "--listen", "203.0.113.1:8081", "--orchestrator", "any"],
+        &["worker", "--listen", "203.0.113.1:8081", "--orchestrator", "any", "--insecure"],
         2,
         &["cannot listen on 203.0.113.1:8081"],
     );
+}
+
+#[test]
+fn a_port_for_other_machines_needs_tls_or_consent() {
+    let joined = ["serve", "--state", "state", "--listen", "0.0.0.0:8090", "--join-listen", "127.0.0.1:8091"];
+    let joined = [&joined[..], &["--join-from", "127.0.0.1"]].concat();
+    for (flag, arguments) in [
+        ("--listen 0.0.0.0:8081", vec!["worker", "--listen", "0.0.0.0:8081", "--orchestrator", "any"]),
+        ("--join 203.0.113.1:8091", vec!["worker", "--join", "203.0.113.1:8091"]),
+        (
+            "--health 0.0.0.0:8082",
+            vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "any", "--health", "0.0.0.0:8082"],
+        ),
+        ("--listen 0.0.0.0:8090", joined),
+    ] {
+        check(folder().path(), &arguments, 2, &[flag, "--tls", "--insecure"]);
+    }
+}
+
+#[test]
+fn keys_are_made_checked_and_never_overwritten() {
+    let folder = folder();
+    let run = |arguments: &[&str]| outcome(&mut sp1d(folder.path(), arguments));
+    assert!(run(&["keys", "init", "keys"]).status.success());
+    assert!(run(&["keys", "issue", "w", "--group", "g"]).status.success());
+    check(folder.path(), &["keys", "init", "keys"], 2, &["exists already"]);
+    check(folder.path(), &["keys", "issue", "w"], 2, &["exists already", "w.pem"]);
+    check(folder.path(), &["keys", "issue", "../w"], 2, &["lower-case letters"]);
+    let worker = ["worker", "--listen", "0.0.0.0:8081", "--orchestrator", "any", "--tls"];
+    check(folder.path(), &[&worker[..], &["keys/orchestrator.pem"]].concat(), 2, &["the role worker"]);
+    check(folder.path(), &[&worker[..], &["keys/none.pem"]].concat(), 2, &["none.pem"]);
+    assert!(run(&["keys", "revoke", "w"]).status.success());
+    check(folder.path(), &[&worker[..], &["keys/w.pem"]].concat(), 2, &["is revoked"]);
 }
 
 /// Checks how `sp1d` ends on a machine of which the kernel has this file.
@@ -601,6 +636,27 @@ async fn an_execution_that_is_held_back_costs_next_to_nothing() {
     // More shards than may be in flight, and far more than five chunks of the trace. Memory accesses fill the chunks.
     let environment = [("ELEMENT_THRESHOLD", "33554432"), ("MINIMAL_TRACE_CHUNK_THRESHOLD", "1000000")];
     check_ended("precompiles", "u32:100000", &environment, watch).await;
+}
+
+#[test]
+fn a_worker_for_gpus_is_refused_in_words() {
+    let folder = folder();
+    fn worker(gpus: &str) -> [&str; 7] {
+        ["worker", "--listen", "127.0.0.1:0", "--orchestrator", "127.0.0.1", "--gpus", gpus]
+    }
+    let check_gpus = |gpus: &str, code, parts: &[&str]| check(folder.path(), &worker(gpus), code, parts);
+    check_gpus("first", 2, &["--gpus", "write `all`"]);
+    if cfg!(feature = "gpu") {
+        // Machines with a GPU do not have this one.
+        let output = outcome(&mut sp1d(folder.path(), &worker("63")));
+        let code = output.status.code().unwrap();
+        check_refused(&output, code, &["hint: "]);
+        assert!(code == 2 || code == 7, "exit code {code}");
+    } else {
+        let not_built = ["this build of sp1d has no GPU support", "hint: build it with `./x gpu`"];
+        check_gpus("all", 2, &not_built);
+        check(folder.path(), &["tune", "--gpus", "all"], 2, &not_built);
+    }
 }
 
 #[test]

@@ -24,9 +24,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
+{{/* The image. Takes "Values", "Chart", and "gpu": whether it needs GPU support. */}}
 {{- define "sp1d.image" -}}
 {{- $repository := required "image.repository is empty: name the image in your registry (docs/guide/kubernetes.md)" .Values.image.repository -}}
-{{ $repository }}:{{ default (printf "%s-%s" .Chart.AppVersion .Values.image.level) .Values.image.tag }}
+{{- $tag := printf "%s-%s" .Chart.AppVersion .Values.image.level -}}
+{{ $repository }}:{{ ternary (default (printf "%s-gpu" $tag) .Values.image.gpuTag) (default $tag .Values.image.tag) .gpu }}
 {{- end -}}
 
 {{/* What the pods of the service and of the workers have in common. */}}
@@ -47,6 +49,7 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
+{{/* What all containers have in common. Takes the same as "sp1d.image". */}}
 {{- define "sp1d.container" -}}
 image: {{ include "sp1d.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -54,6 +57,14 @@ securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* The scheme of the HTTP ports. The kubelet does not verify certificates. */}}
+{{- define "sp1d.scheme" -}}
+{{- if ne (empty .Values.tls.serviceSecret) (empty .Values.tls.workerSecret) -}}
+{{- fail "set both tls.serviceSecret and tls.workerSecret, or none (docs/guide/kubernetes.md)" -}}
+{{- end -}}
+{{- if .Values.tls.serviceSecret }}https{{ else }}http{{ end -}}
 {{- end -}}
 
 {{/* Outgoing connections to name servers. */}}

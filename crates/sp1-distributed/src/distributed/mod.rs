@@ -20,7 +20,9 @@ pub use request::DistributedProveRequest;
 pub use requested_proof::RequestedProof;
 pub use sp1d_client::{ClientError, FailureInfo, ProofFailureKind};
 pub use sp1d_engine::{MachineError, private_temporary_folder};
-pub use sp1d_machine::ProcessorError;
+pub use sp1d_machine::{
+    GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading, GpuSelection, ProcessorError, check_gpus, gpu_library,
+};
 pub use sp1d_model::{ProofState, TaskKind};
 pub use sp1d_orchestrator::{
     AttemptInfo, ConnectError, Holdings, ListError, Placement, ProofEvent, ProofFailure, UnknownWorker, Verify,
@@ -29,6 +31,6 @@ pub use sp1d_orchestrator::{
 pub use sp1d_protocol::{Address, Filter};
 pub use sp1d_roles::{
     BoundWorker, CallDeadline, LocalProver, WorkerBuilder, WorkerError, WorkerPool, check_local_memory, config,
-    serve_prover, start_proving_threads,
+    serve_gpu_prover, serve_prover, start_proving_threads,
 };
 pub use sp1d_worker::{EngineState, LoadError, MemoryError, ProverCommand, ServeError, WorkerStop};

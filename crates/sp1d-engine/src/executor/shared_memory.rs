@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 sp1d_model::limits! {
     /// Shared memory that an execution must get at its start. The smallest programs use this much.
-    const MIN_SHARE_BYTES: u64 = 32 << 20; Bytes by Program;
+    pub(super) const MIN_SHARE_BYTES: u64 = 32 << 20; Bytes by Program;
     /// Part of its share that an execution has for the memory of its program. The rest is for its trace.
     const PROGRAM_SHARE_BYTES: u64 = 64 << 20; Bytes by Program;
 }
@@ -54,7 +54,8 @@ pub(crate) struct SharedMemorySize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "an execution needs at least {} MB of shared memory; /dev/shm has {} MB free\n\
-     hint: enlarge it with `mount -o remount,size=6G /dev/shm`, or start the container with `--shm-size=6g`",
+     hint: remove files of other programs from it, enlarge it with `mount -o remount,size=6G /dev/shm`, or start the \
+     container with `--shm-size=6g`",
     MIN_SHARE_BYTES >> 20,
     free_bytes >> 20
 )]
@@ -63,8 +64,17 @@ pub(crate) struct SharedMemoryShortage {
     pub(crate) free_bytes: u64,
     /// What is left of the shares of other executions.
     pub(crate) promised_bytes: u64,
+    /// What other executions use, as far as it is measured.
+    pub(crate) used_bytes: u64,
     /// The number of other executions.
     pub(crate) others: usize,
+}
+
+impl SharedMemoryShortage {
+    /// Returns true if the memory would not suffice even if all other executions ended.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.free_bytes.saturating_add(self.used_bytes) < MIN_SHARE_BYTES
+    }
 }
 
 /// An execution uses more than its share, and another execution needs the rest.
@@ -101,7 +111,9 @@ impl SharedMemoryShares {
         let available = size.free_bytes.saturating_add(excess).saturating_sub(promised_bytes);
         if available < MIN_SHARE_BYTES {
             let others = self.executions.len();
-            return Err(SharedMemoryShortage { free_bytes: size.free_bytes, promised_bytes, others });
+            let used_bytes =
+                self.executions.values().map(|execution| execution.used_bytes).fold(0, u64::saturating_add);
+            return Err(SharedMemoryShortage { free_bytes: size.free_bytes, promised_bytes, used_bytes, others });
         }
         let wanted = trace_bytes.saturating_add(PROGRAM_SHARE_BYTES);
         let most = (size.total_bytes / MAX_SHARE_PART).max(MIN_SHARE_BYTES);

@@ -1,5 +1,7 @@
 //! Runs SP1's prover engine as the engine of a worker.
 
+#[cfg(feature = "gpu")]
+use super::gpu;
 use super::{
     attempt_client::{AttemptClient, EngineAttemptGuard, EngineAttempts, SlotAttempt},
     capabilities::check_still_supported,
@@ -7,14 +9,23 @@ use super::{
     slot_provers::{CoreShardProver, SlotProvers},
     task_request::to_sp1,
 };
-use crate::{options::CutOptions, thread_pool::be_nice};
+use crate::{device::ProverDevice, options::CutOptions, thread_pool::be_nice};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use sp1_prover::worker::{RawTaskRequest, TaskError, TaskMetadata};
+use sp1_prover::{
+    SP1ProverComponents,
+    worker::{RawTaskRequest, TaskError, TaskMetadata},
+};
 use sp1d_model::TaskKind;
 use sp1d_protocol::{Assignment, FailureKind};
 use sp1d_worker::{AttemptError, AttemptIo, IoAction, LoadError, ProvingEngine};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::runtime::Runtime;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -28,12 +39,32 @@ pub const fn start_estimate() -> Duration {
 /// they are needed. Blocks, so it must not be called on an asynchronous thread.
 ///
 /// # Errors
-/// Fails if SP1 cannot set up its prover, or if the engine's threads cannot be started.
+/// Fails if SP1 cannot set up its prover, or if the engine's threads cannot be started. Fails with [`LoadError::Gpu`]
+/// if the GPU cannot be used now and a later try may succeed.
 pub fn load_prover(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>, LoadError> {
-    load(settings).map_err(|error| LoadError::Engine(format!("{error:#}")))
+    match settings.device {
+        ProverDevice::Processor => load(settings, |client| build_engine(settings, client))
+            .map_err(|error| LoadError::Engine(format!("{error:#}"))),
+        ProverDevice::Gpu => load_gpu(settings),
+    }
 }
 
-fn load(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
+#[cfg(feature = "gpu")]
+fn load_gpu(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>, LoadError> {
+    load(settings, gpu::build_engine).map_err(|error| gpu::load_error(&error))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn load_gpu(_: ProverSettings) -> Result<Arc<dyn ProvingEngine>, LoadError> {
+    Err(LoadError::Engine("this build has no GPU support".to_owned()))
+}
+
+/// Loads the engine that `build` makes.
+fn load<C, F>(settings: ProverSettings, build: impl FnOnce(AttemptClient) -> F) -> Result<Arc<dyn ProvingEngine>>
+where
+    C: SP1ProverComponents,
+    F: Future<Output = Result<LoadedEngine<C>>> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16))
         .thread_name("engine")
@@ -44,10 +75,18 @@ fn load(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
     let attempts = Arc::new(EngineAttempts::default());
     let client = AttemptClient { attempts: attempts.clone(), slot: SlotAttempt::default() };
     // Build in a separate task, so that a panic during setup does not unwind into the caller.
-    let loaded = runtime
-        .block_on(runtime.spawn(build_engine(settings, client)))
-        .context("the engine panicked during its start")??;
-    let slots = (0..settings.slots.max(1)).map(|_| SlotProvers::default()).collect();
+    let built = runtime.block_on(runtime.spawn(build(client))).context("the engine panicked during its start");
+    let loaded = match built.and_then(|built| built) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            if settings.device == ProverDevice::Gpu {
+                // Tasks of this runtime may still use what parts of the engine refer to on the GPU.
+                std::mem::forget(runtime);
+            }
+            return Err(error);
+        }
+    };
+    let slots = (0..settings.slots.max(1)).map(|_| SlotProvers::new()).collect();
     // Loading takes more memory than the loaded prover keeps.
     (settings.release_memory)();
     let release_memory = settings.release_memory;
@@ -59,31 +98,51 @@ fn load(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
         permits,
         loaded: Arc::new(loaded),
         release_memory,
+        is_broken: AtomicBool::new(false),
     }))
 }
 
 /// SP1's prover engine as a [`ProvingEngine`].
-struct Sp1ProvingEngine {
+struct Sp1ProvingEngine<C: SP1ProverComponents> {
     /// `Some` until drop.
     runtime: Option<Runtime>,
     attempts: Arc<EngineAttempts>,
-    slots: Vec<SlotProvers>,
+    slots: Vec<SlotProvers<C>>,
     permits: u32,
-    loaded: Arc<LoadedEngine>,
+    loaded: Arc<LoadedEngine<C>>,
     release_memory: fn(),
+    /// Set after an error of the GPU. What the provers hold on it may be unusable.
+    is_broken: AtomicBool,
 }
 
-impl Drop for Sp1ProvingEngine {
+impl<C: SP1ProverComponents> Drop for Sp1ProvingEngine<C> {
     fn drop(&mut self) {
-        // Do not wait for a proving stage: it cannot be interrupted and would delay stopping the worker.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        let Some(runtime) = self.runtime.take() else { return };
+        match self.loaded.device {
+            // Do not wait for a proving stage: it cannot be interrupted and would delay stopping the worker.
+            ProverDevice::Processor => runtime.shutdown_background(),
+            // A task of this runtime owns what the provers refer to on the GPU. It lives as long as the process.
+            ProverDevice::Gpu => std::mem::forget(runtime),
         }
     }
 }
 
+impl<C: SP1ProverComponents> Sp1ProvingEngine<C> {
+    /// Replaces the text of `failure` if it is an error of the GPU.
+    async fn explained(&self, failure: AttemptError) -> AttemptError {
+        #[cfg(feature = "gpu")]
+        if self.loaded.device == ProverDevice::Gpu
+            && let Some(explained) = gpu::explain(&failure).await
+        {
+            self.is_broken.store(true, Ordering::Relaxed);
+            return explained;
+        }
+        failure
+    }
+}
+
 #[async_trait]
-impl ProvingEngine for Sp1ProvingEngine {
+impl<C: SP1ProverComponents> ProvingEngine for Sp1ProvingEngine<C> {
     fn places(&self) -> usize {
         self.slots.len()
     }
@@ -97,9 +156,12 @@ impl ProvingEngine for Sp1ProvingEngine {
     }
 
     fn release_memory(&self) {
-        self.loaded.air_prover.forget_key();
-        self.loaded.compress_prover.forget_keys();
+        (self.loaded.forget_keys)();
         (self.release_memory)();
+    }
+
+    fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
     }
 
     async fn run(&self, place: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
@@ -110,6 +172,12 @@ impl ProvingEngine for Sp1ProvingEngine {
         let guard = EngineAttemptGuard::new(self.attempts.clone(), provers.slot.clone(), assignment.attempt, io);
         let kind = assignment.payload.kind();
         let request = to_sp1(assignment);
+        let largest = self.loaded.largest_cut;
+        if kind.is_shard() && options.threshold() > largest {
+            let text =
+                format!("shards of {} cells do not fit into this GPU, the most are {largest}", options.threshold());
+            return Err(AttemptError { kind: FailureKind::OutOfMemory, text });
+        }
         let core_prover = kind.is_shard().then(|| provers.get(&options, &self.attempts, &self.loaded));
         let loaded = self.loaded.clone();
         let runtime = self.runtime.as_ref().expect("the runtime exists until drop");
@@ -130,7 +198,7 @@ impl ProvingEngine for Sp1ProvingEngine {
                 };
                 AttemptError { kind, text: error.to_string() }
             }
-            None => failure,
+            None => self.explained(failure).await,
         })
     }
 }
@@ -147,9 +215,9 @@ impl From<TaskError> for ProvingFailure {
     }
 }
 
-async fn prove(
-    loaded: &LoadedEngine,
-    core_prover: Option<CoreShardProver>,
+async fn prove<C: SP1ProverComponents>(
+    loaded: &LoadedEngine<C>,
+    core_prover: Option<CoreShardProver<C>>,
     kind: TaskKind,
     request: RawTaskRequest,
 ) -> Result<TaskMetadata, ProvingFailure> {

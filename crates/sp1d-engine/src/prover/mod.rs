@@ -1,4 +1,5 @@
-//! SP1's prover on a worker: its engine, with provers that cache or delay their proving keys.
+//! SP1's prover on a worker: its engine, on the processor with provers that cache or delay their proving keys, or on a
+//! GPU with SP1's CUDA provers.
 //!
 //! Knows nothing about SP1's controller or about connections.
 
@@ -7,6 +8,8 @@ mod capabilities;
 mod components;
 mod core_prover;
 mod engine;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod loaded_engine;
 mod missing_equipment;
 mod recursion_keys;

@@ -2,34 +2,36 @@
 
 use super::{
     attempt_client::{AttemptClient, EngineAttempts, SlotAttempt},
-    components::Components,
     loaded_engine::LoadedEngine,
 };
 use crate::options::CutOptions;
 use sp1_core_machine::riscv::RiscvAir;
-use sp1_prover::worker::SP1CoreProver;
+use sp1_prover::{SP1ProverComponents, worker::SP1CoreProver};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(super) type CoreShardProver = SP1CoreProver<AttemptClient, AttemptClient, Components>;
+pub(super) type CoreShardProver<C> = SP1CoreProver<AttemptClient, AttemptClient, C>;
 
 /// The core provers of one slot, one for each set of cut options. A core prover is small compared to the recursion
 /// prover that all of them share. It keeps the normalize programs that it has compiled.
-#[derive(Default)]
-pub(super) struct SlotProvers {
+pub(super) struct SlotProvers<C: SP1ProverComponents> {
     pub(super) slot: SlotAttempt,
-    provers: Mutex<Vec<(CutOptions, CoreShardProver)>>,
+    provers: Mutex<Vec<(CutOptions, CoreShardProver<C>)>>,
 }
 
 /// Sets of cut options that a slot keeps core provers for. A pool rarely serves more at the same time.
 const MAX_CACHED_OPTIONS: usize = 4;
 
-impl SlotProvers {
+impl<C: SP1ProverComponents> SlotProvers<C> {
+    pub(super) fn new() -> Self {
+        Self { slot: SlotAttempt::default(), provers: Mutex::default() }
+    }
+
     pub(super) fn get(
         &self,
         options: &CutOptions,
         attempts: &Arc<EngineAttempts>,
-        loaded: &LoadedEngine,
-    ) -> CoreShardProver {
+        loaded: &LoadedEngine<C>,
+    ) -> CoreShardProver<C> {
         let mut provers = self.provers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = provers.iter().position(|(known, _)| known == options) {
             // The vector is ordered by last use: the first entry is dropped next.
@@ -40,9 +42,9 @@ impl SlotProvers {
                 provers.remove(0);
             }
             let client = AttemptClient { attempts: attempts.clone(), slot: self.slot.clone() };
-            let prover = CoreShardProver::new(
+            let prover = SP1CoreProver::new(
                 loaded.core_config.clone(),
-                options.as_sp1().clone(),
+                options.for_device(loaded.device),
                 client.clone(),
                 client,
                 loaded.air_prover.clone(),

@@ -1,12 +1,12 @@
 //! Chooses how the run of a proof is cut into shards.
 
 use crate::{
-    memory::{ShardCells, choose_cut, task_bytes, too_small_for},
+    memory::{ShardCells, choose_cut, has_refusing_worker, shard_size, task_bytes, too_small_for},
     options::CutOptions,
     program::ProgramShape,
 };
 use sp1d_model::TaskKind;
-use sp1d_orchestrator::{AttemptMemory, ProofEvent, ProofFailure, ProofHandle, ProofMode};
+use sp1d_orchestrator::{ProofEvent, ProofFailure, ProofHandle, ProofMode, ShardSize, ShardWorker};
 
 pub(super) const fn shard_kind(mode: ProofMode) -> TaskKind {
     match mode {
@@ -19,7 +19,7 @@ pub(super) const fn shard_kind(mode: ProofMode) -> TaskKind {
 /// reason. The cut is the number of trace cells after which a shard ends. Returns `None` if the program is too large
 /// for any shard.
 #[must_use]
-pub fn preview_cut(mode: ProofMode, instructions: u64, workers: &[Option<AttemptMemory>]) -> Option<(u64, String)> {
+pub fn preview_cut(mode: ProofMode, instructions: u64, workers: &[ShardWorker]) -> Option<(u64, String)> {
     choose_cut(shard_kind(mode), instructions, workers).map(|choice| (choice.threshold, choice.reason))
 }
 
@@ -39,20 +39,48 @@ pub(super) async fn choose_for_workers(
             shape.instructions
         )));
     };
-    let options = options.chosen(choice.threshold);
+    let mut options = options.chosen(choice.threshold);
+    if choice.leaves_out_small_workers {
+        options = options.leaving_out_small_workers();
+    }
     let name = options.threshold_name();
     tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "cut chosen");
     proof.report(ProofEvent::Cut { name, reason: choice.reason, options: options.encode() });
     Ok(options)
 }
 
+/// Returns `options` with a cut that was set, or chosen earlier. GPUs that refuse its shards are left out if another
+/// worker takes them.
+pub(super) fn leave_out_refused(proof: &ProofHandle, options: CutOptions, mode: ProofMode) -> CutOptions {
+    let workers = proof.shard_workers(shard_kind(mode));
+    if has_refusing_worker(options.threshold(), &workers) { options.leaving_out_small_workers() } else { options }
+}
+
+/// Leaves the workers out that are too small for full shards, if `options` say so.
+pub(super) async fn leave_out(proof: &ProofHandle, options: &CutOptions, mode: ProofMode, shape: ProgramShape) {
+    if !options.leaves_out_small_workers() {
+        return;
+    }
+    let kind = shard_kind(mode);
+    let full = shard_size(kind, shape.instructions as u64, options.threshold());
+    // The shards of a cut that a user has set may be small, so workers on processors try them.
+    let size = if options.is_set() { ShardSize { memory_bytes: 0, ..full } } else { full };
+    for ShardWorker { name, .. } in proof.shard_workers(kind).iter().filter(|worker| !worker.fits(size)) {
+        let worker = name.as_str();
+        tracing::info!(proof_id = proof.label(), worker, "worker left out of the shards of a proof: it is too small");
+    }
+    proof.leave_out_small_workers(size).await;
+}
+
 /// Logs a warning if the user has set a cut whose full shards fit no connected worker. This is no error yet: a program
 /// may be too short to fill a shard. The proof fails before a shard that does not fit is assigned.
 pub(super) fn warn_of_large_cut(proof: &ProofHandle, options: &CutOptions, mode: ProofMode, shape: ProgramShape) {
     let kind = shard_kind(mode);
-    let (instructions, workers) = (shape.instructions as u64, proof.attempt_memory(kind));
+    let (instructions, workers) = (shape.instructions as u64, proof.shard_workers(kind));
     let bytes = task_bytes(kind, Some(ShardCells::full(instructions, options.threshold())));
-    let Some(largest) = too_small_for(bytes, &workers).filter(|_| options.is_set()) else { return };
+    let Some(largest) = too_small_for(bytes, options.threshold(), &workers).filter(|_| options.is_set()) else {
+        return;
+    };
     let fitting = choose_cut(kind, instructions, &workers).map(|choice| choice.threshold);
     tracing::warn!(
         proof_id = proof.label(),

@@ -123,12 +123,14 @@ impl ProofClient {
         self.0.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks that at least one worker has enough memory for the shard.
+    /// Checks that at least one worker has enough memory for the shard. If small workers are left out, the scheduler
+    /// checks that instead, because it waits for a large worker that has left for a moment.
     fn check_memory(&self, spec: &TaskSpec) -> Result<(), ProofFailure> {
-        if !spec.kind().is_shard() {
+        if !spec.kind().is_shard() || self.0.context.options.leaves_out_small_workers() {
             return Ok(());
         }
-        match too_small_for(spec.memory_bytes, &self.0.proof.attempt_memory(spec.kind())) {
+        let (threshold, workers) = (self.0.context.options.threshold(), self.0.proof.shard_workers(spec.kind()));
+        match too_small_for(spec.memory_bytes, threshold, &workers) {
             None => Ok(()),
             Some(bytes) => Err(ProofFailure::OutOfMemory(format!(
                 "a shard of this run takes about {:.1} GB of memory with {}, and the largest worker has {:.1} GB for \

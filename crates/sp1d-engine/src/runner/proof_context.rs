@@ -9,7 +9,7 @@ use crate::{
 };
 use sp1_hypercube::SP1VerifyingKey;
 use sp1_prover::verify::SP1Verifier;
-use sp1d_orchestrator::{AttemptMemory, ExpectedExit, ProofFailure, ProofHandle, ProofMode};
+use sp1d_orchestrator::{AttemptMemory, ExpectedExit, ProofFailure, ProofHandle, ProofMode, ShardWorker};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -42,7 +42,8 @@ impl ProofContext {
     pub(super) fn smaller_cut_hint(&self, bytes: u64) -> String {
         let memory = AttemptMemory { each_bytes: bytes, alone_bytes: bytes };
         let (kind, options) = (shard_kind(self.mode), &self.options);
-        let choice = choose_cut(kind, self.shape.instructions as u64, &[Some(memory)]);
+        let worker = ShardWorker::with_memory(Some(memory));
+        let choice = choose_cut(kind, self.shape.instructions as u64, &[worker]);
         let Some(choice) = choice.filter(|choice| choice.threshold < options.threshold()) else {
             return String::new();
         };

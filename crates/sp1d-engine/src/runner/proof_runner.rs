@@ -1,7 +1,7 @@
 //! Runs SP1's controller and executor on the orchestrator.
 
 use super::{
-    cut::{choose_for_workers, warn_of_large_cut},
+    cut::{choose_for_workers, leave_out, leave_out_refused, warn_of_large_cut},
     execution::{root_task, sp1_controller, start_execution},
     input_check::check_input,
     input_proofs::{check_form, check_input_proofs, check_verified_proofs},
@@ -179,10 +179,14 @@ impl Sp1ProofRunner {
             check_input_proofs(self.light.inner(), &stdin).await?;
         }
         let KnownProgram { key, shape } = self.program_keys.get(&request.elf).await?;
-        let options =
-            if options.is_auto() { choose_for_workers(proof, options, request.mode, shape).await? } else { options };
+        let options = if options.is_auto() {
+            choose_for_workers(proof, options, request.mode, shape).await?
+        } else {
+            leave_out_refused(proof, options, request.mode)
+        };
+        leave_out(proof, &options, request.mode, shape).await;
         warn_of_large_cut(proof, &options, request.mode, shape);
-        proof.set_options(options.encode());
+        proof.set_options(options.encode(), options.threshold());
         options.check_for(shape).await?;
         // A program that writes its own instructions has another kind of trace.
         if request.check_input_proofs && !shape.may_write_instructions {
@@ -300,6 +304,10 @@ impl ProofRunner for Sp1ProofRunner {
     fn smaller_cut(&self, options: &str) -> Option<Cut> {
         let smaller = CutOptions::decode(options).ok()?.smaller()?;
         Some(Cut { options: smaller.encode(), name: smaller.threshold_name() })
+    }
+
+    fn choose_cut_again(&self, options: &str) -> Option<String> {
+        Some(CutOptions::decode(options).ok()?.choosing_again()?.encode())
     }
 }
 

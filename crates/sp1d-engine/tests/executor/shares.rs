@@ -2,11 +2,11 @@
 
 use crate::{
     machine_check::FREE_BYTES,
-    shared_memory::{SharedMemoryOverdraft, SharedMemoryShares, SharedMemorySize, trace_bytes},
-    shared_memory_share::SharedMemoryShare,
+    shared_memory::{SharedMemoryOverdraft, SharedMemoryShares, SharedMemoryShortage, SharedMemorySize, trace_bytes},
+    shared_memory_share::{ShareWait, SharedMemoryShare, ShortageStep},
 };
 use std::{pin::pin, sync::atomic::Ordering, time::Duration};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const MB: u64 = 1 << 20;
 const GB: u64 = 1 << 30;
@@ -48,10 +48,37 @@ async fn an_execution_waits_until_another_one_gives_its_share_back() {
     assert!(timeout(Duration::from_secs(3600), third.as_mut()).await.is_err());
     drop(first);
     let third = third.await.unwrap();
-    drop((second, third));
-    // Without another execution, waiting cannot help.
+    drop(second);
+    // Files of other programs take the memory, so waiting for the third execution cannot help.
     FREE_BYTES.store(31 * MB, Ordering::Relaxed);
+    assert_eq!(SharedMemoryShare::reserve(GB).await.err().unwrap().others, 1);
+    drop(third);
     assert_eq!(SharedMemoryShare::reserve(GB).await.err().unwrap().others, 0);
+}
+
+/// Checks what a waiting execution does at each time: seconds since its start, free memory in MB, memory in MB that one
+/// other execution uses, and the expected step.
+fn check_wait(looks: &[(u64, u64, u64, ShortageStep)]) {
+    let (start, mut wait) = (Instant::now(), ShareWait::default());
+    for (seconds, free_mb, used_mb, expected) in looks {
+        let (free_bytes, used_bytes) = (free_mb * MB, used_mb * MB);
+        let shortage = SharedMemoryShortage { free_bytes, promised_bytes: 10 * MB, used_bytes, others: 1 };
+        assert_eq!(wait.step(start + Duration::from_secs(*seconds), &shortage), *expected, "after {seconds} s");
+    }
+}
+
+#[test]
+fn an_execution_that_waits_warns_every_minute() {
+    use ShortageStep::{Wait, Warn};
+    check_wait(&[(0, 31, 1, Warn), (1, 31, 1, Wait), (59, 31, 1, Wait), (60, 31, 1, Warn), (61, 31, 1, Wait)]);
+}
+
+#[test]
+fn an_execution_fails_if_the_end_of_all_others_would_not_make_room() {
+    use ShortageStep::{Fail, Wait, Warn};
+    check_wait(&[(0, 20, 11, Warn), (4, 20, 11, Wait), (5, 20, 11, Fail)]);
+    // The use of the other execution is measured late.
+    check_wait(&[(0, 20, 0, Warn), (1, 20, 12, Wait), (6, 20, 0, Wait), (11, 20, 0, Fail)]);
 }
 
 #[test]

@@ -191,7 +191,16 @@ fn hello() -> wire::HelloRequest {
     };
     wire::HelloRequest {
         build: Some(build()),
-        machine: Some(wire::Machine { threads: 16, memory_bytes: 64 << 30, cpu: "a processor".to_owned(), provers: 2 }),
+        machine: Some(wire::Machine {
+            threads: 16,
+            memory_bytes: 64 << 30,
+            cpu: "a processor".to_owned(),
+            provers: 2,
+            gpus: vec![wire::Gpu { model: "a GPU".to_owned(), memory_bytes: 24 << 30 }],
+            largest_cut: 285_212_672,
+            pinned_bytes: 8_600_000_000,
+            global_dependencies_opt: true,
+        }),
         name: "prover-7".to_owned(),
         readiness: Some(readiness),
         kinds: TaskKind::ALL.into_iter().map(|kind| kind_to_wire(kind).into()).collect(),
@@ -210,6 +219,7 @@ fn worker_messages() -> Vec<from_worker::Message> {
     };
     vec![
         M::Heartbeat(wire::Heartbeat {}),
+        M::GpuReadings(wire::GpuReadings { gpus: vec![wire::GpuReading { celsius: Some(61), ..Default::default() }] }),
         M::Readiness(hello().readiness.unwrap_or_default()),
         M::Started(wire::Started { attempt: 7 }),
         M::DeferredEventsUploaded(wire::DeferredEventsUploaded { attempt: 7 }),
@@ -238,7 +248,7 @@ fn prover_messages() -> Vec<prover_wire::from_prover::Message> {
     let failure = Failure { kind: wire::FailureKind::Engine.into(), text: "not enough memory".to_owned() };
     vec![
         M::Ready(prover_wire::Ready { slots: 2 }),
-        M::LoadFailed(prover_wire::LoadFailed { reason: "no memory".to_owned() }),
+        M::LoadFailed(prover_wire::LoadFailed { reason: "no memory".to_owned(), is_temporary: true }),
         M::Call(Call { call: 1, run: 2, what: Some(What::Fetch("record".to_owned())) }),
         M::Call(Call { call: 2, run: 2, what: Some(What::Deliver(delivery)) }),
         M::Call(Call { call: 3, run: 2, what: Some(What::ReportDeferredEvents(prover_wire::ReportDeferredEvents {})) }),

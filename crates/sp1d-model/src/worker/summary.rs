@@ -1,6 +1,6 @@
 //! Summaries of workers, and of the worker list.
 
-use super::activity::WorkerActivity;
+use super::{activity::WorkerActivity, gpu_state::GpuState};
 use crate::moment::Moment;
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +30,11 @@ pub struct WorkerSummary {
     pub threads: u32,
     /// Memory of the worker's machine in bytes; 0 if unknown.
     pub memory_bytes: u64,
-    /// Processor of the worker's machine.
+    /// Processor of the worker's machine, after its GPUs if the worker proves on them.
     pub cpu: String,
+    /// State of the GPUs that the worker proves on.
+    #[serde(default)]
+    pub gpus: Vec<GpuState>,
     /// Kinds of tasks that the worker supports.
     pub kinds: Vec<String>,
 }

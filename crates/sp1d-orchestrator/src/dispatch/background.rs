@@ -3,7 +3,7 @@
 
 use super::input::DispatcherInput;
 use crate::{
-    check_places::{CheckDelay, CheckEnd, CheckedOutput},
+    check_places::{CheckEnd, CheckedOutput},
     proof::running::RunningTry,
     runner::{failure::ProofFailure, task::TaskSpec},
     scope::attempt_scope,
@@ -13,9 +13,9 @@ use crate::{
 use sp1d_artifacts::{Store, StoreError};
 use sp1d_model::clean_line;
 use sp1d_protocol::MessageLimits;
-use sp1d_scheduler::{AttemptId, DispatchEvent, TaskId, TaskKind, WorkerId};
+use sp1d_scheduler::{AttemptId, DispatchEvent, TaskId};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker as BackgroundTasks;
 
 /// The running work.
@@ -31,12 +31,15 @@ impl BackgroundWork {
 
     /// Starts the check of the result of `attempt`.
     pub(super) fn spawn_result_check(&self, running_try: Arc<RunningTry>, spec: TaskSpec, attempt: AttemptId) {
-        let (shared, kind) = (self.shared.clone(), spec.kind());
+        let shared = self.shared.clone();
+        let output = match running_try.verify {
+            Verify::All => CheckedOutput::Result(spec.kind()),
+            Verify::Final => CheckedOutput::ResultPresence,
+        };
         self.spawn_check(
             running_try,
             attempt,
-            kind,
-            CheckedOutput::Result(kind),
+            output,
             move |running_try| check_result(running_try, &shared.store, &spec, attempt),
             move |outcome| DispatcherInput::Event(DispatchEvent::ResultChecked { attempt, outcome }),
         );
@@ -55,7 +58,6 @@ impl BackgroundWork {
         self.spawn_check(
             running_try,
             attempt,
-            spec.kind(),
             CheckedOutput::DeferredEvents,
             move |running_try| check_deferred_events(running_try, &shared.store, &spec, attempt),
             move |outcome| DispatcherInput::DeferredEventsOutcome { task, attempt, outcome },
@@ -73,33 +75,15 @@ impl BackgroundWork {
         self.running.wait().await;
     }
 
-    /// Tells the dispatcher if a check of uploads of `attempt`, of a task of `kind`, is delayed. The sender is for the
-    /// check.
-    fn report_delays(
-        &self,
-        running_try: &RunningTry,
-        attempt: AttemptId,
-        worker: WorkerId,
-        kind: TaskKind,
-    ) -> mpsc::UnboundedSender<CheckDelay> {
-        let (sender, mut delays) = mpsc::unbounded_channel();
-        let (shared, proof_id) = (self.shared.clone(), running_try.label.clone());
+    /// Tells the dispatcher if a check of uploads of `attempt` is delayed. The sender is for the check.
+    fn report_delay(&self, attempt: AttemptId) -> oneshot::Sender<()> {
+        let (sender, delayed) = oneshot::channel();
+        let shared = self.shared.clone();
         self.running.spawn(async move {
-            // Ends when the check has ended or was given up.
-            while let Some(delay) = delays.recv().await {
-                let event = match delay {
-                    CheckDelay::Delayed => DispatchEvent::CheckDelayed { attempt },
-                    CheckDelay::Fault => {
-                        tracing::warn!(
-                            proof_id,
-                            attempt = attempt.0,
-                            "check of an output takes much longer than usual"
-                        );
-                        DispatchEvent::CheckTooLong { worker, kind }
-                    }
-                };
+            // Fails if the check has ended or was given up.
+            if delayed.await.is_ok() {
                 // If the dispatcher has ended, no one needs the report.
-                let _ = shared.inbox.send(DispatcherInput::Event(event)).await;
+                let _ = shared.inbox.send(DispatcherInput::Event(DispatchEvent::CheckDelayed { attempt })).await;
             }
         });
         sender
@@ -111,21 +95,18 @@ impl BackgroundWork {
         &self,
         running_try: Arc<RunningTry>,
         attempt: AttemptId,
-        kind: TaskKind,
         output: CheckedOutput,
         check: impl FnOnce(&RunningTry) -> Result<T, String> + Send + 'static,
         input: impl FnOnce(Result<T, String>) -> DispatcherInput + Send + 'static,
     ) {
         let shared = self.shared.clone();
         let worker = shared.attempts().get(&attempt).map(|entry| entry.worker_id);
-        let worker = worker.map(|worker| (worker, self.report_delays(&running_try, attempt, worker, kind)));
+        let delayed = self.report_delay(attempt);
         self.running.spawn(async move {
             let checked = running_try.clone();
             let run = async {
                 match worker {
-                    Some((worker, delays)) => {
-                        shared.check_places.run(worker, output, delays, move || check(&checked)).await
-                    }
+                    Some(worker) => shared.check_places.run(worker, output, delayed, move || check(&checked)).await,
                     None => CheckEnd::Returned(Err("the attempt is over".to_owned()), Duration::ZERO),
                 }
             };

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
     runner::{
-        failure::{ProofFailure, dispatcher_panicked, too_large},
+        failure::{ProofFailure, dispatcher_panicked, large_workers_left, too_large},
         task::TaskSpec,
     },
     scope::{attempt_scope, try_scope},
@@ -229,7 +229,11 @@ impl Dispatcher {
                     if are_claims_suspect {
                         running_try.findings.mark_claims_suspect();
                     }
-                    running_try.fail(if may_smaller_cut_help {
+                    let ran_out = history.iter().any(|past| past.failure.is_out_of_memory());
+                    running_try.fail(if may_smaller_cut_help && !ran_out {
+                        running_try.lacks_large_workers.store(true, Ordering::Relaxed);
+                        ProofFailure::OutOfMemory(large_workers_left(task, kind))
+                    } else if may_smaller_cut_help {
                         ProofFailure::OutOfMemory(too_large(task, kind, &history))
                     } else {
                         ProofFailure::Task { task, kind, history }
@@ -400,6 +404,7 @@ impl Dispatcher {
         running_try.end_open_task(spec.kind());
         if let Some(found) = self.shared.worker(session) {
             running_try.count_result(&found.name, &found.address.to_string());
+            found.paced_cuts[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
             running_try.count_result(worker_name, worker_address);
         }

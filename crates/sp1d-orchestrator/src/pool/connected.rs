@@ -2,6 +2,7 @@
 
 use super::list::Member;
 use crate::{lock::lock, runner::task::AttemptMemory, session::close_reason::CloseReason};
+use sp1d_model::GpuState;
 use sp1d_protocol::{Closer, wire::ToWorker};
 use sp1d_scheduler::{KindSet, OriginId, TaskKind, WorkerId};
 use std::{
@@ -34,7 +35,15 @@ pub(crate) struct ConnectedWorker {
     pub(crate) slots: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) memory: Mutex<Option<AttemptMemory>>,
+    /// Number of its provers.
+    pub(crate) provers: u32,
+    /// The most cells of a shard that it proves; `None` if only its memory bounds them.
+    pub(crate) largest_cut: Option<u64>,
+    /// The cut of the last shard that it proved in this session, by kind; 0 if it has not proven one.
+    pub(crate) paced_cuts: [AtomicU64; TaskKind::ALL.len()],
     pub(crate) cpu: String,
+    /// The state of its GPUs, as it last reported it.
+    pub(crate) gpus: Mutex<Vec<GpuState>>,
     pub(crate) done: AtomicU64,
     pub(crate) failed_attempts: AtomicU64,
     /// True if the worker is not expected back.
@@ -42,6 +51,10 @@ pub(crate) struct ConnectedWorker {
 }
 
 impl ConnectedWorker {
+    pub(crate) fn gpus(&self) -> MutexGuard<'_, Vec<GpuState>> {
+        lock(&self.gpus)
+    }
+
     /// Returns how much memory attempts on the worker can use, as it last reported.
     pub(crate) fn memory(&self) -> MutexGuard<'_, Option<AttemptMemory>> {
         lock(&self.memory)

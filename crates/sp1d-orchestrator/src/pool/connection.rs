@@ -10,6 +10,7 @@ use crate::{
     session::server::{EndedSession, SessionStop, serve},
     shared_state::SharedState,
 };
+use sp1d_identity::{PeerIdentity, PeerStream};
 use sp1d_model::{clean_line, hint::one_line};
 use sp1d_protocol::{Backoff, PreambleError, receive_place};
 use std::{
@@ -18,7 +19,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::{
-    net::TcpStream,
     sync::oneshot,
     time::{Instant, sleep, timeout},
 };
@@ -142,16 +142,17 @@ impl ListedWorker {
     /// Serves one connection until it ends. Fails if no session started.
     async fn call(&mut self) -> Result<EndedSession, ReachError> {
         let (has_proof, local) = (self.shared.demand.exists(), self.shared.local.as_deref());
+        let settings = &self.shared.settings;
         let established = tokio::select! {
             () = self.stop.any() => return Err(ReachError::Stopping),
-            established = establish(&self.member, local, &*self.shared.settings.resolver, has_proof) => established,
+            established = establish(&self.member, local, &*settings.resolver, settings.tls.as_ref(), has_proof) => established,
         };
-        let (stream, reached): (Box<dyn Stream>, Option<IpAddr>) = match established {
-            Ok(Established::Admitted { stream, reached }) => (stream, reached),
+        let (stream, reached, peer): (Box<dyn Stream>, Option<IpAddr>, Option<PeerIdentity>) = match established {
+            Ok(Established::Admitted { stream, reached, peer }) => (stream, reached, peer),
             Ok(Established::Queued(stream)) => {
                 let stream = self.wait_for_turn(stream).await?;
-                let reached = address_of(&stream);
-                (Box::new(stream), reached)
+                let (reached, peer) = (address_of(&stream), stream.peer().cloned());
+                (Box::new(stream), reached, peer)
             }
             Err(ReachError::Preamble(PreambleError::Busy(holder))) if self.is_own(&holder) => {
                 return Err(ReachError::SameWorker);
@@ -166,12 +167,12 @@ impl ListedWorker {
         if let (Some(reached), Member::Remote(_)) = (reached, &self.member) {
             self.shared.note_reached(&self.member, reached);
         }
-        serve_session(stream, &self.member, &self.shared, &mut self.first, &self.stop).await
+        serve_session(stream, &self.member, peer, &self.shared, &mut self.first, &self.stop).await
     }
 
     /// Waits in the worker's queue. Returns the connection when the turn of this orchestrator has come. Fails if no
     /// proof needs the worker.
-    async fn wait_for_turn(&mut self, mut stream: TcpStream) -> Result<TcpStream, ReachError> {
+    async fn wait_for_turn(&mut self, mut stream: PeerStream) -> Result<PeerStream, ReachError> {
         let started = Instant::now();
         let mut logged: Option<Instant> = None;
         self.is_known = true;
@@ -277,10 +278,12 @@ fn note(shared: &SharedState, member: &Member, stop: &SessionStop, contact: Cont
     shared.contacts.send_if_modified(|contacts| !stop.now.is_cancelled() && contacts.set(member, contact));
 }
 
-/// Serves a session with the worker at the other end of `stream`. Fails if no session started.
+/// Serves a session with the worker at the other end of `stream`. `peer` is who it is, with TLS. Fails if no session
+/// started.
 pub(super) async fn serve_session<S: Stream>(
     stream: S,
     member: &Member,
+    peer: Option<PeerIdentity>,
     shared: &Arc<SharedState>,
     first: &mut FirstReport,
     stop: &SessionStop,
@@ -288,7 +291,7 @@ pub(super) async fn serve_session<S: Stream>(
     let (welcome, mut welcomed) = oneshot::channel();
     // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
     // hello has a time limit.
-    let mut session = std::pin::pin!(serve(stream, member.clone(), shared.clone(), welcome, stop));
+    let mut session = std::pin::pin!(serve(stream, member.clone(), peer, shared.clone(), welcome, stop));
     let on_connected = |first: &mut FirstReport, name: String| {
         note(shared, member, stop, Contact::Connected);
         report(first, Ok(Reached::Connected(name)));

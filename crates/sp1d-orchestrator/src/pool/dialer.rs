@@ -4,10 +4,12 @@
 
 use super::{list::Member, reach_error::ReachError, resolver::AddressResolver};
 use futures::future::select_ok;
+use sp1d_identity::{PeerIdentity, PeerStream, TlsIdentity, connect_peer};
 use sp1d_protocol::{Address, Admission, Role, dial};
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -41,9 +43,11 @@ pub(crate) enum Established {
         stream: Box<dyn Stream>,
         /// The IP address of the worker; `None` for the worker of this process.
         reached: Option<IpAddr>,
+        /// Who the worker is; `None` without TLS.
+        peer: Option<PeerIdentity>,
     },
     /// The worker serves another orchestrator, and this one waits for its turn on this connection.
-    Queued(TcpStream),
+    Queued(PeerStream),
 }
 
 /// Returns a connection to a worker that accepts this orchestrator. If the worker serves another orchestrator, an
@@ -52,32 +56,39 @@ pub(crate) async fn establish(
     member: &Member,
     local: Option<&dyn LocalConnector>,
     resolver: &dyn AddressResolver,
+    tls: Option<&Arc<TlsIdentity>>,
     has_proof: bool,
 ) -> Result<Established, ReachError> {
-    let mut stream = match member {
+    let stream = match member {
         Member::Remote(address) => connect(address, resolver).await?,
         Member::Named(address, _) => connect_to(vec![*address]).await?,
         Member::Local => {
             let local = local.ok_or(ReachError::NoLocalWorker)?;
             let stream = local.connect().ok_or(ReachError::LocalWorkerStopped)?;
-            return Ok(Established::Admitted { stream, reached: None });
+            return Ok(Established::Admitted { stream, reached: None, peer: None });
         }
         Member::Joined(_) => return Err(ReachError::Joins),
     };
-    stream.set_nodelay(true).map_err(ReachError::NoDelay)?;
+    let mut stream = secure(stream, tls).await?;
     let role = if has_proof { Role::Orchestrator } else { Role::IdleOrchestrator };
     Ok(match dial(&mut stream, role).await? {
         Admission::Welcome => {
-            let reached = address_of(&stream);
-            Established::Admitted { stream: Box::new(stream), reached }
+            let (reached, peer) = (address_of(&stream), stream.peer().cloned());
+            Established::Admitted { stream: Box::new(stream), reached, peer }
         }
         Admission::Queued => Established::Queued(stream),
     })
 }
 
 /// Returns the IP address of the peer; `None` if the connection has just ended.
-pub(crate) fn address_of(stream: &TcpStream) -> Option<IpAddr> {
+pub(crate) fn address_of(stream: &PeerStream) -> Option<IpAddr> {
     stream.peer_addr().ok().map(|address| address.ip())
+}
+
+/// Prepares a new TCP connection to a worker, with TLS if `tls` is given.
+pub(crate) async fn secure(stream: TcpStream, tls: Option<&Arc<TlsIdentity>>) -> Result<PeerStream, ReachError> {
+    stream.set_nodelay(true).map_err(ReachError::NoDelay)?;
+    Ok(connect_peer(tls, stream).await?)
 }
 
 /// Returns a TCP connection to `address`. A name is looked up again in each call.

@@ -1,10 +1,11 @@
 //! Which worker is which over all its sessions, and where workers come from.
 //!
-//! There is no proof of identity yet: an address and a name are all that is known of a worker. Names alone are chosen
-//! by the worker, so they never identify it.
+//! With TLS, the certificate of a worker proves who it is. Without TLS, its address and its name are all that is known.
+//! A worker chooses its name itself, so the name alone never identifies it.
 
 use super::list::Member;
 use crate::settings::WorkerOrigins;
+use sp1d_identity::{PeerIdentity, PeerName};
 use sp1d_protocol::PeerNetwork;
 use sp1d_scheduler::{OriginId, WorkerId};
 use std::{
@@ -16,9 +17,9 @@ sp1d_model::limits! {
     /// Maximum number of identities that are remembered. It exceeds the largest worker list, and a worker that is
     /// forgotten only loses its learned durations: its origin's faults are remembered by the scheduler.
     const MAX_IDENTITIES: usize = 16_384; Count by Worker;
-    /// Maximum number of names of one address, or of one IPv6 network of 64 bits, that are remembered. A peer that
-    /// joins under ever new names does not make the orchestrator forget others.
-    const MAX_NAMES_PER_NETWORK: usize = 256; Count by Worker;
+    /// Maximum number of names of one certificate, one address, or one IPv6 network of 64 bits, that are remembered. A
+    /// peer that joins under ever new names does not make the orchestrator forget others.
+    const MAX_NAMES_PER_PEER: usize = 256; Count by Worker;
 }
 
 /// A worker over all its sessions, and where it comes from.
@@ -36,6 +37,27 @@ enum IdentityKey {
     /// A worker that joined, or one of several workers of a name: its address and its name. The port of a worker that
     /// joins differs in each session. A name may stand for other workers every day.
     Joined { address: IpAddr, name: String },
+    /// A worker with a certificate, wherever it is: the name in the certificate, and the name that it chose. Several
+    /// workers of one machine can use one certificate.
+    Certified { certificate: PeerName, name: String },
+}
+
+/// What all names of one worker, or of one place, share.
+#[derive(Debug, PartialEq, Eq)]
+enum NameOwner<'a> {
+    Network(PeerNetwork),
+    Certificate(&'a PeerName),
+}
+
+impl IdentityKey {
+    /// Returns what bounds the number of names; `None` for a worker of the list, which the user has written down.
+    fn owner(&self) -> Option<NameOwner<'_>> {
+        match self {
+            Self::Joined { address, .. } => Some(NameOwner::Network((*address).into())),
+            Self::Certified { certificate, .. } => Some(NameOwner::Certificate(certificate)),
+            Self::Listed(_) => None,
+        }
+    }
 }
 
 /// The identities of all workers that are or were connected.
@@ -58,22 +80,36 @@ impl WorkerIdentities {
         self.reached.insert(member.clone(), address);
     }
 
-    /// Returns the identity of the worker `name` at `member`. `connected` are the workers that must not be forgotten.
-    pub(crate) fn identify(&mut self, name: &str, member: &Member, connected: &BTreeSet<WorkerId>) -> WorkerIdentity {
+    /// Returns the identity of the worker `name` at `member`, whose certificate is of `peer`. `connected` are the
+    /// workers that must not be forgotten.
+    pub(crate) fn identify(
+        &mut self,
+        name: &str,
+        member: &Member,
+        peer: Option<&PeerIdentity>,
+        connected: &BTreeSet<WorkerId>,
+    ) -> WorkerIdentity {
+        if let Some(peer) = peer {
+            let key = IdentityKey::Certified { certificate: peer.name.clone(), name: name.to_owned() };
+            let id = self.id_of(key, connected);
+            return WorkerIdentity { id, origin: origin_of_certificate(peer) };
+        }
         let key = match member {
             Member::Joined(peer) | Member::Named(peer, _) => {
                 IdentityKey::Joined { address: peer.ip().to_canonical(), name: name.to_owned() }
             }
             Member::Remote(_) | Member::Local => IdentityKey::Listed(member.clone()),
         };
-        let known = self.ids.get(&key).copied();
-        let id = known.unwrap_or_else(|| self.add(key, connected));
+        let id = self.id_of(key, connected);
         WorkerIdentity { id, origin: origin(self.rule, id, member, self.reached.get(member).copied()) }
     }
 
-    fn add(&mut self, key: IdentityKey, connected: &BTreeSet<WorkerId>) -> WorkerId {
-        if let IdentityKey::Joined { address, .. } = &key {
-            self.make_room((*address).into(), connected);
+    fn id_of(&mut self, key: IdentityKey, connected: &BTreeSet<WorkerId>) -> WorkerId {
+        if let Some(known) = self.ids.get(&key) {
+            return *known;
+        }
+        if let Some(owner) = key.owner() {
+            self.make_room(&owner, connected);
         }
         let id = WorkerId(self.next);
         self.next += 1;
@@ -81,30 +117,32 @@ impl WorkerIdentities {
         id
     }
 
-    /// Forgets the oldest disconnected worker that joined from `network`, or from anywhere, if there are too many.
-    fn make_room(&mut self, network: PeerNetwork, connected: &BTreeSet<WorkerId>) {
-        let joined = |key: &IdentityKey| match key {
-            IdentityKey::Joined { address, .. } => Some(PeerNetwork::from(*address)),
-            IdentityKey::Listed(_) => None,
-        };
-        let of_network = self.ids.keys().filter(|key| joined(key) == Some(network)).count();
-        let must_be_of_network = of_network >= MAX_NAMES_PER_NETWORK;
-        if !must_be_of_network && self.ids.len() < MAX_IDENTITIES {
+    /// Forgets the oldest disconnected worker of `owner`, or of anyone, if there are too many.
+    fn make_room(&mut self, owner: &NameOwner<'_>, connected: &BTreeSet<WorkerId>) {
+        let of_owner = self.ids.keys().filter(|key| key.owner().as_ref() == Some(owner)).count();
+        let must_be_of_owner = of_owner >= MAX_NAMES_PER_PEER;
+        if !must_be_of_owner && self.ids.len() < MAX_IDENTITIES {
             return;
         }
+        let may_go = |key: &IdentityKey| key.owner().is_some_and(|of| !must_be_of_owner || of == *owner);
         let oldest = self
             .ids
             .iter()
-            .filter(|(key, id)| {
-                let of = joined(key);
-                of.is_some() && (!must_be_of_network || of == Some(network)) && !connected.contains(*id)
-            })
+            .filter(|(key, id)| may_go(key) && !connected.contains(*id))
             .min_by_key(|(_, id)| **id)
             .map(|(_, id)| *id);
         if let Some(oldest) = oldest {
             self.ids.retain(|_, id| *id != oldest);
         }
     }
+}
+
+/// Returns the origin of a worker with a certificate: its group, wherever it is. Without a group, the certificate
+/// itself is the origin.
+fn origin_of_certificate(peer: &PeerIdentity) -> OriginId {
+    /// The first two bytes of a multicast address, which no peer has and no other origin uses.
+    const PREFIX: u128 = 0xff00 << 112;
+    OriginId(PREFIX | (u128::from_be_bytes(peer.operator_digest()) >> 16))
 }
 
 /// Returns the origin of the worker `id` at `member`. `reached` is the address at which a worker of the list was
@@ -137,6 +175,7 @@ fn origin(rule: WorkerOrigins, id: WorkerId, member: &Member, reached: Option<Ip
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sp1d_identity::PeerRole;
     use std::net::SocketAddr;
 
     fn joined(address: &str) -> Member {
@@ -144,7 +183,7 @@ mod tests {
     }
 
     fn identify(identities: &mut WorkerIdentities, name: &str, member: &Member) -> WorkerIdentity {
-        identities.identify(name, member, &BTreeSet::new())
+        identities.identify(name, member, None, &BTreeSet::new())
     }
 
     /// Identifies two workers, each with its name, its member and the address at which it is reached. Checks whether
@@ -195,16 +234,40 @@ mod tests {
         check(WorkerOrigins::ByName, workers, false, false);
     }
 
+    /// Identifies two workers with certificates, each with the name and the group of its certificate, its own name and
+    /// its address. Checks whether they are the same worker, and whether they have the same origin.
+    #[track_caller]
+    fn check_certified(workers: [(&str, Option<&str>, &str, &str); 2], is_same_worker: bool, is_same_origin: bool) {
+        let mut identities = WorkerIdentities::new(WorkerOrigins::ByAddress);
+        let [one, other] = workers.map(|(certificate, group, name, address)| {
+            let group = group.map(|group| group.parse().unwrap());
+            let peer = PeerIdentity { role: PeerRole::Worker, name: certificate.parse().unwrap(), group };
+            identities.identify(name, &joined(address), Some(&peer), &BTreeSet::new())
+        });
+        assert_eq!((one.id == other.id, one.origin == other.origin), (is_same_worker, is_same_origin), "{workers:?}");
+    }
+
+    #[test]
+    fn a_worker_with_a_certificate_is_its_certificate() {
+        let (here, there) = ("10.0.0.1:5", "10.0.0.2:5");
+        check_certified([("a", None, "one", here), ("a", None, "one", there)], true, true);
+        check_certified([("a", None, "one", here), ("b", None, "one", here)], false, false);
+        // A worker that changes only its own name keeps its origin, and so its faults.
+        check_certified([("a", None, "one", here), ("a", None, "two", here)], false, true);
+        check_certified([("a", Some("g"), "one", here), ("b", Some("g"), "one", there)], false, true);
+        check_certified([("a", Some("g"), "one", here), ("a", Some("h"), "one", here)], true, false);
+    }
+
     #[test]
     fn names_of_one_address_are_forgotten_before_those_of_others() {
         let mut identities = WorkerIdentities::new(WorkerOrigins::ByAddress);
         let honest = identify(&mut identities, "honest", &joined("10.0.0.1:1"));
         let first = identify(&mut identities, "0", &joined("10.0.0.2:1"));
         let connected = [first.id].into();
-        for name in 1..3 * MAX_NAMES_PER_NETWORK {
-            identities.identify(&name.to_string(), &joined("10.0.0.2:1"), &connected);
+        for name in 1..3 * MAX_NAMES_PER_PEER {
+            identities.identify(&name.to_string(), &joined("10.0.0.2:1"), None, &connected);
         }
-        assert_eq!(identities.ids.len(), 1 + MAX_NAMES_PER_NETWORK);
+        assert_eq!(identities.ids.len(), 1 + MAX_NAMES_PER_PEER);
         assert_eq!(identify(&mut identities, "honest", &joined("10.0.0.1:2")), honest);
         assert_eq!(identify(&mut identities, "0", &joined("10.0.0.2:2")), first);
     }

@@ -1,7 +1,7 @@
 //! What people see of the pool: its connected workers, and the workers that cannot be reached.
 
 use super::{connected::ConnectedWorker, list::Member, reach_error::ReachError, snapshot::PoolSnapshot};
-use sp1d_model::hint::one_line;
+use sp1d_model::{GpuState, hint::one_line};
 use sp1d_scheduler::{SessionId, TaskKind};
 use std::{
     fmt,
@@ -21,8 +21,10 @@ pub struct WorkerInfo {
     pub threads: u32,
     /// Memory of its machine in bytes, as the worker reports it; 0 if unknown.
     pub memory_bytes: u64,
-    /// Its processor, as the worker reports it.
+    /// Its processor, as the worker reports it, after its GPUs if it proves on them.
     pub cpu: String,
+    /// The state of the GPUs that it proves on, as it last reported it.
+    pub gpus: Vec<GpuState>,
     /// Task kinds that it supports.
     pub kinds: Vec<TaskKind>,
     /// Maximum number of attempts that it may hold.
@@ -50,6 +52,7 @@ impl WorkerInfo {
             slots: worker.slots,
             memory_bytes: worker.memory_bytes,
             cpu: worker.cpu.clone(),
+            gpus: worker.gpus().clone(),
             kinds: worker.supported_kinds.iter().collect(),
             holds: pool.held(session),
             done: worker.done.load(Ordering::Relaxed),

@@ -4,6 +4,7 @@
 
 use super::{connection::serve_session, list::Member};
 use crate::{lock::lock, session::server::EndedSession, shared_state::SharedState};
+use sp1d_identity::{PeerStream, TlsError, accept_peer};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Filter, PeerLimits, PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter,
@@ -95,17 +96,19 @@ impl JoinPort {
     }
 
     /// Serves a worker from the first bytes of its connection to the end of its session.
-    async fn receive(&self, mut stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
-        let Some(_place) = self.shake_hands(&mut stream, peer).await else { return };
-        let ended = serve_session(stream, &Member::Joined(peer), &self.shared, &mut None, &stop.into()).await;
+    async fn receive(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+        let Some((stream, _place)) = self.shake_hands(stream, peer).await else { return };
+        let (member, certified) = (Member::Joined(peer), stream.peer().cloned());
+        let ended = serve_session(stream, &member, certified, &self.shared, &mut None, &stop.into()).await;
         self.log(peer, |left_out| match ended {
             Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, left_out, "session ended"),
             Err(reason) => tracing::warn!(%peer, %reason, left_out, "joining worker refused"),
         });
     }
 
-    /// Exchanges the first bytes. Returns the place of the worker, or `None` if the connection must be closed.
-    async fn shake_hands(&self, stream: &mut TcpStream, peer: SocketAddr) -> Option<PeerPlace> {
+    /// Secures the connection and exchanges the first bytes. Returns the connection and the place of the worker, or
+    /// `None` if the connection must be closed.
+    async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr) -> Option<(PeerStream, PeerPlace)> {
         let Some(handshake) = self.guard.enter(peer.ip()).await else {
             self.log(peer, |left_out| tracing::warn!(%peer, left_out, "connection closed: too many others"));
             return None;
@@ -115,14 +118,26 @@ impl JoinPort {
                 self.log(peer, |left_out| tracing::warn!(%peer, left_out, "connection closed: too many handshakes"));
                 None
             }
-            place = self.admit(stream, peer, handshake.is_allowed()) => place,
+            admitted = self.secure(stream, peer, handshake.is_allowed()) => admitted,
         }
     }
 
-    async fn admit(&self, stream: &mut TcpStream, peer: SocketAddr, is_allowed: bool) -> Option<PeerPlace> {
+    async fn secure(&self, stream: TcpStream, peer: SocketAddr, is_allowed: bool) -> Option<(PeerStream, PeerPlace)> {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
+        let mut stream = match accept_peer(self.shared.settings.tls.as_ref(), stream).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.fail_secure(peer, &error);
+                return None;
+            }
+        };
+        let place = self.admit(&mut stream, peer, is_allowed).await?;
+        Some((stream, place))
+    }
+
+    async fn admit(&self, stream: &mut PeerStream, peer: SocketAddr, is_allowed: bool) -> Option<PeerPlace> {
         if let Err(error) = read_dialer(stream, &[Role::Worker]).await {
             return self.fail(peer, &error);
         }
@@ -147,6 +162,16 @@ impl JoinPort {
             format!("this orchestrator has no place: it takes {total} joined workers, and {per_network} of one address")
         } else {
             format!("{} is not in the orchestrator's --join-from list", peer.ip().to_canonical())
+        }
+    }
+
+    /// Logs a TLS handshake that failed.
+    fn fail_secure(&self, peer: SocketAddr, error: &TlsError) {
+        let reason = one_line(&error.to_string());
+        if error.is_port_test() {
+            tracing::debug!(%peer, %reason, "connection ended at once");
+        } else {
+            self.log(peer, |left_out| tracing::warn!(%peer, %reason, left_out, "connection rejected"));
         }
     }
 

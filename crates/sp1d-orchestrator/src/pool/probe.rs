@@ -1,7 +1,17 @@
 //! Asks a worker about itself without becoming its orchestrator.
 
-use super::{dialer::connect, list::Member, reach_error::ReachError, resolver::SystemResolver};
-use crate::{lock::lock, runner::task::AttemptMemory, session::introduction::attempt_memory};
+use super::{
+    dialer::{connect, secure},
+    list::Member,
+    reach_error::ReachError,
+    resolver::SystemResolver,
+};
+use crate::{
+    lock::lock,
+    runner::task::AttemptMemory,
+    session::introduction::{attempt_memory, computes_on},
+};
+use sp1d_identity::TlsIdentity;
 use sp1d_model::clean_line;
 use sp1d_protocol::{
     Build, Connection, Mismatch, PreambleError, Role, dial, serve_connection,
@@ -36,7 +46,9 @@ pub struct Probed {
     pub memory_bytes: u64,
     /// How much memory its attempts can use; `None` if unknown.
     pub memory: Option<AttemptMemory>,
-    /// Its processor.
+    /// The most cells of a shard that it proves; `None` if only its memory bounds them.
+    pub largest_cut: Option<u64>,
+    /// Its processor, after its GPUs if it proves on them.
     pub cpu: String,
     /// Number of its provers that are loaded.
     pub ready_provers: u32,
@@ -61,17 +73,18 @@ pub enum ProbeError {
     Unreachable(#[from] ReachError),
 }
 
-/// Asks the worker `member` about itself, as an orchestrator of `build` would, and disconnects. The worker keeps its
-/// attempts and its data, because it does not treat the caller as its orchestrator. If it serves an orchestrator, the
-/// probe does not wait for it.
+/// Asks the worker `member` about itself, as an orchestrator of `build` with the identity `tls` would, and disconnects.
+/// The worker keeps its attempts and its data, because it does not treat the caller as its orchestrator. If it serves
+/// an orchestrator, the probe does not wait for it.
 ///
 /// # Errors
 /// Returns why the worker could not be asked.
-pub async fn probe(member: &Member, build: &Build) -> Result<Probed, ProbeError> {
+pub async fn probe(member: &Member, build: &Build, tls: Option<&Arc<TlsIdentity>>) -> Result<Probed, ProbeError> {
     let Member::Remote(address) = member else {
         return Err(ProbeError::NoAddress(member.clone()));
     };
-    let mut stream = connect(address, &SystemResolver).await?;
+    let stream = connect(address, &SystemResolver).await?;
+    let mut stream = secure(stream, tls).await?;
     match dial(&mut stream, Role::IdleOrchestrator).await {
         Ok(_) => {}
         Err(PreambleError::Busy(text)) => return Err(ProbeError::Busy(text)),
@@ -123,7 +136,8 @@ impl Session for ProbeSession {
             threads: machine.threads,
             memory_bytes: machine.memory_bytes,
             memory: attempt_memory(request.readiness.and_then(|readiness| readiness.memory)),
-            cpu: short(machine.cpu),
+            largest_cut: Some(machine.largest_cut).filter(|cut| *cut > 0),
+            cpu: short(computes_on(&machine)),
             ready_provers: request.ready_provers,
             failed_provers: request.failed_provers,
         });

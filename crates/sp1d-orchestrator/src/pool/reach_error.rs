@@ -1,5 +1,6 @@
 //! Why a worker cannot be reached.
 
+use sp1d_identity::TlsError;
 use sp1d_protocol::{Mismatch, PreambleError};
 use std::{io, time::Duration};
 
@@ -37,6 +38,9 @@ pub enum ReachError {
     /// The connection cannot be configured.
     #[error("cannot set TCP_NODELAY: {0}")]
     NoDelay(io::Error),
+    /// The TLS handshake failed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The peer is not a worker, or it does not accept this orchestrator.
     #[error(transparent)]
     Preamble(#[from] PreambleError),
@@ -76,6 +80,7 @@ impl ReachError {
             Self::Preamble(error) => {
                 matches!(error, PreambleError::Io(_) | PreambleError::Busy(_) | PreambleError::SilentInQueue(_))
             }
+            Self::Tls(error) => error.is_port_test(),
             Self::Stopping
             | Self::NoLocalWorker
             | Self::LocalWorkerStopped

@@ -1,7 +1,7 @@
 //! The scheduler's view of the workers, published by the dispatcher for all parts that only read it.
 
-use sp1d_scheduler::{SessionId, WorkerChanges, WorkerId, WorkerStanding, WorkerStatus};
-use std::collections::BTreeMap;
+use sp1d_scheduler::{SessionId, TaskKind, WorkerChanges, WorkerId, WorkerStanding, WorkerStatus};
+use std::{collections::BTreeMap, time::Duration};
 
 /// The scheduler's view of the workers. After each event, the dispatcher applies the changes that the scheduler
 /// reports. Nothing else changes the snapshot, and nothing else keeps the same facts.
@@ -37,6 +37,11 @@ impl PoolSnapshot {
         self.sessions.get(&session).map_or(0, |status| status.held.len())
     }
 
+    /// Returns how long a task of `kind` takes on a worker, as learned; `None` if that is unknown.
+    pub(crate) fn pace(&self, session: SessionId, kind: TaskKind) -> Option<Duration> {
+        self.sessions.get(&session)?.paces.get(&kind).copied()
+    }
+
     /// Returns true if a worker was drained in its `session`, and was not resumed.
     pub(crate) fn is_drained(&self, session: SessionId) -> bool {
         self.sessions.get(&session).is_some_and(|status| status.draining)
@@ -70,8 +75,14 @@ mod tests {
         let mut pool = PoolSnapshot::default();
         let held = vec![sp1d_scheduler::AttemptId(1)];
         let (available_kinds, on_probation) = (KindSet::default(), KindSet::default());
-        pool.apply(session(1, Some(WorkerStatus { slots: 1, available_kinds, on_probation, held, draining: true })));
-        let kinds = KindSet::only(sp1d_scheduler::TaskKind::ProveShard);
+        let paces = [(TaskKind::ProveShard, Duration::from_secs(9))].into();
+        pool.apply(session(
+            1,
+            Some(WorkerStatus { slots: 1, available_kinds, on_probation, held, draining: true, paces }),
+        ));
+        assert_eq!(pool.pace(SessionId(1), TaskKind::ProveShard), Some(Duration::from_secs(9)));
+        assert_eq!(pool.pace(SessionId(1), TaskKind::ShrinkWrap), None);
+        let kinds = KindSet::only(TaskKind::ProveShard);
         pool.apply(standing(7, WorkerStanding::Quarantined { kinds, reason: "out of order".to_owned() }));
         assert_eq!((pool.held(SessionId(1)), pool.is_drained(SessionId(1))), (1, true));
         pool.apply(session(1, None));

@@ -15,7 +15,7 @@ use sp1d_model::clean_line;
 use sp1d_protocol::MessageLimits;
 use sp1d_scheduler::DispatchEvent;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
 /// Maximum number of results whose verification runs or waits. It is larger than the number of checks that run at the
 /// same time, so that checks of different workers run side by side.
@@ -63,9 +63,9 @@ async fn verify_late(
         output.map(|output| owned_try.check(store, &checked.spec, &output))
     };
     let output = CheckedOutput::Result(result.spec.kind());
-    // The proof waits for all outcomes, so that no one needs to hear of delays.
-    let (delays, _) = mpsc::unbounded_channel();
-    let outcome = match shared.check_places.run(result.worker_id, output, delays, check).await {
+    // The try has failed already, so no task waits.
+    let (delayed, _) = oneshot::channel();
+    let outcome = match shared.check_places.run(result.worker_id, output, delayed, check).await {
         CheckEnd::Returned(outcome, _) => outcome,
         // A check that panics, hangs, or waits for one that hangs, has no outcome.
         CheckEnd::Panicked | CheckEnd::TimedOut(_) | CheckEnd::Blocked(_) => None,

@@ -5,14 +5,17 @@
 use super::{running::RunningTry, task_tracker::TaskTracker};
 use crate::{
     dispatch::input::DispatcherInput,
-    runner::{checks::ProofChecks, failure::ProofFailure, task::AttemptMemory},
+    runner::{checks::ProofChecks, failure::ProofFailure, task::ShardWorker},
     scope::try_scope,
     shared_state::SharedState,
 };
 use sp1d_artifacts::{Blob, Digest, Store, StoreError};
 use sp1d_model::ProofEvent;
 use sp1d_scheduler::{TaskKind, TryId};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -44,9 +47,10 @@ impl ProofHandle {
             && !self.running_try.compares_claims
     }
 
-    /// Sets the options with the chosen cut. Call it before the first task is submitted. Only the first call counts.
-    pub fn set_options(&self, options: String) {
-        self.running_try.set_options(options);
+    /// Sets the options with the chosen cut, and the cut: the number of trace cells after which a shard ends. Call it
+    /// before the first task is submitted. Only the first call counts.
+    pub fn set_options(&self, options: String, cut: u64) {
+        self.running_try.set_options(options, cut);
     }
 
     /// Sets the checks of the try. Call it before the first task is submitted. Only the first call counts.
@@ -54,16 +58,24 @@ impl ProofHandle {
         self.running_try.set_checks(Box::new(checks));
     }
 
-    /// Returns how much memory attempts can use on each connected worker that supports `kind`; `None` for a worker that
-    /// does not report it.
+    /// Returns what bounds the shards of each connected worker that supports `kind`.
     #[must_use]
-    pub fn attempt_memory(&self, kind: TaskKind) -> Vec<Option<AttemptMemory>> {
+    pub fn shard_workers(&self, kind: TaskKind) -> Vec<ShardWorker> {
+        let pool = self.shared.snapshot();
         let workers = self.shared.workers();
-        let able = workers.values().filter(|worker| worker.supported_kinds.contains(kind));
-        able.map(|worker| *worker.memory()).collect()
+        let able = workers.iter().filter(|(_, worker)| worker.supported_kinds.contains(kind));
+        able.map(|(session, worker)| ShardWorker {
+            name: worker.name.clone(),
+            memory: *worker.memory(),
+            largest_cut: worker.largest_cut,
+            provers: worker.provers,
+            pace: pool.pace(*session, kind),
+            paced_cut: Some(worker.paced_cuts[kind.index()].load(Ordering::Relaxed)).filter(|cut| *cut > 0),
+        })
+        .collect()
     }
 
-    /// Waits until a connected worker supports `kind`. Then returns the same as [`ProofHandle::attempt_memory`]. The
+    /// Waits until a connected worker supports `kind`. Then returns the same as [`ProofHandle::shard_workers`]. The
     /// wait counts like an open task of this kind: the try fails if no connected worker supports the kind for as long
     /// as the patience of the settings.
     ///
@@ -72,12 +84,12 @@ impl ProofHandle {
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait.
-    pub async fn wait_for_capability(&self, kind: TaskKind) -> Result<Vec<Option<AttemptMemory>>, ProofFailure> {
+    pub async fn wait_for_capability(&self, kind: TaskKind) -> Result<Vec<ShardWorker>, ProofFailure> {
         /// How often to look for such a worker.
         const CHECK_INTERVAL: Duration = Duration::from_millis(200);
         let _awaited = self.running_try.await_kind(kind);
         loop {
-            let workers = self.attempt_memory(kind);
+            let workers = self.shard_workers(kind);
             if !workers.is_empty() {
                 return Ok(workers);
             }

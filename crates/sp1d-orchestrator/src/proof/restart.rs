@@ -15,6 +15,9 @@ sp1d_model::limits! {
 pub(super) enum Restart {
     /// In the same way. The failure came from outside.
     Same,
+    /// With these options, which let the runner choose the cut again. The try left small workers out, and the others
+    /// have left.
+    NewChoice(String),
     /// With smaller shards, because a shard ran out of memory, or no connected worker has enough memory for it.
     SmallerCut(Cut),
     /// Without the cached results that the failed try used, because they may be wrong. They are already removed from
@@ -35,6 +38,8 @@ pub(super) struct RestartFacts {
     pub(super) restarts: u32,
     /// Which results the failed try verified.
     pub(super) verify: Verify,
+    /// The options for a new choice of the cut, if all workers have left that are large enough for the chosen one.
+    pub(super) new_choice: Option<String>,
     /// The next smaller cut, if there is one.
     pub(super) smaller_cut: Option<Cut>,
     /// True if a cached result was used since the last [`Restart::WithoutCachedResults`].
@@ -56,7 +61,10 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Opt
     }
     match failure {
         ProofFailure::Interrupted(_) => Some(Restart::Same),
-        ProofFailure::OutOfMemory(_) => facts.smaller_cut.clone().map(Restart::SmallerCut),
+        ProofFailure::OutOfMemory(_) => {
+            let new_choice = facts.new_choice.clone().map(Restart::NewChoice);
+            new_choice.or_else(|| facts.smaller_cut.clone().map(Restart::SmallerCut))
+        }
         ProofFailure::WrongProof(_) => after_wrong_proof(facts),
         ProofFailure::Internal(_) => after_internal_error(facts),
         ProofFailure::Task { .. } => after_failed_task(facts),
@@ -127,6 +135,7 @@ mod tests {
     const FIRST: RestartFacts = RestartFacts {
         restarts: 0,
         verify: Verify::All,
+        new_choice: None,
         smaller_cut: None,
         has_cached_use: false,
         has_wrong_result: false,
@@ -168,6 +177,13 @@ mod tests {
         let failure = ProofFailure::OutOfMemory("too large".to_owned());
         check(&failure, &RestartFacts { smaller_cut: Some(cut.clone()), ..FIRST }, Some(Restart::SmallerCut(cut)));
         check(&failure, &FIRST, None);
+    }
+
+    #[test]
+    fn a_try_whose_large_workers_have_left_chooses_its_cut_again() {
+        let (options, smaller) = ("auto".to_owned(), Cut { options: "smaller".to_owned(), name: String::new() });
+        let facts = RestartFacts { new_choice: Some(options.clone()), smaller_cut: Some(smaller), ..FIRST };
+        check(&ProofFailure::OutOfMemory("too large".to_owned()), &facts, Some(Restart::NewChoice(options)));
     }
 
     #[test]
@@ -216,6 +232,7 @@ mod tests {
     #[test]
     fn other_failures_are_final() {
         let facts = RestartFacts {
+            new_choice: Some(String::new()),
             smaller_cut: Some(Cut { options: String::new(), name: String::new() }),
             verify: Verify::Final,
             has_cached_use: true,

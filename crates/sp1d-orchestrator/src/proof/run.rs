@@ -65,6 +65,8 @@ struct EndedTry {
     label: String,
     /// The options of the request, with the cut that the runner has chosen.
     options: String,
+    /// True if it failed because all workers that are large enough for its shards have left.
+    lacks_large_workers: bool,
     outcome: Result<Proven, ProofFailure>,
     /// The claims of this try and of earlier tries.
     claims: ClaimHistory,
@@ -77,7 +79,7 @@ impl Orchestrator {
     /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
     /// - Its execution was interrupted from outside.
     /// - A shard ran out of memory, or no connected worker has enough memory for it. The run is then cut into smaller
-    ///   shards.
+    ///   shards. If it left small workers out and the large ones have left, the cut is chosen again instead.
     /// - It used cached results that may be wrong. They are removed from the result cache.
     /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
     /// - It does not verify although its results do, or a shard without a marker, perhaps a precompile shard, could not
@@ -118,7 +120,7 @@ impl Orchestrator {
                 deadline,
             };
             let ended = self.prove_once(input, progress.clone(), &cancel).await;
-            let EndedTry { label, options, outcome, .. } = ended;
+            let EndedTry { label, options, lacks_large_workers, outcome, .. } = ended;
             claims = ended.claims;
             let failure = match outcome {
                 Ok(proven) => return Ok(proven),
@@ -128,6 +130,7 @@ impl Orchestrator {
             let facts = RestartFacts {
                 restarts,
                 verify,
+                new_choice: runner.choose_cut_again(&options).filter(|_| lacks_large_workers),
                 smaller_cut: runner.smaller_cut(&options),
                 has_cached_use: findings.has_cached_use(),
                 has_wrong_result: findings.has_wrong_result(),
@@ -141,6 +144,10 @@ impl Orchestrator {
             let mut cut_event = None;
             match restart {
                 Restart::Same => {}
+                Restart::NewChoice(options) => {
+                    request.options = options;
+                    reason.push_str("; the cut is chosen again, for the workers that are left");
+                }
                 Restart::SmallerCut(cut) => {
                     request.options.clone_from(&cut.options);
                     let text = format!("{reason}; the run is cut into smaller shards: {}", cut.name);
@@ -175,6 +182,7 @@ impl Orchestrator {
         let ended = |outcome, claims| EndedTry {
             label: running_try.label.clone(),
             options: running_try.options().to_owned(),
+            lacks_large_workers: running_try.lacks_large_workers.load(Ordering::Relaxed),
             outcome,
             claims,
         };

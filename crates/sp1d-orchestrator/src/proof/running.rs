@@ -18,7 +18,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::broadcast;
@@ -54,6 +54,8 @@ pub(crate) struct RunningTry {
     requested_options: String,
     /// Options with the cut that the runner has chosen.
     options: OnceLock<String>,
+    /// The chosen cut in trace cells; 0 before the runner has chosen it.
+    cut: AtomicU64,
     /// Name of the proof in logs, in the field `proof_id`: the label of the request, or the number of this try if the
     /// request has no label.
     pub(crate) label: String,
@@ -68,6 +70,8 @@ pub(crate) struct RunningTry {
     pub(crate) shards: AtomicU64,
     /// Number of tasks without a final result and of other waits for a worker, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
+    /// True if it failed because all workers that are large enough for its shards have left.
+    pub(crate) lacks_large_workers: AtomicBool,
     unverified: Mutex<UnverifiedResults>,
     /// Keys of the try's results in the result cache. They are removed if these results may be the cause of a failure.
     cached_keys: Mutex<Vec<Digest>>,
@@ -91,6 +95,8 @@ impl RunningTry {
             compares_claims,
             requested_options: request.options.clone(),
             options: OnceLock::new(),
+            cut: AtomicU64::new(0),
+            lacks_large_workers: AtomicBool::new(false),
             label: label(id, &request.label),
             checks: OnceLock::new(),
             failure: OnceLock::new(),
@@ -109,8 +115,15 @@ impl RunningTry {
     }
 
     /// Sets the options with the chosen cut. Only the first call counts.
-    pub(crate) fn set_options(&self, options: String) {
-        let _ = self.options.set(options);
+    pub(crate) fn set_options(&self, options: String, cut: u64) {
+        if self.options.set(options).is_ok() {
+            self.cut.store(cut, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the chosen cut in trace cells; 0 before the runner has chosen it.
+    pub(crate) fn cut(&self) -> u64 {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// Sets the checks of the try. Only the first call counts.

@@ -16,7 +16,7 @@ use crate::{
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, hint::one_line};
-use sp1d_scheduler::{DispatchEvent, TaskId};
+use sp1d_scheduler::{DispatchEvent, ShardSize, TaskId};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,6 +31,13 @@ impl ProofHandle {
     #[must_use]
     pub fn open_local_task(&self) -> TaskId {
         self.next_task()
+    }
+
+    /// Leaves workers out of the shards of the try into which shards of `size` do not fit, also those that join later.
+    /// If no connected worker is large enough, the shards wait a minute for one. Only the first call counts.
+    pub async fn leave_out_small_workers(&self, size: ShardSize) {
+        let try_id = self.running_try.id;
+        self.send(DispatcherInput::Event(DispatchEvent::SmallWorkersLeftOut { try_id, size })).await;
     }
 
     /// Submits a marker: an empty task that no worker runs. It is complete when the deferred events of its core shard

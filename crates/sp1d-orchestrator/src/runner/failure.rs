@@ -117,6 +117,11 @@ pub(crate) fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -
     format!("a {kind} task ran out of memory: {}", task_failure(task, kind, history))
 }
 
+/// Describes a shard that is too large for the workers that are left, although it was given to none of them.
+pub(crate) fn large_workers_left(task: TaskId, kind: TaskKind) -> String {
+    format!("the workers that are large enough for task {} ({kind}) have left, and the others are too small", task.0)
+}
+
 /// Describes a task that failed for good, with all its attempts.
 fn task_failure(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
     use fmt::Write;

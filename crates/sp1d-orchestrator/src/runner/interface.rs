@@ -28,6 +28,13 @@ pub trait ProofRunner: Send + Sync + 'static {
     fn smaller_cut(&self, _options: &str) -> Option<Cut> {
         None
     }
+
+    /// Returns the options with which the runner chooses the cut again, for a run whose `options` leave small workers
+    /// out while all others have left. `None` if they leave no worker out, or if the user has set the cut, which is the
+    /// default.
+    fn choose_cut_again(&self, _options: &str) -> Option<String> {
+        None
+    }
 }
 
 /// A runner for a service: it also checks whether programs and inputs can be proven, before they are stored.

@@ -1,7 +1,8 @@
 //! A task as the runner submits it.
 
 use sp1d_protocol::TaskPayload;
-use sp1d_scheduler::TaskKind;
+use sp1d_scheduler::{ShardRoom, ShardSize, TaskKind};
+use std::time::Duration;
 
 /// A task for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,4 +30,55 @@ pub struct AttemptMemory {
     pub each_bytes: u64,
     /// Bytes for an attempt that runs alone on the machine.
     pub alone_bytes: u64,
+}
+
+/// What bounds the shards that a connected worker proves, and how fast it proves them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ShardWorker {
+    /// The name of the worker.
+    pub name: String,
+    /// How much memory its attempts can use; `None` if it does not report it. This does not bound the shards of a
+    /// worker with a largest cut.
+    pub memory: Option<AttemptMemory>,
+    /// The most cells of a shard that its provers prove. GPUs have such a bound.
+    pub largest_cut: Option<u64>,
+    /// Number of its provers.
+    pub provers: u32,
+    /// How long a task of the kind takes on it, as learned; `None` if it has not proven one.
+    pub pace: Option<Duration>,
+    /// The cut of the last shard that it proved in its session, which says what `pace` is about; `None` if it has not
+    /// proven one.
+    pub paced_cut: Option<u64>,
+}
+
+impl ShardWorker {
+    /// A worker about which only the memory is known.
+    #[must_use]
+    pub fn with_memory(memory: Option<AttemptMemory>) -> Self {
+        Self { memory, provers: 1, ..Self::default() }
+    }
+
+    /// Returns true if the scheduler gives it the shards of a try that leaves out workers which are too small for
+    /// shards of `size`.
+    #[must_use]
+    pub fn fits(&self, size: ShardSize) -> bool {
+        shard_room(self.largest_cut, self.memory).fits(size)
+    }
+}
+
+/// Returns what bounds the shards of a worker. The memory of its machine does not bound the shards of a GPU.
+pub(crate) fn shard_room(largest_cut: Option<u64>, memory: Option<AttemptMemory>) -> ShardRoom {
+    match (largest_cut, memory) {
+        (Some(cut), _) => ShardRoom::Cells(cut),
+        (None, Some(memory)) => ShardRoom::Memory(memory.each_bytes),
+        (None, None) => ShardRoom::Unknown,
+    }
+}
+
+/// Returns the memory by which the scheduler compares a worker whose shards have at most `largest_cut` cells with
+/// workers that prove on processors: what a full shard of that cut takes there, 27.5 GB for the largest one.
+#[must_use]
+pub const fn comparable_bytes(largest_cut: u64) -> u64 {
+    const CELL_BYTES: u64 = 68;
+    largest_cut.saturating_mul(CELL_BYTES)
 }

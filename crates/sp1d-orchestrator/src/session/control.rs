@@ -1,16 +1,21 @@
 //! The control stream of a session: what the worker reports, and whether it is alive.
 
 use super::{
-    introduction::{WorkerIntroduction, attempt_memory},
+    introduction::{WorkerIntroduction, attempt_memory, gpu_states},
     worker_session::WorkerSession,
 };
-use crate::{dispatch::input::DispatcherInput, pool::list::Member, settings::OrchestratorSettings};
+use crate::{
+    dispatch::input::DispatcherInput,
+    pool::list::Member,
+    runner::task::{comparable_bytes, shard_room},
+    settings::OrchestratorSettings,
+};
 use sp1d_model::{ProofEvent, clean_line, hint::one_line};
 use sp1d_protocol::{
     MessageLimits,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
-use sp1d_scheduler::{AttemptFailure, AttemptId, DispatchEvent, JoinedWorker, ResultKey, ResumableAttempt};
+use sp1d_scheduler::{AttemptFailure, AttemptId, DispatchEvent, JoinedWorker, ResultKey, ResumableAttempt, ShardSize};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::{
     sync::mpsc,
@@ -68,6 +73,11 @@ impl WorkerSession {
                 }
             }
             from_worker::Message::Failed(failed) => self.on_failed(failed, introduction).await,
+            from_worker::Message::GpuReadings(readings) => {
+                if let Some(worker) = self.shared.worker(session) {
+                    *worker.gpus() = gpu_states(readings);
+                }
+            }
             from_worker::Message::OthersWaiting(others) => _ = self.others.send_replace(others.count),
             from_worker::Message::Leaving(_) => {
                 self.expect_no_return();
@@ -117,16 +127,34 @@ impl WorkerSession {
             }
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
             let of_machine = Some(introduction.memory_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
+            let memory_bytes = match entry.largest_cut {
+                Some(cut) => comparable_bytes(cut),
+                None => entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
+            };
+            let shard_room = shard_room(entry.largest_cut, *entry.memory());
+            self.leave_out_of_larger_shards(entry.largest_cut).await;
             let joined = JoinedWorker {
                 worker: entry.id,
                 origin: entry.origin,
-                memory_bytes: entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
+                memory_bytes,
+                shard_room,
                 slots: introduction.slots,
                 supported_kinds: introduction.supported_kinds,
                 holds: readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect(),
             };
             let resumable_attempts = resumable_before(&self.shared.settings, readiness.resumable);
             self.event(DispatchEvent::WorkerJoined { session, joined, resumable_attempts }).await;
+        }
+    }
+
+    /// Leaves a GPU out of the shards of running tries that it would refuse: those of a larger cut.
+    async fn leave_out_of_larger_shards(&self, largest_cut: Option<u64>) {
+        let Some(largest) = largest_cut else { return };
+        let cuts: Vec<_> = self.shared.tries().values().map(|running| (running.id, running.cut())).collect();
+        for (try_id, cells) in cuts.into_iter().filter(|(_, cut)| *cut > largest) {
+            // Workers on processors may try any shard.
+            let size = ShardSize { cells, memory_bytes: 0 };
+            self.event(DispatchEvent::SmallWorkersLeftOut { try_id, size }).await;
         }
     }
 

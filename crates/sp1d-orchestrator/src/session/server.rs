@@ -3,6 +3,7 @@
 
 use super::{service::SessionService, worker_session::WorkerSession};
 use crate::{pool::list::Member, shared_state::SharedState};
+use sp1d_identity::PeerIdentity;
 use sp1d_protocol::{Connection, Mismatch, serve_connection};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
@@ -59,11 +60,12 @@ pub(crate) struct EndedSession {
 }
 
 /// Serves the worker at the other end of `stream` until the session ends, `stop` ends it, this orchestrator's turn at
-/// the worker is over, or the worker leaves. `welcome` receives the outcome of the handshake: the worker's name, or why
-/// it is refused.
+/// the worker is over, or the worker leaves. `peer` is who the worker is, with TLS. `welcome` receives the outcome of
+/// the handshake: the worker's name, or why it is refused.
 pub(crate) async fn serve<S>(
     stream: S,
     address: Member,
+    peer: Option<PeerIdentity>,
     shared: Arc<SharedState>,
     welcome: oneshot::Sender<Result<String, Mismatch>>,
     stop: &SessionStop,
@@ -72,7 +74,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (connection, closer) = Connection::new(stream);
-    let session = Arc::new(WorkerSession::new(address, closer.clone(), shared, welcome));
+    let session = Arc::new(WorkerSession::new(address, peer, closer.clone(), shared, welcome));
     let mut is_release = false;
     let served = {
         // Dropping this future closes the connection, so it must outlive the goodbyes.

@@ -70,7 +70,7 @@ impl Session for SessionService {
         }
         let (outbox, messages) = mpsc::channel(MAX_WAITING_MESSAGES);
         let shared = &session.shared;
-        let identity = shared.identify(&introduction.name, &session.address);
+        let identity = shared.identify(&introduction.name, &session.address, session.peer.as_ref());
         let worker = ConnectedWorker {
             id: identity.id,
             origin: identity.origin,
@@ -86,7 +86,11 @@ impl Session for SessionService {
             slots: introduction.slots,
             memory_bytes: introduction.memory_bytes,
             memory: Mutex::new(introduction.memory),
+            provers: introduction.provers,
+            largest_cut: introduction.largest_cut,
+            paced_cuts: Default::default(),
             cpu: introduction.cpu.clone(),
+            gpus: Mutex::default(),
             done: AtomicU64::new(0),
             failed_attempts: AtomicU64::new(0),
             is_not_expected_back: AtomicBool::new(false),

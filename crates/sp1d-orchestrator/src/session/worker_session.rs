@@ -7,6 +7,7 @@ use crate::{
     pool::{disconnected::is_same, list::Member},
     shared_state::{RegisteredAttempt, SharedState},
 };
+use sp1d_identity::PeerIdentity;
 use sp1d_model::ProofEvent;
 use sp1d_protocol::{
     Closer, Mismatch,
@@ -31,6 +32,8 @@ use tonic::Status;
 pub(super) struct WorkerSession {
     pub(super) id: SessionId,
     pub(super) address: Member,
+    /// Who the worker is, according to its certificate; `None` without TLS.
+    pub(super) peer: Option<PeerIdentity>,
     pub(super) closer: Closer,
     pub(super) introduction: OnceLock<WorkerIntroduction>,
     /// Receives the outcome of the handshake.
@@ -51,6 +54,7 @@ pub(super) struct WorkerSession {
 impl WorkerSession {
     pub(super) fn new(
         address: Member,
+        peer: Option<PeerIdentity>,
         closer: Closer,
         shared: Arc<SharedState>,
         welcome: oneshot::Sender<Result<String, Mismatch>>,
@@ -58,6 +62,7 @@ impl WorkerSession {
         Self {
             id: SessionId(shared.next_session.fetch_add(1, Ordering::Relaxed)),
             address,
+            peer,
             closer,
             introduction: OnceLock::new(),
             welcome: Mutex::new(Some(welcome)),

@@ -1,6 +1,8 @@
 //! Proofs that wait for a worker that supports a task kind, before they submit a task.
 
 use super::*;
+use sp1d_orchestrator::{ShardSize, ShardWorker};
+use sp1d_protocol::wire::Gpu;
 
 /// A runner that prepares the proof until the test lets it continue, as the setup of a program does. Then it waits for
 /// a worker that supports shards. Its cycles are the number of these workers.
@@ -95,4 +97,54 @@ async fn proof_continues_when_a_capable_worker_returns() {
     assert_eq!(outcome.unwrap().output.cycles, 1);
     again.stop().await;
     small.stop().await;
+}
+
+/// A runner that records what bounds the shards of the connected workers.
+#[derive(Clone, Default)]
+struct Looking(Arc<Mutex<Vec<ShardWorker>>>);
+
+#[async_trait::async_trait]
+impl ProofRunner for Looking {
+    async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        *self.0.lock().unwrap() = proof.wait_for_capability(TaskKind::ProveShard).await?;
+        Ok(ProofOutput { proof: Vec::new(), cycles: 0 })
+    }
+}
+
+/// Starts a worker that claims to prove on two GPUs.
+async fn on_gpus() -> RunningWorker {
+    let gpu = Gpu { model: "L4".to_owned(), memory_bytes: 24_000_000_000 };
+    let change = |settings: &mut sp1d_worker::WorkerSettings| {
+        let machine = &mut settings.introduction.machine;
+        (machine.gpus, machine.provers, machine.cpu) = (vec![gpu.clone(), gpu], 2, "EPYC".to_owned());
+        machine.largest_cut = 285_212_672;
+    };
+    RunningWorker::start("cards", sp1d_testing::ready(FakeEngine::honest()), change).await
+}
+
+#[tokio::test]
+async fn a_pool_knows_the_bounds_of_gpus_and_processors() {
+    let (cards, plain) =
+        (on_gpus().await, RunningWorker::start("plain", sp1d_testing::ready(FakeEngine::honest()), |_| {}).await);
+    let orchestrator = Orchestrator::connect(&list(&[cards.address, plain.address]), settings(), None).await.unwrap();
+    wait_for_workers(&orchestrator, |workers| workers.len() == 2 && workers.iter().all(|worker| worker.ready)).await;
+    let runner = Looking::default();
+    let (progress, _) = broadcast::channel(64);
+    let proven = orchestrator.prove(request(1), Arc::new(runner.clone()), progress, CancellationToken::new()).await;
+    proven.unwrap();
+    let found = std::mem::take(&mut *runner.0.lock().unwrap());
+    let bounds = |name: &str| {
+        let worker = found.iter().find(|worker| worker.name == name).unwrap();
+        (worker.largest_cut, worker.provers)
+    };
+    assert_eq!((bounds("cards"), bounds("plain")), ((Some(285_212_672), 2), (None, 1)));
+    let fits = |cells: u64| {
+        let size = ShardSize { cells, memory_bytes: u64::MAX };
+        found.iter().find(|worker| worker.name == "cards").unwrap().fits(size)
+    };
+    assert!(fits(285_212_672) && !fits(285_212_673));
+    let shown = orchestrator.workers().into_iter().find(|worker| worker.name == "cards").unwrap();
+    assert_eq!(shown.cpu, "2 x L4 24 GB, EPYC");
+    cards.stop().await;
+    plain.stop().await;
 }

@@ -6,7 +6,7 @@ use super::*;
 async fn probing_a_worker_does_not_disturb_its_work() {
     let (started, engine) = stuck();
     let worker = RunningWorker::ready("one", engine).await;
-    let look = async || probe(&worker.address.into(), &fake_build()).await;
+    let look = async || probe(&worker.address.into(), &fake_build(), None).await;
     let probed = look().await.unwrap();
     assert_eq!((probed.name.as_str(), probed.ready_provers, probed.failed_provers), ("one", 1, 0));
     let orchestrator = connect(&[worker.address]).await;
@@ -24,7 +24,7 @@ async fn probing_a_worker_does_not_disturb_its_work() {
     orchestrator.shutdown().await;
     let mut other = fake_build();
     other.sp1_version = "another".into();
-    let refused = probe(&worker.address.into(), &other).await;
+    let refused = probe(&worker.address.into(), &other, None).await;
     assert!(matches!(refused, Err(ProbeError::Build(_))), "{refused:?}");
     worker.stop().await;
 }

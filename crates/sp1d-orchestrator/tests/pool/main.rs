@@ -8,6 +8,7 @@ mod hostile;
 mod joining;
 mod names;
 mod proofs;
+mod secure;
 
 use futures::FutureExt;
 use sp1d_artifacts::{Blob, Digest};

@@ -85,7 +85,9 @@ pub enum PreambleError {
     #[error("no answer within {} s", PREAMBLE_TIMEOUT.as_secs())]
     Silent,
     /// The peer does not speak this protocol.
-    #[error("the peer is not sp1d: it answered in another protocol")]
+    #[error(
+        "the peer is not sp1d: it answered in another protocol\nhint: if it uses TLS, give this side an identity with `--tls`"
+    )]
     Magic,
     /// The peer has another protocol version.
     #[error(
@@ -135,6 +137,7 @@ pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role
     let [r0, r1] = role.code().to_be_bytes();
     let [m0, m1, m2, m3] = MAGIC;
     in_time(stream.write_all(&[m0, m1, m2, m3, v0, v1, r0, r1])).await?;
+    in_time(stream.flush()).await?;
     let ([verdict, length], peer) = read_head(stream).await?;
     let mut text = vec![0; usize::from(length)];
     in_time(stream.read_exact(&mut text)).await?;

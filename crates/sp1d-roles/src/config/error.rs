@@ -41,6 +41,9 @@ pub enum ConfigError {
         /// The known settings, separated by commas.
         known: String,
     },
+    /// The identity of the setting `tls` cannot be used.
+    #[error(transparent)]
+    Keys(#[from] sp1d_identity::KeysError),
     /// The options that cut a run into shards cannot be used by workers.
     #[error("invalid option for cutting a run into shards: {0}")]
     Options(#[from] sp1d_engine::OptionsError),

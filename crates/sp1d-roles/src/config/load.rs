@@ -5,7 +5,7 @@ use super::{
     overrides::ConfigOverrides,
     setting::{
         AUTO, CA_FILE, ConfigSetting, HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, NONE,
-        PATIENCE, PLACEMENT, SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TOKEN_FILE, URL,
+        PATIENCE, PLACEMENT, SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TLS, TOKEN_FILE, URL,
         UnacceptedValue, VERIFY, WORKER_ORIGINS, settings,
     },
     source::{EffectiveSetting, ValueSource},
@@ -13,6 +13,7 @@ use super::{
 use serde_json::Value;
 use sp1d_client::{ClientSettings, redacted};
 use sp1d_engine::{CutOptions, ReplacedValue, build_identity};
+use sp1d_identity::{PeerRole, TlsIdentity};
 use sp1d_orchestrator::{ListError, Member, OrchestratorSettings, Verify, WorkerFile, WorkerList, WorkerOrigins};
 use std::{
     collections::BTreeMap,
@@ -109,6 +110,10 @@ impl Config {
         orchestrator.max_losses = small(number(MAX_LOSSES));
         let origins = WorkerOrigins::ALL.into_iter().find(|origins| origins.name() == text(WORKER_ORIGINS));
         orchestrator.worker_origins = origins.expect("checked against the choices");
+        // A program whose proofs a service makes connects to no worker.
+        if let (Some(path), None) = (file_of(TLS), &service) {
+            orchestrator.tls = Some(TlsIdentity::load(&path, PeerRole::Orchestrator)?);
+        }
         let store = &mut orchestrator.store;
         if let Some(mebibytes) = chosen(STORE_MEMORY) {
             (store.memory_bytes, store.disk_bytes) = (mebibytes << 20, mebibytes << 22);

@@ -4,8 +4,8 @@ use super::{
     error::ConfigError,
     setting::{
         CA_FILE, HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, NONE, PATIENCE, PLACEMENT,
-        SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TOKEN_FILE, URL, VERIFY, WORKER_ORIGINS,
-        WORKERS,
+        SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TLS, TOKEN_FILE, URL, VERIFY,
+        WORKER_ORIGINS, WORKERS,
     },
     source::{EffectiveSetting, ValueSource},
 };
@@ -62,6 +62,11 @@ impl ConfigOverrides {
     /// Sets `token_file`, see [`settings`](super::settings).
     pub fn token_file(&mut self, path: &Path) {
         self.values.insert(TOKEN_FILE, path.display().to_string());
+    }
+
+    /// Sets `tls`, see [`settings`](super::settings).
+    pub fn tls(&mut self, path: &Path) {
+        self.values.insert(TLS, path.display().to_string());
     }
 
     /// Returns true if the service at `url` makes the proofs. Workers set by the program take precedence over a service

@@ -140,6 +140,7 @@ pub(super) const VERIFY: &str = "verify";
 pub(super) const MAX_FAILURES: &str = "max_failures";
 pub(super) const MAX_LOSSES: &str = "max_losses";
 pub(super) const WORKER_ORIGINS: &str = "worker_origins";
+pub(super) const TLS: &str = "tls";
 pub(super) const STORE_MEMORY: &str = "store_memory_mb";
 pub(super) const STORE_DISK: &str = "store_disk_mb";
 pub(super) const SPILL_FOLDER: &str = "spill_folder";
@@ -276,6 +277,14 @@ pub fn settings() -> Vec<ConfigSetting> {
             ValueRange::Choice(&["address", "name"]),
             "",
             "which workers count as one machine. Such workers do not confirm each other's claims, a new one starts with the faults of the others, and `max_failures` and `max_losses` count them once. `address`: workers with one IP address, or of one IPv6 network of 64 bits. `name`: no two workers, for workers behind one router that are independent",
+        ),
+        setting(
+            TLS,
+            "SP1_DISTRIBUTED_TLS",
+            NONE,
+            ValueRange::FileOr(NONE),
+            "",
+            "file or folder with the identity of this orchestrator (`sp1d keys`). With it, connections to workers use TLS, and a worker is its certificate. The HTTP ports of `sp1d serve` then use HTTPS, except on the loopback interface",
         ),
         setting(
             STORE_MEMORY,

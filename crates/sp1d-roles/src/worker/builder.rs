@@ -6,13 +6,14 @@ use super::{
     loading::{EngineOptions, start_engine, warn_of_unused_feature},
     session::{default_name, introduction, on_own_thread, spawn},
 };
-use sp1d_engine::start_estimate;
-use sp1d_machine::check_processor;
+use sp1d_engine::{ProverDevice, start_estimate};
+use sp1d_identity::TlsIdentity;
+use sp1d_machine::{GpuDevice, check_processor};
 use sp1d_protocol::{Address, Filter};
 use sp1d_worker::{
     HealthPort, JoiningWorker, ListeningWorker, ProverCommand, ServeError, WorkerSettings, WorkerStop, engine_state,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -31,6 +32,7 @@ pub struct WorkerBuilder {
     mode: ConnectionMode,
     name: Option<String>,
     health: Option<Address>,
+    tls: Option<Arc<TlsIdentity>>,
     engine: EngineOptions,
 }
 
@@ -65,8 +67,10 @@ impl WorkerBuilder {
             niceness: 0,
             release_memory: None,
             commands: Vec::new(),
+            device: ProverDevice::Processor,
+            gpus: Vec::new(),
         };
-        Self { mode, name: None, health: None, engine }
+        Self { mode, name: None, health: None, tls: None, engine }
     }
 
     /// Sets the name that orchestrators show. Default: host name and port, or host name and process id for a joining
@@ -74,6 +78,14 @@ impl WorkerBuilder {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Serves only orchestrators with a certificate, over TLS, and the health probes over HTTPS. Default: plain
+    /// connections.
+    #[must_use]
+    pub fn tls(mut self, identity: Arc<TlsIdentity>) -> Self {
+        self.tls = Some(identity);
         self
     }
 
@@ -130,6 +142,18 @@ impl WorkerBuilder {
         self
     }
 
+    /// Sets the GPU of each prover process, in the order of the commands of [`WorkerBuilder::provers`]. Each of these
+    /// commands must make only its GPU visible to the process (`CUDA_VISIBLE_DEVICES`), and the process must call
+    /// [`serve_gpu_prover`]. Default: none, the provers compute on the processor.
+    ///
+    /// [`serve_gpu_prover`]: crate::serve_gpu_prover
+    #[must_use]
+    pub fn gpus(mut self, gpus: Vec<GpuDevice>) -> Self {
+        self.engine.device = if gpus.is_empty() { ProverDevice::Processor } else { ProverDevice::Gpu };
+        self.engine.gpus = gpus;
+        self
+    }
+
     /// Opens the port, if the worker listens, and starts to load the prover.
     ///
     /// # Errors
@@ -147,7 +171,7 @@ impl WorkerBuilder {
             ConnectionMode::Join(_) => std::process::id().to_string(),
         };
         let name = self.name.unwrap_or_else(|| default_name(&place));
-        let (mode, health, engine) = (self.mode, self.health, self.engine);
+        let (mode, health, tls, engine) = (self.mode, self.health, self.tls, self.engine);
         let stop = WorkerStop::new();
         // From here, dropping this future stops everything that it has started.
         let guard = stop.now().clone().drop_guard();
@@ -162,7 +186,7 @@ impl WorkerBuilder {
                 let health = match &health {
                     None => None,
                     Some(listen) => match HealthPort::bind(listen).await {
-                        Ok(port) => Some(port),
+                        Ok(port) => Some(port.secure(tls.clone())),
                         Err(error) => return drop(bound.send(Err(ServeError::from(error)))),
                     },
                 };
@@ -176,7 +200,7 @@ impl WorkerBuilder {
                     ConnectionMode::Join(orchestrator) => {
                         if bound.send(Ok(None)).is_ok() {
                             tokio::spawn(start_engine(sender, engine, token));
-                            let worker = JoiningWorker::new(orchestrator, introduction);
+                            let worker = JoiningWorker::new(orchestrator, introduction).secure(tls);
                             drop(done.send(worker.serve(for_worker, stop_of_worker).await));
                         }
                         return;
@@ -184,7 +208,7 @@ impl WorkerBuilder {
                 };
                 let settings = WorkerSettings { listen, orchestrators, introduction };
                 let worker = match ListeningWorker::bind(settings).await {
-                    Ok(worker) => worker,
+                    Ok(worker) => worker.secure(tls),
                     Err(error) => return drop(bound.send(Err(error))),
                 };
                 // Stop if the address is unknown or if the caller has dropped the future.

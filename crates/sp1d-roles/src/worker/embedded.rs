@@ -4,7 +4,7 @@ use super::{
     loading::{EngineOptions, cores, start_engine, warn_of_unused_feature},
     session::{default_name, introduction, on_own_thread, spawn},
 };
-use sp1d_engine::start_estimate;
+use sp1d_engine::{ProverDevice, start_estimate};
 use sp1d_worker::{LocalEndpoint, LocalWorker, engine_state};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -29,6 +29,8 @@ pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, Loc
         niceness: LOCAL_NICENESS,
         release_memory: None,
         commands: Vec::new(),
+        device: ProverDevice::Processor,
+        gpus: Vec::new(),
     };
     let stop = CancellationToken::new();
     let token = stop.clone();

@@ -1,7 +1,10 @@
 //! Loads the prover of a worker, in this process or in prover processes.
 
-use sp1d_engine::{LOAD_BYTES, ProverSettings, REST_BYTES, load_prover, start_estimate, start_thread_pool};
-use sp1d_machine::{check_processor, unused_processor_feature};
+use sp1d_engine::{
+    GPU_ATTEMPT_BYTES, LOAD_BYTES, ProverDevice, ProverSettings, REST_BYTES, largest_gpu_cut, load_prover,
+    pinned_bytes, start_estimate, start_thread_pool,
+};
+use sp1d_machine::{GpuDevice, check_processor, unused_processor_feature};
 use sp1d_worker::{
     EngineState, LoadError, MemoryPlan, ProverCommand, ProverRules, Provers, StartLock, StateSender, wait_for_memory,
 };
@@ -26,6 +29,10 @@ pub(super) struct EngineOptions {
     pub(super) release_memory: Option<fn()>,
     /// Commands that start prover processes. Empty: the only prover is in this process.
     pub(super) commands: Vec<ProverCommand>,
+    /// What the provers compute on.
+    pub(super) device: ProverDevice,
+    /// The GPU of each prover process, for a worker whose provers compute on GPUs.
+    pub(super) gpus: Vec<GpuDevice>,
 }
 
 impl EngineOptions {
@@ -40,19 +47,41 @@ impl EngineOptions {
 
     /// Returns the settings of each prover.
     fn settings(&self) -> ProverSettings {
-        let mut settings = ProverSettings::for_threads(self.threads());
+        let mut settings = match self.device {
+            ProverDevice::Processor => ProverSettings::for_threads(self.threads()),
+            ProverDevice::Gpu => ProverSettings::for_gpu(),
+        };
         settings.niceness = self.niceness;
         settings.release_memory = self.release_memory.unwrap_or(settings.release_memory);
         if let Some(shards) = self.parallel_shards {
-            (settings.slots, settings.permits) = (shards, shards);
+            settings.slots = shards;
+            if self.device == ProverDevice::Processor {
+                settings.permits = shards;
+            }
         }
         settings
     }
 
+    /// Returns the largest cut whose shards all provers prove. `None` if only their memory bounds it.
+    pub(super) fn largest_cut(&self) -> Option<u64> {
+        self.gpus.iter().filter_map(|gpu| largest_gpu_cut(gpu.memory_bytes)).min()
+    }
+
+    /// Returns the memory of the machine that all provers together pin.
+    pub(super) fn pinned_bytes(&self) -> u64 {
+        self.gpus.iter().filter_map(|gpu| largest_gpu_cut(gpu.memory_bytes)).map(pinned_bytes).sum()
+    }
+
     pub(super) fn plan(&self) -> MemoryPlan {
-        let stages = self.provers() * self.settings().permits;
-        let rest_bytes = REST_BYTES * self.provers() as u64;
-        MemoryPlan { rest_bytes, stages: u32::try_from(stages).unwrap_or(u32::MAX) }
+        let settings = self.settings();
+        let rest_bytes = REST_BYTES * self.provers() as u64 + self.pinned_bytes();
+        let (each, max_attempt_bytes) = match self.device {
+            ProverDevice::Processor => (settings.permits, None),
+            // The machine holds the records of all shards in the prover. Their traces are pinned already.
+            ProverDevice::Gpu => (settings.slots, Some(GPU_ATTEMPT_BYTES)),
+        };
+        let stages = u32::try_from(self.provers() * each).unwrap_or(u32::MAX);
+        MemoryPlan { rest_bytes, stages, max_attempt_bytes }
     }
 }
 
@@ -89,7 +118,7 @@ async fn run_provers(sender: StateSender, options: EngineOptions, stop: &Cancell
     let rules = ProverRules {
         places: options.settings().slots,
         threads: options.threads(),
-        needed_bytes: LOAD_BYTES,
+        needed_bytes: LOAD_BYTES + options.pinned_bytes() / options.provers() as u64,
         wait_memory: options.wait_memory,
         load_estimate: start_estimate(),
         start_lock: StartLock::default_path(),
@@ -147,6 +176,28 @@ pub async fn serve_prover(
     parallel_shards: Option<usize>,
     release_memory: Option<fn()>,
 ) -> io::Result<()> {
+    serve_prover_on(ProverDevice::Processor, threads, parallel_shards, release_memory).await
+}
+
+/// Same as [`serve_prover`], for a prover on the first GPU that this process sees. Without GPU support in the build,
+/// the prover cannot be loaded, and the worker gets the reason.
+///
+/// # Errors
+/// If the standard input is not a socket, or the threads cannot be started.
+pub async fn serve_gpu_prover(
+    threads: usize,
+    parallel_shards: Option<usize>,
+    release_memory: Option<fn()>,
+) -> io::Result<()> {
+    serve_prover_on(ProverDevice::Gpu, threads, parallel_shards, release_memory).await
+}
+
+async fn serve_prover_on(
+    device: ProverDevice,
+    threads: usize,
+    parallel_shards: Option<usize>,
+    release_memory: Option<fn()>,
+) -> io::Result<()> {
     // Later code may use instructions that this processor lacks.
     check_processor().map_err(io::Error::other)?;
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -158,6 +209,8 @@ pub async fn serve_prover(
         niceness: 0,
         release_memory,
         commands: Vec::new(),
+        device,
+        gpus: Vec::new(),
     };
     start_thread_pool(threads, 0).map_err(io::Error::other)?;
     let load = move || load_prover(options.settings());

@@ -13,4 +13,4 @@ pub use builder::{WorkerBuilder, serve_worker};
 pub(crate) use embedded::{EmbeddedWorker, LOCAL_NICENESS, local_threads, local_worker};
 pub use error::WorkerError;
 pub(crate) use loading::cores;
-pub use loading::serve_prover;
+pub use loading::{serve_gpu_prover, serve_prover};

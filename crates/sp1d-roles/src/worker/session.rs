@@ -2,10 +2,10 @@
 
 use super::{error::WorkerError, loading::EngineOptions};
 use rustix::system::uname;
-use sp1d_engine::{Equipment, build_identity};
-use sp1d_machine::Memory;
-use sp1d_protocol::wire::Machine;
-use sp1d_worker::Introduction;
+use sp1d_engine::{Equipment, ProverDevice, build_identity};
+use sp1d_machine::{Memory, gpu_library};
+use sp1d_protocol::wire::{Gpu, Machine};
+use sp1d_worker::{GpuMonitor, Introduction};
 use std::{
     fs,
     thread::{self, JoinHandle},
@@ -43,7 +43,17 @@ pub(super) fn introduction(name: String, threads: usize, engine: &EngineOptions)
         memory_bytes: memory_bytes.unwrap_or(0),
         cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
         provers: u32::try_from(engine.provers()).unwrap_or(u32::MAX),
+        gpus: engine.gpus.iter().map(|gpu| Gpu { model: gpu.model.clone(), memory_bytes: gpu.memory_bytes }).collect(),
+        largest_cut: engine.largest_cut().unwrap_or(0),
+        pinned_bytes: engine.pinned_bytes(),
+        global_dependencies_opt: engine.device == ProverDevice::Gpu,
     };
     let capabilities = Equipment::of_this_machine(memory_bytes).capabilities();
-    Introduction { name, build: build_identity(), machine, capabilities, plan: engine.plan() }
+    let gpus = match gpu_library() {
+        Ok(library) if !engine.gpus.is_empty() => {
+            GpuMonitor::new(library.into(), engine.gpus.iter().map(|gpu| gpu.index).collect())
+        }
+        _ => GpuMonitor::default(),
+    };
+    Introduction { name, build: build_identity(), machine, capabilities, plan: engine.plan(), gpus }
 }

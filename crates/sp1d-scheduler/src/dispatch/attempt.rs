@@ -22,6 +22,8 @@ pub(super) struct DispatchAttempt {
     pub(super) session: SessionId,
     pub(super) report: ResultReport,
     pub(super) events_check: DeferredEventsCheck,
+    /// True once the running check of the deferred events is delayed.
+    pub(super) is_check_delayed: bool,
     /// True once a step was published that ends the attempt.
     pub(super) is_end_published: bool,
 }
@@ -56,6 +58,7 @@ impl DispatchAttempt {
             session,
             report: ResultReport::Awaited,
             events_check: DeferredEventsCheck::Unreported,
+            is_check_delayed: false,
             is_end_published: false,
         }
     }

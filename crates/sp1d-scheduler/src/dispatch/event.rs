@@ -1,7 +1,7 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, JoinedWorker, SessionId, TaskId, TaskKind, TryId, WorkerId};
+use crate::{AttemptFailure, AttemptId, JoinedWorker, SessionId, ShardSize, TaskId, TaskKind, TryId, WorkerId};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -14,6 +14,14 @@ pub enum DispatchEvent {
         try_id: TryId,
         /// The claims of the earlier tries of the request.
         claims: ClaimHistory,
+    },
+    /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
+    /// none of them, also if they join later. Only the first such event of a try counts.
+    SmallWorkersLeftOut {
+        /// The try whose shards are too large.
+        try_id: TryId,
+        /// The size of its full shards.
+        size: ShardSize,
     },
     /// A task of a running try was submitted.
     TaskSubmitted {
@@ -133,13 +141,6 @@ pub enum DispatchEvent {
         /// The attempt whose output is checked.
         attempt: AttemptId,
     },
-    /// The check of what a worker uploaded takes so long that this is a fault of the worker.
-    CheckTooLong {
-        /// The worker that uploaded it.
-        worker: WorkerId,
-        /// The kind of the task.
-        kind: TaskKind,
-    },
     /// An attempt failed on its worker.
     AttemptFailed {
         /// The session that reports this.
@@ -165,6 +166,9 @@ impl fmt::Display for DispatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TryStarted { try_id, .. } => write!(f, "{try_id} started"),
+            Self::SmallWorkersLeftOut { try_id, size: ShardSize { cells, memory_bytes } } => {
+                write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
+            }
             Self::TaskSubmitted { try_id, task, kind, .. } => write!(f, "{try_id} submitted {task} ({kind})"),
             Self::MarkerSubmitted { try_id, marker } => write!(f, "{try_id} submitted the marker {marker}"),
             Self::TryEnded { try_id } => write!(f, "{try_id} ended"),
@@ -197,9 +201,6 @@ impl fmt::Display for DispatchEvent {
                 write!(f, "the result of {attempt} is wrong: {reason}")
             }
             Self::CheckDelayed { attempt } => write!(f, "the check of {attempt} is delayed"),
-            Self::CheckTooLong { worker, kind } => {
-                write!(f, "the check of a {} of {worker} takes too long", kind.name())
-            }
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
             Self::Tick => f.write_str("time passed"),

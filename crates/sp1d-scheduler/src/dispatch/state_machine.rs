@@ -134,6 +134,9 @@ impl DispatchMachine {
                 self.claims.entry(try_id).or_insert(claims);
                 self.pass_to_scheduler(Event::TryStarted { try_id }, handling);
             }
+            DispatchEvent::SmallWorkersLeftOut { try_id, size } => {
+                self.pass_to_scheduler(Event::SmallWorkersLeftOut { try_id, size }, handling);
+            }
             DispatchEvent::TaskSubmitted { try_id, task, kind, marker, key } => {
                 let entry = DispatchTask { try_id, kind, has_marker: marker.is_some(), key };
                 self.on_task_submitted(task, entry, marker, handling);
@@ -193,12 +196,7 @@ impl DispatchMachine {
                 self.publish(attempt, AttemptStep::Failed(reason.clone()), handling);
                 self.pass_to_scheduler(Event::ResultRejected { attempt, reason }, handling);
             }
-            DispatchEvent::CheckDelayed { attempt } => {
-                self.pass_to_scheduler(Event::CheckDelayed { attempt }, handling)
-            }
-            DispatchEvent::CheckTooLong { worker, kind } => {
-                self.pass_to_scheduler(Event::CheckTooLong { worker, kind }, handling);
-            }
+            DispatchEvent::CheckDelayed { attempt } => self.on_check_delayed(attempt, handling),
             DispatchEvent::AttemptFailed { session, attempt, failure } => {
                 if self.is_last_session(attempt, session) {
                     self.publish(attempt, AttemptStep::Failed(failure.to_string()), handling);
@@ -368,10 +366,24 @@ impl DispatchMachine {
             return;
         };
         entry.report = ResultReport::Received;
+        let is_delayed = entry.is_check_running() && entry.is_check_delayed;
         // After `ResultDelivered`, the scheduler ignores `DeferredEventsAccepted` of the attempt. So the result waits
         // until the events and the claim are accepted or rejected.
         if !entry.is_check_running() {
             self.pass_result_on(session, attempt, handling);
+        } else if is_delayed {
+            self.pass_to_scheduler(Event::CheckDelayed { attempt }, handling);
+        }
+    }
+
+    /// Tells the scheduler that the result of `attempt` waits for a delayed check. The attempt proves while its
+    /// deferred events are checked, so their check delays nothing before the result arrives.
+    fn on_check_delayed(&mut self, attempt: AttemptId, handling: &mut EventHandling<'_>) {
+        let Some(entry) = self.attempts.get_mut(&attempt) else { return };
+        match entry.report {
+            ResultReport::Awaited => entry.is_check_delayed = entry.is_check_running(),
+            ResultReport::Received => self.pass_to_scheduler(Event::CheckDelayed { attempt }, handling),
+            ResultReport::Unwanted => {}
         }
     }
 

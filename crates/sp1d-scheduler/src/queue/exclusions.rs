@@ -1,6 +1,6 @@
 //! The workers that a task is kept away from.
 
-use crate::WorkerId;
+use crate::{ShardRoom, ShardSize, WorkerId};
 use std::collections::BTreeSet;
 
 /// The workers that do not get a task again while another worker could take it.
@@ -11,10 +11,13 @@ pub(crate) struct Exclusions {
     /// The task ran out of memory on a worker with this many bytes. Unlike `workers`, this applies even if no other
     /// worker is left.
     too_small_bytes: Option<u64>,
+    /// The task is a shard of this size, and its try leaves out workers into which it does not fit. This applies even
+    /// if no other worker is left, too.
+    shard_size: Option<ShardSize>,
 }
 
 impl Exclusions {
-    pub(crate) const NONE: Self = Self { workers: BTreeSet::new(), too_small_bytes: None };
+    pub(crate) const NONE: Self = Self { workers: BTreeSet::new(), too_small_bytes: None, shard_size: None };
 
     pub(crate) fn add(&mut self, worker: WorkerId) {
         self.workers.insert(worker);
@@ -30,30 +33,37 @@ impl Exclusions {
         self.too_small_bytes = self.too_small_bytes.max(Some(bytes));
     }
 
+    /// Excludes every worker into which a shard of `size` does not fit.
+    pub(crate) fn set_shard_size(&mut self, size: ShardSize) {
+        self.shard_size = Some(size);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::NONE
     }
 
-    pub(crate) fn contains(&self, worker: WorkerId, memory_bytes: u64) -> bool {
-        self.is_too_small(memory_bytes) || self.workers.contains(&worker)
+    pub(crate) fn contains(&self, worker: WorkerId, memory_bytes: u64, shard_room: ShardRoom) -> bool {
+        self.is_too_small(memory_bytes, shard_room) || self.workers.contains(&worker)
     }
 
     /// Returns true if the task ran out of memory on a worker with at least `memory_bytes`, less the tolerance of
-    /// `add_memory`.
-    pub(crate) fn is_too_small(&self, memory_bytes: u64) -> bool {
+    /// `add_memory`, or if the task is a shard that does not fit into `shard_room`.
+    pub(crate) fn is_too_small(&self, memory_bytes: u64, shard_room: ShardRoom) -> bool {
         self.too_small_bytes.is_some_and(|bytes| memory_bytes <= bytes.saturating_add(bytes / 16))
+            || self.shard_size.is_some_and(|size| !shard_room.fits(size))
     }
 
     pub(crate) const fn workers(&self) -> &BTreeSet<WorkerId> {
         &self.workers
     }
 
-    pub(crate) const fn by_memory(&self) -> Option<u64> {
-        self.too_small_bytes
+    /// Returns true if workers may be excluded because they are too small.
+    pub(crate) const fn is_by_memory(&self) -> bool {
+        self.too_small_bytes.is_some() || self.shard_size.is_some()
     }
 
     /// Returns the exclusions that apply even if no other worker is left.
     pub(crate) const fn lasting(&self) -> Self {
-        Self { workers: BTreeSet::new(), too_small_bytes: self.too_small_bytes }
+        Self { workers: BTreeSet::new(), too_small_bytes: self.too_small_bytes, shard_size: self.shard_size }
     }
 }

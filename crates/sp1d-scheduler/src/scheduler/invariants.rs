@@ -131,7 +131,7 @@ impl Scheduler {
             let is_open = !matches!(task.place, TaskPlace::Accepted(_));
             assert_eq!(
                 self.memory_bound.contains(id),
-                task.excluded.by_memory().is_some() && is_open,
+                task.excluded.is_by_memory() && is_open,
                 "the index of tasks that ran out of memory is wrong for {id}"
             );
             if let Some(marker) = task.marker {

@@ -6,7 +6,7 @@ use crate::{
     tasks::{AttemptState, CountedWorker, MAX_LAPSED, ScheduledTask, TaskPlace, WorkerCounts},
     workers::KnownWorker,
 };
-use std::mem;
+use std::{collections::BTreeMap, mem};
 
 impl Scheduler {
     /// Makes the result of `id` final and ends the other attempts of its task.
@@ -125,9 +125,9 @@ impl Scheduler {
             || is_spent(task.losses(), self.config.max_losses)
     }
 
-    /// Returns true if `task` ran out of memory and no connected worker has more.
+    /// Returns true if `task` ran out of memory or is too large for small workers, and no connected worker is larger.
     pub(super) fn lacks_memory(&self, task: &ScheduledTask) -> bool {
-        task.excluded.by_memory().is_some() && self.sessions.all_excluded(task.kind, &task.excluded.lasting())
+        task.excluded.is_by_memory() && self.sessions.all_excluded(task.kind, &task.excluded.lasting())
     }
 
     /// Fails the tries of tasks that have waited too long for a worker with more memory.
@@ -152,12 +152,13 @@ impl Scheduler {
 
     /// Returns the waiting tasks for which [`Self::lacks_memory`] is true.
     fn lacking_memory(&self) -> impl Iterator<Item = TaskId> {
-        // Looking at every worker is worthwhile only if a task ran out of memory.
-        let largest = if self.memory_bound.is_empty() { None } else { Some(self.sessions.largest_memory()) };
+        // Looking at every worker is worthwhile only once for all tasks with the same exclusions by memory.
+        let mut found = BTreeMap::new();
         self.memory_bound.iter().copied().filter(move |id| {
-            let ScheduledTask { kind, excluded, place, .. } = self.task(*id);
-            let largest = largest.and_then(|largest| largest[kind.index()]);
-            matches!(place, TaskPlace::Waiting { .. }) && largest.is_none_or(|bytes| excluded.is_too_small(bytes))
+            let task = self.task(*id);
+            let mut lacks =
+                || *found.entry((task.kind, task.excluded.lasting())).or_insert_with(|| self.lacks_memory(task));
+            matches!(task.place, TaskPlace::Waiting { .. }) && lacks()
         })
     }
 

@@ -96,6 +96,7 @@ impl Scheduler {
             on_probation: session.on_probation(),
             held: session.held().iter().copied().collect(),
             draining: session.is_draining(),
+            paces: session.paces(),
         })
     }
 

@@ -134,7 +134,7 @@ impl Scheduler {
         excluded.add(worker);
         let is_open = state.is_held() || state == AttemptState::Delivered;
         // Without another worker, the task would only be proven a second time by the same one.
-        if !is_open || self.try_of(entry).failed || self.sessions.all_excluded(kind, &excluded) {
+        if !is_open || self.try_of(entry).failed || self.sessions.available_are_excluded(kind, &excluded) {
             return;
         }
         let past = self.past(id, AttemptFailure::CheckDelayed);

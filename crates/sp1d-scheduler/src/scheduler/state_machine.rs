@@ -5,7 +5,7 @@ use crate::{
     placement::{FreedWorker, PackPlans, Stealable},
     queue::{ExclusionBuckets, TaskQueue},
     tasks::{ScheduledAttempt, ScheduledMarker, ScheduledTask, ScheduledTry},
-    workers::{KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerFault, WorkerSessions},
+    workers::{KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerSessions},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,8 @@ pub struct Scheduler {
     pub(super) queue: TaskQueue,
     /// The attempts that an idle worker may take over.
     pub(super) stealable: Stealable,
-    /// Open tasks that ran out of memory on at least one worker.
+    /// Open tasks that exclude workers by memory: those that ran out of memory on at least one worker, and the shards
+    /// of tries that leave small workers out.
     pub(super) memory_bound: BTreeSet<TaskId>,
     /// The waiting tasks for which no connected worker has enough memory, and since when that is so, on the attended
     /// clock.
@@ -157,6 +158,7 @@ impl Scheduler {
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
         match event {
             Event::TryStarted { try_id } => self.on_try_started(try_id),
+            Event::SmallWorkersLeftOut { try_id, size } => self.on_small_workers_left_out(try_id, size),
             Event::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 let is_new = !self.tasks.contains_key(&task);
                 self.on_task_submitted(try_id, task, kind, marker);
@@ -185,9 +187,6 @@ impl Scheduler {
             Event::ResultPassed { attempt } => self.on_result_passed(attempt, commands),
             Event::ResultRejected { attempt, reason } => self.on_result_rejected(attempt, reason, commands),
             Event::CheckDelayed { attempt } => self.on_check_delayed(attempt, commands),
-            Event::CheckTooLong { worker, kind } => {
-                self.record_fault(worker, kind, WorkerFault::Failed, "checks of its outputs take too long", commands);
-            }
             Event::AttemptFailed { session, attempt, failure } => {
                 self.on_attempt_failed(session, attempt, failure, commands);
             }

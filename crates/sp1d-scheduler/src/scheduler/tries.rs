@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptId, Command, TaskId, TaskKind, TryId,
+    AttemptId, Command, ShardSize, TaskId, TaskKind, TryId,
     queue::Rank,
     tasks::{AttemptState, ScheduledMarker, ScheduledTask, ScheduledTry, TaskPlace},
 };
@@ -17,10 +17,24 @@ impl Scheduler {
             entry.insert(ScheduledTry {
                 order: self.tries_started,
                 failed: false,
+                shard_size: None,
                 tasks: BTreeSet::new(),
                 markers: BTreeSet::new(),
             });
             self.tries_started += 1;
+        }
+    }
+
+    /// Leaves workers out of the shards of a try into which shards of `size` do not fit. Only the first size counts.
+    pub(super) fn on_small_workers_left_out(&mut self, try_id: TryId, size: ShardSize) {
+        let Some(entry) = self.tries.get_mut(&try_id).filter(|entry| entry.shard_size.is_none()) else { return };
+        entry.shard_size = Some(size);
+        for id in entry.tasks.clone() {
+            let task = self.task(id);
+            if task.kind.is_shard() && !matches!(task.place, TaskPlace::Accepted(_)) {
+                self.change_exclusions(id, |task| task.excluded.set_shard_size(size));
+                self.memory_bound.insert(id);
+            }
         }
     }
 
@@ -37,9 +51,8 @@ impl Scheduler {
         if self.tasks.contains_key(&id) || self.markers.contains_key(&id) || marker == Some(id) {
             return;
         }
-        let Some(order) = self.tries.get(&try_id).filter(|entry| !entry.failed).map(|entry| entry.order) else {
-            return;
-        };
+        let running = self.tries.get(&try_id).filter(|entry| !entry.failed);
+        let Some((order, shard_size)) = running.map(|entry| (entry.order, entry.shard_size)) else { return };
         if let Some(marker) = marker {
             // A marker that arrives after its task is registered here. If the marker were dropped, the task could be
             // accepted without it.
@@ -50,7 +63,12 @@ impl Scheduler {
         }
         let rank = Rank::new(order, kind, self.tasks_submitted, id);
         self.tasks_submitted += 1;
-        self.tasks.insert(id, ScheduledTask::new(try_id, kind, rank, marker, self.clock.now()));
+        let mut task = ScheduledTask::new(try_id, kind, rank, marker, self.clock.now());
+        if let Some(size) = shard_size.filter(|_| kind.is_shard()) {
+            task.excluded.set_shard_size(size);
+            self.memory_bound.insert(id);
+        }
+        self.tasks.insert(id, task);
         self.tries.get_mut(&try_id).expect("it was found above").tasks.insert(id);
         self.open_tasks += 1;
         self.enqueue(id);

@@ -68,7 +68,7 @@ impl Scheduler {
         let prospects = available + quarantined + starting;
         if prospects + draining == 0 {
             WaitReason::KindUnsupported { kind, connected }
-        } else if excluded.by_memory().is_some() && prospects > 0 && fit + tally.unavailable_fit == 0 {
+        } else if excluded.is_by_memory() && prospects > 0 && fit + tally.unavailable_fit == 0 {
             WaitReason::TooLittleMemory { kind, workers: prospects }
         } else if available == 0 {
             WaitReason::AllUnavailable { kind, draining, quarantined, starting }
@@ -103,7 +103,7 @@ impl Scheduler {
                 tally.on_probation += usize::from(session.on_probation().contains(kind));
                 let (all, with_free) = if fits {
                     (&mut tally.fit, &mut tally.fit_free)
-                } else if excluded.is_too_small(session.memory_bytes()) {
+                } else if excluded.is_too_small(session.memory_bytes(), session.shard_room()) {
                     (&mut tally.too_small, &mut tally.too_small_free)
                 } else {
                     (&mut tally.tried, &mut tally.tried_free)

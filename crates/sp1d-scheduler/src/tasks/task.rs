@@ -2,7 +2,7 @@
 
 use super::attempt::Loss;
 use crate::{
-    AttemptFailure, AttemptId, OriginId, PastAttempt, TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    AttemptFailure, AttemptId, OriginId, PastAttempt, ShardSize, TaskId, TaskKind, Timestamp, TryId, WorkerId,
     queue::{Exclusions, Rank},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +24,8 @@ pub(crate) struct ScheduledTry {
     pub(crate) order: u64,
     /// True once one of its tasks has failed for good. None of its tasks is assigned any more.
     pub(crate) failed: bool,
+    /// Workers into which shards of this size do not fit get no shard of the try. `None` if every worker gets some.
+    pub(crate) shard_size: Option<ShardSize>,
     pub(crate) tasks: BTreeSet<TaskId>,
     pub(crate) markers: BTreeSet<TaskId>,
 }

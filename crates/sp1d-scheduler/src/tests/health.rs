@@ -5,6 +5,8 @@ use crate::{QuarantineRules, WorkerStanding};
 
 const S: u64 = 1000;
 
+const PROVER_ENDED: &str = "its prover ended before it started any of its tasks";
+
 fn table() -> Table {
     let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
     table.send([new_try(1)]);
@@ -365,16 +367,7 @@ fn losses_of_one_origin_count_as_one_worker() {
 }
 
 #[test]
-fn three_checks_that_take_too_long_lead_to_quarantine() {
-    let mut table = table();
-    table.send([joined(1, 1), joined(2, 1)]);
-    let too_long = Event::CheckTooLong { worker: WorkerId(1), kind: SHARD };
-    table.check([too_long.clone(), too_long.clone()], []);
-    table.check([too_long], [quarantine(1, 60, "checks of its outputs take too long")]);
-}
-
-#[test]
-fn a_delayed_check_alone_does_not_lead_to_quarantine() {
+fn a_delayed_check_does_not_lead_to_quarantine() {
     let mut table = table();
     table.send([joined(1, 1), joined(2, 1)]);
     for id in 1..=4 {
@@ -400,10 +393,24 @@ fn a_worker_whose_prover_ends_again_and_again_before_it_starts_a_task_is_quarant
     table.send([joined(2, 1), task(1, 9, SHARD), started(2, 1), joined(1, 1), task(1, 1, SHARD)]);
     for time in 1..=3 {
         let commands = table.send([prover_lost(1), prover_ready(1)]);
-        let expected = quarantine(1, 60, "its prover ended before it started any of its tasks");
-        assert_eq!(commands.contains(&expected), time == 3, "{commands:?}");
+        assert_eq!(commands.contains(&quarantine(1, 60, PROVER_ENDED)), time == 3, "{commands:?}");
     }
     assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().held, []);
+}
+
+#[test]
+fn the_end_of_a_prover_that_worked_in_an_earlier_session_is_not_a_fault() {
+    let rules = QuarantineRules { max_faults: 1, ..QuarantineRules::default() };
+    let mut table = Table::with(SchedulerConfig { pace: None, quarantine: Some(rules), ..SchedulerConfig::default() });
+    // Worker 2 is full.
+    table.send([new_try(1), joined(2, 1), task(1, 9, SHARD), started(2, 1), joined(1, 2)]);
+    table.send([task(1, 10, SHARD), task(1, 11, SHARD), started(1, 2), delivered(1, 2), passed(2)]);
+    let continued = Command::Continue { session: SessionId(101), attempt: AttemptId(3) };
+    table.check([lost(1), joined_holding(101, 1, 2, &[3])], [continued]);
+    table.check([prover_lost(101)], [cancel(101, 3)]);
+    // The new prover has worked in no session.
+    let commands = table.send([prover_ready(101), prover_lost(101)]);
+    assert!(commands.contains(&quarantine(101, 60, PROVER_ENDED)), "{commands:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! with too little memory, and provers that restart.
 
 use super::*;
-use crate::{QuarantineRules, WaitReason};
+use crate::{QuarantineRules, ShardSize, WaitReason};
 
 /// A table with quarantine rules but without pace rules.
 fn table() -> Table {
@@ -152,6 +152,67 @@ fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
     let reason = WaitReason::AllFreeExcluded { kind: SHARD, tried: 0, too_small: 2, full: 1 };
     assert_eq!(table.scheduler.wait_reason(TaskId(9)), Some(reason));
     table.check([delivered(3, 3)], [assign(3, 4, 1, 9)]);
+}
+
+/// A worker with one slot into which some shards do not fit. Its memory is unknown.
+fn joined_with_room(session: u64, shard_room: ShardRoom) -> Event {
+    joined_as(session, JoinedWorker { shard_room, ..plain_worker(session, 1) })
+}
+
+/// Try 1 has shards of 100 cells, which take 8 bytes on processors.
+fn left_out() -> Event {
+    Event::SmallWorkersLeftOut { try_id: TryId(1), size: ShardSize { cells: 100, memory_bytes: 8 } }
+}
+
+#[test]
+fn a_try_leaves_small_workers_out_of_its_shards() {
+    let mut table = Table::new();
+    table.send([new_try(1), new_try(2), joined_with_room(1, ShardRoom::Memory(7)), left_out()]);
+    // Other tasks of the try, and other tries, may use the worker.
+    table.check([task(1, 10, SHARD)], []);
+    let reduce = TaskKind::RecursionReduce;
+    table.check([task(1, 11, reduce)], [assign_kind(1, 1, 1, 11, reduce)]);
+    // Workers that join later are left out too.
+    table.check([joined_with_room(2, ShardRoom::Cells(99))], []);
+    let reason = WaitReason::TooLittleMemory { kind: SHARD, workers: 2 };
+    assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
+    table.check([joined_with_room(3, ShardRoom::Cells(100))], [assign(3, 2, 1, 10)]);
+    table.check([task(2, 20, SHARD)], [assign(2, 3, 2, 20)]);
+    table.check([task(1, 12, SHARD)], []);
+    table.check([joined_with_room(4, ShardRoom::Memory(8))], [assign(4, 4, 1, 12)]);
+}
+
+#[test]
+fn waiting_shards_leave_a_small_worker_out_that_joins_later() {
+    let mut table = Table::new();
+    table.send([new_try(1), joined(1, 1), task(1, 10, SHARD), task(1, 11, SHARD), left_out()]);
+    table.check([joined_with_room(2, ShardRoom::Cells(99))], []);
+    // Only the first size counts.
+    let size = ShardSize { cells: 1, memory_bytes: 0 };
+    table.check([Event::SmallWorkersLeftOut { try_id: TryId(1), size }], []);
+    table.check([started(1, 1), delivered(1, 1)], [assign(1, 2, 1, 11)]);
+}
+
+#[test]
+fn a_short_absence_of_the_large_worker_does_not_fail_the_try() {
+    let large = |session| joined_as(session, JoinedWorker { shard_room: ShardRoom::Cells(100), ..plain_worker(2, 1) });
+    let mut table = Table::new();
+    table.send([new_try(1), joined_with_room(1, ShardRoom::Memory(7)), large(2), left_out()]);
+    table.check([task(1, 10, SHARD)], [assign(2, 1, 1, 10)]);
+    table.check([lost(2), task(1, 11, SHARD)], []);
+    assert_eq!(table.pass(ms(30_000), &[1]), []);
+    let commands = table.send([large(3)]);
+    assert!(matches!(commands[..], [Command::Assign { session: SessionId(3), .. }]), "{commands:?}");
+}
+
+#[test]
+fn shards_whose_larger_workers_have_left_fail_the_try_after_the_patience() {
+    let mut table = Table::new();
+    table.send([new_try(1), joined_with_room(1, ShardRoom::Memory(7)), left_out()]);
+    table.check([task(1, 10, SHARD)], []);
+    assert_eq!(table.pass(ms(59_000), &[1]), []);
+    let commands = table.pass(ms(2_000), &[1]);
+    assert!(matches!(commands[..], [Command::FailTry { has_no_larger_worker: true, .. }]), "{commands:?}");
 }
 
 #[test]

@@ -379,6 +379,7 @@ impl Model {
                 self.markers.retain(|_, (of, _)| *of != try_id);
             }
             Event::DrainRequested { .. }
+            | Event::SmallWorkersLeftOut { .. }
             | Event::LastProverLost { .. }
             | Event::FirstProverReady { .. }
             | Event::DrainCancelled { .. }
@@ -387,7 +388,6 @@ impl Model {
             | Event::ResultPassed { .. }
             | Event::ResultRejected { .. }
             | Event::CheckDelayed { .. }
-            | Event::CheckTooLong { .. }
             | Event::Tick => {}
         }
     }

@@ -1,7 +1,7 @@
 //! What is known of a worker when it joins.
 
 use super::origin::OriginId;
-use crate::{AttemptId, KindSet, WorkerId};
+use crate::{AttemptId, KindSet, ShardRoom, WorkerId};
 
 /// A worker that joins with a new session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct JoinedWorker {
     pub origin: OriginId,
     /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
     pub memory_bytes: u64,
+    /// What bounds its shards, in tries that leave small workers out.
+    pub shard_room: ShardRoom,
     /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
     pub slots: u32,
     /// The task kinds that the worker supports.

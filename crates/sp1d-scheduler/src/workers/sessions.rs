@@ -4,7 +4,7 @@
 //! nor starting its prover. An *idle* worker is available and holds no attempt.
 
 use super::joined_worker::JoinedWorker;
-use crate::{AttemptId, KindSet, SessionId, TaskKind, Timestamp, WorkerId, queue::Exclusions};
+use crate::{AttemptId, KindSet, SessionId, ShardRoom, TaskKind, Timestamp, WorkerId, queue::Exclusions};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::RangeBounds,
@@ -23,6 +23,7 @@ pub(crate) struct SessionState {
     worker: WorkerId,
     /// Bytes of memory that one attempt can use; 0 if unknown.
     memory_bytes: u64,
+    shard_room: ShardRoom,
     slots: usize,
     /// The kinds that the worker supports.
     supported_kinds: KindSet,
@@ -36,7 +37,8 @@ pub(crate) struct SessionState {
     quarantined: KindSet,
     /// The prover is being started again. The worker gets nothing until then.
     starting: bool,
-    /// The worker has started an attempt or failed at one since its prover was loaded.
+    /// The worker has started an attempt or failed at one since its prover was loaded. Attempts of an earlier session
+    /// count too: its prover may have worked then.
     has_worked: bool,
     /// The time on the lease clock by which the worker must start one of its attempts. `None` if it has started one, or
     /// holds none.
@@ -86,7 +88,8 @@ impl SessionState {
         self.starting
     }
 
-    /// Returns true if the worker has started an attempt or failed at one since its prover was loaded.
+    /// Returns true if the worker has started an attempt or failed at one since its prover was loaded, or has joined
+    /// with attempts of an earlier session.
     pub(crate) const fn has_worked(&self) -> bool {
         self.has_worked
     }
@@ -94,6 +97,10 @@ impl SessionState {
     /// Returns the bytes of memory that one attempt can use; 0 if unknown.
     pub(crate) const fn memory_bytes(&self) -> u64 {
         self.memory_bytes
+    }
+
+    pub(crate) const fn shard_room(&self) -> ShardRoom {
+        self.shard_room
     }
 
     pub(crate) const fn start_deadline(&self) -> Option<Timestamp> {
@@ -106,7 +113,13 @@ impl SessionState {
     }
 
     pub(crate) fn is_excluded(&self, exclusions: &Exclusions) -> bool {
-        exclusions.contains(self.worker, self.memory_bytes)
+        exclusions.contains(self.worker, self.memory_bytes, self.shard_room)
+    }
+
+    /// Returns the expected durations of tasks, without the unknown ones.
+    pub(crate) fn paces(&self) -> BTreeMap<TaskKind, Duration> {
+        let known = |kind: &TaskKind| !self.paces[kind.index()].is_zero();
+        TaskKind::ALL.into_iter().filter(known).map(|kind| (kind, self.paces[kind.index()])).collect()
     }
 
     fn free_slot_rank(&self, id: SessionId, kind: TaskKind) -> FreeSlotRank {
@@ -204,7 +217,7 @@ impl WorkerSessions {
     /// Returns the connected workers that `exclusions` excludes. Only exclusions by memory require a look at every
     /// worker.
     fn excluded<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a SessionState> {
-        let by_memory = exclusions.by_memory().is_some();
+        let by_memory = exclusions.is_by_memory();
         let all = self.sessions.values().filter(move |session| by_memory && session.is_excluded(exclusions));
         let named = exclusions.workers().iter().filter(move |_| !by_memory);
         all.chain(named.filter_map(|worker| self.get(*self.of_worker.get(worker)?)))
@@ -221,10 +234,11 @@ impl WorkerSessions {
     /// # Panics
     /// Panics if the worker is already there.
     pub(crate) fn insert(&mut self, id: SessionId, joined: &JoinedWorker, paces: [Duration; TaskKind::ALL.len()]) {
-        let JoinedWorker { worker, memory_bytes, slots, supported_kinds, .. } = *joined;
+        let JoinedWorker { worker, memory_bytes, shard_room, slots, supported_kinds, .. } = *joined;
         let session = SessionState {
             worker,
             memory_bytes,
+            shard_room,
             slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),
             supported_kinds,
             available_kinds: supported_kinds,
@@ -232,7 +246,7 @@ impl WorkerSessions {
             draining: false,
             quarantined: KindSet::default(),
             starting: false,
-            has_worked: false,
+            has_worked: !joined.holds.is_empty(),
             start_deadline: None,
             paces,
             held: BTreeSet::new(),
@@ -458,15 +472,6 @@ impl WorkerSessions {
     pub(crate) fn all_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
         let prospects = self.excluded(excluded).filter(|session| session.is_prospect(kind));
         prospects.count() == self.prospects[kind.index()]
-    }
-
-    /// Returns for each kind the largest memory of a worker that supports the kind and is not draining, or `None` if
-    /// there is no such worker.
-    pub(crate) fn largest_memory(&self) -> [Option<u64>; TaskKind::ALL.len()] {
-        TaskKind::ALL.map(|kind| {
-            let prospects = self.sessions.values().filter(|session| session.is_prospect(kind));
-            prospects.map(SessionState::memory_bytes).max()
-        })
     }
 
     /// Returns true if `excluded` excludes every worker available for `kind`.

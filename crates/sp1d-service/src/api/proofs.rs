@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use sp1d_model::{NewProof, ProofState, ProofSummary};
-use std::io;
+use std::{io, sync::Arc};
 use tokio::{fs::File, io::AsyncReadExt};
 use utoipa::{IntoParams, ToSchema};
 
@@ -205,8 +205,8 @@ async fn read_form(service: &Service, client: ClientNetwork, request: Request) -
 async fn held_place<'a>(
     service: &Service,
     client: ClientNetwork,
-    place: &'a mut Option<UploadPlace>,
-) -> Result<&'a UploadPlace, Problem> {
+    place: &'a mut Option<Arc<UploadPlace>>,
+) -> Result<&'a Arc<UploadPlace>, Problem> {
     let held = match place.take() {
         Some(held) => held,
         None => service.place_for_upload(client).await?,

@@ -8,7 +8,7 @@ use crate::{
 use axum::http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use std::{error::Error, thread};
+use std::{error::Error, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot};
 
 sp1d_model::limits! {
@@ -50,20 +50,24 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Runs `write` on a thread of its own with a low priority, so that a client that uploads as fast as it can takes
-/// little processor time from the proofs. The number of these threads is at most that of upload places. If `write`
-/// panics, the receiver fails.
+/// little processor time from the proofs. The thread holds `place`, so clients whose connections break cannot start
+/// more threads than there are places. The argument of `write` returns true once the receiver is dropped, so the result
+/// is no longer needed. If `write` panics, the receiver fails.
 ///
 /// # Errors
 /// Fails if the system has no thread left.
 pub(super) fn start_writer<T: Send + 'static>(
-    write: impl FnOnce() -> T + Send + 'static,
+    place: Arc<UploadPlace>,
+    write: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
 ) -> Result<oneshot::Receiver<T>, Problem> {
     let (sender, written) = oneshot::channel();
     let run = move || {
         // Without the low priority, the upload only takes more processor time from others.
         let _ = rustix::process::nice(WRITER_NICENESS);
+        let written = write(&|| sender.is_closed());
+        drop(place);
         // The client may have closed its connection.
-        let _ = sender.send(write());
+        let _ = sender.send(written);
     };
     thread::Builder::new().name("upload".to_owned()).spawn(run).map(|_| written).map_err(|error| {
         let text = format!("cannot start a thread for the upload: {error}\nhint: try again later");
@@ -72,11 +76,11 @@ pub(super) fn start_writer<T: Send + 'static>(
 }
 
 /// Writes the `parts` of an upload to disk as one blob. Reserves its `declared` length on the disk first. An upload
-/// that breaks off or is too long leaves no file. The place shows that the caller waited for one, and the caller holds
-/// it until it has checked the upload.
+/// that breaks off or is too long leaves no file. The caller holds the place until it has checked the upload, and the
+/// thread that writes holds it too.
 pub(crate) async fn receive<E: Error + 'static>(
     service: &Service,
-    _place: &UploadPlace,
+    place: &Arc<UploadPlace>,
     upload: UploadKind,
     declared: Option<u64>,
     parts: impl Stream<Item = Result<Bytes, E>>,
@@ -91,7 +95,7 @@ pub(crate) async fn receive<E: Error + 'static>(
     // Before the first byte is read: a client that sends its length gets the refusal at once.
     let mut blob = started.await.expect("starting to write does not panic").map_err(failed)?;
     let (sender, mut coming) = mpsc::channel::<Option<Bytes>>(MAX_WAITING_PARTS);
-    let write = start_writer(move || {
+    let write = start_writer(place.clone(), move |_| {
         while let Some(part) = coming.blocking_recv() {
             match part {
                 Some(part) => blob.write(&part)?,
@@ -134,12 +138,38 @@ pub(crate) async fn receive<E: Error + 'static>(
 mod tests {
     use super::*;
     use rustix::process::getpriority_process;
+    use tokio::sync::Semaphore;
+
+    /// Returns a place, and what shows whether it is held.
+    fn place() -> (Arc<UploadPlace>, Arc<Semaphore>) {
+        let permits = Arc::new(Semaphore::new(1));
+        let permit = permits.clone().try_acquire_owned().unwrap();
+        (Arc::new(UploadPlace::of_permit(permit)), permits)
+    }
 
     #[tokio::test]
     async fn uploads_are_written_with_a_low_priority() {
         let own = getpriority_process(None).unwrap();
-        let written = start_writer(|| getpriority_process(None).unwrap()).unwrap();
+        let written = start_writer(place().0, |_| getpriority_process(None).unwrap()).unwrap();
         // 19 is the highest niceness.
         assert_eq!(written.await.unwrap(), (own + WRITER_NICENESS).min(19));
+    }
+
+    #[tokio::test]
+    async fn a_writer_whose_client_has_left_keeps_its_place_until_it_ends() {
+        let (place, permits) = place();
+        let wanted = start_writer(place.clone(), |is_unwanted| is_unwanted()).unwrap();
+        assert!(!wanted.await.unwrap());
+        let (leave, left) = oneshot::channel::<()>();
+        let (tell, told) = oneshot::channel();
+        let written = start_writer(place, move |is_unwanted| {
+            left.blocking_recv().unwrap();
+            tell.send(is_unwanted()).unwrap();
+        });
+        drop(written.unwrap());
+        assert_eq!(permits.available_permits(), 0);
+        leave.send(()).unwrap();
+        assert!(told.await.unwrap());
+        let _free = permits.acquire().await.unwrap();
     }
 }

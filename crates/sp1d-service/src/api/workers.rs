@@ -19,6 +19,7 @@ fn connected(info: WorkerInfo) -> WorkerSummary {
         threads: info.threads,
         memory_bytes: info.memory_bytes,
         cpu: info.cpu,
+        gpus: info.gpus,
         kinds: info.kinds.iter().map(ToString::to_string).collect(),
     }
 }

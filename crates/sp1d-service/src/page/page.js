@@ -8,6 +8,15 @@ const fresh = (tag, properties = {}, ...children) => {
   return element;
 };
 const cell = (content, className = "") => fresh("td", { className }, content);
+// Each reading has its place. A dash stands for a value that the driver does not have.
+const gpuLine = (gpu) => {
+  const form = (value, divisor, digits = 0) => (Number.isFinite(value) ? (value / divisor).toFixed(digits) : "–");
+  const parts = [
+    `${form(gpu.used_bytes, 1e9, 1)} GB used`, `${form(gpu.utilization_percent, 1)} % busy`,
+    `${form(gpu.celsius, 1)} °C`, `${form(gpu.milliwatts, 1000)} W`,
+  ];
+  return fresh("div", { className: "why", textContent: `GPU ${gpu.index}: ${parts.join(", ")}` });
+};
 const state = (name) => fresh("span", { className: `state ${name}`, textContent: name });
 
 function seconds(value) {
@@ -89,7 +98,7 @@ function showOverview(now) {
     return [cell(link), cell(state(proof.state)), cell(proof.mode), cell(tasks), cell(clock(proof.created)), cell(took)];
   });
   rows($("workers"), now.workers, (worker) => `${worker.name} ${worker.address}`, (worker) => [
-    cell(worker.name), cell(fresh("div", {}, state(worker.state), fresh("div", { className: "why", textContent: why(worker) }))), cell(String(worker.holds), "number"), cell(String(worker.done), "number"),
+    cell(worker.gpus?.length ? fresh("div", {}, worker.name, ...worker.gpus.map(gpuLine)) : worker.name), cell(fresh("div", {}, state(worker.state), fresh("div", { className: "why", textContent: why(worker) }))), cell(String(worker.holds), "number"), cell(String(worker.done), "number"),
     cell(String(worker.failed_attempts), worker.failed_attempts ? "number failed" : "number"), cell(String(worker.threads || ""), "number"),
     cell(worker.memory_bytes ? `${Math.round(worker.memory_bytes / 1e9)} GB` : "", "number"), cell(worker.address),
   ]);

@@ -3,6 +3,7 @@
 use super::http_limits::HttpLimits;
 use crate::archive::ArchivePlace;
 use opentelemetry::global::BoxedTracer;
+use sp1d_identity::TlsIdentity;
 use sp1d_orchestrator::OrchestratorSettings;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -54,6 +55,9 @@ pub struct ServiceSettings {
     pub allowed_hosts: Vec<String>,
     /// Limits of the HTTP interface.
     pub http: HttpLimits,
+    /// Serves HTTPS instead of HTTP, except on the loopback interface; `None` for HTTP. Connections to workers have
+    /// their own setting, in `orchestrator`.
+    pub tls: Option<Arc<TlsIdentity>>,
     /// Exports traces of proofs; `None` for no traces.
     pub tracer: Option<Arc<BoxedTracer>>,
 }
@@ -61,7 +65,7 @@ pub struct ServiceSettings {
 impl ServiceSettings {
     /// Returns the defaults: 2 running and 1000 queued proofs, no maximum of cycles and time, programs of at most 128
     /// MiB, inputs of at most 1 GiB, a result cache of 20 GB, 1 GB of disk space left free, ended proofs kept for a
-    /// week, no archive, no further host names, the default limits of the HTTP interface, and no traces.
+    /// week, no archive, no further host names, the default limits of the HTTP interface, HTTP, and no traces.
     #[must_use]
     pub fn new(state: PathBuf, orchestrator: OrchestratorSettings, options: String) -> Self {
         Self {
@@ -80,6 +84,7 @@ impl ServiceSettings {
             archive: None,
             allowed_hosts: Vec::new(),
             http: HttpLimits::default(),
+            tls: None,
             tracer: None,
         }
     }

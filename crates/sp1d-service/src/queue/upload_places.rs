@@ -67,12 +67,20 @@ impl Uploads {
     }
 }
 
-/// A place for one upload. Hold it until the upload is received and checked.
+/// A place for one upload. Hold it until the upload is received and checked, and until the thread that writes it ends.
 #[derive(Debug)]
 pub(crate) struct UploadPlace {
     client: ClientNetwork,
     by_client: Arc<PlacesByClient>,
     permits: Vec<OwnedSemaphorePermit>,
+}
+
+#[cfg(test)]
+impl UploadPlace {
+    /// Returns a place that holds only `permit`.
+    pub(crate) fn of_permit(permit: OwnedSemaphorePermit) -> Self {
+        Self { client: std::net::IpAddr::from([10, 0, 0, 1]).into(), by_client: Arc::default(), permits: vec![permit] }
+    }
 }
 
 impl Drop for UploadPlace {

@@ -10,15 +10,15 @@ use crate::state::{BlobError, BlobWriter, StoredBlob};
 use bytes::Bytes;
 use sp1d_model::{ProgramSummary, hint};
 use sp1d_orchestrator::ProofFailure;
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 impl Service {
     /// Waits up to `MAX_TURN` for an upload place, and checks that the disk has room.
-    pub(crate) async fn place_for_upload(&self, client: ClientNetwork) -> Result<UploadPlace, RequestError> {
+    pub(crate) async fn place_for_upload(&self, client: ClientNetwork) -> Result<Arc<UploadPlace>, RequestError> {
         let place = self.inner.uploads.place(client, Instant::now() + MAX_TURN).await.ok_or(RequestError::Busy)?;
         self.blocking(ServiceInner::check_disk).await?;
-        Ok(place)
+        Ok(Arc::new(place))
     }
 
     /// Returns a writer for an upload of at most `limit` bytes, whose length the client may have `declared`. Blocks, as

@@ -16,7 +16,7 @@ use sp1d_model::{AttemptId, ProofEvent, WorkerActivity};
 use sp1d_orchestrator::{Holdings, OrchestratorCounts, WorkerInfo};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -55,6 +55,13 @@ struct HostedCallLabels {
     code: &'static str,
 }
 
+/// Labels: a connected worker, and the number of one of its GPUs. Both are bounded by the places for workers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GpuLabels {
+    worker: String,
+    gpu: u32,
+}
+
 /// Label: outcome of the check of a result or of deferred events from a worker, `right` or `wrong`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CheckOutcomeLabels {
@@ -74,6 +81,10 @@ pub(crate) struct Metrics {
     cached_tasks: Family<TaskKindLabels, Counter>,
     open_tasks: Gauge,
     workers: Family<StateLabels, Gauge>,
+    gpu_memory: Family<GpuLabels, Gauge>,
+    gpu_utilization: Family<GpuLabels, Gauge>,
+    gpu_temperature: Family<GpuLabels, Gauge>,
+    gpu_power: Family<GpuLabels, Gauge<f64, AtomicU64>>,
     held: Gauge,
     slots: Gauge,
     sent_bytes: Counter,
@@ -110,6 +121,10 @@ impl Metrics {
             cached_tasks: Family::default(),
             open_tasks: Gauge::default(),
             workers: Family::default(),
+            gpu_memory: Family::default(),
+            gpu_utilization: Family::default(),
+            gpu_temperature: Family::default(),
+            gpu_power: Family::default(),
             held: Gauge::default(),
             slots: Gauge::default(),
             sent_bytes: Counter::default(),
@@ -153,6 +168,24 @@ impl Metrics {
         );
         registry.register("open_tasks", "Known tasks of running proofs that are not done", metrics.open_tasks.clone());
         registry.register("workers", "Workers, by state", metrics.workers.clone());
+        registry.register_with_unit(
+            "gpu_memory_used",
+            "Used memory of a worker's GPU",
+            Unit::Bytes,
+            metrics.gpu_memory.clone(),
+        );
+        registry.register(
+            "gpu_utilization_percent",
+            "Percentage of the time in which a worker's GPU computed",
+            metrics.gpu_utilization.clone(),
+        );
+        registry.register_with_unit(
+            "gpu_temperature",
+            "Temperature of a worker's GPU",
+            Unit::Celsius,
+            metrics.gpu_temperature.clone(),
+        );
+        registry.register("gpu_power_watts", "Power of a worker's GPU", metrics.gpu_power.clone());
         registry.register("attempts_held", "Attempts that workers hold", metrics.held.clone());
         registry.register("worker_slots", "Attempts that all ready workers together may hold", metrics.slots.clone());
         registry.register_with_unit(
@@ -253,6 +286,31 @@ impl Metrics {
         set(&self.silent_sessions, counts.silent_sessions);
     }
 
+    /// Sets what the connected workers last reported about their GPUs.
+    fn set_gpus(&self, workers: &[WorkerInfo]) {
+        self.gpu_memory.clear();
+        self.gpu_utilization.clear();
+        self.gpu_temperature.clear();
+        self.gpu_power.clear();
+        for worker in workers {
+            for gpu in &worker.gpus {
+                let labels = GpuLabels { worker: worker.name.clone(), gpu: gpu.index };
+                if let Some(bytes) = gpu.used_bytes {
+                    self.gpu_memory.get_or_create(&labels).set(signed(bytes));
+                }
+                if let Some(percent) = gpu.utilization_percent {
+                    self.gpu_utilization.get_or_create(&labels).set(percent.into());
+                }
+                if let Some(celsius) = gpu.celsius {
+                    self.gpu_temperature.get_or_create(&labels).set(celsius.into());
+                }
+                if let Some(milliwatts) = gpu.milliwatts {
+                    self.gpu_power.get_or_create(&labels).set(f64::from(milliwatts) / 1000.0);
+                }
+            }
+        }
+    }
+
     /// Sets the values of `now` and returns all metrics as OpenMetrics text.
     pub(crate) fn text(&self, now: &MetricsSnapshot) -> String {
         for (state, count) in &now.proofs {
@@ -266,6 +324,7 @@ impl Metrics {
         }
         let disconnected = StateLabels { state: WorkerActivity::Disconnected.name() };
         self.workers.get_or_create(&disconnected).set(signed(now.disconnected as u64));
+        self.set_gpus(&now.workers);
         self.held.set(now.workers.iter().map(|worker| signed(worker.holds as u64)).sum());
         let may_hold = |worker: &&WorkerInfo| worker.ready && !worker.drained && worker.quarantine.is_none();
         self.slots.set(signed(now.workers.iter().filter(may_hold).map(|worker| u64::from(worker.slots)).sum()));
@@ -352,6 +411,11 @@ mod tests {
         metrics.proofs.get_or_create(&StateLabels { state: "done" }).inc();
         metrics.workers.get_or_create(&StateLabels { state: "idle" }).inc();
         metrics.checks.get_or_create(&CheckOutcomeLabels { outcome: "right" }).inc();
+        let gpu = GpuLabels { worker: "worker".to_owned(), gpu: 0 };
+        for gauge in [&metrics.gpu_memory, &metrics.gpu_utilization, &metrics.gpu_temperature] {
+            gauge.get_or_create(&gpu).set(1);
+        }
+        metrics.gpu_power.get_or_create(&gpu).set(1.0);
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         let described = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

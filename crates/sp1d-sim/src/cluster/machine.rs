@@ -7,7 +7,8 @@ use super::{
 };
 use crate::scenario::{Claims, Dice, Lie, MachineId, Plan, Value, WorldParameters};
 use sp1d_scheduler::{
-    AttemptId, FailureKind, JoinedWorker, KindSet, OriginId, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptId, FailureKind, JoinedWorker, KindSet, OriginId, SessionId, ShardRoom, TaskId, TaskKind, Timestamp,
+    WorkerId,
 };
 use std::time::Duration;
 
@@ -164,7 +165,15 @@ impl Machine {
         net.link(self.id).connected = Some(session);
         let holds = self.jobs.iter().filter(|job| !job.dropped).map(|job| job.attempt).collect();
         let Self { worker, origin, memory: memory_bytes, slots, supported_kinds, .. } = *self;
-        let joined = JoinedWorker { worker, origin, memory_bytes, slots, supported_kinds, holds };
+        let joined = JoinedWorker {
+            worker,
+            origin,
+            memory_bytes,
+            shard_room: ShardRoom::Unknown,
+            slots,
+            supported_kinds,
+            holds,
+        };
         net.report(self.id, session, ToOrchestrator::Join(joined));
         if self.starting {
             net.report(self.id, session, ToOrchestrator::Unready);

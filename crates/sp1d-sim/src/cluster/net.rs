@@ -78,13 +78,13 @@ impl Net {
             | DispatchEvent::AttemptFailed { .. }
             | DispatchEvent::TryEnded { .. } => true,
             DispatchEvent::TryStarted { .. }
+            | DispatchEvent::SmallWorkersLeftOut { .. }
             | DispatchEvent::WorkerJoined { .. }
             | DispatchEvent::DrainRequested { .. }
             | DispatchEvent::DrainCancelled { .. }
             | DispatchEvent::LastProverLost { .. }
             | DispatchEvent::FirstProverReady { .. }
             | DispatchEvent::ProvenWrong { .. }
-            | DispatchEvent::CheckTooLong { .. }
             | DispatchEvent::LeaseRenewed { .. }
             | DispatchEvent::Tick => false,
         };

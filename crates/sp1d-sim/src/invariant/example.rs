@@ -6,8 +6,8 @@ use super::{
 };
 use crate::scenario::{Plan, TaskPlan, UploadedClaims, Value};
 use sp1d_scheduler::{
-    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, TaskId,
-    TaskKind, Timestamp, TryId, WorkerId,
+    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, ShardRoom,
+    TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -103,7 +103,8 @@ pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
 
 pub(crate) fn joined(session: u64, worker: u64, slots: u32, supported_kinds: KindSet) -> Event {
     let (session, worker, origin) = (SessionId(session), WorkerId(worker), OriginId(u128::from(worker)));
-    let joined = JoinedWorker { worker, origin, memory_bytes: 1, slots, supported_kinds, holds: Vec::new() };
+    let (shard_room, holds) = (ShardRoom::Unknown, Vec::new());
+    let joined = JoinedWorker { worker, origin, memory_bytes: 1, shard_room, slots, supported_kinds, holds };
     Event::WorkerJoined { session, joined, resumable_tasks: Vec::new(), draining: false }
 }
 

@@ -207,6 +207,8 @@ fn state(arguments: FakeWorkerArguments, stop: &WorkerStop) -> Result<watch::Rec
     let command = ProverCommand {
         program: std::env::current_exe()?,
         arguments: std::env::args_os().skip(1).chain(["--as-prover".into()]).collect(),
+        variables: Vec::new(),
+        gpu: None,
     };
     let rules = ProverRules {
         places: 1,

@@ -7,4 +7,7 @@ pub struct MemoryPlan {
     pub rest_bytes: u64,
     /// Maximum number of attempts that the provers prove at the same time.
     pub stages: u32,
+    /// The most memory of the machine that an attempt takes, if its estimate is for provers on processors. `None` if
+    /// the estimate counts.
+    pub max_attempt_bytes: Option<u64>,
 }

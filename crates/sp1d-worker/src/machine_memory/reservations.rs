@@ -44,6 +44,8 @@ const MAX_UNREPORTED_FOREIGN_BYTES: u64 = 4_000_000_000;
 pub(crate) struct MemoryReservations {
     file: ReservationFile,
     own: OwnEntry,
+    /// See [`MemoryPlan::max_attempt_bytes`].
+    max_attempt_bytes: Option<u64>,
     corrections: Arc<Mutex<Corrections>>,
     /// True once this worker has warned about the memory of other programs.
     has_warned_of_others: Arc<AtomicBool>,
@@ -64,6 +66,7 @@ impl MemoryReservations {
         Self {
             own: OwnEntry::new(file.clone(), plan),
             file,
+            max_attempt_bytes: plan.max_attempt_bytes,
             corrections: Arc::default(),
             has_warned_of_others: Arc::default(),
         }
@@ -106,6 +109,18 @@ impl MemoryReservations {
         Some(AttemptMemory { each_bytes: scaled(each_bytes, factor), alone_bytes: scaled(alone_bytes, factor) })
     }
 
+    /// Returns the memory that an attempt of `kind` with the estimate `bytes` takes of this machine.
+    fn own_estimate(&self, kind: TaskKind, bytes: u64) -> u64 {
+        match (self.max_attempt_bytes, kind) {
+            // These run on the processor, whatever the other tasks run on.
+            (None, _) | (_, TaskKind::Groth16Wrap | TaskKind::PlonkWrap) => {
+                scaled(bytes, self.corrections().factor(kind))
+            }
+            // Measured use says nothing about an estimate that is for another device.
+            (Some(most), _) => bytes.min(most),
+        }
+    }
+
     /// Waits until an attempt of `kind` with the estimate `bytes` fits into the machine's memory, and reserves this
     /// memory. Attempts on the machine get memory in the order in which they started to wait. If no memory is reserved,
     /// the next attempt always gets its memory, so an attempt that never fits runs alone.
@@ -115,7 +130,7 @@ impl MemoryReservations {
     /// # Cancel safety
     /// Nothing is reserved if the future is dropped.
     pub(crate) async fn reserve(&self, kind: TaskKind, bytes: u64) -> Option<Reservation> {
-        let bytes = scaled(bytes, self.corrections().factor(kind));
+        let bytes = self.own_estimate(kind, bytes);
         let waiting = WaitingAttempt::start(&self.own);
         let mut logged = false;
         let mut locked_since = None;
@@ -201,7 +216,7 @@ mod tests {
     use rustix::fs::{FlockOperation, flock};
     use std::{
         fs::{self, File},
-        path::Path,
+        path::{Path, PathBuf},
         process, thread,
     };
 
@@ -290,6 +305,15 @@ mod tests {
         drop(never);
         check_file(&path, 1, false);
         drop(first);
+    }
+
+    #[test]
+    fn an_attempt_on_a_gpu_takes_little_memory_of_the_machine() {
+        let plan = MemoryPlan { max_attempt_bytes: Some(6), ..MemoryPlan::default() };
+        let reservations = MemoryReservations::new(ReservationFile::at(PathBuf::from("/nonexistent")), plan);
+        assert_eq!(reservations.own_estimate(TaskKind::ProveShard, 27), 6);
+        assert_eq!(reservations.own_estimate(TaskKind::ProveShard, 5), 5);
+        assert_eq!(reservations.own_estimate(TaskKind::Groth16Wrap, 14), 14, "it runs on the processor");
     }
 
     #[tokio::test]

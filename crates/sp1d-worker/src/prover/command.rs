@@ -19,6 +19,10 @@ pub struct ProverCommand {
     pub program: PathBuf,
     /// The arguments that make the program run as a prover.
     pub arguments: Vec<OsString>,
+    /// Environment variables of the process, in addition to those of this one.
+    pub variables: Vec<(String, String)>,
+    /// The GPU that the process computes on, for people. `None` if it computes on the processor.
+    pub gpu: Option<String>,
 }
 
 impl ProverCommand {
@@ -28,6 +32,7 @@ impl ProverCommand {
         ours.set_nonblocking(true)?;
         let child = Command::new(&self.program)
             .args(&self.arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             // The worker's standard output must contain only the worker's own output.
             .stdout(Stdio::from(io::stderr()))

@@ -104,7 +104,8 @@ impl<'a> ProcessConnection<'a> {
                 Some(_) = calls.join_next() => {}
                 message = reader.next::<FromProver>(), if calls.len() < MAX_CALLS => match message {
                     Ok(Some(FromProver { message: Some(from_prover::Message::LoadFailed(failed)) })) => {
-                        break (ConnectionEnd::Unloadable(LoadError::Engine(failed.reason)), false);
+                        let error = if failed.is_temporary { LoadError::Gpu } else { LoadError::Engine };
+                        break (ConnectionEnd::Unloadable(error(failed.reason)), false);
                     }
                     Ok(Some(FromProver { message: Some(from_prover::Message::Call(call)) })) => {
                         let id = ProverAttemptId(call.run);

@@ -8,6 +8,9 @@ use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 /// SIGKILL, the only signal that the kernel sends when memory runs out. See signal(7).
 const SIGKILL: i32 = 9;
 
+/// SIGABRT: the process ended itself, for example after a second panic.
+const SIGABRT: i32 = 6;
+
 /// How a prover process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProverExit {
@@ -34,23 +37,35 @@ impl ProverExit {
     }
 
     /// Returns the failure of the attempts that were running in the process. `peak` is the highest measured memory use
-    /// of the process in bytes, or 0 if unknown.
-    pub(super) fn failure(self, peak: u64) -> AttemptError {
+    /// of the process in bytes, or 0 if unknown. `gpu` is the GPU that the process computed on.
+    pub(super) fn failure(self, peak: u64, gpu: Option<&str>) -> AttemptError {
         let kind = match self {
-            Self::OutOfMemory => FailureKind::OutOfMemory,
-            Self::Signal(_) | Self::Code(_) | Self::Cancelled => FailureKind::Killed,
+            Self::OutOfMemory if gpu.is_none() => FailureKind::OutOfMemory,
+            // The cut bounds the shards of a GPU. The memory of its machine says nothing about other workers.
+            Self::OutOfMemory | Self::Signal(_) | Self::Code(_) | Self::Cancelled => FailureKind::Killed,
         };
         let used = match peak {
             0 => String::new(),
             peak => format!("; its highest measured memory use was {:.1} GB", peak as f64 / 1e9),
         };
-        let text = match self {
+        let text = match (self, gpu) {
+            // After an error that CUDA keeps, freeing what is on the GPU fails too, and a second panic aborts.
+            (Self::Signal(SIGABRT), Some(gpu)) => format!(
+                "the prover aborted (signal {SIGABRT}), probably after an error of {gpu}\n\
+                 hint: the worker's log has CUDA's error, and `dmesg` the Xid if the driver reported one"
+            ),
+            (exit, _) => exit.text(&used),
+        };
+        AttemptError { kind, text }
+    }
+
+    fn text(self, used: &str) -> String {
+        match self {
             Self::OutOfMemory => format!("the kernel killed the prover because memory ran out{used}"),
             Self::Signal(signal) => format!("the prover was killed by signal {signal}{used}"),
             Self::Code(code) => format!("the prover ended with exit code {code}; its log has the reason"),
             Self::Cancelled => "the prover was restarted to end a cancelled attempt".to_owned(),
-        };
-        AttemptError { kind, text }
+        }
     }
 }
 
@@ -71,7 +86,7 @@ mod tests {
         kind: FailureKind,
     ) {
         let exit = ProverExit::of(ExitStatus::from_raw(status), kills, killed_here);
-        assert_eq!((exit, exit.failure(0).kind), (expected, kind));
+        assert_eq!((exit, exit.failure(0, None).kind), (expected, kind));
     }
 
     #[test]
@@ -84,5 +99,19 @@ mod tests {
         check(9, one, true, ProverExit::Cancelled, FailureKind::Killed);
         check(11, one, false, ProverExit::Signal(11), FailureKind::Killed);
         check(101 << 8, none, false, ProverExit::Code(101), FailureKind::Killed);
+    }
+
+    #[test]
+    fn the_memory_of_a_machine_with_gpus_does_not_exclude_smaller_workers() {
+        assert_eq!(ProverExit::OutOfMemory.failure(0, Some("GPU 0 (L4)")).kind, FailureKind::Killed);
+    }
+
+    #[test]
+    fn an_abort_of_a_gpu_prover_names_the_gpu() {
+        let text = |signal, gpu| ProverExit::Signal(signal).failure(0, gpu).text;
+        let aborted = text(SIGABRT, Some("GPU 1 (H100)"));
+        assert!(aborted.starts_with("the prover aborted (signal 6), probably after an error of GPU 1 (H100)\nhint: "));
+        assert_eq!(text(SIGABRT, None), "the prover was killed by signal 6");
+        assert_eq!(text(9, Some("GPU 1 (H100)")), "the prover was killed by signal 9");
     }
 }

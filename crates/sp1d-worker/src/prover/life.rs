@@ -5,6 +5,7 @@ use super::{
     connection::{ConnectionEnd, ProcessConnection},
     exit::ProverExit,
     process::{ProverProcess, ProverState},
+    restarts::{MAX_LOAD_FAILURES, ProverRestarts},
     rules::ProverRules,
 };
 use crate::{
@@ -18,24 +19,16 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-sp1d_model::limits! {
-    /// Number of failed loads in a row after which the worker gives up.
-    const MAX_LOAD_FAILURES: u32 = 5; Count by Prover;
-}
-
-/// Pause before the restart of a process that ended while it was loading. It doubles with each failure in a row.
-const LOAD_RETRY_DELAY: Duration = Duration::from_secs(1);
-
 /// How long a restart waits for memory that other programs use.
 const RESTART_MEMORY_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a process may take to end after its socket was closed. Then it is killed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How one run of the process ended. The process is restarted only after `Ended`.
+/// How one run of the process ended.
 enum ProcessOutcome {
     Stopped,
-    /// The prover can never be loaded.
+    /// The prover cannot be loaded: never, or, after [`LoadError::Gpu`], not now.
     Unloadable(LoadError),
     Ended {
         exit: ProverExit,
@@ -52,27 +45,39 @@ impl ProverProcess {
         rules: ProverRules,
         stop: CancellationToken,
     ) {
-        let (mut failures, mut load_time, mut first) = (0, rules.load_estimate, true);
+        let (mut restarts, mut load_time, mut first) = (ProverRestarts::default(), rules.load_estimate, true);
         loop {
             let outcome = self.run_once(&command, &rules, &mut load_time, first, &stop).await;
             first = false;
-            match outcome {
+            let pause = match outcome {
                 ProcessOutcome::Stopped => return,
+                ProcessOutcome::Unloadable(LoadError::Gpu(reason)) => {
+                    let pause = restarts.on_gpu_failure();
+                    self.on_gpu_failure(&reason, pause, load_time);
+                    pause
+                }
                 ProcessOutcome::Unloadable(error) => return self.give_up(error),
                 ProcessOutcome::Ended { exit, loaded } => {
-                    failures = if loaded { 0 } else { failures + 1 };
-                    self.on_end(exit, loaded);
-                    if failures >= MAX_LOAD_FAILURES {
-                        return self.give_up(LoadError::Ended { tries: failures, last: exit.failure(0).text });
-                    }
-                    let delay = if failures == 0 { Duration::ZERO } else { LOAD_RETRY_DELAY * 2_u32.pow(failures - 1) };
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = sleep(delay) => {}
-                    }
+                    self.on_end(exit, loaded, command.gpu.as_deref());
+                    let Some(pause) = restarts.on_end(loaded) else {
+                        let last = exit.failure(0, command.gpu.as_deref()).text;
+                        return self.give_up(LoadError::Ended { tries: MAX_LOAD_FAILURES, last });
+                    };
+                    pause
                 }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => {}
             }
         }
+    }
+
+    /// Records that the GPU cannot be used now, and that it is tried again after `pause`.
+    fn on_gpu_failure(&self, reason: &str, pause: Duration, load_time: Duration) {
+        let (prover, retry_in_s, reason) = (self.number, pause.as_secs(), hint::one_line(reason));
+        tracing::warn!(prover, retry_in_s, %reason, "the GPU of a prover cannot be used now and is tried again");
+        self.set_state(ProverState::Starting { ready_at: Instant::now() + pause + load_time });
     }
 
     /// Records that the prover can never be loaded.
@@ -84,7 +89,7 @@ impl ProverProcess {
     }
 
     /// Fails the attempts that were running in the process.
-    fn on_end(&self, exit: ProverExit, loaded: bool) {
+    fn on_end(&self, exit: ProverExit, loaded: bool, gpu: Option<&str>) {
         let (attempts, peak_bytes) = {
             let mut contents = self.contents();
             contents.out = None;
@@ -93,7 +98,7 @@ impl ProverProcess {
             contents.solo |= exit == ProverExit::OutOfMemory && attempts.len() > 1;
             (attempts, std::mem::take(&mut contents.peak_bytes))
         };
-        let mut failure = exit.failure(peak_bytes);
+        let mut failure = exit.failure(peak_bytes, gpu);
         let count = attempts.len();
         if exit == ProverExit::OutOfMemory && count > 1 {
             // Each attempt may fit into memory alone, so none of them is reported as out of memory.
@@ -103,7 +108,7 @@ impl ProverProcess {
         if exit == ProverExit::Cancelled {
             tracing::info!(prover = self.number, "prover restarted to end a cancelled attempt");
         } else {
-            tracing::warn!(prover = self.number, attempts = count, loaded, reason = %failure.text, "prover ended and is restarted");
+            tracing::warn!(prover = self.number, attempts = count, loaded, reason = %hint::without(&failure.text), "prover ended and is restarted");
         }
         for attempt in attempts.into_values() {
             attempt.end(Err(failure.clone()));

@@ -18,13 +18,14 @@ mod frames;
 mod life;
 mod process;
 mod provers;
+mod restarts;
 mod rules;
 mod serve;
 
 pub use command::ProverCommand;
 pub(crate) use connection::LIMITS as PROVER_LIMITS;
 pub(crate) use frames::LIMITS as FRAME_LIMITS;
-pub(crate) use life::LIMITS as LOAD_LIMITS;
 pub use provers::Provers;
+pub(crate) use restarts::LIMITS as LOAD_LIMITS;
 pub use rules::ProverRules;
 pub use serve::serve_prover;

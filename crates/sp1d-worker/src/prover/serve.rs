@@ -25,13 +25,16 @@ use std::{
 };
 use tokio::{
     net::UnixStream,
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
 
 /// A stage that ends this soon after its attempt was cancelled is not reported as busy.
 const BUSY_REPORT_DELAY: Duration = Duration::from_millis(250);
+
+/// How long a process that ends waits until its last report is written.
+const LAST_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Calls that wait for a reply from the worker, by call number.
 #[derive(Default)]
@@ -122,7 +125,7 @@ impl AttemptIo for RemoteIo {
 }
 
 /// Loads a prover with `load`, which may block. Then runs attempts on it for the worker at the other end of `stream`,
-/// until the stream ends. Call this on a runtime whose threads do no heavy work.
+/// until the stream ends or the prover is broken. Call this on a runtime whose threads do no heavy work.
 ///
 /// # Errors
 /// Fails if the stream fails or the worker sends an invalid message. If the prover cannot be loaded, this reports the
@@ -141,8 +144,9 @@ pub async fn serve_prover(
     let engine = match loaded.unwrap_or(Err(LoadError::Panicked)) {
         Ok(engine) => engine,
         Err(error) => {
-            let failed = from_prover::Message::LoadFailed(wire::LoadFailed { reason: error.to_string() });
-            let _ = out.send(FromProver { message: Some(failed) }).await;
+            let is_temporary = matches!(error, LoadError::Gpu(_));
+            let failed = wire::LoadFailed { reason: error.to_string(), is_temporary };
+            let _ = out.send(FromProver { message: Some(from_prover::Message::LoadFailed(failed)) }).await;
             drop(out);
             // Wait until the message is written.
             let _ = written.await;
@@ -154,11 +158,29 @@ pub async fn serve_prover(
     if out.send(ready).await.is_err() {
         return Ok(());
     }
-    let mut server = ProverServer { engine, out, calls: Arc::default(), attempts: HashMap::new(), resting: None };
-    while let Some(message) = reader.next::<ToProver>().await? {
+    let broken = Arc::new(Notify::new());
+    let mut server = ProverServer {
+        engine,
+        out,
+        calls: Arc::default(),
+        attempts: HashMap::new(),
+        resting: None,
+        broken: broken.clone(),
+    };
+    loop {
+        let message = tokio::select! {
+            message = reader.next::<ToProver>() => message?,
+            () = broken.notified() => {
+                // The process ends now. Freeing what the engine holds on a broken device could fail.
+                std::mem::forget(server.engine.clone());
+                drop(server);
+                let _ = timeout(LAST_REPORT_TIMEOUT, written).await;
+                return Ok(());
+            }
+        };
+        let Some(message) = message else { return Ok(()) };
         server.on_message(message).await?;
     }
-    Ok(())
 }
 
 struct ProverServer {
@@ -168,6 +190,8 @@ struct ProverServer {
     attempts: HashMap<u64, AbortOnDropHandle<()>>,
     /// Waits for the stages of cancelled attempts to end.
     resting: Option<AbortOnDropHandle<()>>,
+    /// Notified when the engine is broken, after the outcome of the attempt that found it was sent.
+    broken: Arc<Notify>,
 }
 
 impl ProverServer {
@@ -199,7 +223,7 @@ impl ProverServer {
             }
         };
         let io = Arc::new(RemoteIo { number: run, calls: self.calls.clone(), out: self.out.clone() });
-        let (engine, out) = (self.engine.clone(), self.out.clone());
+        let (engine, out, broken) = (self.engine.clone(), self.out.clone(), self.broken.clone());
         let place = usize::try_from(slot).unwrap_or(usize::MAX);
         let task = tokio::spawn(async move {
             let ran = AssertUnwindSafe(engine.run(place, assignment, io)).catch_unwind().await;
@@ -207,6 +231,9 @@ impl ProverServer {
                 ran.unwrap_or_else(|panic| Err(AttemptError { kind: FailureKind::Panic, text: panic_text(&*panic) }));
             // If this fails, the worker is gone and does not need the outcome.
             let _ = out.send(ended(run, outcome)).await;
+            if engine.is_broken() {
+                broken.notify_one();
+            }
         });
         self.attempts.insert(run, AbortOnDropHandle::new(task));
     }
@@ -243,4 +270,92 @@ fn ended(run: u64, outcome: Result<(), AttemptError>) -> FromProver {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("the prover panicked: {}", text.unwrap_or("no message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sp1d_model::AttemptId;
+    use sp1d_protocol::{ArtifactRef, TaskPayload, WrapTask};
+    use std::sync::atomic::AtomicBool;
+
+    /// An engine whose attempts fail. After the second one it is broken.
+    #[derive(Default)]
+    struct BreakingEngine {
+        has_failed: AtomicBool,
+        is_broken: AtomicBool,
+    }
+
+    #[async_trait]
+    impl ProvingEngine for BreakingEngine {
+        fn places(&self) -> usize {
+            1
+        }
+
+        async fn run(&self, _: usize, _: Assignment, _: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
+            if self.has_failed.swap(true, Ordering::Relaxed) {
+                self.is_broken.store(true, Ordering::Relaxed);
+            }
+            Err(AttemptError { kind: FailureKind::Engine, text: "the GPU reported an error".to_owned() })
+        }
+
+        fn is_broken(&self) -> bool {
+            self.is_broken.load(Ordering::Relaxed)
+        }
+    }
+
+    fn run(number: u64) -> ToProver {
+        let proof = ArtifactRef { name: "proof".to_owned(), digest: sp1d_artifacts::Digest::of(b"proof"), length: 5 };
+        let assignment = Assignment {
+            attempt: AttemptId(number),
+            proof: "a proof".to_owned(),
+            payload: TaskPayload::ShrinkWrap(WrapTask { proof, result: "wrapped".to_owned() }),
+            options: "{}".to_owned(),
+            memory_bytes: 0,
+            key: None,
+            resumes: None,
+        };
+        let assign = sp1d_protocol::wire::Assign::from(assignment).encode_to_vec().into();
+        ToProver { message: Some(to_prover::Message::Run(wire::Run { run: number, slot: 0, assign })) }
+    }
+
+    #[tokio::test]
+    async fn a_broken_prover_reports_its_attempt_and_ends() {
+        let (worker, prover) = UnixStream::pair().unwrap();
+        let engine: Arc<dyn ProvingEngine> = Arc::new(BreakingEngine::default());
+        let served = tokio::spawn(serve_prover(prover, move || Ok(engine)));
+        let (mut reader, out, writing) = frames::<ToProver>(worker);
+        let _writing = AbortOnDropHandle::new(tokio::spawn(writing));
+        let ready = reader.next::<FromProver>().await.unwrap().unwrap();
+        assert!(matches!(ready.message, Some(from_prover::Message::Ready(_))), "{ready:?}");
+        for number in [1, 2] {
+            out.send(run(number)).await.unwrap();
+            let ended = reader.next::<FromProver>().await.unwrap().unwrap();
+            let Some(from_prover::Message::Ended(ended)) = ended.message else { panic!("no attempt ended") };
+            assert_eq!(ended.run, number);
+            assert_eq!(ended.failure.unwrap().text, "the GPU reported an error");
+        }
+        assert!(reader.next::<FromProver>().await.unwrap().is_none(), "the process must end");
+        served.await.unwrap().unwrap();
+    }
+
+    /// Reports `error` as the reason why the prover cannot be loaded. Checks whether the worker tries again.
+    async fn check_load_failure(error: LoadError, is_temporary: bool) {
+        let (worker, prover) = UnixStream::pair().unwrap();
+        let reason = error.to_string();
+        let served = tokio::spawn(serve_prover(prover, move || Err(error)));
+        let (mut reader, _out, writing) = frames::<ToProver>(worker);
+        let _writing = AbortOnDropHandle::new(tokio::spawn(writing));
+        let failed = reader.next::<FromProver>().await.unwrap().unwrap().message;
+        let expected = from_prover::Message::LoadFailed(wire::LoadFailed { reason, is_temporary });
+        assert_eq!(failed, Some(expected));
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_a_fault_of_the_gpu_is_a_temporary_failure() {
+        check_load_failure(LoadError::Gpu("the GPU ran out of memory".to_owned()), true).await;
+        check_load_failure(LoadError::Engine("no file".to_owned()), false).await;
+        check_load_failure(LoadError::Panicked, false).await;
+    }
 }

@@ -1,11 +1,12 @@
 //! A worker's description of itself.
 
-use crate::machine_memory::MemoryPlan;
+use crate::{gpu_monitor::GpuMonitor, machine_memory::MemoryPlan};
 use sp1d_model::{KindSet, TaskKind};
 use sp1d_protocol::{Build, wire::Machine};
 use std::collections::BTreeMap;
 
-/// A worker's description of itself. Everything but `plan` is sent to every orchestrator at the start of a session.
+/// A worker's description of itself. Everything but `plan` and `gpus` is sent to every orchestrator at the start of a
+/// session.
 #[derive(Debug, Clone)]
 pub struct Introduction {
     /// The worker's name, for people.
@@ -18,6 +19,8 @@ pub struct Introduction {
     pub capabilities: Capabilities,
     /// The memory that the worker's provers are expected to use.
     pub plan: MemoryPlan,
+    /// Reads the GPUs that the worker proves on.
+    pub gpus: GpuMonitor,
 }
 
 #[cfg(test)]
@@ -30,6 +33,7 @@ impl Introduction {
             machine: Machine::default(),
             capabilities: Capabilities::all(),
             plan: MemoryPlan::default(),
+            gpus: GpuMonitor::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{state::EngineState, stop::WorkerStop, text::one_line};
 use futures::future::select_ok;
+use sp1d_identity::{PeerStream, TlsError, TlsIdentity, connect_peer};
 use sp1d_protocol::{Address, Backoff, PreambleError, Role, dial};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -42,6 +43,8 @@ enum JoinFailure {
     #[error("cannot set TCP_NODELAY: {0}")]
     NoDelay(io::Error),
     #[error("{}", one_line(&.0.to_string()))]
+    Tls(#[from] TlsError),
+    #[error("{}", one_line(&.0.to_string()))]
     Preamble(#[from] PreambleError),
 }
 
@@ -49,13 +52,21 @@ enum JoinFailure {
 pub struct JoiningWorker {
     orchestrator: Address,
     introduction: Introduction,
+    tls: Option<Arc<TlsIdentity>>,
 }
 
 impl JoiningWorker {
     /// Creates a worker for the orchestrator at the given address. Does not connect yet.
     #[must_use]
     pub fn new(orchestrator: Address, introduction: Introduction) -> Self {
-        Self { orchestrator, introduction }
+        Self { orchestrator, introduction, tls: None }
+    }
+
+    /// Serves only an orchestrator with a certificate if `tls` is given. Default: plain connections.
+    #[must_use]
+    pub fn secure(mut self, tls: Option<Arc<TlsIdentity>>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Dials the orchestrator and serves it until `stop` ends the worker. Runs tasks once `engine` is ready.
@@ -86,10 +97,11 @@ impl JoiningWorker {
                 engine: for_sessions.clone(),
                 worker: worker.clone(),
                 turn: TurnView::alone(),
+                peer: None,
                 stop: stop.clone(),
             };
             let span = tracing::info_span!("session", peer = %self.orchestrator);
-            let session = run_session(&self.orchestrator, context).instrument(span);
+            let session = run_session(&self.orchestrator, self.tls.as_ref(), context).instrument(span);
             tokio::select! {
                 error = &mut failed => break Err(error.into()),
                 end = session => match end {
@@ -130,20 +142,26 @@ async fn left(stop: &WorkerStop, worker: &WorkerState) {
 }
 
 /// Opens one connection and runs a session on it until the session ends. Fails if no session could start.
-async fn run_session(orchestrator: &Address, context: SessionContext) -> Result<SessionEnd, JoinFailure> {
+async fn run_session(
+    orchestrator: &Address,
+    tls: Option<&Arc<TlsIdentity>>,
+    mut context: SessionContext,
+) -> Result<SessionEnd, JoinFailure> {
     // Only connecting must watch `stop` here. A session watches it too, and says goodbye.
     let stream = tokio::select! {
         () = context.stop.now.cancelled() => return Err(JoinFailure::Stopping),
         () = left(&context.stop, &context.worker) => return Err(JoinFailure::Stopping),
-        connected = connect(orchestrator) => connected?,
+        connected = connect(orchestrator, tls) => connected?,
     };
+    context.peer = stream.peer().cloned();
     Ok(run(stream, context).await)
 }
 
-/// Opens a connection and exchanges the preamble with the orchestrator.
-async fn connect(orchestrator: &Address) -> Result<TcpStream, JoinFailure> {
-    let mut stream = open(orchestrator.resolve()).await?;
+/// Opens a connection, with TLS if `tls` is given, and exchanges the preamble with the orchestrator.
+async fn connect(orchestrator: &Address, tls: Option<&Arc<TlsIdentity>>) -> Result<PeerStream, JoinFailure> {
+    let stream = open(orchestrator.resolve()).await?;
     stream.set_nodelay(true).map_err(JoinFailure::NoDelay)?;
+    let mut stream = connect_peer(tls, stream).await?;
     dial(&mut stream, Role::Worker).await?;
     Ok(stream)
 }
@@ -178,6 +196,7 @@ mod tests {
             engine,
             worker,
             turn: TurnView::alone(),
+            peer: None,
             stop: stop.clone(),
         };
         let silent = async {
@@ -187,7 +206,7 @@ mod tests {
             stop.now.cancel();
             stream
         };
-        let (ended, _stream) = tokio::join!(run_session(&orchestrator, context), silent);
+        let (ended, _stream) = tokio::join!(run_session(&orchestrator, None, context), silent);
         assert!(matches!(ended, Err(JoinFailure::Stopping)));
     }
 

@@ -8,6 +8,8 @@ use super::{
     worker_state::WorkerState,
 };
 use crate::{port::open_port, state::EngineState, stop::WorkerStop};
+use sp1d_identity::{PeerStream, TlsError, TlsIdentity, accept_peer};
+use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Address, Filter, PeerNetwork, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter, Role, read_dialer, reply,
     send_place,
@@ -20,6 +22,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     sync::watch,
     time::{Instant, sleep},
@@ -54,6 +57,7 @@ pub struct ListeningWorker {
     listener: TcpListener,
     settings: WorkerSettings,
     worker: WorkerState,
+    tls: Option<Arc<TlsIdentity>>,
 }
 
 impl ListeningWorker {
@@ -66,7 +70,14 @@ impl ListeningWorker {
         // This registers the memory plan. It happens before the first connection, so that an orchestrator that also
         // connects to other workers on this machine gets numbers that account for all of them.
         let worker = WorkerState::new(settings.introduction.plan);
-        Ok(Self { listener, settings, worker })
+        Ok(Self { listener, settings, worker, tls: None })
+    }
+
+    /// Accepts only orchestrators with a certificate if `tls` is given. Default: plain connections.
+    #[must_use]
+    pub fn secure(mut self, tls: Option<Arc<TlsIdentity>>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Returns the address that the worker listens on.
@@ -98,6 +109,7 @@ impl ListeningWorker {
             engine: engine.clone(),
             worker: self.worker.clone(),
             turns: Turns::default(),
+            tls: self.tls,
             stop: stop.clone(),
         });
         let sessions = BackgroundTasks::new();
@@ -141,20 +153,27 @@ struct ConnectionGate {
     engine: watch::Receiver<EngineState>,
     worker: WorkerState,
     turns: Turns,
+    tls: Option<Arc<TlsIdentity>>,
     stop: WorkerStop,
 }
 
 /// An orchestrator that has its turn or waits for it.
 struct AdmittedOrchestrator {
+    stream: PeerStream,
+    turn: AdmittedTurn,
+}
+
+/// The turn of an orchestrator.
+struct AdmittedTurn {
     pass: TurnPass,
     turn: TurnView,
     waits: bool,
 }
 
 impl ConnectionGate {
-    async fn receive(&self, mut stream: TcpStream, peer: SocketAddr) {
-        let Some(admitted) = self.shake_hands(&mut stream, peer).await else { return };
-        let AdmittedOrchestrator { pass: _pass, mut turn, waits } = admitted;
+    async fn receive(&self, stream: TcpStream, peer: SocketAddr) {
+        let Some(admitted) = self.shake_hands(stream, peer).await else { return };
+        let AdmittedOrchestrator { mut stream, turn: AdmittedTurn { pass: _pass, mut turn, waits } } = admitted;
         if waits {
             let waited = tokio::select! {
                 () = self.stop.now.cancelled() => return,
@@ -171,6 +190,7 @@ impl ConnectionGate {
             engine: self.engine.clone(),
             worker: self.worker.clone(),
             turn,
+            peer: stream.peer().cloned(),
             stop: self.stop.clone(),
         };
         let end = run(stream, context).await;
@@ -189,8 +209,8 @@ impl ConnectionGate {
         }
     }
 
-    /// Exchanges the first bytes. Returns `None` if the connection must be closed.
-    async fn shake_hands(&self, stream: &mut TcpStream, peer: SocketAddr) -> Option<AdmittedOrchestrator> {
+    /// Secures the connection and exchanges the first bytes. Returns `None` if the connection must be closed.
+    async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr) -> Option<AdmittedOrchestrator> {
         let Some(place) = self.guard.enter(peer.ip()).await else {
             self.log(peer, |left_out| tracing::warn!(left_out, "connection closed: too many others"));
             return None;
@@ -200,14 +220,26 @@ impl ConnectionGate {
                 self.log(peer, |left_out| tracing::warn!(left_out, "connection closed: too many handshakes"));
                 None
             }
-            admitted = self.admit(stream, peer, place.is_allowed()) => admitted,
+            admitted = self.secure(stream, peer, place.is_allowed()) => admitted,
         }
     }
 
-    async fn admit(&self, stream: &mut TcpStream, peer: SocketAddr, is_allowed: bool) -> Option<AdmittedOrchestrator> {
+    async fn secure(&self, stream: TcpStream, peer: SocketAddr, is_allowed: bool) -> Option<AdmittedOrchestrator> {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
+        let mut stream = match accept_peer(self.tls.as_ref(), stream).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.fail_secure(peer, &error);
+                return None;
+            }
+        };
+        let turn = self.admit(&mut stream, peer, is_allowed).await?;
+        Some(AdmittedOrchestrator { stream, turn })
+    }
+
+    async fn admit(&self, stream: &mut PeerStream, peer: SocketAddr, is_allowed: bool) -> Option<AdmittedTurn> {
         let role = match read_dialer(stream, &[Role::Orchestrator, Role::IdleOrchestrator]).await {
             Ok(role) => role,
             Err(error) => return self.fail(peer, &error),
@@ -247,11 +279,21 @@ impl ConnectionGate {
         if let Err(error) = reply(stream, &verdict).await {
             return self.fail(peer, &error);
         }
-        Some(AdmittedOrchestrator { pass, turn, waits: place.is_some() })
+        Some(AdmittedTurn { pass, turn, waits: place.is_some() })
+    }
+
+    /// Logs a TLS handshake that failed.
+    fn fail_secure(&self, peer: SocketAddr, error: &TlsError) {
+        let reason = one_line(&error.to_string());
+        if error.is_port_test() {
+            tracing::debug!(%reason, "connection ended during the handshake");
+        } else {
+            self.log(peer, |left_out| tracing::warn!(%reason, left_out, "connection refused"));
+        }
     }
 
     /// Logs a handshake that failed. Returns `None`.
-    fn fail(&self, peer: SocketAddr, error: &PreambleError) -> Option<AdmittedOrchestrator> {
+    fn fail(&self, peer: SocketAddr, error: &PreambleError) -> Option<AdmittedTurn> {
         match error {
             // Load balancers and people open a connection only to check the port.
             PreambleError::Io(error) => tracing::debug!(%error, "connection ended during the handshake"),
@@ -273,7 +315,7 @@ impl ConnectionGate {
 ///
 /// # Errors
 /// Fails if the orchestrator leaves, if it is silent, or if it sends anything but its replies.
-async fn wait_for_turn(stream: &mut TcpStream, turn: &mut TurnView) -> Result<(), PreambleError> {
+async fn wait_for_turn(stream: &mut PeerStream, turn: &mut TurnView) -> Result<(), PreambleError> {
     loop {
         let place = turn.place();
         send_place(stream, place.as_ref()).await?;
@@ -284,8 +326,9 @@ async fn wait_for_turn(stream: &mut TcpStream, turn: &mut TurnView) -> Result<()
         tokio::select! {
             () = turn.changed() => {}
             () = sleep(NOTICE_INTERVAL) => {}
-            peeked = stream.peek(&mut byte) => {
-                return Err(match peeked? {
+            // An orchestrator sends nothing while it waits. Every byte is an error, so this loses none.
+            read = stream.read(&mut byte) => {
+                return Err(match read? {
                     0 => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
                     _ => PreambleError::Queue,
                 });
@@ -320,7 +363,7 @@ mod tests {
             let stop = WorkerStop::new();
             let (sender, engine) = engine_state(Duration::ZERO);
             let serving = tokio::spawn({
-                let (worker, stop) = (ListeningWorker { listener, settings, worker }, stop.clone());
+                let (worker, stop) = (ListeningWorker { listener, settings, worker, tls: None }, stop.clone());
                 async move {
                     let _sender = sender;
                     worker.serve(engine, stop).await

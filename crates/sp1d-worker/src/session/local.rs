@@ -75,6 +75,7 @@ impl LocalWorker {
                 engine: engine.clone(),
                 worker: worker.clone(),
                 turn: TurnView::alone(),
+                peer: None,
                 stop: stop.clone(),
             };
             let span = tracing::info_span!("session", peer = "local");

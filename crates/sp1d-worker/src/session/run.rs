@@ -14,6 +14,7 @@ use crate::{
     stop::WorkerStop,
     text::one_line,
 };
+use sp1d_identity::PeerIdentity;
 use sp1d_model::{AttemptId, clean_line};
 use sp1d_protocol::{
     Assignment, Build, Closer, Connection, Invalid, connect_client, kind_to_wire,
@@ -43,6 +44,9 @@ sp1d_model::limits! {
     const MAX_NAME_CHARACTERS: usize = 100; Count by Orchestrator;
 }
 
+/// How often the state of the GPUs is reported.
+const GPU_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How often the memory for attempts is measured. It changes when other workers on the machine start or stop.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -53,6 +57,9 @@ pub(super) struct SessionContext {
     pub(super) worker: WorkerState,
     /// The turn of the session's orchestrator, and how many others wait.
     pub(super) turn: TurnView,
+    /// Who the orchestrator is, according to its certificate; `None` without TLS and for the orchestrator of this
+    /// process.
+    pub(super) peer: Option<PeerIdentity>,
     pub(super) stop: WorkerStop,
 }
 
@@ -110,7 +117,11 @@ where
     let control = client.control(ReceiverStream::new(messages));
     let inbound = handshake_step(&stop, control).await?.map_err(Box::new)?.into_inner();
     let handle = SessionHandle { client, outbox, closer: closer.clone() };
-    let orchestrator = OrchestratorIdentity { instance: reply.orchestrator, lineage: reply.lineage };
+    let orchestrator = OrchestratorIdentity {
+        certificate: context.peer.take().map(|peer| peer.name),
+        instance: reply.orchestrator,
+        lineage: reply.lineage,
+    };
     let mut session = OpenSession { handle, orchestrator, attempts: None, memory };
     let end = exchange(inbound, closer, &mut context, &mut session, heartbeat, silence).await;
     if let Some(attempts) = session.attempts {
@@ -202,6 +213,12 @@ async fn exchange(
         worker.attempt_memory().await
     };
     let mut measuring = pin!(measure());
+    let gpus = context.introduction.gpus.clone();
+    let read_gpus = async || {
+        sleep(GPU_INTERVAL).await;
+        gpus.read().await
+    };
+    let mut reading = pin!(read_gpus());
     loop {
         let state = context.engine.borrow_and_update().clone();
         let is_ready = matches!(state, EngineState::Ready(_));
@@ -264,6 +281,12 @@ async fn exchange(
                     session.memory = memory;
                     let readiness = wire::Readiness { memory, ..readiness(&state) };
                     silence.send(&session.handle, from_worker::Message::Readiness(readiness), &stop).await?;
+                }
+            }
+            readings = &mut reading => {
+                reading.set(read_gpus());
+                if let Some(readings) = readings {
+                    silence.send(&session.handle, from_worker::Message::GpuReadings(readings), &stop).await?;
                 }
             }
             _ = beat.tick() => {

@@ -7,6 +7,7 @@ use crate::{
     machine_memory::{MemoryPlan, MemoryReservations},
 };
 use bytes::Bytes;
+use sp1d_identity::PeerName;
 use sp1d_model::KindSet;
 use sp1d_protocol::wire::AttemptMemory;
 use std::{
@@ -40,9 +41,12 @@ pub(super) struct WorkerState {
     background: BackgroundTasks,
 }
 
-/// The identity that an orchestrator reports.
+/// The identity that an orchestrator proves or reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OrchestratorIdentity {
+    /// The name in its certificate; `None` without TLS. An orchestrator with another one never gets its attempts,
+    /// whatever it reports.
+    pub(super) certificate: Option<PeerName>,
     /// Identifies the orchestrator until it restarts.
     pub(super) instance: Bytes,
     /// Identifies the orchestrator over restarts. Empty if it does not resume its proofs after a restart.
@@ -136,11 +140,12 @@ impl WorkerState {
     ) -> Arc<AssignedAttempts> {
         if let Some(kept) = self.take_kept(|_| true) {
             kept.taken.cancel();
-            let OrchestratorIdentity { instance, lineage } = &kept.orchestrator;
-            if *instance == orchestrator.instance && !instance.is_empty() {
+            let OrchestratorIdentity { certificate, instance, lineage } = &kept.orchestrator;
+            let is_same_peer = *certificate == orchestrator.certificate;
+            if is_same_peer && *instance == orchestrator.instance && !instance.is_empty() {
                 return kept.attempts;
             }
-            if *lineage == orchestrator.lineage && !lineage.is_empty() {
+            if is_same_peer && *lineage == orchestrator.lineage && !lineage.is_empty() {
                 kept.attempts.outlive_orchestrator();
                 return kept.attempts;
             }
@@ -243,7 +248,8 @@ mod tests {
     /// Returns an orchestrator and its attempts.
     fn attempts_of(worker: &WorkerState, is_ready: bool) -> (OrchestratorIdentity, Arc<AssignedAttempts>) {
         let engine = Arc::new(IdleEngine { is_ready }) as Arc<dyn ProvingEngine>;
-        let orchestrator = OrchestratorIdentity { instance: Bytes::from_static(b"one"), lineage: Bytes::new() };
+        let orchestrator =
+            OrchestratorIdentity { certificate: None, instance: Bytes::from_static(b"one"), lineage: Bytes::new() };
         let attempts = worker.attempts(&orchestrator, &engine, KindSet::all());
         (orchestrator, attempts)
     }

@@ -14,9 +14,9 @@ pub(crate) use logging::{LogArguments, LogFormat};
 pub(crate) use manual::{CompletionsArguments, ManArguments};
 #[cfg(feature = "prover")]
 pub(crate) use prover::{
-    ConfigArguments, DemoArguments, DoctorArguments, ExecuteArguments, MAX_PROVERS, PoolArguments, ProveArguments,
-    ProverArguments, ReferencePage, RestoreArguments, ServeArguments, Sp1Command, TuneArguments, VkeyArguments,
-    WorkerArguments,
+    ConfigArguments, DemoArguments, DoctorArguments, ExecuteArguments, KeysCommand, KeysFetchArguments,
+    KeysServeArguments, MAX_PROVERS, PoolArguments, ProveArguments, ProverArguments, ReferencePage, RestoreArguments,
+    ServeArguments, Sp1Command, TuneArguments, VkeyArguments, WorkerArguments,
 };
 pub(crate) use remote::{
     ExplainArguments, FetchArguments, LogsArguments, NamedWorkerArguments, ProofArguments, ProofsArguments,

@@ -49,6 +49,21 @@ fn a_result_waits_for_the_check_of_the_deferred_events() {
 }
 
 #[test]
+fn a_slow_check_of_deferred_events_delays_only_a_result_that_waits_for_it() {
+    let mut table = checking();
+    table.check([check_delayed(1)], []);
+    table.check([delivered(1, 1)], assign(2, 2, 1, 10, None));
+    let mut table = checking();
+    table.check([delivered(1, 1)], []);
+    table.check([check_delayed(1)], assign(2, 2, 1, 10, None));
+    // A late report after the check has ended is ignored.
+    let mut table = checking();
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
+    table.check([check_delayed(1)], []);
+    table.check([delivered(1, 1)], [check_result(1, 10)]);
+}
+
+#[test]
 fn an_attempt_can_fail_while_its_result_waits_for_the_check_of_its_deferred_events() {
     let mut table = checking();
     table.check([delivered(1, 1)], []);

@@ -11,8 +11,8 @@ use super::{
     ResumableAttempt,
 };
 use crate::{
-    AttemptFailure, AttemptId, JoinedWorker, KindSet, OriginId, SchedulerConfig, SessionId, TaskId, TaskKind,
-    Timestamp, TryId, WorkerId,
+    AttemptFailure, AttemptId, JoinedWorker, KindSet, OriginId, SchedulerConfig, SessionId, ShardRoom, TaskId,
+    TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
 
@@ -100,6 +100,7 @@ fn rejoined(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) 
         worker: WorkerId(worker),
         origin: OriginId(u128::from(worker)),
         memory_bytes: 0,
+        shard_room: ShardRoom::Unknown,
         slots: 1,
         supported_kinds: KindSet::all(),
         holds: holds.iter().copied().map(AttemptId).collect(),
@@ -154,6 +155,10 @@ const fn claimed(attempt: u64, claim: DeferredClaim) -> DispatchEvent {
 
 fn events_wrong(attempt: u64) -> DispatchEvent {
     DispatchEvent::DeferredEventsChecked { attempt: AttemptId(attempt), outcome: Err("malformed".to_owned()) }
+}
+
+const fn check_delayed(attempt: u64) -> DispatchEvent {
+    DispatchEvent::CheckDelayed { attempt: AttemptId(attempt) }
 }
 
 const fn passed(attempt: u64) -> DispatchEvent {

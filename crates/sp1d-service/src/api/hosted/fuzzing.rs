@@ -4,7 +4,7 @@ use super::{
     address::RequesterAddress,
     refusal::HostedRefusal,
     request::{artifact_id, artifact_signer, artifact_uri, check_body, open_signed, program_hash},
-    upload::decompress,
+    upload::{ContentFault, decompress},
     url_permit::{HostedFileKind, UrlPermit, UrlPermitKey},
     wire::{
         artifact::CreateArtifactRequest,
@@ -96,7 +96,7 @@ pub fn decompress_hosted_upload(upload: &[u8], is_program: bool, max_bytes: usiz
     let mut content = Vec::new();
     let write = |part: &[u8]| {
         if content.len() + part.len() > max_bytes {
-            return Err(BlobError::TooLong { limit: max_bytes as u64 });
+            return Err(ContentFault::Blob(BlobError::TooLong { limit: max_bytes as u64 }));
         }
         content.extend_from_slice(part);
         Ok(())

@@ -18,6 +18,8 @@ struct HostedParts {
     nonces: NonceIssuer,
     held: HeldCalls,
     version: String,
+    /// `http` or `https`, for addresses of files without `url`.
+    scheme: &'static str,
     url: Option<String>,
 }
 
@@ -27,11 +29,12 @@ impl HostedInterface {
         signers: HostedSigners,
         key: UrlPermitKey,
         nonces: NonceIssuer,
+        scheme: &'static str,
         url: Option<String>,
     ) -> Self {
         // The client puts the name of the proof system in front.
         let version = format!("sp1-{}", service.settings().orchestrator.build.circuit_version);
-        Self(Arc::new(HostedParts { service, signers, key, nonces, held: HeldCalls::default(), version, url }))
+        Self(Arc::new(HostedParts { service, signers, key, nonces, held: HeldCalls::default(), version, scheme, url }))
     }
 
     pub(super) fn service(&self) -> &Service {
@@ -55,7 +58,8 @@ impl HostedInterface {
     /// Returns the start of the addresses for files, without a slash at its end. `asked` is the address by which the
     /// client has reached the service.
     pub(super) fn base(&self, asked: &str) -> String {
-        self.0.url.clone().unwrap_or_else(|| format!("http://{asked}"))
+        let scheme = self.0.scheme;
+        self.0.url.clone().unwrap_or_else(|| format!("{scheme}://{asked}"))
     }
 
     /// Returns the current time in seconds since 1970.

@@ -4,9 +4,10 @@ use super::{
     interface::HostedInterface, nonces::NonceIssuer, routes::router, signers::HostedSigners, url_permit::UrlPermitKey,
 };
 use crate::{
-    api::server::{HttpVersions, serve_router},
+    api::server::serve_router,
     queue::{RequestError, Service},
 };
+use sp1d_identity::{HttpProtocol, for_http_port};
 use tokio::net::TcpListener;
 
 /// Configuration of the interface for programs that are built against plain sp1-sdk.
@@ -15,7 +16,7 @@ pub struct HostedSettings {
     /// Who may ask for proofs.
     pub signers: HostedSigners,
     /// How clients reach the interface, for example `https://prover.example.org`, if a proxy is in front of it. `None`
-    /// for `http://` and the address that each client uses.
+    /// for `http://`, or `https://` with TLS, and the address that each client uses.
     pub url: Option<String>,
 }
 
@@ -31,11 +32,13 @@ pub async fn serve_hosted(
 ) -> Result<(), RequestError> {
     let (stop, _delay) = (service.stopping().clone(), service.delay_shutdown());
     let limits = service.settings().http;
+    let tls = for_http_port(service.settings().tls.as_ref(), listener.local_addr().ok());
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let HostedSettings { signers, url } = settings;
     let key = UrlPermitKey::new(service.secret("hosted").await?);
     let nonces = NonceIssuer::new(service.nonce_floor().await?);
     let url = url.map(|url| url.trim_end_matches('/').to_owned());
-    let interface = HostedInterface::new(service, signers, key, nonces, url);
-    serve_router(router(interface), listener, limits, HttpVersions::OneAndTwo, stop).await;
+    let interface = HostedInterface::new(service, signers, key, nonces, scheme, url);
+    serve_router(router(interface), listener, limits, HttpProtocol::OneAndTwo, tls, stop).await;
     Ok(())
 }

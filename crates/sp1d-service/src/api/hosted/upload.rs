@@ -15,6 +15,7 @@ use futures::{Stream, StreamExt};
 use std::{
     error::Error,
     io::{self, Read},
+    sync::Arc,
 };
 use tokio::sync::mpsc;
 
@@ -68,7 +69,7 @@ impl Read for PartsReader {
 pub(super) fn decompress(
     reader: impl Read,
     kind: UploadKind,
-    mut write: impl FnMut(&[u8]) -> Result<(), BlobError>,
+    mut write: impl FnMut(&[u8]) -> Result<(), ContentFault>,
 ) -> Result<(), ContentFault> {
     let fault = |error: io::Error| match error.kind() {
         io::ErrorKind::ConnectionAborted => ContentFault::BrokenOff,
@@ -96,7 +97,7 @@ pub(super) fn decompress(
             break;
         }
         total += length as u64;
-        write(&part[..length]).map_err(ContentFault::Blob)?;
+        write(&part[..length])?;
     }
     match declared {
         Some(declared) if declared != total => Err(ContentFault::Malformed(format!(
@@ -107,11 +108,11 @@ pub(super) fn decompress(
 }
 
 /// Writes the decompressed content of an upload to disk as one blob. An upload that breaks off, is too long or cannot
-/// be decompressed leaves no file. The place shows that the caller waited for one, and the caller holds it until it has
-/// checked the content.
+/// be decompressed leaves no file. The caller holds the place until it has checked the content, and the thread that
+/// writes holds it too.
 pub(super) async fn receive_compressed<E: Error + 'static>(
     service: &Service,
-    _place: &UploadPlace,
+    place: &Arc<UploadPlace>,
     kind: UploadKind,
     declared: Option<u64>,
     parts: impl Stream<Item = Result<Bytes, E>>,
@@ -132,8 +133,14 @@ pub(super) async fn receive_compressed<E: Error + 'static>(
     let mut blob = started.await.expect("starting to write does not panic").map_err(failed)?;
     let (sender, coming) = mpsc::channel::<Option<Bytes>>(MAX_WAITING_PARTS);
     let reader = PartsReader { coming, part: Bytes::new(), is_complete: false };
-    let write = start_writer(move || {
-        decompress(reader, kind, |part| blob.write(part))?;
+    let write = start_writer(place.clone(), move |is_unwanted| {
+        decompress(reader, kind, |part| {
+            // A received part of 64 KiB can be decompressed to gigabytes. The client may have left meanwhile.
+            if is_unwanted() {
+                return Err(ContentFault::BrokenOff);
+            }
+            blob.write(part).map_err(ContentFault::Blob)
+        })?;
         blob.finish().map_err(ContentFault::Blob)
     })?;
     let mut parts = std::pin::pin!(parts);

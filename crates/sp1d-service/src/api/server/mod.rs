@@ -11,4 +11,4 @@ mod write_deadline;
 pub(super) use connections::LIMITS;
 pub(super) use serve::LIMITS as HTTP2_LIMITS;
 pub use serve::serve;
-pub(super) use serve::{HttpVersions, serve_router};
+pub(super) use serve::serve_router;

@@ -16,13 +16,16 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use sp1d_identity::{HttpProtocol, PeerStream, TlsIdentity, for_http_port};
+use sp1d_model::hint::one_line;
 use std::{
     io,
     pin::{Pin, pin},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
-    io::join,
+    io::{join, split},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
@@ -50,15 +53,6 @@ sp1d_model::limits! {
     const MAX_LAST_RESPONSES: Duration = Duration::from_secs(5); Time by Client;
 }
 
-/// Which versions of HTTP a server speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::api) enum HttpVersions {
-    /// HTTP/1.1.
-    One,
-    /// HTTP/1.1, and HTTP/2 if the connection starts with it (`h2c` by prior knowledge).
-    OneAndTwo,
-}
-
 /// Serves the HTTP API and the status page on `listener` until the service shuts down. Returns when all connections
 /// have ended.
 ///
@@ -66,18 +60,21 @@ pub(in crate::api) enum HttpVersions {
 /// If the address of the listener is unknown.
 pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
     let (stop, _delay) = (service.stopping().clone(), service.delay_shutdown());
-    let limits = service.settings().http;
-    let router = router(service, listener.local_addr()?);
-    serve_router(router, listener, limits, HttpVersions::One, stop).await;
+    let (limits, listens) = (service.settings().http, listener.local_addr()?);
+    let tls = for_http_port(service.settings().tls.as_ref(), Some(listens));
+    let router = router(service, listens);
+    serve_router(router, listener, limits, HttpProtocol::One, tls, stop).await;
     Ok(())
 }
 
-/// Serves `router` on `listener` until `stop` is cancelled. Returns when all connections have ended.
+/// Serves `router` on `listener` until `stop` is cancelled, over HTTPS if `tls` is given. Without TLS, a connection
+/// with HTTP/2 starts with it (`h2c` by prior knowledge). Returns when all connections have ended.
 pub(in crate::api) async fn serve_router(
     router: Router,
     listener: TcpListener,
     limits: HttpLimits,
-    versions: HttpVersions,
+    protocol: HttpProtocol,
+    tls: Option<Arc<TlsIdentity>>,
     stop: CancellationToken,
 ) {
     let (connections, tasks) = (Connections::new(&limits), BackgroundTasks::new());
@@ -92,9 +89,13 @@ pub(in crate::api) async fn serve_router(
                 let client = ClientNetwork::from(address.ip());
                 match connections.admit(client) {
                     Some(open) => {
-                        let router = router.clone();
-                        let serving = serve_connection(stream, router, client, open, limits, versions, stop.clone());
-                        tasks.spawn(until_cut(serving, stop.clone()));
+                        let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
+                        let cut = stop.clone();
+                        let serving = async move {
+                            let Some(stream) = secure(stream, tls, protocol, &open).await else { return };
+                            serve_connection(stream, router, client, open, limits, protocol, stop).await;
+                        };
+                        tasks.spawn(until_cut(serving, cut));
                     }
                     // Dropping the stream closes the connection.
                     None => refusals.count(),
@@ -148,13 +149,35 @@ impl Refusals {
     }
 }
 
-async fn serve_connection(
+/// Runs the TLS handshake if `tls` is given. Returns `None` if the connection must be closed. It counts among the open
+/// connections, so a flood of handshakes takes no more than the other clients leave.
+async fn secure(
     stream: TcpStream,
+    tls: Option<Arc<TlsIdentity>>,
+    protocol: HttpProtocol,
+    open: &OpenConnection,
+) -> Option<PeerStream> {
+    let Some(tls) = tls else { return Some(stream.into()) };
+    tokio::select! {
+        () = open.closing() => None,
+        secured = tls.accept_http(stream, protocol) => match secured {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                let reason = one_line(&error.to_string());
+                tracing::debug!(%reason, "TLS handshake of an HTTP client failed");
+                None
+            }
+        },
+    }
+}
+
+async fn serve_connection(
+    stream: PeerStream,
     router: Router,
     client: ClientNetwork,
     open: OpenConnection,
     limits: HttpLimits,
-    versions: HttpVersions,
+    protocol: HttpProtocol,
     stop: CancellationToken,
 ) {
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -162,16 +185,16 @@ async fn serve_connection(
         request.extensions_mut().insert(client);
         async move { router.oneshot(request).await.map(|response| response.map(|body| BusyBody::new(body, busy))) }
     });
-    match versions {
-        HttpVersions::One => {
+    match protocol {
+        HttpProtocol::One => {
             let io = TokioIo::new(WriteDeadline::new(stream, limits.silence));
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(MAX_HEAD_BYTES);
             let connection = pin!(server.serve_connection(io, service));
             drive(connection, |connection| connection.graceful_shutdown(), &open, &stop).await;
         }
-        HttpVersions::OneAndTwo => {
-            let (reader, writer) = stream.into_split();
+        HttpProtocol::OneAndTwo => {
+            let (reader, writer) = split(stream);
             let stream = join(PrefaceDeadline::new(reader, limits.head_time), writer);
             let io = TokioIo::new(WriteDeadline::new(stream, limits.silence));
             let mut server = auto::Builder::new(TokioExecutor::new());

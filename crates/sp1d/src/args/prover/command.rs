@@ -1,6 +1,7 @@
 //! The subcommands that need SP1's prover or executor.
 
 use super::{
+    keys::KeysCommand,
     local::{ConfigArguments, DemoArguments, ExecuteArguments, ProveArguments, VkeyArguments},
     provers::{ProverArguments, TuneArguments, WorkerArguments},
     serve::{RestoreArguments, ServeArguments},
@@ -41,4 +42,9 @@ pub(crate) enum Sp1Command {
     Serve(ServeArguments),
     /// Restore the state folder of a service from its archive.
     Restore(RestoreArguments),
+    /// Create the certificates with which orchestrators and workers know each other.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
 }

@@ -2,6 +2,7 @@
 
 mod command;
 mod export;
+mod keys;
 mod local;
 mod pool;
 mod provers;
@@ -9,6 +10,7 @@ mod serve;
 mod tools;
 
 pub(crate) use command::Sp1Command;
+pub(crate) use keys::{KeysCommand, KeysFetchArguments, KeysServeArguments};
 pub(crate) use local::{ConfigArguments, DemoArguments, ExecuteArguments, ProveArguments, VkeyArguments};
 pub(crate) use pool::PoolArguments;
 pub(crate) use provers::{MAX_PROVERS, ProverArguments, TuneArguments, WorkerArguments};

@@ -19,4 +19,9 @@ pub(crate) struct PoolArguments {
     /// SP1_DISTRIBUTED_PLACEMENT] [default: spread].
     #[arg(long, value_name = "POLICY")]
     pub(crate) placement: Option<Placement>,
+    /// Identity of this orchestrator: a file that `sp1d keys` has written, or a folder with `tls.key`, `tls.crt` and
+    /// `ca.crt`. With it, connections to workers use TLS. The HTTP ports of `sp1d serve` then use HTTPS, except on the
+    /// loopback interface [env: SP1_DISTRIBUTED_TLS] [default: no TLS].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tls: Option<PathBuf>,
 }

@@ -3,6 +3,7 @@
 use super::export::ExportArguments;
 use crate::files::InputArgument;
 use clap::Args;
+use sp1d_machine::GpuSelection;
 use sp1d_protocol::{Address, Filter};
 use std::path::PathBuf;
 
@@ -21,6 +22,14 @@ pub(crate) struct WorkerArguments {
     /// worker reconnects whenever the connection is lost.
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "orchestrator"])]
     pub(crate) join: Option<Address>,
+    /// Identity of this worker: a file that `sp1d keys issue` has written, or a folder with `tls.key`, `tls.crt` and
+    /// `ca.crt`. With it, all connections use TLS, and only orchestrators of the same authority are served [default: no
+    /// TLS].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tls: Option<PathBuf>,
+    /// Allow connections without TLS to other machines. They can be read and changed on the way.
+    #[arg(long)]
+    pub(crate) insecure: bool,
     /// Address of a port for health probes over HTTP, as HOST:PORT. `/healthz` succeeds while the worker runs,
     /// `/readyz` while a prover is loaded and the worker takes new tasks [default: no such port].
     #[arg(long, value_name = "ADDR")]
@@ -28,6 +37,11 @@ pub(crate) struct WorkerArguments {
     /// Number of prover processes, 1 to 64. They share the worker's connection and divide its cores.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_PROVERS)))]
     pub(crate) provers: u16,
+    /// GPUs to prove on: `all`, or their numbers separated by commas, as `nvidia-smi -L` lists them [default: none, the
+    /// provers compute on the processor]. Each GPU gets a prover process on the cores next to it. Needs a build with
+    /// GPU support (`./x gpu`).
+    #[arg(long, value_name = "N[,N…]|all", conflicts_with = "provers")]
+    pub(crate) gpus: Option<GpuSelection>,
     /// Threads of each prover, 1 to 1024 [default: its share of the cores that the worker may use].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -56,6 +70,9 @@ pub(crate) struct WorkerArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProverArguments {
+    /// Prove on the first GPU that this process sees.
+    #[arg(long)]
+    pub(crate) gpu: bool,
     #[arg(long)]
     pub(crate) threads: u16,
     #[arg(long)]
@@ -78,6 +95,10 @@ pub(crate) struct TuneArguments {
     /// Measure only with this number of provers, 1 to 64.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_PROVERS)))]
     pub(crate) provers: Option<u16>,
+    /// Measure settings of a worker on GPUs, with up to all of these: `all`, or their numbers separated by commas, as
+    /// `nvidia-smi -L` lists them [default: none, the provers compute on the processor].
+    #[arg(long, value_name = "N[,N…]|all", conflicts_with = "provers")]
+    pub(crate) gpus: Option<GpuSelection>,
     /// Measure only with this number of shards that each prover proves at the same time: 1 or 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2))]
     pub(crate) parallel_shards: Option<u16>,

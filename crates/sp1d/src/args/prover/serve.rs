@@ -25,6 +25,9 @@ pub(crate) struct ServeArguments {
     /// submit proofs.
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
     pub(crate) listen: Address,
+    /// Allow ports without TLS for other machines. Programs, inputs and proofs can then be read and changed on the way.
+    #[arg(long)]
+    pub(crate) insecure: bool,
     /// Address on which workers can join (`sp1d worker --join`), as HOST:PORT. Needs `--join-from`.
     #[arg(long, value_name = "ADDR")]
     pub(crate) join_listen: Option<Address>,

@@ -80,7 +80,7 @@ impl ChildWorker {
     /// Asks the worker about itself. The outer error is an invalid address.
     pub(super) async fn probe(&self) -> Result<Result<Probed, ProbeError>> {
         let member: Member = self.address.parse()?;
-        Ok(probe(&member, &build_identity()).await)
+        Ok(probe(&member, &build_identity(), None).await)
     }
 
     /// Returns when the worker accepts connections.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::json;
 use sp1d_engine::preview_cut;
-use sp1d_orchestrator::{ProbeError, ProofMode, probe};
+use sp1d_orchestrator::{ProbeError, Probed, ProofMode, ShardWorker, probe};
 use sp1d_roles::config::{Config, ConfigError, ConfigOverrides, environment};
 
 /// Loads the configuration from flags, environment variables and the worker list's file. Warns of values that cannot
@@ -40,6 +40,9 @@ fn overrides(arguments: &PoolArguments) -> ConfigOverrides {
     }
     if let Some(placement) = arguments.placement {
         overrides.placement(placement);
+    }
+    if let Some(path) = &arguments.tls {
+        overrides.tls(path);
     }
     overrides
 }
@@ -79,13 +82,19 @@ pub(crate) async fn show(arguments: ConfigArguments) -> Result<()> {
 async fn automatic_cut(config: &Config) -> String {
     /// Instructions of an average program. Only very large programs get another cut.
     const INSTRUCTIONS: u64 = 30_000;
-    let probes = config.list.0.iter().map(|member| probe(member, &config.orchestrator.build));
+    let probes =
+        config.list.0.iter().map(|member| probe(member, &config.orchestrator.build, config.orchestrator.tls.as_ref()));
     let found = futures::future::join_all(probes).await;
     let busy = found.iter().filter(|found| matches!(found, Err(ProbeError::Busy(_)))).count();
     let silent = found.iter().filter(|found| found.is_err()).count() - busy;
-    let memories: Vec<_> = found.into_iter().flatten().map(|probed| probed.memory).collect();
-    let mut text = match preview_cut(ProofMode::Core, INSTRUCTIONS, &memories) {
-        Some((cut, reason)) if !memories.is_empty() => format!("ELEMENT_THRESHOLD={cut} for a core proof: {reason}"),
+    let bounds = |probed: Probed| ShardWorker {
+        name: probed.name,
+        largest_cut: probed.largest_cut,
+        ..ShardWorker::with_memory(probed.memory)
+    };
+    let workers: Vec<_> = found.into_iter().flatten().map(bounds).collect();
+    let mut text = match preview_cut(ProofMode::Core, INSTRUCTIONS, &workers) {
+        Some((cut, reason)) if !workers.is_empty() => format!("ELEMENT_THRESHOLD={cut} for a core proof: {reason}"),
         _ => "chosen when a proof starts".to_owned(),
     };
     for (count, why) in [(busy, "serve another orchestrator"), (silent, "cannot be reached")] {

@@ -3,6 +3,8 @@
 
 use super::{
     config,
+    finding::{CheckFinding, CheckVerdict, finding, wrong},
+    gpu_findings::gpus,
     shared_memory::{self, SmallSharedMemory},
 };
 use crate::{
@@ -13,16 +15,14 @@ use crate::{
 };
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use serde::Serialize;
 use serde_json::json;
 use sp1d_client::{Client, ClientError, Moment, WorkerActivity, redacted};
 use sp1d_engine::{MachineError, check_executor_host, check_temporary_folder, smallest_worker_bytes};
-use sp1d_machine::{Memory, unused_processor_feature};
+use sp1d_machine::{Memory, gpu_library, unused_processor_feature};
 use sp1d_model::hint;
 use sp1d_orchestrator::{Member, ProbeError, Probed, probe};
 use sp1d_protocol::Address;
 use sp1d_roles::config::Config;
-use std::fmt::Display;
 use tokio::net::TcpListener;
 
 /// Clocks that differ by more make timelines and deadlines hard to read.
@@ -31,55 +31,10 @@ const MAX_CLOCK_DIFFERENCE_SECONDS: i64 = 2;
 /// Memory of an orchestrator besides its proofs' artifacts: SP1's executor, its trace, and the verifier.
 const ORCHESTRATOR_BYTES: u64 = 4_000_000_000;
 
-/// The result of one check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct CheckFinding {
-    what: String,
-    verdict: CheckVerdict,
-    /// What the check found.
-    found: String,
-    /// What to do about it. Empty if there is nothing to do, or if `found` already says it.
-    remedy: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum CheckVerdict {
-    Good,
-    /// It works, but slower than it could, or not for all purposes.
-    Odd,
-    Wrong,
-}
-
-impl CheckVerdict {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Odd => "odd",
-            Self::Wrong => "wrong",
-        }
-    }
-}
-
-fn finding(
-    what: impl Into<String>,
-    verdict: CheckVerdict,
-    found: impl Into<String>,
-    remedy: impl Into<String>,
-) -> CheckFinding {
-    CheckFinding { what: what.into(), verdict, found: found.into(), remedy: remedy.into() }
-}
-
-/// Returns the finding for an error. The hints of the error are the remedy; `remedy` is used if it has none.
-fn wrong(what: impl Into<String>, error: impl Display, remedy: &str) -> CheckFinding {
-    let (found, hints) = hint::separate([error.to_string()]);
-    let remedy = if hints.is_empty() { remedy.to_owned() } else { hints.join("; ") };
-    finding(what, CheckVerdict::Wrong, found, remedy)
-}
-
 pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
     let mut findings = vec![memory(Memory::now()), processor()];
     findings.extend(cores(std::thread::available_parallelism().map_or(1, usize::from)));
+    findings.extend(gpus(&gpu_library()));
     findings.extend(executor());
     for address in &arguments.listen {
         findings.push(port(address).await);
@@ -210,7 +165,7 @@ async fn workers(config: &Config) -> Vec<CheckFinding> {
         if *member == Member::Local {
             return finding(what, CheckVerdict::Good, "the orchestrator's own process", "");
         }
-        match probe(member, &config.orchestrator.build).await {
+        match probe(member, &config.orchestrator.build, config.orchestrator.tls.as_ref()).await {
             Ok(Probed { name, threads, memory_bytes, cpu, .. }) => {
                 let found = format!("{name}: {threads} threads, {:.0} GB, {cpu}", memory_bytes as f64 / 1e9);
                 finding(what, CheckVerdict::Good, found, "")

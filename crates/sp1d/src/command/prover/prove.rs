@@ -2,6 +2,7 @@
 
 use super::{
     config,
+    exposure::warn_of_plain_workers,
     program::{read_program, runner},
     signals::cancelled_by_signals,
 };
@@ -72,6 +73,9 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
     let output = OutputFile::reserve(&arguments.output)?;
     check_executor_host()?;
     check_local_memory(&config.list, Memory::now())?;
+    if config.orchestrator.tls.is_none() {
+        warn_of_plain_workers(&config.list).await;
+    }
     let cancel = cancelled_by_signals()?;
     let (summary, _) = prove(&config, request, output, &arguments.output, cancel).await?;
     if arguments.json { print(&serde_json::to_string(&summary)?) } else { summary.print_table() }

@@ -52,7 +52,8 @@ fn settings_page() -> Result<String> {
     for argument in CliArguments::command().find_subcommand("worker").expect("`worker` is a subcommand").get_arguments()
     {
         let Some(flag) = argument.get_long().filter(|_| !argument.is_hide_set()) else { continue };
-        let value = argument.get_value_names().map(|names| format!(" {}", names.join(" "))).unwrap_or_default();
+        let names = argument.get_value_names().filter(|_| argument.get_action().takes_values());
+        let value = names.map(|names| format!(" {}", names.join(" "))).unwrap_or_default();
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         writeln!(page, "| `--{flag}{value}` | {} |", help.replace('|', "\\|"))?;
     }
@@ -86,10 +87,11 @@ fn limits_page() -> Result<String> {
          of the constants in the code. Beyond a limit, the message, the request or the program is refused, or the \
          connection ends. Settings and flags that start with these values say so in their own description.\n",
     );
-    let crates: [(&str, Vec<&Limit>); 6] = [
+    let crates: [(&str, Vec<&Limit>); 7] = [
         ("The service and its HTTP interface", sp1d_service::limits().collect()),
         ("Programs, inputs and results", sp1d_engine::limits().collect()),
         ("Connections and messages between orchestrator and worker", sp1d_protocol::limits().collect()),
+        ("Certificates and TLS", sp1d_identity::limits().collect()),
         ("The orchestrator", sp1d_orchestrator::limits().collect()),
         ("The worker", sp1d_worker::limits().collect()),
         ("The client of a service", sp1d_client::limits().collect()),

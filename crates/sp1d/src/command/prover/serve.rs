@@ -2,6 +2,7 @@
 
 use super::{
     config,
+    exposure::{check_exposure, warn_of_plain_workers},
     shared_memory::{self, SmallSharedMemory},
     signals::cancelled_by_signals_but_hangups,
 };
@@ -72,6 +73,17 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
 
 async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Result<()> {
     let stop = cancelled_by_signals_but_hangups()?;
+    match &config.orchestrator.tls {
+        Some(tls) => tracing::info!(own = %tls.own(), "connections use TLS, except HTTP on the loopback interface"),
+        None => {
+            let join = (arguments.join_listen.as_ref(), "--join-listen");
+            let ports = [(Some(&arguments.listen), "--listen"), join, (arguments.hosted.as_ref(), "--hosted")];
+            for (address, flag) in ports.into_iter().filter_map(|(address, flag)| Some((address?, flag))) {
+                check_exposure(address, flag, arguments.insecure).await?;
+            }
+            warn_of_plain_workers(&config.list).await;
+        }
+    }
     // Bind the ports before starting anything else: a port that is in use fails at once.
     let interface = listen(&arguments.listen, "--listen").await?;
     let open_files = raise_open_files();
@@ -251,6 +263,7 @@ fn settings(config: &Config, arguments: &ServeArguments) -> ServiceSettings {
     let own = listens.rsplit_once(':').map(|(host, _)| host);
     settings.allowed_hosts =
         own.into_iter().chain(arguments.allowed_hosts.iter().map(String::as_str)).map(str::to_lowercase).collect();
+    settings.tls = config.orchestrator.tls.clone();
     settings.tracer = Telemetry::tracer();
     settings
 }

@@ -1,6 +1,10 @@
 //! `sp1d worker`, and `sp1d prover`, which runs one of its provers.
 
-use super::signals::cancelled_by_signals;
+use super::{
+    exposure::check_exposure,
+    prover_commands::{ProverCommands, prover_commands},
+    signals::cancelled_by_signals,
+};
 use crate::{
     args::{LogArguments, ProverArguments, WorkerArguments},
     exit::CliError,
@@ -11,11 +15,12 @@ use anyhow::{Context, Result};
 use rustix::{
     fs::{FileType, fstat},
     process::{Signal, set_parent_process_death_signal},
-    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+    thread::{CpuSet, sched_setaffinity},
 };
-use sp1d_roles::{WorkerBuilder, serve_prover};
-use sp1d_worker::{EngineState, ProverCommand, WorkerStop};
-use std::{ffi::OsString, fs, thread, time::Duration};
+use sp1d_identity::{PeerRole, TlsIdentity};
+use sp1d_roles::{WorkerBuilder, serve_gpu_prover, serve_prover};
+use sp1d_worker::{EngineState, WorkerStop};
+use std::{fs, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -31,8 +36,8 @@ pub(crate) fn run(arguments: WorkerArguments, log: &LogArguments) -> Result<()> 
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
-    let commands = prover_commands(&arguments, log)?;
-    let outcome = runtime.block_on(serve(arguments, commands));
+    let provers = prover_commands(&arguments, log)?;
+    let outcome = runtime.block_on(serve(arguments, provers));
     runtime.shutdown_background();
     outcome
 }
@@ -53,40 +58,6 @@ pub(super) fn pin(cores: &[u16]) -> Result<()> {
         let text = format!("cannot run on the cores {cores:?} of --pin: {error}");
         CliError::usage(format!("{text}\nhint: pass cores that this machine has; `lscpu` lists them")).into()
     })
-}
-
-/// Returns the command that starts each prover of the worker: this program, with a share of the cores.
-fn prover_commands(arguments: &WorkerArguments, log: &LogArguments) -> Result<Vec<ProverCommand>> {
-    let set = sched_getaffinity(None).context("cannot read the list of cores")?;
-    let cores: Vec<u16> =
-        (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).filter_map(|core| core.try_into().ok()).collect();
-    let provers = usize::from(arguments.provers);
-    let share = |number: usize| {
-        let (start, end) = (number * cores.len() / provers, (number + 1) * cores.len() / provers);
-        // With more provers than cores, a prover without a core of its own may use all cores.
-        if start < end && provers > 1 { &cores[start..end] } else { &cores[..] }
-    };
-    let command = |number: usize| {
-        let own = share(number);
-        // A container's quota of processor time may be smaller than its number of visible cores.
-        let allowed = thread::available_parallelism().map_or(own.len(), usize::from) / provers;
-        let threads = arguments.threads.map_or(own.len().min(allowed).max(1), usize::from);
-        let mut line: Vec<OsString> = vec!["prover".into(), "--threads".into(), threads.to_string().into()];
-        if let Some(shards) = arguments.parallel_shards {
-            line.extend(["--parallel-shards".into(), shards.to_string().into()]);
-        }
-        if provers > 1 {
-            let cores: Vec<String> = own.iter().map(u16::to_string).collect();
-            line.extend(["--pin".into(), cores.join(",").into()]);
-        }
-        if let Some(filter) = &log.log {
-            line.extend(["--log".into(), filter.into()]);
-        }
-        line.extend(["--log-format".into(), log.log_format.name().into()]);
-        // This path is the running program, even if its file has been replaced by another release.
-        ProverCommand { program: "/proc/self/exe".into(), arguments: line }
-    };
-    Ok((0..provers).map(command).collect())
 }
 
 /// `sp1d prover`: runs one of a worker's provers.
@@ -117,15 +88,34 @@ pub(crate) fn prove(arguments: &ProverArguments) -> Result<()> {
         }
     }
     let shards = arguments.parallel_shards.map(usize::from);
-    let served = serve_prover(arguments.threads.into(), shards, Some(allocator::release_memory));
-    let outcome = runtime.block_on(served).context("cannot serve the worker that started this prover");
+    let (threads, release_memory) = (arguments.threads.into(), Some(allocator::release_memory as fn()));
+    let served = runtime.block_on(async {
+        if arguments.gpu {
+            serve_gpu_prover(threads, shards, release_memory).await
+        } else {
+            serve_prover(threads, shards, release_memory).await
+        }
+    });
+    let outcome = served.context("cannot serve the worker that started this prover");
     // Do not wait for a running stage: its result is no longer needed.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Result<()> {
+async fn serve(arguments: WorkerArguments, provers: ProverCommands) -> Result<()> {
     let signaled = cancelled_by_signals()?;
+    let tls = match &arguments.tls {
+        Some(path) => {
+            Some(TlsIdentity::load(path, PeerRole::Worker).map_err(|error| CliError::usage(error.to_string()))?)
+        }
+        None => None,
+    };
+    if tls.is_none() {
+        let ports = [(&arguments.listen, "--listen"), (&arguments.join, "--join"), (&arguments.health, "--health")];
+        for (address, flag) in ports.into_iter().filter_map(|(address, flag)| Some((address.as_ref()?, flag))) {
+            check_exposure(address, flag, arguments.insecure).await?;
+        }
+    }
     let grace = Duration::from_secs(arguments.grace);
     let allowed = arguments.orchestrator.clone();
     let builder = match (arguments.join.clone(), arguments.listen, arguments.orchestrator) {
@@ -138,7 +128,11 @@ async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Resu
     };
     let mut builder =
         builder.wait_memory(Duration::from_secs(arguments.wait_memory)).release_memory(allocator::release_memory);
-    builder = builder.provers(commands);
+    builder = builder.provers(provers.commands).gpus(provers.gpus);
+    if let Some(tls) = tls {
+        tracing::info!(own = %tls.own(), "connections use TLS");
+        builder = builder.tls(tls);
+    }
     if let Some(health) = arguments.health {
         builder = builder.health(health);
     }

@@ -37,6 +37,8 @@ pub(super) struct TuneWorkload {
     pub(super) program: Bytes,
     pub(super) stdin: Bytes,
     pub(super) runner: Arc<Sp1ProofRunner>,
+    /// Numbers of the GPUs to measure. Empty: the provers compute on the processor.
+    pub(super) gpus: Vec<u32>,
 }
 
 /// How long all provers of a worker may take to load. They load one after another.
@@ -48,7 +50,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two readings of the provers' memory.
 const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Proves as many shards as the setting proves at the same time. `say` receives messages about the progress.
+/// Proves as many shards as [`TuneSetting::shards`] says. `say` receives messages about the progress.
 ///
 /// # Errors
 ///
@@ -62,7 +64,7 @@ pub(super) async fn measure(
     cancel: &CancellationToken,
 ) -> Result<TuneFigures> {
     let folder = tempfile::Builder::new().prefix("tune-").tempdir().context("cannot create a temporary folder")?;
-    let flags = worker_flags(setting).into_iter().chain(["--log".to_owned(), "info".to_owned()]);
+    let flags = worker_flags(setting, &work.gpus).into_iter().chain(["--log".to_owned(), "info".to_owned()]);
     let mut worker = ChildWorker::start("worker".to_owned(), folder.path(), &flags.collect::<Vec<_>>())?;
     let outcome = tokio::select! {
         () = cancel.cancelled() => Err(ProofFailure::Cancelled.into()),
@@ -75,11 +77,18 @@ pub(super) async fn measure(
     outcome
 }
 
-/// Returns the flags of `sp1d worker` for a setting.
-pub(super) fn worker_flags(setting: TuneSetting) -> Vec<String> {
+/// Returns the flags of `sp1d worker` for a setting. `gpus` are the numbers of the GPUs that it may use.
+pub(super) fn worker_flags(setting: TuneSetting, gpus: &[u32]) -> Vec<String> {
     let TuneSetting { provers, threads, parallel_shards, .. } = setting;
-    let flags = [("--provers", provers), ("--threads", threads), ("--parallel-shards", parallel_shards)];
-    flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_string()]).collect()
+    let mut flags = match threads {
+        Some(threads) => vec![("--provers", provers.to_string()), ("--threads", threads.to_string())],
+        None => {
+            let used: Vec<String> = gpus.iter().take(provers.into()).map(u32::to_string).collect();
+            vec![("--gpus", used.join(","))]
+        }
+    };
+    flags.push(("--parallel-shards", parallel_shards.to_string()));
+    flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
 }
 
 async fn prove_on(
@@ -198,5 +207,23 @@ impl ProverMemoryPeak {
 
     fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(provers: u16, threads: Option<u16>, expected: &str) {
+        let setting = TuneSetting { provers, threads, parallel_shards: 2, cut: None };
+        assert_eq!(worker_flags(setting, &[0, 2, 5]).join(" "), expected);
+    }
+
+    #[test]
+    fn flags_select_gpus_or_divide_the_processor() {
+        check(2, Some(4), "--provers 2 --threads 4 --parallel-shards 2");
+        check(1, None, "--gpus 0 --parallel-shards 2");
+        check(3, None, "--gpus 0,2,5 --parallel-shards 2");
     }
 }

@@ -13,24 +13,23 @@ pub(super) fn words(TuneSetting { provers, threads, parallel_shards, cut }: Tune
     let plural = |count: u16, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let each = if provers == 1 { "" } else { " each" };
     let cut = cut.map_or_else(String::new, |cut| format!(", ELEMENT_THRESHOLD={cut}"));
-    format!(
-        "{}, {}{each}, {} at a time{each}{cut}",
-        plural(provers, "prover"),
-        plural(threads, "thread"),
-        plural(parallel_shards, "shard")
-    )
+    let provers = match threads {
+        Some(threads) => format!("{}, {}{each}", plural(provers, "prover"), plural(threads, "thread")),
+        None => plural(provers, "GPU"),
+    };
+    format!("{provers}, {} at a time{each}{cut}", plural(parallel_shards, "shard"))
 }
 
 /// Returns what a user must set to use `setting`: flags of the worker, and an environment variable of the program that
 /// requests proofs. An automatic value needs neither.
-fn to_copy(setting: TuneSetting, automatic: TuneSetting) -> (Vec<String>, Option<String>) {
-    let is_automatic = TuneSetting { cut: None, ..setting } == automatic;
-    let flags = if is_automatic { Vec::new() } else { worker_flags(setting) };
+fn to_copy(setting: TuneSetting, automatic: Option<TuneSetting>, gpus: &[u32]) -> (Vec<String>, Option<String>) {
+    let is_automatic = Some(TuneSetting { cut: None, ..setting }) == automatic;
+    let flags = if is_automatic { Vec::new() } else { worker_flags(setting, gpus) };
     (flags, setting.cut.map(|cut| format!("ELEMENT_THRESHOLD={cut}")))
 }
 
-/// Returns the result of the search as JSON.
-pub(super) fn report(search: &TuneSearch) -> Value {
+/// Returns the result of the search as JSON. `gpus` are the numbers of the GPUs that were measured.
+pub(super) fn report(search: &TuneSearch, gpus: &[u32]) -> Value {
     let of = |TuneMeasurement { setting, outcome }: &TuneMeasurement| {
         let (figures, failure) = match outcome {
             Ok(figures) => (Some(figures), None),
@@ -40,29 +39,24 @@ pub(super) fn report(search: &TuneSearch) -> Value {
         json!({ "setting": setting, "figures": figures, "cycles_per_second": rate, "failure": failure })
     };
     let fastest = search.fastest().map(|fastest| {
-        let (flags, variable) = to_copy(fastest.setting, search.automatic());
+        let (flags, variable) = to_copy(fastest.setting, search.automatic(), gpus);
         json!({ "measured": of(fastest), "worker_flags": flags, "environment": variable })
     });
     json!({ "measured": search.measured().iter().map(of).collect::<Vec<_>>(), "fastest": fastest })
 }
 
-/// Prints the result of the search for people.
-pub(super) fn print_table(search: &TuneSearch) -> Result<()> {
+/// Prints the result of the search for people. `gpus` are the numbers of the GPUs that were measured.
+pub(super) fn print_table(search: &TuneSearch, gpus: &[u32]) -> Result<()> {
     let Some(fastest) = search.fastest() else { return Ok(()) };
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header([
-        "provers",
-        "threads each",
-        "shards each",
-        "ELEMENT_THRESHOLD",
-        "cycles/s",
-        "s/million cycles",
-        "peak memory",
-        "",
-    ]);
+    let mut header = if gpus.is_empty() { vec!["provers", "threads each"] } else { vec!["GPUs"] };
+    header.extend(["shards each", "ELEMENT_THRESHOLD", "cycles/s", "s/million cycles", "peak memory", ""]);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
     for measured in search.measured() {
         let TuneSetting { provers, threads, parallel_shards, cut } = measured.setting;
-        let mut row = vec![provers.to_string(), threads.to_string(), parallel_shards.to_string()];
+        let mut row = vec![provers.to_string()];
+        row.extend(threads.map(|threads| threads.to_string()));
+        row.push(parallel_shards.to_string());
         match &measured.outcome {
             Ok(figures) => {
                 let rate = figures.cycles_per_second();
@@ -80,7 +74,7 @@ pub(super) fn print_table(search: &TuneSearch) -> Result<()> {
         table.add_row(row);
     }
     print(&table.to_string())?;
-    let (flags, variable) = to_copy(fastest.setting, search.automatic());
+    let (flags, variable) = to_copy(fastest.setting, search.automatic(), gpus);
     print(&match flags.as_slice() {
         [] => "worker: no flags needed: the automatic setting is the fastest".to_owned(),
         flags => format!("worker: sp1d worker {}", flags.join(" ")),

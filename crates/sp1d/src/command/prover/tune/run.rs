@@ -10,6 +10,7 @@ use crate::{
     command::prover::{
         computing::start_computing,
         program::{read_program, runner},
+        prover_commands::select_gpus,
         signals::cancelled_by_signals,
     },
     exit::{self, CliError},
@@ -17,8 +18,10 @@ use crate::{
     terminal::{print, say_above, spinner},
 };
 use anyhow::Result;
-use sp1d_engine::{check_executor_host, smallest_worker_bytes};
-use sp1d_machine::Memory;
+use sp1d_engine::{
+    GPU_ATTEMPT_BYTES, REST_BYTES, check_executor_host, largest_gpu_cut, pinned_bytes, smallest_worker_bytes,
+};
+use sp1d_machine::{GpuDevice, Memory};
 use sp1d_model::hint;
 use sp1d_orchestrator::ProofFailure;
 use std::{
@@ -35,33 +38,55 @@ const PROGRAM: &[u8] = include_bytes!("../../../../programs/evm");
 const TRANSACTIONS_PER_SHARD: u32 = 100;
 
 pub(in crate::command) async fn run(arguments: TuneArguments) -> Result<()> {
+    let gpus = match &arguments.gpus {
+        Some(selection) => select_gpus(selection)?,
+        None => Vec::new(),
+    };
     check_executor_host()?;
     start_computing()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cores = u16::try_from(cores).unwrap_or(u16::MAX);
-    let (program, stdin) = read_work(&arguments, cores)?;
-    let mut search = TuneSearch::new(TuneLimits {
+    let mut limits = TuneLimits {
         cores,
-        max_provers: max_provers(Memory::now())?,
+        gpus: u16::try_from(gpus.len()).unwrap_or(u16::MAX),
+        max_provers: u16::MAX,
         provers: arguments.provers,
         parallel_shards: arguments.parallel_shards,
         every_cut: arguments.every_cut,
-    });
-    let work = TuneWorkload { program: program.into(), stdin: stdin.into(), runner: Arc::new(runner().await) };
+    };
+    let (program, stdin) = read_work(&arguments, limits.max_shards())?;
+    let needed = if gpus.is_empty() { smallest_worker_bytes() } else { gpu_prover_bytes(&gpus) };
+    limits.max_provers = max_provers(needed, Memory::now())?;
+    let mut search = TuneSearch::new(limits);
+    let work = TuneWorkload {
+        program: program.into(),
+        stdin: stdin.into(),
+        runner: Arc::new(runner().await),
+        gpus: gpus.iter().map(|gpu| gpu.index).collect(),
+    };
     let cancel = cancelled_by_signals()?;
     let timeout = Duration::from_secs(arguments.timeout);
     let end = search_all(&mut search, &work, timeout, &cancel).await;
     // Print the results so far, also after Ctrl-C.
     if search.measured().iter().any(|measured| measured.outcome.is_ok()) {
-        if arguments.json { print(&report(&search).to_string())? } else { print_table(&search)? }
+        if arguments.json {
+            print(&report(&search, &work.gpus).to_string())?;
+        } else {
+            print_table(&search, &work.gpus)?;
+        }
     }
     end
 }
 
-/// Returns the number of provers that fit into this machine's memory.
-fn max_provers(memory: Option<Memory>) -> Result<u16> {
+/// Returns the memory of the machine that a prover on any of `gpus` needs for one shard.
+fn gpu_prover_bytes(gpus: &[GpuDevice]) -> u64 {
+    let pinned = gpus.iter().filter_map(|gpu| largest_gpu_cut(gpu.memory_bytes)).map(pinned_bytes).max();
+    REST_BYTES + pinned.unwrap_or(0) + GPU_ATTEMPT_BYTES
+}
+
+/// Returns the number of provers that fit into this machine's memory. A worker with one prover needs `needed` bytes.
+fn max_provers(needed: u64, memory: Option<Memory>) -> Result<u16> {
     let Some(memory) = memory else { return Ok(u16::MAX) };
-    let needed = smallest_worker_bytes();
     if memory.available_bytes < needed {
         let gigabytes = |bytes: u64| bytes as f64 / 1e9;
         let text = format!(
@@ -74,13 +99,13 @@ fn max_provers(memory: Option<Memory>) -> Result<u16> {
     Ok(u16::try_from(memory.available_bytes / needed).unwrap_or(u16::MAX))
 }
 
-/// Returns the program and its input.
-fn read_work(arguments: &TuneArguments, cores: u16) -> Result<(Vec<u8>, Vec<u8>)> {
+/// Returns the program and its input. The default input has enough transactions for `max_shards`.
+fn read_work(arguments: &TuneArguments, max_shards: usize) -> Result<(Vec<u8>, Vec<u8>)> {
     Ok(match &arguments.elf {
         Some(path) => (read_program(path)?, read_stdin(arguments.stdin.as_deref(), &arguments.input)?),
         None => {
-            // Enough for the largest setting: one prover per core and two shards per prover.
-            let transactions = TRANSACTIONS_PER_SHARD.saturating_mul(2 * u32::from(cores));
+            let shards = u32::try_from(max_shards).unwrap_or(u32::MAX);
+            let transactions = TRANSACTIONS_PER_SHARD.saturating_mul(shards);
             let inputs = [InputArgument::U32(transactions), InputArgument::U64(1)];
             (PROGRAM.to_vec(), read_stdin(None, &inputs)?)
         }

@@ -8,10 +8,10 @@ use sp1d_engine::smaller_cut;
 /// How a machine is divided among provers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct TuneSetting {
-    /// Number of prover processes.
+    /// Number of prover processes. On GPUs, each of them has one.
     pub(super) provers: u16,
-    /// Threads of each prover.
-    pub(super) threads: u16,
+    /// Threads of each prover. `None` on GPUs: the processor does little there.
+    pub(super) threads: Option<u16>,
     /// Shards that each prover proves at the same time.
     pub(super) parallel_shards: u16,
     /// Trace elements after which a shard ends; `None` for the automatic choice.
@@ -56,6 +56,8 @@ impl TuneMeasurement {
 pub(super) struct TuneLimits {
     /// Cores of the machine.
     pub(super) cores: u16,
+    /// Number of GPUs that may be used. 0: the provers compute on the processor.
+    pub(super) gpus: u16,
     /// Provers that fit into the machine's memory.
     pub(super) max_provers: u16,
     /// Measure only this number of provers.
@@ -75,16 +77,52 @@ pub(super) struct TuneSearch {
 /// A setting counts as faster only if its rate is higher by this factor. A smaller difference is noise.
 const MIN_SPEEDUP: f64 = 1.03;
 
+/// Shards that are measured on GPUs, for each one that is proven at the same time. GPUs prove shards fast, so the time
+/// of the proving key would decide the measurement of a single one.
+const SHARDS_PER_GPU_PLACE: usize = 4;
+
 impl TuneSetting {
     /// Returns the default setting of a worker with `provers` on `cores`.
     fn of_provers(cores: u16, provers: u16) -> Self {
         let threads = (cores / provers).max(1);
-        Self { provers, threads, parallel_shards: if threads > 1 { 2 } else { 1 }, cut: None }
+        Self { provers, threads: Some(threads), parallel_shards: if threads > 1 { 2 } else { 1 }, cut: None }
     }
 
-    /// Number of shards that are proven at the same time.
+    /// Returns the default setting of a worker with `gpus`.
+    const fn of_gpus(gpus: u16) -> Self {
+        Self { provers: gpus, threads: None, parallel_shards: 2, cut: None }
+    }
+
+    /// Number of shards to measure. On the processor, these are the shards that are proven at the same time.
     pub(super) fn shards(&self) -> usize {
-        usize::from(self.provers) * usize::from(self.parallel_shards)
+        let at_a_time = usize::from(self.provers) * usize::from(self.parallel_shards);
+        if self.threads.is_none() { SHARDS_PER_GPU_PLACE * at_a_time } else { at_a_time }
+    }
+}
+
+impl TuneLimits {
+    /// Returns the default setting of a worker with `provers`.
+    fn default_of(&self, provers: u16) -> TuneSetting {
+        if self.gpus == 0 { TuneSetting::of_provers(self.cores, provers) } else { TuneSetting::of_gpus(provers) }
+    }
+
+    /// Returns the number of shards that the largest setting measures.
+    pub(super) fn max_shards(&self) -> usize {
+        let largest = self.default_of(if self.gpus == 0 { self.cores } else { self.gpus });
+        TuneSetting { parallel_shards: 2, ..largest }.shards()
+    }
+
+    /// Returns the most provers to measure.
+    fn most_provers(&self) -> u16 {
+        let places = if self.gpus == 0 { self.cores } else { self.gpus };
+        self.max_provers.min(places).min(MAX_PROVERS)
+    }
+
+    /// Returns the number of provers to measure after `provers`. All GPUs are measured, even if their number is not a
+    /// power of two.
+    fn more_provers(&self, provers: u16) -> u16 {
+        let (doubled, most) = (provers.saturating_mul(2), self.most_provers());
+        if self.gpus > 0 && provers < most { doubled.min(most) } else { doubled }
     }
 }
 
@@ -105,30 +143,30 @@ impl TuneSearch {
         self.measured.iter().find(|measured| measured.setting == setting)
     }
 
-    /// Returns the setting of a worker without flags.
-    pub(super) fn automatic(&self) -> TuneSetting {
-        TuneSetting::of_provers(self.limits.cores, 1)
+    /// Returns the setting of a worker without flags. A worker on GPUs always has a flag that selects them.
+    pub(super) fn automatic(&self) -> Option<TuneSetting> {
+        (self.limits.gpus == 0).then(|| TuneSetting::of_provers(self.limits.cores, 1))
     }
 
-    /// Like [`TuneSetting::of_provers`], with the number of parallel shards that the limits ask for.
+    /// Like [`TuneLimits::default_of`], with the number of parallel shards that the limits ask for.
     fn of_provers(&self, provers: u16) -> TuneSetting {
-        let setting = TuneSetting::of_provers(self.limits.cores, provers);
+        let setting = self.limits.default_of(provers);
         TuneSetting { parallel_shards: self.limits.parallel_shards.unwrap_or(setting.parallel_shards), ..setting }
     }
 
     /// Returns the setting to measure next; `None` when the search has ended.
     pub(super) fn next(&self) -> Option<TuneSetting> {
-        let TuneLimits { cores, max_provers, provers: wanted, parallel_shards, every_cut } = self.limits;
+        let TuneLimits { provers: wanted, parallel_shards, every_cut, .. } = self.limits;
         // Double the number of provers while that is clearly faster.
         let first = wanted.unwrap_or(1);
         let (mut provers, mut best) = (first, 0.0);
-        while provers == first || (wanted.is_none() && provers <= max_provers.min(cores).min(MAX_PROVERS)) {
+        while provers == first || (wanted.is_none() && provers <= self.limits.most_provers()) {
             let setting = self.of_provers(provers);
             let Some(found) = self.find(setting) else { return Some(setting) };
             if best > 0.0 && found.rate() <= best * MIN_SPEEDUP {
                 break;
             }
-            (provers, best) = (provers.saturating_mul(2), found.rate());
+            (provers, best) = (self.limits.more_provers(provers), found.rate());
         }
         // Try the other number of parallel shards per prover.
         let fastest = self.fastest().map_or(self.of_provers(first), |measured| measured.setting);
@@ -171,7 +209,8 @@ mod tests {
     }
 
     /// Runs a search. `rate` returns cycles per second for provers, parallel shards per prover and cut, or `None` for a
-    /// setting that fails. Checks the measured settings and the fastest one, which includes the threads per prover.
+    /// setting that fails. Checks the measured settings and the fastest one, which includes the threads per prover: 0
+    /// on GPUs.
     #[track_caller]
     fn check(
         limits: impl Into<TuneLimits>,
@@ -196,7 +235,9 @@ mod tests {
         let found: Vec<_> = search.measured().iter().map(|measured| short(&measured.setting)).collect();
         assert_eq!(found, measured);
         let found = search.fastest().map(|measured| measured.setting);
-        assert_eq!(found.map(|found| (found.provers, found.threads, found.parallel_shards, found.cut)), fastest);
+        let in_full =
+            |found: TuneSetting| (found.provers, found.threads.unwrap_or(0), found.parallel_shards, found.cut);
+        assert_eq!(found.map(in_full), fastest);
     }
 
     #[test]
@@ -208,6 +249,30 @@ mod tests {
         // Memory for three provers.
         check((16, 3), rate, &[(1, 2, None), (2, 2, None), (2, 1, None), (2, 2, Some(MIDDLE))], Some((2, 8, 2, None)));
         check((1, 16), rate, &[(1, 1, None), (1, 2, None), (1, 1, Some(MIDDLE))], Some((1, 1, 1, None)));
+    }
+
+    #[test]
+    fn more_gpus_are_tried_while_they_are_clearly_faster() {
+        let limits = |gpus, max_provers| TuneLimits { gpus, ..(64, max_provers).into() };
+        let each_helps = |gpus: u16, shards: u16, _| Some(f64::from(gpus) * 100.0 + f64::from(shards) * 10.0);
+        let measured = [(1, 2, None), (2, 2, None), (4, 2, None), (6, 2, None), (6, 1, None), (6, 2, Some(MIDDLE))];
+        check(limits(6, 64), each_helps, &measured, Some((6, 0, 2, None)));
+        // The processor makes traces for two GPUs at most.
+        let two_help = |gpus: u16, _, _| Some(f64::from(gpus.min(2)) * 100.0);
+        let measured = [(1, 2, None), (2, 2, None), (4, 2, None), (2, 1, None), (2, 2, Some(MIDDLE))];
+        check(limits(8, 64), two_help, &measured, Some((2, 0, 2, None)));
+        // Memory to pin for three.
+        let measured = [(1, 2, None), (2, 2, None), (3, 2, None), (3, 1, None), (3, 2, Some(MIDDLE))];
+        check(limits(8, 3), each_helps, &measured, Some((3, 0, 2, None)));
+        check(limits(1, 64), each_helps, &[(1, 2, None), (1, 1, None), (1, 2, Some(MIDDLE))], Some((1, 0, 2, None)));
+    }
+
+    #[test]
+    fn several_shards_are_measured_for_each_place_of_a_gpu() {
+        let limits = |gpus| TuneLimits { gpus, ..(4, 4).into() };
+        let shards = |gpus| TuneSearch::new(limits(gpus)).next().map(|setting| setting.shards());
+        assert_eq!((shards(0), limits(0).max_shards()), (Some(2), 8));
+        assert_eq!((shards(3), limits(3).max_shards()), (Some(8), 24));
     }
 
     #[test]

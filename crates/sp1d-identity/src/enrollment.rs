@@ -1,0 +1,295 @@
+//! A new machine fetches its identity with a token, over a connection that is pinned to the authority.
+//!
+//! ```text
+//!   machine   ─► TLS: the chain must end in the certificate whose fingerprint is in the token
+//!             ─► the secret of the token, one line
+//!   authority ◄─ the identity file, or one line `refused`
+//! ```
+//!
+//! A token works once, and for a limited time. The authority keeps only the digest of its secret.
+
+use crate::{
+    authority::{Issuance, KeyAuthority},
+    error::{KeysError, TlsError},
+    files,
+    load::enrollment_config,
+    peer::{Fingerprint, PeerIdentity, PeerRole},
+    verifier::PinnedAuthority,
+};
+use ring::{
+    digest::{SHA256, digest},
+    rand::{SecureRandom, SystemRandom},
+};
+use rustls::{
+    ClientConfig,
+    client::Resumption,
+    crypto::ring::default_provider,
+    pki_types::{IpAddr, Ipv4Addr, ServerName},
+    version::TLS13,
+};
+use sp1d_model::hint::one_line;
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+sp1d_model::limits! {
+    /// Maximum number of machines that fetch their identity at the same time. Further connections are closed at once.
+    const MAX_ENROLLMENTS: usize = 16; Count by Client;
+    /// Maximum time in which a machine fetches its identity.
+    const ENROLLMENT_TIMEOUT: Duration = Duration::from_secs(10); Time by Client;
+    /// Maximum length of a request for an identity: a secret of 64 digits and the end of the line.
+    const MAX_REQUEST_BYTES: u64 = 128; Bytes by Client;
+    /// Maximum length of the identity that a machine fetches.
+    const MAX_IDENTITY_BYTES: u64 = 64 << 10; Bytes by Service;
+}
+
+/// Pause after a failed accept. Usually the process has no free file descriptor, and a connection must end first.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Response to a token that is not valid.
+const REFUSED: &str = "refused";
+
+/// A token with which a new machine fetches its identity once. It is a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinToken {
+    authority: Fingerprint,
+    secret: [u8; 32],
+}
+
+/// A text is not a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid token: expected 64 hexadecimal digits, a dot and 64 further digits")]
+pub struct JoinTokenError;
+
+impl fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinToken").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.authority, hexadecimal(&self.secret))
+    }
+}
+
+impl FromStr for JoinToken {
+    type Err = JoinTokenError;
+
+    fn from_str(text: &str) -> Result<Self, JoinTokenError> {
+        let (authority, secret) = text.trim().split_once('.').ok_or(JoinTokenError)?;
+        let authority = Fingerprint::parse(authority).ok_or(JoinTokenError)?;
+        let secret = secret_of(secret).ok_or(JoinTokenError)?;
+        Ok(Self { authority, secret })
+    }
+}
+
+/// Reads a secret: 64 hexadecimal digits.
+fn secret_of(text: &str) -> Option<[u8; 32]> {
+    // A fingerprint has the same form, and may also contain colons.
+    if text.contains(':') { None } else { Fingerprint::parse(text).map(Fingerprint::into_bytes) }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns the file of a token in the folder of its authority.
+fn token_file(folder: &Path, secret: &[u8; 32]) -> PathBuf {
+    folder.join("tokens").join(hexadecimal(digest(&SHA256, secret).as_ref()))
+}
+
+fn seconds_now() -> Result<u64, KeysError> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| KeysError::Clock)?.as_secs())
+}
+
+impl KeyAuthority {
+    /// Makes a token with which a machine can fetch an identity for `identity` once, within `valid`.
+    ///
+    /// # Errors
+    /// If the name has an identity already, or if the file of the token cannot be written.
+    pub fn new_token(&self, identity: &PeerIdentity, valid: Duration) -> Result<JoinToken, KeysError> {
+        self.check_new(&identity.name)?;
+        let mut secret = [0; 32];
+        SystemRandom::new().fill(&mut secret).map_err(|_| KeysError::Random)?;
+        let path = token_file(self.folder(), &secret);
+        files::create_folder(files::folder_of(&path))?;
+        let ends = seconds_now()?.saturating_add(valid.as_secs());
+        files::write_new(&path, &format!("{ends}\n{}\n", identity.uri()))?;
+        Ok(JoinToken { authority: self.fingerprint()?, secret })
+    }
+
+    /// Makes the identity of a token, which is used up by that.
+    fn redeem(&self, secret: &[u8; 32], days: u32) -> Result<(PeerIdentity, String), KeysError> {
+        let path = token_file(self.folder(), secret);
+        let used = path.with_extension("used");
+        // Only one of several requests can rename the file.
+        fs::rename(&path, &used).map_err(|_| KeysError::Token)?;
+        let content = files::read(&used);
+        fs::remove_file(&used).map_err(|reason| KeysError::File { path: used, reason })?;
+        let content = content?;
+        let mut lines = content.lines();
+        let ends: u64 = lines.next().and_then(|line| line.parse().ok()).ok_or(KeysError::Token)?;
+        let identity = lines.next().and_then(PeerIdentity::parse).ok_or(KeysError::Token)?;
+        if seconds_now()? > ends {
+            return Err(KeysError::Token);
+        }
+        self.check_new(&identity.name)?;
+        let text = self.sign(Issuance { identity: identity.clone(), hosts: Vec::new(), days })?;
+        // The key stays only on the new machine. The certificate shows that the name is taken.
+        self.note_issued(&identity.name, &text)?;
+        Ok((identity, text))
+    }
+}
+
+/// Gives machines with tokens their identities, valid for `days` days, through `listener`. The future ends only with an
+/// error.
+///
+/// # Errors
+/// If the authority cannot make a certificate for this port.
+pub async fn serve_enrollment(authority: KeyAuthority, listener: TcpListener, days: u32) -> Result<(), KeysError> {
+    let name = "enrollment".parse().expect("a plain word");
+    let own = PeerIdentity { role: PeerRole::Orchestrator, name, group: None };
+    let text = authority.sign(Issuance { identity: own, hosts: Vec::new(), days: 365 })?;
+    let acceptor = TlsAcceptor::from(enrollment_config(&text, authority.folder())?);
+    let (authority, places) = (Arc::new(authority), Arc::new(Semaphore::new(MAX_ENROLLMENTS)));
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept a connection; retrying in 1 s");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let (authority, acceptor) = (authority.clone(), acceptor.clone());
+        tokio::spawn(async move {
+            let enrolling = async {
+                let mut stream = acceptor.accept(stream).await?;
+                enroll(&authority, &mut stream, days).await
+            };
+            match timeout(ENROLLMENT_TIMEOUT, enrolling).await {
+                Ok(Ok(Ok(identity))) => tracing::info!(%peer, %identity, "identity issued"),
+                Ok(Ok(Err(error))) => {
+                    let reason = one_line(&error.to_string());
+                    tracing::warn!(%peer, %reason, "token refused");
+                }
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "connection failed"),
+                Err(_) => tracing::debug!(%peer, "connection too slow"),
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Serves one machine. Returns the identity that it got, or why its token is refused.
+async fn enroll(
+    authority: &KeyAuthority,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    days: u32,
+) -> std::io::Result<Result<PeerIdentity, KeysError>> {
+    let mut line = String::new();
+    BufReader::new((&mut *stream).take(MAX_REQUEST_BYTES)).read_line(&mut line).await?;
+    let redeemed = match secret_of(line.trim_end()) {
+        Some(secret) => authority.redeem(&secret, days),
+        None => Err(KeysError::Token),
+    };
+    let (response, outcome) = match redeemed {
+        Ok((identity, text)) => (text, Ok(identity)),
+        // The reason is in the log of the authority.
+        Err(error) => (format!("{REFUSED}\n"), Err(error)),
+    };
+    stream.write_all(response.as_bytes()).await?;
+    stream.shutdown().await?;
+    Ok(outcome)
+}
+
+/// Fetches an identity from an authority at the other end of `stream`, and writes it to the new file `path`.
+///
+/// # Errors
+/// If the file exists, the peer is not the authority of the token, or the token is not valid.
+pub async fn fetch_identity(stream: TcpStream, token: &JoinToken, path: &Path) -> Result<(), KeysError> {
+    if path.exists() {
+        return Err(KeysError::Exists(path.to_owned()));
+    }
+    let fetched = timeout(ENROLLMENT_TIMEOUT, fetch(stream, token)).await;
+    let text = fetched.map_err(|_| KeysError::Fetch(TlsError::Slow(ENROLLMENT_TIMEOUT)))?;
+    let text = text.map_err(KeysError::Fetch)?;
+    if !text.starts_with("-----BEGIN ") {
+        return Err(KeysError::Token);
+    }
+    files::write_new(path, &text)
+}
+
+async fn fetch(stream: TcpStream, token: &JoinToken) -> Result<String, TlsError> {
+    let verifier = Arc::new(PinnedAuthority::new(token.authority));
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    config.enable_sni = false;
+    let anywhere = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0; 4])));
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(anywhere, stream).await?;
+    stream.write_all(format!("{}\n", hexadecimal(&token.secret)).as_bytes()).await?;
+    stream.flush().await?;
+    let mut text = String::new();
+    stream.take(MAX_IDENTITY_BYTES).read_to_string(&mut text).await?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn worker() -> PeerIdentity {
+        PeerIdentity { role: PeerRole::Worker, name: "w".parse().unwrap(), group: Some("g".parse().unwrap()) }
+    }
+
+    fn authority(folder: &Path) -> KeyAuthority {
+        KeyAuthority::init(folder, Vec::new(), 1).unwrap();
+        KeyAuthority::open(folder).unwrap()
+    }
+
+    #[test]
+    fn a_token_works_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = authority(folder.path());
+        let token = authority.new_token(&worker(), DAY).unwrap();
+        assert_eq!(token.to_string().parse::<JoinToken>(), Ok(token.clone()));
+        assert!(!format!("{token:?}").contains(&hexadecimal(&token.secret)));
+        let (identity, text) = authority.redeem(&token.secret, 1).unwrap();
+        assert_eq!(identity, worker());
+        assert!(text.contains("PRIVATE KEY"));
+        assert!(matches!(authority.redeem(&token.secret, 1), Err(KeysError::Token)));
+        // The name is taken now, and its key is not kept here.
+        assert!(matches!(authority.new_token(&worker(), DAY), Err(KeysError::Exists(_))));
+        assert!(!fs::read_to_string(folder.path().join("w.crt")).unwrap().contains("PRIVATE"));
+    }
+
+    #[test]
+    fn an_expired_token_does_not_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = authority(folder.path());
+        let token = authority.new_token(&worker(), DAY).unwrap();
+        let path = token_file(folder.path(), &token.secret);
+        files::replace(&path, &format!("1\n{}\n", worker().uri())).unwrap();
+        assert!(matches!(authority.redeem(&token.secret, 1), Err(KeysError::Token)));
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,107 @@
+//! Files with keys: private, written at once, and never overwritten.
+
+use crate::error::KeysError;
+use std::{
+    fs::{DirBuilder, File},
+    io::{self, Read, Write},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+};
+use tempfile::NamedTempFile;
+
+/// Maximum size of a file with keys, certificates or revoked peers. A revocation list of this size has 15,000 entries.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Converts an error of the operating system about `path`.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> KeysError {
+    let path = path.to_owned();
+    move |reason| KeysError::File { path, reason }
+}
+
+/// Creates `folder`, readable only by its owner, unless it exists.
+pub(crate) fn create_folder(folder: &Path) -> Result<(), KeysError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// If the file cannot be read, or is larger than 1 MiB.
+pub(crate) fn read(path: &Path) -> Result<String, KeysError> {
+    let file = File::open(path).map_err(at(path))?;
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(at(path))?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(KeysError::TooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES });
+    }
+    Ok(text)
+}
+
+/// Writes a new file with mode 0600. A reader sees the whole file or none.
+///
+/// # Errors
+/// If the file exists, or cannot be written.
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), KeysError> {
+    let file = written(path, text)?;
+    file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => KeysError::Exists(path.to_owned()),
+        _ => KeysError::File { path: path.to_owned(), reason: error.error },
+    })?;
+    sync_folder(path)
+}
+
+/// Replaces a file at once. For lists, which are not keys.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), KeysError> {
+    let file = written(path, text)?;
+    file.persist(path).map_err(|error| KeysError::File { path: path.to_owned(), reason: error.error })?;
+    sync_folder(path)
+}
+
+/// Returns a temporary file beside `path` with the whole content. Its mode is 0600.
+fn written(path: &Path, text: &str) -> Result<NamedTempFile, KeysError> {
+    let mut file = NamedTempFile::new_in(folder_of(path)).map_err(at(path))?;
+    file.write_all(text.as_bytes()).map_err(at(path))?;
+    file.as_file().sync_all().map_err(at(path))?;
+    Ok(file)
+}
+
+/// Makes the name of a new file durable.
+fn sync_folder(path: &Path) -> Result<(), KeysError> {
+    File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(at(path))
+}
+
+/// Returns the folder of a file.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    #[test]
+    fn a_key_is_private_and_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        write_new(&path, "first").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(write_new(&path, "second"), Err(KeysError::Exists(_))));
+        assert_eq!(read(&path).unwrap(), "first");
+        // No temporary file is left.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_large_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        fs::write(&path, "a".repeat(1 << 20)).unwrap();
+        assert!(read(&path).is_ok());
+        fs::write(&path, "a".repeat((1 << 20) + 1)).unwrap();
+        assert!(matches!(read(&path), Err(KeysError::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,38 @@
+//! Who a peer is: a private certificate authority, certificates of orchestrators and workers, and TLS with them.
+//!
+//! ```text
+//!   KeyAuthority ──issues──► identity file ──► TlsIdentity ──handshake──► PeerStream with its PeerIdentity
+//!                            revocation list ──────┘
+//! ```
+//!
+//! A new machine can fetch its identity file with a token that works once (`enrollment`).
+//!
+//! A certificate names its peer with one URI: `sp1d:worker:NAME`, `sp1d:worker:NAME:GROUP` or `sp1d:orchestrator:NAME`.
+//! Orchestrators accept only workers, and workers only orchestrators. All connections use TLS 1.3 with the provider
+//! ring, and never resume an earlier session: a resumed session would not check the certificate again.
+//!
+//! This crate does not know what a connection transfers, or what an identity permits.
+
+mod authority;
+mod enrollment;
+mod error;
+mod files;
+mod load;
+mod peer;
+mod revocation;
+mod stream;
+mod tls;
+mod verifier;
+
+pub use authority::{Issuance, KeyAuthority};
+pub use enrollment::{JoinToken, JoinTokenError, fetch_identity, serve_enrollment};
+pub use error::{KeysError, TlsError};
+pub use peer::{PeerIdentity, PeerName, PeerNameError, PeerRole, PeerRoleError};
+pub use revocation::revoke;
+pub use stream::PeerStream;
+pub use tls::{HttpProtocol, TlsIdentity, accept_peer, connect_peer, for_http_port};
+
+/// Returns the limits that the other side of a connection can reach.
+pub fn limits() -> impl Iterator<Item = &'static sp1d_model::Limit> {
+    [tls::LIMITS, peer::LIMITS, enrollment::LIMITS].into_iter().flatten()
+}

@@ -1,0 +1,217 @@
+//! Reads an identity from its files.
+
+use crate::{
+    error::{KeysError, TlsError},
+    files,
+    peer::{Fingerprint, PeerIdentity, PeerRole},
+    revocation::Revocations,
+    verifier::PeerVerifier,
+};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    client::Resumption,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    server::NoServerSessionStorage,
+    version::TLS13,
+};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// A certificate that ends within this time causes a warning.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// Where the parts of an identity are.
+#[derive(Debug)]
+pub(crate) struct IdentityFiles {
+    /// The path as the user wrote it.
+    pub(crate) path: PathBuf,
+    key: PathBuf,
+    chain: PathBuf,
+    /// The trusted authorities. `None`: the last certificate of the only file.
+    authorities: Option<PathBuf>,
+    revoked: PathBuf,
+}
+
+/// Tells versions of a file apart; `None` if the file is missing. A new file has another inode number.
+pub(crate) type FileStamp = Option<(u64, u64, i64, i64)>;
+
+/// An identity that was read and checked.
+#[derive(Debug)]
+pub(crate) struct LoadedIdentity {
+    pub(crate) own: PeerIdentity,
+    pub(crate) revoked: Arc<Revocations>,
+    /// For accepting a peer, which must show its certificate.
+    pub(crate) accepting: Arc<ServerConfig>,
+    /// For dialing a peer.
+    pub(crate) dialing: Arc<ClientConfig>,
+    /// For HTTPS with HTTP/1.1. Clients show no certificate.
+    pub(crate) http: Arc<ServerConfig>,
+    /// For HTTPS with HTTP/2 or HTTP/1.1.
+    pub(crate) http2: Arc<ServerConfig>,
+    /// Seconds until the own certificate expires, if it expires soon.
+    pub(crate) expires_in: Option<u64>,
+}
+
+impl IdentityFiles {
+    /// Finds the files: `path` is one file with key, certificates and authority, or a folder with `tls.key`, `tls.crt`
+    /// and `ca.crt`, as Kubernetes mounts them.
+    pub(crate) fn at(path: &Path) -> Self {
+        if path.is_dir() {
+            let file = |name: &str| path.join(name);
+            Self {
+                path: path.to_owned(),
+                key: file("tls.key"),
+                chain: file("tls.crt"),
+                authorities: Some(file("ca.crt")),
+                revoked: file("revoked"),
+            }
+        } else {
+            Self {
+                path: path.to_owned(),
+                key: path.to_owned(),
+                chain: path.to_owned(),
+                authorities: None,
+                revoked: files::folder_of(path).join("revoked"),
+            }
+        }
+    }
+
+    /// Returns the present stamps of all files.
+    pub(crate) fn stamps(&self) -> Vec<FileStamp> {
+        let stamp = |path: &PathBuf| {
+            let data = fs::metadata(path).ok()?;
+            Some((data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
+        };
+        [&self.key, &self.chain, &self.revoked].into_iter().chain(&self.authorities).map(stamp).collect()
+    }
+
+    /// Reads and checks the identity, which must have the role `role`.
+    pub(crate) fn load(&self, role: PeerRole) -> Result<LoadedIdentity, KeysError> {
+        let key = files::read(&self.key)?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+            .map_err(|error| content(&self.key, format!("no private key in PEM: {error}")))?;
+        let mut chain = certificates(&self.chain)?;
+        let authorities = match &self.authorities {
+            Some(path) => certificates(path)?,
+            None if chain.len() < 2 => {
+                let reason = "expected a certificate, and after it that of the authority".to_owned();
+                return Err(content(&self.chain, reason));
+            }
+            None => chain.split_off(chain.len() - 1),
+        };
+        let mut roots = RootCertStore::empty();
+        for authority in authorities {
+            let path = self.authorities.as_ref().unwrap_or(&self.chain);
+            roots.add(authority).map_err(|error| content(path, format!("the authority is unusable: {error}")))?;
+        }
+        let revoked = Arc::new(Revocations::read(&self.revoked)?);
+        let provider = Arc::new(ring::default_provider());
+        let verifier = PeerVerifier::new(&provider, Arc::new(roots), role.other(), revoked.clone(), &self.path)?;
+        let now = UnixTime::now();
+        let unusable = |reason| KeysError::Unusable { path: self.path.clone(), reason };
+        verifier.check_own(&chain, now).map_err(unusable)?;
+        let own = PeerIdentity::of_certificate(&chain[0]).map_err(|error| unusable(error.into()))?;
+        if own.role != role {
+            return Err(KeysError::Role { path: self.path.clone(), found: own, wanted: role });
+        }
+        if revoked.contains(&own, Fingerprint::of(&chain[0])) {
+            return Err(unusable(TlsError::Revoked(own)));
+        }
+        let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + EXPIRY_NOTICE);
+        let expires_in = match verifier.check_own(&chain, soon) {
+            Err(TlsError::Expired(seconds)) => Some(EXPIRY_NOTICE.as_secs().saturating_sub(seconds)),
+            _ => None,
+        };
+        let configs = Configs { provider, verifier: Arc::new(verifier), chain, key };
+        let configured = || -> Result<_, rustls::Error> {
+            Ok((
+                configs.accepting()?,
+                configs.dialing()?,
+                configs.http(&["http/1.1"])?,
+                configs.http(&["h2", "http/1.1"])?,
+            ))
+        };
+        let (accepting, dialing, http, http2) = configured().map_err(|error| unusable(TlsError::Other(error)))?;
+        Ok(LoadedIdentity { own, revoked, accepting, dialing, http, http2, expires_in })
+    }
+}
+
+/// Returns the configuration of a port that shows the identity `text` with its authority, and accepts all clients.
+pub(crate) fn enrollment_config(text: &str, path: &Path) -> Result<Arc<ServerConfig>, KeysError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let chain = chain.map_err(|error| content(path, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| content(path, error.to_string()))?;
+    let configured = || -> Result<_, rustls::Error> {
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+    };
+    let config =
+        configured().map_err(|error| KeysError::Unusable { path: path.to_owned(), reason: TlsError::Other(error) })?;
+    Ok(Arc::new(without_resumption(config)))
+}
+
+fn content(path: &Path, reason: String) -> KeysError {
+    KeysError::Content { path: path.to_owned(), reason }
+}
+
+/// Reads all certificates of a file.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeysError> {
+    let text = files::read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let found = found.map_err(|error| content(path, format!("no certificate in PEM: {error}")))?;
+    if found.is_empty() { Err(content(path, "it has no certificate in PEM".to_owned())) } else { Ok(found) }
+}
+
+/// What all configurations of an identity share.
+struct Configs {
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<PeerVerifier>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Configs {
+    fn accepting(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(self.verifier.clone())
+            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+        Ok(Arc::new(without_resumption(config)))
+    }
+
+    fn dialing(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let mut config = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(self.verifier.clone())
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())?;
+        config.resumption = Resumption::disabled();
+        // The name in the handshake means nothing here, and would tell the network where the peer is.
+        config.enable_sni = false;
+        Ok(Arc::new(config))
+    }
+
+    fn http(&self, protocols: &[&str]) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Ok(Arc::new(without_resumption(config)))
+    }
+}
+
+/// A resumed session would not check the certificate again, so a revoked peer could return.
+fn without_resumption(mut config: ServerConfig) -> ServerConfig {
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config
+}

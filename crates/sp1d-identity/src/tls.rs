@@ -1,0 +1,204 @@
+//! TLS with an identity that is read again when its files change.
+
+use crate::{
+    error::{KeysError, TlsError},
+    load::{FileStamp, IdentityFiles, LoadedIdentity},
+    peer::{Fingerprint, PeerIdentity, PeerRole},
+    stream::{PeerStream, VerifiedPeer},
+};
+use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
+use sp1d_model::hint::one_line;
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+sp1d_model::limits! {
+    /// Maximum time of a TLS handshake. It takes two round trips and a few milliseconds of one core.
+    pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3); Time by EitherSide;
+}
+
+/// How often, at most, the files are checked for changes.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Which protocols an HTTPS port offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpProtocol {
+    /// HTTP/1.1.
+    One,
+    /// HTTP/2, or HTTP/1.1.
+    OneAndTwo,
+}
+
+/// The identity of this process. Its files are read again when they change, so that a renewed certificate and a longer
+/// revocation list need no restart.
+pub struct TlsIdentity {
+    files: IdentityFiles,
+    role: PeerRole,
+    state: Mutex<IdentityState>,
+}
+
+struct IdentityState {
+    loaded: Arc<LoadedIdentity>,
+    stamps: Vec<FileStamp>,
+    checked: Instant,
+}
+
+impl fmt::Debug for TlsIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsIdentity").field("path", &self.files.path).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl TlsIdentity {
+    /// Reads the identity at `path`: a file that `sp1d keys issue` has written, or a folder with `tls.key`, `tls.crt`
+    /// and `ca.crt`. The file `revoked` in the same folder lists revoked peers.
+    ///
+    /// # Errors
+    /// If the files cannot be read, or the certificate cannot be used in the role `role` now.
+    pub fn load(path: &Path, role: PeerRole) -> Result<Arc<Self>, KeysError> {
+        let files = IdentityFiles::at(path);
+        let stamps = files.stamps();
+        let loaded = Arc::new(files.load(role)?);
+        warn_of_expiry(&loaded);
+        let state = IdentityState { loaded, stamps, checked: Instant::now() };
+        Ok(Arc::new(Self { files, role, state: Mutex::new(state) }))
+    }
+
+    /// Returns who this process is.
+    #[must_use]
+    pub fn own(&self) -> PeerIdentity {
+        self.current().own.clone()
+    }
+
+    /// Returns the present identity, after reading changed files. If they cannot be used, the identity stays as it was.
+    fn current(&self) -> Arc<LoadedIdentity> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.checked.elapsed() >= RELOAD_INTERVAL {
+            state.checked = Instant::now();
+            let stamps = self.files.stamps();
+            if stamps != state.stamps {
+                state.stamps = stamps;
+                self.reload(&mut state);
+            }
+        }
+        state.loaded.clone()
+    }
+
+    fn reload(&self, state: &mut IdentityState) {
+        let path = self.files.path.display();
+        match self.files.load(self.role) {
+            Ok(loaded) if loaded.own.name != state.loaded.own.name => {
+                let (own, other) = (&state.loaded.own, &loaded.own);
+                tracing::warn!(%path, %own, %other, "changed keys ignored: they belong to another peer");
+            }
+            Ok(loaded) => {
+                tracing::info!(%path, own = %loaded.own, "changed keys loaded");
+                warn_of_expiry(&loaded);
+                state.loaded = Arc::new(loaded);
+            }
+            Err(error) => {
+                let reason = one_line(&error.to_string());
+                tracing::warn!(%path, %reason, "changed keys ignored: they cannot be used");
+            }
+        }
+    }
+
+    /// Accepts a peer of the other role on `stream`.
+    ///
+    /// # Errors
+    /// If the handshake fails, if it takes longer than 3 s, or if the peer's certificate is not accepted.
+    pub async fn accept(self: &Arc<Self>, stream: TcpStream) -> Result<PeerStream, TlsError> {
+        let acceptor = TlsAcceptor::from(self.current().accepting.clone());
+        let stream = in_time(acceptor.accept(stream)).await?;
+        self.verified(stream.into())
+    }
+
+    /// Connects to a peer of the other role on `stream`.
+    ///
+    /// # Errors
+    /// As for [`TlsIdentity::accept`].
+    pub async fn connect(self: &Arc<Self>, stream: TcpStream) -> Result<PeerStream, TlsError> {
+        // The name is neither sent nor checked: the certificate names the peer.
+        let anywhere = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0; 4])));
+        let connector = TlsConnector::from(self.current().dialing.clone());
+        let stream = in_time(connector.connect(anywhere, stream)).await?;
+        self.verified(stream.into())
+    }
+
+    /// Accepts a client of HTTPS on `stream`.
+    ///
+    /// # Errors
+    /// If the handshake fails, or takes longer than 3 s.
+    pub async fn accept_http(&self, stream: TcpStream, protocol: HttpProtocol) -> Result<PeerStream, TlsError> {
+        let current = self.current();
+        let config = match protocol {
+            HttpProtocol::One => &current.http,
+            HttpProtocol::OneAndTwo => &current.http2,
+        };
+        let stream = in_time(TlsAcceptor::from(config.clone()).accept(stream)).await?;
+        Ok(PeerStream::secure(stream.into(), None))
+    }
+
+    fn verified(self: &Arc<Self>, stream: TlsStream<TcpStream>) -> Result<PeerStream, TlsError> {
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let certificate = certificate.ok_or(TlsError::NoCertificate)?;
+        let (identity, fingerprint) = (PeerIdentity::of_certificate(certificate)?, Fingerprint::of(certificate));
+        let tls = self.clone();
+        let present = Box::new(move || tls.current().revoked.clone());
+        let peer = VerifiedPeer { identity, fingerprint, present, checked: Instant::now() };
+        Ok(PeerStream::secure(stream, Some(peer)))
+    }
+}
+
+/// Secures an accepted connection if `tls` is given.
+///
+/// # Errors
+/// As for [`TlsIdentity::accept`].
+pub async fn accept_peer(tls: Option<&Arc<TlsIdentity>>, stream: TcpStream) -> Result<PeerStream, TlsError> {
+    match tls {
+        Some(tls) => tls.accept(stream).await,
+        None => Ok(stream.into()),
+    }
+}
+
+/// Secures a connection that this side has opened if `tls` is given.
+///
+/// # Errors
+/// As for [`TlsIdentity::accept`].
+pub async fn connect_peer(tls: Option<&Arc<TlsIdentity>>, stream: TcpStream) -> Result<PeerStream, TlsError> {
+    match tls {
+        Some(tls) => tls.connect(stream).await,
+        None => Ok(stream.into()),
+    }
+}
+
+/// Returns the identity for an HTTP port at `listens`; `None` for plain HTTP. A port on the loopback interface stays
+/// plain, for proxies and commands on the same machine.
+#[must_use]
+pub fn for_http_port(tls: Option<&Arc<TlsIdentity>>, listens: Option<SocketAddr>) -> Option<Arc<TlsIdentity>> {
+    let is_loopback = listens.is_some_and(|address| address.ip().to_canonical().is_loopback());
+    tls.filter(|_| !is_loopback).cloned()
+}
+
+async fn in_time<T>(handshake: impl Future<Output = io::Result<T>>) -> Result<T, TlsError> {
+    match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(ended) => Ok(ended?),
+        Err(_) => Err(TlsError::Slow(HANDSHAKE_TIMEOUT)),
+    }
+}
+
+fn warn_of_expiry(loaded: &LoadedIdentity) {
+    if let Some(seconds) = loaded.expires_in {
+        let days = seconds / (24 * 60 * 60);
+        tracing::warn!(own = %loaded.own, days, "the certificate expires soon: renew it with `sp1d keys issue`");
+    }
+}

@@ -1,0 +1,9 @@
+//! The parts of the bench.
+
+pub(crate) mod artifacts;
+mod cost_model;
+pub(crate) mod dispatch;
+mod head_of_line;
+pub(crate) mod hub;
+pub(crate) mod recovery;
+pub(crate) mod simulate;

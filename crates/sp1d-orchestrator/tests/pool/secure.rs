@@ -1,0 +1,130 @@
+//! Orchestrators and workers with certificates, and hostile peers at their ports.
+
+use super::*;
+use sp1d_identity::{Issuance, KeyAuthority, PeerIdentity, PeerRole, TlsIdentity, revoke};
+use sp1d_orchestrator::JoinSettings;
+use sp1d_protocol::{Role, dial};
+use sp1d_worker::JoiningWorker;
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+/// Keys of an orchestrator and its workers.
+struct Keys {
+    folder: TempDir,
+    authority: KeyAuthority,
+}
+
+impl Keys {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        KeyAuthority::init(folder.path(), Vec::new(), 30).unwrap();
+        let authority = KeyAuthority::open(folder.path()).unwrap();
+        Self { folder, authority }
+    }
+
+    fn worker(&self, name: &str) -> Arc<TlsIdentity> {
+        let identity = PeerIdentity { role: PeerRole::Worker, name: name.parse().unwrap(), group: None };
+        let path = self.authority.issue(Issuance { identity, hosts: Vec::new(), days: 30 }).unwrap();
+        TlsIdentity::load(&path, PeerRole::Worker).unwrap()
+    }
+
+    fn orchestrator(&self) -> Arc<TlsIdentity> {
+        TlsIdentity::load(&self.folder.path().join("orchestrator.pem"), PeerRole::Orchestrator).unwrap()
+    }
+
+    /// Starts an orchestrator that workers with certificates may join at the returned address.
+    async fn start(&self) -> (Orchestrator, SocketAddr) {
+        let mut settings = settings();
+        settings.tls = Some(self.orchestrator());
+        let orchestrator = Orchestrator::start(settings, None, None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        orchestrator.serve_joining(listener, JoinSettings::new("127.0.0.1".parse().unwrap()));
+        (orchestrator, address)
+    }
+}
+
+/// Starts a worker that joins at `address`. It ends with its token.
+fn join(name: &str, tls: Option<Arc<TlsIdentity>>, address: SocketAddr, stop: &CancellationToken) -> JoinHandle<()> {
+    let worker = JoiningWorker::new(address.into(), sp1d_testing::introduction(name)).secure(tls);
+    let serving = worker.serve(sp1d_testing::ready(FakeEngine::honest()), stop.clone());
+    tokio::spawn(async move { serving.await.unwrap() })
+}
+
+#[tokio::test]
+async fn workers_with_certificates_prove_in_both_dialing_directions() {
+    let keys = Keys::new();
+    let (orchestrator, address) = keys.start().await;
+    let listens = RunningWorker::secure("listens", FakeEngine::honest(), keys.worker("listens")).await;
+    orchestrator.set_list(&list(&[listens.address])).pop().unwrap().1.await.unwrap().unwrap();
+    let stop = CancellationToken::new();
+    let joins = join("joins", Some(keys.worker("joins")), address, &stop);
+    wait_for_workers(&orchestrator, |workers| workers.len() == 2 && workers.iter().all(|worker| worker.ready)).await;
+    check_proven(orchestrator, 20).await;
+    stop.cancel();
+    joins.await.unwrap();
+    listens.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_without_tls_or_of_another_authority_does_not_join() {
+    let keys = Keys::new();
+    let (orchestrator, address) = keys.start().await;
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    assert!(dial(&mut plain, Role::Worker).await.is_err());
+    let stranger = Keys::new().worker("w");
+    assert!(stranger.connect(TcpStream::connect(address).await.unwrap()).await.is_err());
+    // The port still serves.
+    let stop = CancellationToken::new();
+    let joins = join("joins", Some(keys.worker("joins")), address, &stop);
+    wait_for_workers(&orchestrator, |workers| workers.len() == 1 && workers[0].name == "joins").await;
+    stop.cancel();
+    joins.await.unwrap();
+    orchestrator.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_orchestrator_without_a_certificate_gets_no_worker() {
+    let keys = Keys::new();
+    let worker = RunningWorker::secure("one", FakeEngine::honest(), keys.worker("one")).await;
+    let look = async |tls: Option<Arc<TlsIdentity>>| probe(&worker.address.into(), &fake_build(), tls.as_ref()).await;
+    assert!(matches!(look(None).await, Err(ProbeError::Unreachable(_))));
+    assert!(matches!(look(Some(Keys::new().orchestrator())).await, Err(ProbeError::Unreachable(_))));
+    assert_eq!(look(Some(keys.orchestrator())).await.unwrap().name, "one");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_unfinished_handshakes_does_not_lock_out_a_worker() {
+    let keys = Keys::new();
+    let (orchestrator, address) = keys.start().await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let stop = CancellationToken::new();
+    let joins = join("joins", Some(keys.worker("joins")), address, &stop);
+    wait_for_workers(&orchestrator, |workers| workers.len() == 1).await;
+    stop.cancel();
+    joins.await.unwrap();
+    orchestrator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_revoked_worker_loses_its_session() {
+    let keys = Keys::new();
+    let (orchestrator, address) = keys.start().await;
+    let stop = CancellationToken::new();
+    let workers = ["kept", "stolen"].map(|name| join(name, Some(keys.worker(name)), address, &stop));
+    wait_for_workers(&orchestrator, |workers| workers.len() == 2).await;
+    revoke(keys.folder.path(), &"stolen".parse().unwrap()).unwrap();
+    wait_for_workers(&orchestrator, |workers| workers.len() == 1 && workers[0].name == "kept").await;
+    stop.cancel();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    orchestrator.shutdown().await;
+}

@@ -10,8 +10,8 @@ use super::{
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use sp1d_scheduler::{
-    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, TaskId,
-    TaskKind, Timestamp, TryId, WorkerId,
+    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, ShardRoom,
+    TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -200,6 +200,7 @@ impl SimulatedWorld<'_> {
             memory_bytes: 0,
             slots: 2,
             supported_kinds: KindSet::all(),
+            shard_room: ShardRoom::Unknown,
             holds: Vec::new(),
         };
         self.handle(Event::WorkerJoined { session, joined, resumable_tasks: Vec::new(), draining: false })

@@ -20,7 +20,7 @@ fn supervised(name: &str, milliseconds: u64, load: u64, more: &[&str]) -> (Socke
 fn ready_provers(address: SocketAddr) -> u32 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let member = address.into();
-    runtime.block_on(probe(&member, &fake_build())).map_or(0, |probed| probed.ready_provers)
+    runtime.block_on(probe(&member, &fake_build(), None)).map_or(0, |probed| probed.ready_provers)
 }
 
 /// Returns the prover processes of `worker`.

@@ -86,7 +86,7 @@ pub enum TlsError {
     Version,
     /// A certificate has expired.
     #[error(
-        "the certificate expired {0} s ago by the clock of this machine\nhint: renew it with `sp1d keys issue`; if it is new, check the clocks of both machines"
+        "the certificate expired {0} s ago by the clock of this machine\nhint: renew it with `sp1d keys issue` in a copy of the authority's folder that has only ca.key and ca.crt; if it is new, check the clocks of both machines"
     )]
     Expired(u64),
     /// A certificate is not yet valid.

@@ -199,6 +199,10 @@ async fn in_time<T>(handshake: impl Future<Output = io::Result<T>>) -> Result<T,
 fn warn_of_expiry(loaded: &LoadedIdentity) {
     if let Some(seconds) = loaded.expires_in {
         let days = seconds / (24 * 60 * 60);
-        tracing::warn!(own = %loaded.own, days, "the certificate expires soon: renew it with `sp1d keys issue`");
+        tracing::warn!(
+            own = %loaded.own, days,
+            "the certificate expires soon: renew it with `sp1d keys issue` in a copy of the authority's folder that \
+             has only ca.key and ca.crt"
+        );
     }
 }

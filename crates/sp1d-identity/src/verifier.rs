@@ -70,7 +70,7 @@ impl PeerVerifier {
     }
 }
 
-/// Accepts only the enrollment port of the authority with this fingerprint.
+/// Accepts any orchestrator's certificate of the authority with this fingerprint.
 #[derive(Debug)]
 pub(crate) struct PinnedAuthority {
     authority: Fingerprint,

@@ -20,9 +20,9 @@ use tokio::{
 };
 
 sp1d_model::limits! {
-    /// Maximum time for which a check keeps its place, ten times as long as slow checks take. A check that takes
-    /// `SLOW_FACTOR` times as long as usual gives it up earlier. Afterwards it continues without a place. Each worker
-    /// has at most one check, so the number of threads without a place is at most that of the workers.
+    /// Maximum time for which a check keeps its place: ten times `MIN_SLOW_TIME`. A check that takes `SLOW_FACTOR`
+    /// times as long as usual gives it up earlier. Afterwards it continues without a place. Each worker has at most one
+    /// check, so the number of threads without a place is at most that of the workers.
     const MAX_PLACE_TIME: Duration = Duration::from_secs(2); Time by Worker;
     /// No check of a result is slow before this time. Usual checks take 50 ms. Checks of deferred events differ more.
     /// None of them is slow before `MAX_PLACE_TIME`.

@@ -23,12 +23,12 @@ pub struct SchedulerConfig {
     /// loss. Before it starts an attempt, a worker fetches the inputs and may wait for memory that other workers on its
     /// machine use. That takes minutes at most.
     pub start_deadline: Duration,
-    /// How long a task that ran out of memory waits while no connected worker has more memory. Then the task fails for
-    /// good.
+    /// How long a task waits while no connected worker is large enough for it: it ran out of memory on a worker with
+    /// about as much memory, or its try leaves small workers out. Then the task fails for good.
     ///
-    /// The time counts from when the last worker with more memory left, or from when the task was queued if no such
-    /// worker was connected. A draining worker counts as one that has left. Time without any connected worker does not
-    /// count: how long a proof waits for a worker is the driver's decision (`OrchestratorSettings::patience` in the
+    /// The time counts from when the last worker that was large enough left, or from when the task was queued if no
+    /// such worker was connected. A draining worker counts as one that has left. Time without any connected worker does
+    /// not count: how long a proof waits for a worker is the driver's decision (`OrchestratorSettings::patience` in the
     /// orchestrator).
     pub memory_patience: Duration,
     /// A longer step of the clock is treated as a pause of the scheduler itself: leases are extended by the excess.
@@ -46,7 +46,7 @@ pub struct SchedulerConfig {
 
 impl Default for SchedulerConfig {
     /// A lease of 3 s (three missed heartbeats of 1 s), 3 failures and 5 losses. Attempts must start within 10 minutes,
-    /// a task waits 60 s for a worker with more memory, and a clock step has at most 1.5 s. Placement is
+    /// a task waits 60 s for a worker that is large enough, and a clock step has at most 1.5 s. Placement is
     /// [`Placement::Spread`]. Pace and quarantine rules have their defaults.
     fn default() -> Self {
         Self {

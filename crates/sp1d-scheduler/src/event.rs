@@ -280,8 +280,9 @@ pub enum Command {
         kind: TaskKind,
         /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
-        /// True if the task failed because no connected worker has more memory than the worker on which it ran out of
-        /// memory. False if it reached a limit of failures, losses or refusals, even if it also ran out of memory.
+        /// True if the task failed because no connected worker is large enough for it: it ran out of memory on a worker
+        /// with about as much memory, or its try leaves small workers out. False if it reached a limit of failures,
+        /// losses or refusals, even if it also ran out of memory.
         has_no_larger_worker: bool,
     },
     /// `attempt`, which an earlier session of the same worker held, continues in a new session.

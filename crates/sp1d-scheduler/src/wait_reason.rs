@@ -34,8 +34,9 @@ pub enum WaitReason {
         /// Workers whose prover is being started again.
         starting: usize,
     },
-    /// The task ran out of memory, and no worker that supports its kind has more. Draining workers do not count. The
-    /// try fails after [`SchedulerConfig::memory_patience`](crate::SchedulerConfig::memory_patience).
+    /// No worker that supports the kind is large enough for the task: it ran out of memory on a worker with about as
+    /// much memory, or its try leaves small workers out. Draining workers do not count. The try fails after
+    /// [`SchedulerConfig::memory_patience`](crate::SchedulerConfig::memory_patience).
     TooLittleMemory {
         /// The kind of the task.
         kind: TaskKind,

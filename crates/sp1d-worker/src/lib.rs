@@ -12,7 +12,7 @@
 //! [`HealthPort`] tells probes over HTTP whether the worker runs and whether it can take work.
 //!
 //! This crate does not know how a shard is proven or what a whole proof is. Workers on one machine share only their
-//! memory reservations.
+//! memory reservations and the lock that lets provers load one after another.
 //!
 //! All sessions run on one asynchronous thread that does no heavy work, so that heartbeats are sent while every core is
 //! proving. The engine has its own threads.

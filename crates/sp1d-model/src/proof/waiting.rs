@@ -56,7 +56,7 @@ pub enum WaitCode {
     KindUnsupported,
     /// Every worker that supports the kind is draining, quarantined or starting its prover.
     AllUnavailable,
-    /// The task ran out of memory, and no worker that supports its kind has more.
+    /// No worker that supports the kind is large enough for the task.
     TooLittleMemory,
     /// Every available worker has failed at the task or has too little memory for it.
     AllAvailableExcluded,

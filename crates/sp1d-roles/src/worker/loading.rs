@@ -80,8 +80,8 @@ impl EngineOptions {
             // The machine holds the records of all shards in the prover. Their traces are pinned already.
             ProverDevice::Gpu => (settings.slots, Some(GPU_ATTEMPT_BYTES)),
         };
-        let stages = u32::try_from(self.provers() * each).unwrap_or(u32::MAX);
-        MemoryPlan { rest_bytes, stages, max_attempt_bytes }
+        let parallel_attempts = u32::try_from(self.provers() * each).unwrap_or(u32::MAX);
+        MemoryPlan { rest_bytes, parallel_attempts, max_attempt_bytes }
     }
 }
 

@@ -27,6 +27,7 @@
 //! | | then `DeferredEventsAccepted` |
 //! | | then `ResultDelivered`, if the result waits |
 //! | `DeferredEventsChecked` otherwise | `AttemptFailed` |
+//! | `CheckDelayed` before the result is reported | `CheckDelayed`, when the result arrives and the check still runs |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
 //! | `TryStarted` carries the claims of earlier tries | it carries none |
 //! | `TaskSubmitted` carries a result key | it carries the session that can resume the task |

@@ -4,7 +4,7 @@ use super::state_machine::Scheduler;
 use crate::{
     AttemptFailure, AttemptId, Command, KindSet, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
     queue::Exclusions,
-    tasks::{AttemptState, TaskPlace},
+    tasks::{AttemptState, TaskState},
     workers::{Faults, KnownWorker, PresentQuarantine, SessionState, WorkerFault},
 };
 use std::time::Duration;
@@ -77,17 +77,17 @@ impl Scheduler {
         let reason = past.failure.to_string();
         // An attempt that hangs must not count in its try's fair share forever.
         self.queue.release(self.task(task).rank);
-        if self.task(task).place != TaskPlace::Held(id) {
+        if self.task(task).state != TaskState::Held(id) {
             self.task_mut(task).record(past);
         } else if self.task(task).second.is_some() {
             // Both attempts of the task are slow. The other one started earlier and has come further, so this one is
             // cancelled.
             commands.push(Command::Cancel { session, attempt: id });
             self.lapse(id, commands);
-            self.replace_overdue(task, past, commands);
+            self.continue_after_loss(task, past, commands);
         } else {
             self.task_mut(task).second = Some(id);
-            self.replace_overdue(task, past, commands);
+            self.continue_after_loss(task, past, commands);
         }
         // Attempts that wait behind the overdue one would wait just as long.
         self.take_back_waiting(session, KindSet::all(), commands);
@@ -96,7 +96,7 @@ impl Scheduler {
 
     /// Handles workers that hold attempts and start none of them.
     pub(super) fn expire_starts(&mut self, commands: &mut Vec<Command>) {
-        while let Some(session) = self.sessions.first_late_start(self.clock.lease_time()) {
+        while let Some(session) = self.sessions.first_missed_start_deadline(self.clock.lease_time()) {
             self.on_never_started(session, commands);
         }
     }
@@ -116,7 +116,7 @@ impl Scheduler {
             entry.second = None;
             entry.record(past);
         } else {
-            self.replace_overdue(task, past, commands);
+            self.continue_after_loss(task, past, commands);
         }
         self.take_back_waiting(session, KindSet::all(), commands);
         self.record_fault(worker, kind, WorkerFault::Failed, &reason, commands);
@@ -148,10 +148,13 @@ impl Scheduler {
         slow.filter(idle).find_map(|id| {
             let attempt = self.attempt(id);
             let task = self.task(attempt.task);
-            let counted_on = task.place == TaskPlace::Held(id) && task.second.is_none() && !self.try_of(task).failed;
-            let mut not = task.excluded.clone();
-            not.add(attempt.worker);
-            counted_on.then(|| self.sessions.first_idle(attempt.kind, &not)).flatten().map(|session| (id, session))
+            let relies_on_it = task.state == TaskState::Held(id) && task.second.is_none() && !self.try_of(task).failed;
+            let mut excluded = task.excluded.clone();
+            excluded.add(attempt.worker);
+            relies_on_it
+                .then(|| self.sessions.first_idle(attempt.kind, &excluded))
+                .flatten()
+                .map(|session| (id, session))
         })
     }
 
@@ -269,7 +272,7 @@ impl Scheduler {
         let needed: Vec<(SessionId, WorkerId, KindSet)> =
             self.sessions.quarantined().filter_map(needed_kinds).collect();
         for (session, worker, kinds) in needed {
-            kinds.iter().for_each(|kind| self.workers.release(worker, kind));
+            kinds.iter().for_each(|kind| self.workers.end_quarantine_early(worker, kind));
             self.apply_standing(session, worker);
             commands.push(Command::Probation { session, kinds });
         }

@@ -3,7 +3,7 @@
 use super::state_machine::Scheduler;
 use crate::{
     AttemptId, TaskId,
-    tasks::{AttemptState, MAX_HISTORY, MAX_LAPSED, ScheduledTry, TaskPlace, WorkerCounts},
+    tasks::{AttemptState, MAX_HISTORY, MAX_LAPSED, ScheduledTry, TaskState, WorkerCounts},
 };
 use std::{
     cmp::Reverse,
@@ -71,9 +71,9 @@ impl Scheduler {
         assert_eq!(orders.len(), self.tries.len(), "two tries have the same position");
     }
 
-    /// The place of a task agrees with the states of its attempts and of its try.
+    /// The state of a task agrees with the states of its attempts and of its try.
     fn check_tasks(&self) {
-        let open = self.tasks.values().filter(|task| !matches!(task.place, TaskPlace::Accepted(_))).count();
+        let open = self.tasks.values().filter(|task| !matches!(task.state, TaskState::Accepted(_))).count();
         assert_eq!(self.open_tasks, open, "the number of open tasks is wrong");
         for (id, task) in &self.tasks {
             let state = |attempt| self.attempts.get(&attempt).map(|attempt| attempt.state);
@@ -82,21 +82,21 @@ impl Scheduler {
             };
             let (held, accepted) = (count(AttemptState::is_held), count(|state| state == AttemptState::Accepted));
             let failed = self.tries.get(&task.try_id).is_some_and(|entry| entry.failed);
-            match task.place {
-                TaskPlace::Waiting { .. } => assert!(!failed, "{id} waits though its try has failed"),
-                TaskPlace::Held(attempt) => {
+            match task.state {
+                TaskState::Waiting { .. } => assert!(!failed, "{id} waits though its try has failed"),
+                TaskState::Held(attempt) => {
                     assert!(
                         state(attempt).is_some_and(AttemptState::is_held),
                         "{id} is held by {attempt}, which is not live"
                     );
                 }
-                TaskPlace::Verifying(attempt) => assert_eq!(
+                TaskState::Verifying(attempt) => assert_eq!(
                     state(attempt),
                     Some(AttemptState::Delivered),
                     "{id} waits for the verification of {attempt}, which has not reported"
                 ),
-                TaskPlace::Shelved => assert!(failed, "{id} is shelved though its try has not failed"),
-                TaskPlace::Accepted(attempt) => {
+                TaskState::Shelved => assert!(failed, "{id} is shelved though its try has not failed"),
+                TaskState::Accepted(attempt) => {
                     assert!(
                         task.attempts.iter().eq([&attempt]),
                         "{id} is accepted and keeps other attempts than {attempt}"
@@ -105,18 +105,18 @@ impl Scheduler {
                 }
             }
             let second = task.second.map(|second| {
-                assert_ne!(task.place, TaskPlace::Held(second), "{second} is the first and the second attempt of {id}");
+                assert_ne!(task.state, TaskState::Held(second), "{second} is the first and the second attempt of {id}");
                 assert!(
                     state(second).is_some_and(AttemptState::is_held),
                     "{second}, the second attempt of {id}, is not live"
                 );
-                assert!(!matches!(task.place, TaskPlace::Accepted(_)), "{id} is accepted and has a second attempt");
+                assert!(!matches!(task.state, TaskState::Accepted(_)), "{id} is accepted and has a second attempt");
             });
-            let live = usize::from(matches!(task.place, TaskPlace::Held(_))) + usize::from(second.is_some());
+            let live = usize::from(matches!(task.state, TaskState::Held(_))) + usize::from(second.is_some());
             assert_eq!(held, live, "{id} has {held} live attempts");
             assert_eq!(
                 accepted,
-                usize::from(matches!(task.place, TaskPlace::Accepted(_))),
+                usize::from(matches!(task.state, TaskState::Accepted(_))),
                 "{id} was accepted {accepted} times"
             );
             assert!(count(|state| state == AttemptState::Lapsed) <= MAX_LAPSED, "{id} keeps too many lapsed attempts");
@@ -128,11 +128,11 @@ impl Scheduler {
             let exhausted =
                 spent(task.failures(), self.config.max_failures) || spent(task.losses(), self.config.max_losses);
             assert!(failed || !exhausted, "{id} has failed for good, but its try has not failed");
-            let is_open = !matches!(task.place, TaskPlace::Accepted(_));
+            let is_open = !matches!(task.state, TaskState::Accepted(_));
             assert_eq!(
                 self.memory_bound.contains(id),
                 task.excluded.is_by_memory() && is_open,
-                "the index of tasks that ran out of memory is wrong for {id}"
+                "the index of tasks that exclude workers by memory is wrong for {id}"
             );
             if let Some(marker) = task.marker {
                 let try_id = self.markers.get(&marker).map(|marker| marker.try_id);
@@ -143,7 +143,7 @@ impl Scheduler {
 
     /// Exactly the waiting tasks that lack memory have a wait, and no wait has lasted too long.
     fn check_memory_waits(&self) {
-        let waiting = self.tasks.iter().filter(|(_, task)| matches!(task.place, TaskPlace::Waiting { .. }));
+        let waiting = self.tasks.iter().filter(|(_, task)| matches!(task.state, TaskState::Waiting { .. }));
         let lacking = waiting.filter(|(_, task)| self.lacks_memory(task)).map(|(id, _)| id);
         assert!(self.memory_waits.keys().eq(lacking), "the index of tasks that wait for memory is wrong");
         let now = self.clock.attended_time();
@@ -202,7 +202,7 @@ impl Scheduler {
             *held.entry(self.try_of(self.task(attempt.task)).order).or_default() += 1;
         }
         let queued = self.queue.check_invariants(&held);
-        let waiting = self.tasks.values().filter(|task| matches!(task.place, TaskPlace::Waiting { .. }));
+        let waiting = self.tasks.values().filter(|task| matches!(task.state, TaskState::Waiting { .. }));
         let waiting: BTreeMap<_, _> = waiting.map(|task| (task.rank, (task.kind, &task.excluded))).collect();
         assert_eq!(queued, waiting, "the queue does not contain exactly the waiting tasks");
         let next = self.placement_inputs().next_assignment();
@@ -214,7 +214,7 @@ impl Scheduler {
     /// Every waiting task waits for a slot that some worker will free, so no task waits forever.
     fn check_waiting(&self) {
         let sessions = self.sessions.check_invariants();
-        for (id, task) in self.tasks.iter().filter(|(_, task)| matches!(task.place, TaskPlace::Waiting { .. })) {
+        for (id, task) in self.tasks.iter().filter(|(_, task)| matches!(task.state, TaskState::Waiting { .. })) {
             let available = || sessions.iter().filter(|(_, session)| session.available_kinds().contains(task.kind));
             let prospects = || sessions.iter().filter(|(_, session)| session.is_prospect(task.kind));
             // A quarantined worker that is the last resort is released, unless it was proven wrong. A worker that

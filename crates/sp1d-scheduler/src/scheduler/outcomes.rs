@@ -3,7 +3,7 @@
 use super::state_machine::Scheduler;
 use crate::{
     AttemptFailure, AttemptId, Command, PastAttempt, TaskId, Timestamp, WorkerId,
-    tasks::{AttemptState, CountedWorker, MAX_LAPSED, ScheduledTask, TaskPlace, WorkerCounts},
+    tasks::{AttemptState, CountedWorker, MAX_LAPSED, ScheduledTask, TaskState, WorkerCounts},
     workers::KnownWorker,
 };
 use std::{collections::BTreeMap, mem};
@@ -24,7 +24,7 @@ impl Scheduler {
             }
         }
         let entry = self.task_mut(task);
-        (entry.place, entry.second) = (TaskPlace::Accepted(id), None);
+        (entry.state, entry.second) = (TaskState::Accepted(id), None);
         self.open_tasks -= 1;
         self.memory_bound.remove(&task);
     }
@@ -32,7 +32,7 @@ impl Scheduler {
     /// Ends the live attempt `id`. Its result still counts if it arrives. Forgets the oldest lapsed attempt of the task
     /// if there are too many.
     pub(super) fn lapse(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
-        self.release(id);
+        self.free_slot(id);
         let attempt = self.attempt_mut(id);
         attempt.state = AttemptState::Lapsed;
         let task = attempt.task;
@@ -47,24 +47,19 @@ impl Scheduler {
     }
 
     /// Continues `task` after a failed attempt or a rejected result: another worker gets it, or it has failed for good.
-    pub(super) fn retry(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+    pub(super) fn continue_after_failure(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
         self.continue_after(task, past, ScheduledTask::count_failure, commands);
     }
 
-    /// Continues `task` after its attempt was overdue or never started: another worker gets it, or it has failed for
-    /// good.
-    pub(super) fn replace_overdue(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
-        self.continue_after(task, past, ScheduledTask::count_loss, commands);
-    }
-
-    /// Continues `task` after its worker was lost: another worker gets it, or it has failed for good.
-    pub(super) fn requeue(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+    /// Continues `task` after its worker was lost, or after its attempt was overdue or never started: another worker
+    /// gets it, or it has failed for good.
+    pub(super) fn continue_after_loss(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
         self.continue_after(task, past, ScheduledTask::count_loss, commands);
     }
 
     /// Continues `task` after its worker reported that it does not support the task: another worker gets it, or it has
-    /// failed for good because no connected worker supports it.
-    pub(super) fn pass_on(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+    /// failed for good because it was refused often enough and no other worker is left.
+    pub(super) fn continue_after_refusal(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
         self.continue_after(task, past, ScheduledTask::count_refusal, commands);
     }
 
@@ -98,7 +93,7 @@ impl Scheduler {
         let entry = self.task_mut(task);
         if entry.second == Some(id) {
             entry.second = None;
-        } else if entry.place == TaskPlace::Held(id) {
+        } else if entry.state == TaskState::Held(id) {
             self.continue_task(task, commands);
         }
     }
@@ -110,8 +105,8 @@ impl Scheduler {
         PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, failure }
     }
 
-    /// Returns true if `task` failed on workers of enough origins, was lost with workers of enough origins, or is
-    /// refused by every connected worker.
+    /// Returns true if `task` failed on workers of enough origins, was lost with workers of enough origins, or failed,
+    /// was lost or was refused often enough in total and no other worker is left.
     fn has_reached_limit(&self, task: &ScheduledTask) -> bool {
         let is_spent = |counts: &WorkerCounts, max: u32| {
             let enough = counts.distinct() >= usize::try_from(max).unwrap_or(usize::MAX);
@@ -147,7 +142,7 @@ impl Scheduler {
         }
         // The tasks of failed tries wait no more.
         let tasks = &self.tasks;
-        self.memory_waits.retain(|task, _| matches!(tasks[task].place, TaskPlace::Waiting { .. }));
+        self.memory_waits.retain(|task, _| matches!(tasks[task].state, TaskState::Waiting { .. }));
     }
 
     /// Returns the waiting tasks for which [`Self::lacks_memory`] is true.
@@ -158,7 +153,7 @@ impl Scheduler {
             let task = self.task(*id);
             let mut lacks =
                 || *found.entry((task.kind, task.excluded.lasting())).or_insert_with(|| self.lacks_memory(task));
-            matches!(task.place, TaskPlace::Waiting { .. }) && lacks()
+            matches!(task.state, TaskState::Waiting { .. }) && lacks()
         })
     }
 
@@ -192,10 +187,10 @@ impl Scheduler {
         }
         let second = self.task(id).second.filter(|second| !self.attempt(*second).overdue);
         if self.try_of(self.task(id)).failed {
-            self.task_mut(id).place = TaskPlace::Shelved;
+            self.task_mut(id).state = TaskState::Shelved;
         } else if let Some(second) = second {
             let task = self.task_mut(id);
-            (task.place, task.second) = (TaskPlace::Held(second), None);
+            (task.state, task.second) = (TaskState::Held(second), None);
             if self.attempt(second).is_started() {
                 // It may become a straggler again.
                 self.watch(second);
@@ -203,7 +198,7 @@ impl Scheduler {
                 self.update_stealable(second);
             }
         } else {
-            self.task_mut(id).place = TaskPlace::Waiting { since: self.clock.now() };
+            self.task_mut(id).state = TaskState::Waiting { since: self.clock.now() };
             self.enqueue(id);
         }
     }

@@ -4,7 +4,7 @@ use super::state_machine::Scheduler;
 use crate::{
     AttemptId, OriginId, PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, WaitReason,
     WorkerChanges, WorkerId, WorkerStanding, WorkerStatus,
-    tasks::{AttemptState, ScheduledTask, TaskPlace},
+    tasks::{AttemptState, ScheduledTask, TaskState},
     workers::{KnownWorker, PresentQuarantine},
 };
 use std::collections::BTreeMap;
@@ -65,18 +65,18 @@ impl Scheduler {
     }
 
     fn status_of(&self, task: &ScheduledTask, reason: impl FnOnce() -> WaitReason) -> TaskStatus {
-        match task.place {
-            TaskPlace::Waiting { since } => TaskStatus::Waiting { since, reason: reason() },
-            TaskPlace::Held(id) => {
+        match task.state {
+            TaskState::Waiting { since } => TaskStatus::Waiting { since, reason: reason() },
+            TaskState::Held(id) => {
                 let attempt = self.attempt(id);
                 let AttemptState::Held { started } = attempt.state else {
-                    unreachable!("the attempt in `TaskPlace::Held` is held");
+                    unreachable!("the attempt in `TaskState::Held` is held");
                 };
                 TaskStatus::Held { session: attempt.session, attempt: id, assigned: attempt.assigned, started }
             }
-            TaskPlace::Verifying(attempt) => TaskStatus::Verifying { session: self.attempt(attempt).session, attempt },
-            TaskPlace::Shelved => TaskStatus::TryFailed,
-            TaskPlace::Accepted(attempt) => TaskStatus::Accepted { session: self.attempt(attempt).session, attempt },
+            TaskState::Verifying(attempt) => TaskStatus::Verifying { session: self.attempt(attempt).session, attempt },
+            TaskState::Shelved => TaskStatus::TryFailed,
+            TaskState::Accepted(attempt) => TaskStatus::Accepted { session: self.attempt(attempt).session, attempt },
         }
     }
 

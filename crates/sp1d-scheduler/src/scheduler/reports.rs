@@ -3,7 +3,7 @@
 use super::state_machine::Scheduler;
 use crate::{
     AttemptFailure, AttemptId, Command, FailureKind, SessionId, TaskId,
-    tasks::{AttemptState, TaskPlace},
+    tasks::{AttemptState, TaskState},
     workers::{SessionState, WorkerFault},
 };
 
@@ -50,12 +50,12 @@ impl Scheduler {
         match attempt.state {
             AttemptState::Held { .. } if attempt.session == session => {
                 self.note_duration(id);
-                self.release(id);
+                self.free_slot(id);
                 self.attempt_mut(id).state = AttemptState::Delivered;
                 let task = self.task_mut(task);
                 let kind = task.kind;
-                if task.place == TaskPlace::Held(id) {
-                    task.place = TaskPlace::Verifying(id);
+                if task.state == TaskState::Held(id) {
+                    task.state = TaskState::Verifying(id);
                     // The plan does not include attempts on workers that are not available.
                     if self.sessions.is_available(session, kind) {
                         self.pack_plans.deliver(kind);
@@ -115,12 +115,12 @@ impl Scheduler {
             }
             self.task_mut(task).record(past);
         } else if past.failure.is_unsupported() {
-            self.pass_on(task, past, commands);
+            self.continue_after_refusal(task, past, commands);
         } else if past.failure.is_out_of_memory() {
             let memory_bytes = self.sessions.get(session).map_or(0, SessionState::memory_bytes);
             self.retry_with_more_memory(task, past, memory_bytes, commands);
         } else {
-            self.retry(task, past, commands);
+            self.continue_after_failure(task, past, commands);
         }
     }
 
@@ -138,9 +138,9 @@ impl Scheduler {
             return;
         }
         let past = self.past(id, AttemptFailure::CheckDelayed);
-        let (place, is_only_one) = (entry.place, entry.second.is_none());
-        let is_held = place == TaskPlace::Held(id) && is_only_one;
-        if is_held || place == TaskPlace::Verifying(id) {
+        let (task_state, is_only_one) = (entry.state, entry.second.is_none());
+        let is_held = task_state == TaskState::Held(id) && is_only_one;
+        if is_held || task_state == TaskState::Verifying(id) {
             self.change_exclusions(task, |task| task.excluded.add(worker));
             self.note_exclusions(task);
             self.task_mut(task).record(past);
@@ -150,10 +150,10 @@ impl Scheduler {
             self.watch.end_straggling(id);
             let since = self.clock.now();
             let entry = self.task_mut(task);
-            (entry.place, entry.second) = (TaskPlace::Waiting { since }, Some(id));
+            (entry.state, entry.second) = (TaskState::Waiting { since }, Some(id));
             self.update_stealable(id);
             self.enqueue(task);
-        } else if place == TaskPlace::Verifying(id) {
+        } else if task_state == TaskState::Verifying(id) {
             self.continue_task(task, commands);
         }
     }
@@ -161,7 +161,7 @@ impl Scheduler {
     pub(super) fn on_result_passed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let Some(task) = self.delivered_task(id) else { return };
         if self.is_marker_missing(id) {
-            if self.task(task).place == TaskPlace::Verifying(id) {
+            if self.task(task).state == TaskState::Verifying(id) {
                 self.on_result_rejected(id, MARKER_MISSING.to_owned(), commands);
             } else {
                 // The deferred events may have been accepted while the attempt was not live, which is ignored. So no
@@ -180,8 +180,8 @@ impl Scheduler {
         self.end_attempt(id, commands);
         self.record_fault_at(task, worker, Some(WorkerFault::Wrong), &past.failure, commands);
         // A lapsed attempt is already recorded in the history, and its task has continued without it.
-        if self.task(task).place == TaskPlace::Verifying(id) {
-            self.retry(task, past, commands);
+        if self.task(task).state == TaskState::Verifying(id) {
+            self.continue_after_failure(task, past, commands);
         }
     }
 

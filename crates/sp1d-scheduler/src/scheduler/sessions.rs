@@ -3,7 +3,7 @@
 use super::state_machine::Scheduler;
 use crate::{
     AttemptFailure, AttemptId, Command, JoinedWorker, KindSet, SessionId, TaskKind, Timestamp, WorkerId,
-    tasks::{AttemptState, Loss, TaskPlace},
+    tasks::{AttemptState, Loss, TaskState},
     workers::WorkerFault,
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -86,21 +86,21 @@ impl Scheduler {
         let found = self.attempt_mut(id);
         let earlier = found.session;
         (found.session, found.state) = (session, AttemptState::Held { started });
-        match self.task(task).place {
-            TaskPlace::Waiting { .. } => {
+        match self.task(task).state {
+            TaskState::Waiting { .. } => {
                 self.leave_queue(task);
-                self.task_mut(task).place = TaskPlace::Held(id);
+                self.task_mut(task).state = TaskState::Held(id);
             }
-            TaskPlace::Held(other) if self.task(task).second.is_none() => match self.compare_return(id, other) {
+            TaskState::Held(other) if self.task(task).second.is_none() => match self.compare_return(id, other) {
                 ReturnComparison::Earlier => {
                     commands.push(Command::Cancel { session: self.attempt(other).session, attempt: other });
                     self.lapse(other, commands);
-                    self.task_mut(task).place = TaskPlace::Held(id);
+                    self.task_mut(task).state = TaskState::Held(id);
                 }
                 ReturnComparison::Later => self.task_mut(task).second = Some(id),
                 ReturnComparison::NeverStarted => return self.refuse(id, earlier),
             },
-            TaskPlace::Held(_) | TaskPlace::Verifying(_) | TaskPlace::Shelved | TaskPlace::Accepted(_) => {
+            TaskState::Held(_) | TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => {
                 return self.refuse(id, earlier);
             }
         }
@@ -179,7 +179,7 @@ impl Scheduler {
                 if self.config.quarantine.is_some() && proved {
                     self.task_mut(task).recorded_faults.push((worker, 1));
                 }
-                self.requeue(task, past, commands);
+                self.continue_after_loss(task, past, commands);
             } else {
                 self.attempt_lost(attempt, Loss::Bystander);
                 self.task_mut(task).record(past);

@@ -4,7 +4,7 @@ use super::state_machine::Scheduler;
 use crate::{
     AttemptFailure, AttemptId, Command, Placement, SessionId, TaskId,
     placement::{FreedWorker, Pacing, PlacementInputs},
-    tasks::{AttemptState, Loss, ScheduledAttempt, ScheduledTask, TaskPlace},
+    tasks::{AttemptState, Loss, ScheduledAttempt, ScheduledTask, TaskState},
 };
 use std::cmp::Reverse;
 
@@ -65,7 +65,7 @@ impl Scheduler {
             (self.clock.now(), self.sessions.get(session).expect("a chosen worker is connected").worker());
         let task = self.task_mut(id);
         task.attempts.insert(attempt);
-        task.place = TaskPlace::Held(attempt);
+        task.state = TaskState::Held(attempt);
         let (try_id, kind) = (task.try_id, task.kind);
         let entry = ScheduledAttempt {
             task: id,
@@ -105,15 +105,15 @@ impl Scheduler {
         if !may || self.sessions.is_excluded(session, &task.excluded) {
             return;
         }
-        match task.place {
-            TaskPlace::Waiting { .. } => {
+        match task.state {
+            TaskState::Waiting { .. } => {
                 self.leave_queue(id);
                 self.assign(id, session, commands);
             }
-            TaskPlace::Held(attempt) if self.is_stealable(attempt) && self.attempt(attempt).session != session => {
+            TaskState::Held(attempt) if self.is_stealable(attempt) && self.attempt(attempt).session != session => {
                 self.steal(attempt, session, commands);
             }
-            TaskPlace::Held(_) | TaskPlace::Verifying(_) | TaskPlace::Shelved | TaskPlace::Accepted(_) => return,
+            TaskState::Held(_) | TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => return,
         }
         let attempt = AttemptId(self.attempts_assigned);
         self.attempt_mut(attempt).resumed = true;
@@ -129,14 +129,14 @@ impl Scheduler {
     }
 
     /// Frees the slot of a live attempt. The caller changes the attempt's state.
-    pub(super) fn release(&mut self, id: AttemptId) {
+    pub(super) fn free_slot(&mut self, id: AttemptId) {
         let ScheduledAttempt { task, kind, session, overdue, .. } = *self.attempt(id);
         if !overdue {
             self.queue.release(self.task(task).rank);
         }
         self.remove_stealable(id, task);
         self.watch.end(id);
-        self.sessions.release(session, id, kind);
+        self.sessions.free_slot(session, id, kind);
         self.update_start_deadline(session);
         self.update_stealable_of(session, id);
     }
@@ -169,17 +169,17 @@ impl Scheduler {
 
     /// Changes which workers task `id` excludes. The queue and the index of stealable attempts depend on that.
     pub(super) fn change_exclusions(&mut self, id: TaskId, change: impl FnOnce(&mut ScheduledTask)) {
-        let place = self.task(id).place;
-        match place {
-            TaskPlace::Waiting { .. } => self.leave_queue(id),
-            TaskPlace::Held(attempt) => self.remove_stealable(attempt, id),
-            TaskPlace::Verifying(_) | TaskPlace::Shelved | TaskPlace::Accepted(_) => {}
+        let state = self.task(id).state;
+        match state {
+            TaskState::Waiting { .. } => self.leave_queue(id),
+            TaskState::Held(attempt) => self.remove_stealable(attempt, id),
+            TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => {}
         }
         change(self.task_mut(id));
-        match place {
-            TaskPlace::Waiting { .. } => self.enqueue(id),
-            TaskPlace::Held(attempt) => self.update_stealable(attempt),
-            TaskPlace::Verifying(_) | TaskPlace::Shelved | TaskPlace::Accepted(_) => {}
+        match state {
+            TaskState::Waiting { .. } => self.enqueue(id),
+            TaskState::Held(attempt) => self.update_stealable(attempt),
+            TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => {}
         }
     }
 
@@ -223,6 +223,6 @@ impl Scheduler {
             return false;
         }
         let task = self.task(attempt.task);
-        task.place == TaskPlace::Held(id) && !self.try_of(task).failed
+        task.state == TaskState::Held(id) && !self.try_of(task).failed
     }
 }

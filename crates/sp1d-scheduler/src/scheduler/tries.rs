@@ -4,7 +4,7 @@ use super::state_machine::Scheduler;
 use crate::{
     AttemptId, Command, ShardSize, TaskId, TaskKind, TryId,
     queue::Rank,
-    tasks::{AttemptState, ScheduledMarker, ScheduledTask, ScheduledTry, TaskPlace},
+    tasks::{AttemptState, ScheduledMarker, ScheduledTask, ScheduledTry, TaskState},
 };
 use std::{
     collections::{BTreeSet, btree_map::Entry},
@@ -31,7 +31,7 @@ impl Scheduler {
         entry.shard_size = Some(size);
         for id in entry.tasks.clone() {
             let task = self.task(id);
-            if task.kind.is_shard() && !matches!(task.place, TaskPlace::Accepted(_)) {
+            if task.kind.is_shard() && !matches!(task.state, TaskState::Accepted(_)) {
                 self.change_exclusions(id, |task| task.excluded.set_shard_size(size));
                 self.memory_bound.insert(id);
             }
@@ -84,7 +84,7 @@ impl Scheduler {
                 self.end_attempt(attempt, commands);
             }
             let task = self.tasks.remove(&task).expect("tries name only known tasks");
-            self.open_tasks -= usize::from(!matches!(task.place, TaskPlace::Accepted(_)));
+            self.open_tasks -= usize::from(!matches!(task.state, TaskState::Accepted(_)));
         }
         for marker in markers {
             self.markers.remove(&marker);
@@ -106,10 +106,10 @@ impl Scheduler {
         entry.failed = true;
         for other in entry.tasks.clone() {
             self.leave_queue(other);
-            match self.task(other).place {
-                TaskPlace::Waiting { .. } => self.task_mut(other).place = TaskPlace::Shelved,
-                TaskPlace::Held(attempt) => self.update_stealable(attempt),
-                TaskPlace::Verifying(_) | TaskPlace::Shelved | TaskPlace::Accepted(_) => {}
+            match self.task(other).state {
+                TaskState::Waiting { .. } => self.task_mut(other).state = TaskState::Shelved,
+                TaskState::Held(attempt) => self.update_stealable(attempt),
+                TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => {}
             }
         }
         let ScheduledTask { kind, .. } = *self.task(task);
@@ -122,7 +122,7 @@ impl Scheduler {
         let attempt = self.attempt(id);
         let (task, session, state) = (attempt.task, attempt.session, attempt.state);
         if state.is_held() {
-            self.release(id);
+            self.free_slot(id);
             commands.push(Command::Cancel { session, attempt: id });
         }
         // The uploads of an accepted attempt belong to its try.

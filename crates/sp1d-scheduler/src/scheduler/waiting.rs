@@ -1,7 +1,7 @@
 //! Why tasks wait.
 
 use super::state_machine::Scheduler;
-use crate::{TaskId, TaskKind, TryId, WaitReason, queue::Exclusions, tasks::TaskPlace};
+use crate::{TaskId, TaskKind, TryId, WaitReason, queue::Exclusions, tasks::TaskState};
 use std::collections::BTreeMap;
 
 /// Numbers of connected workers that support a kind, seen by a task with some exclusions.
@@ -33,7 +33,7 @@ impl Scheduler {
     #[must_use]
     pub fn wait_reason(&self, task: TaskId) -> Option<WaitReason> {
         let task = self.tasks.get(&task)?;
-        matches!(task.place, TaskPlace::Waiting { .. }).then(|| self.reason_for(task.kind, &task.excluded))
+        matches!(task.state, TaskState::Waiting { .. }).then(|| self.reason_for(task.kind, &task.excluded))
     }
 
     /// Returns why the tasks of `try_id` wait, with the number of tasks for each reason. Empty if none waits or

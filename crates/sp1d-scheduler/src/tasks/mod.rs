@@ -8,5 +8,5 @@ mod task;
 pub(crate) use attempt::{AttemptState, Loss, ScheduledAttempt};
 pub(crate) use task::{
     CountedWorker, LIMITS as TASK_LIMITS, MAX_HISTORY, MAX_LAPSED, ScheduledMarker, ScheduledTask, ScheduledTry,
-    TaskPlace, WorkerCounts,
+    TaskState, WorkerCounts,
 };

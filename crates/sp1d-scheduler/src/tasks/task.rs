@@ -44,13 +44,13 @@ pub(crate) struct ScheduledTask {
     pub(crate) kind: TaskKind,
     pub(crate) rank: Rank,
     pub(crate) marker: Option<TaskId>,
-    pub(crate) place: TaskPlace,
+    pub(crate) state: TaskState,
     /// The workers that failed at the task, were lost with it or do not support it, and the workers with too little
     /// memory for it.
     pub(crate) excluded: Exclusions,
     /// All attempts of the task that are not forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
-    /// A second live attempt beside the one in `place`: an attempt that is slow or starts late and got a speculative
+    /// A second live attempt beside the one in `state`: an attempt that is slow or starts late and got a speculative
     /// attempt beside it, an overdue attempt, one whose deferred events wait for a slow check, or an attempt that
     /// returned after a reconnect and is expected to end later.
     pub(crate) second: Option<AttemptId>,
@@ -109,9 +109,9 @@ impl WorkerCounts {
     }
 }
 
-/// What currently happens with a task.
+/// The life cycle of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TaskPlace {
+pub(crate) enum TaskState {
     /// The task is in the queue.
     Waiting {
         /// When the task entered the queue.
@@ -141,7 +141,7 @@ impl ScheduledTask {
             kind,
             rank,
             marker,
-            place: TaskPlace::Waiting { since },
+            state: TaskState::Waiting { since },
             excluded: Exclusions::NONE,
             attempts: BTreeSet::new(),
             second: None,

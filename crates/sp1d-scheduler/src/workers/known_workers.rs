@@ -14,8 +14,8 @@ use std::{
 /// What a worker did wrong. The value is the number of faults that it counts as.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum WorkerFault {
-    /// An attempt failed, was overdue or was never started, a check takes much longer than usual, or the prover ended
-    /// before it started a task.
+    /// An attempt failed, was overdue or was never started, the worker was lost while it proved, or its last prover
+    /// ended before it started a task.
     Failed = 1,
     /// A result or deferred events are wrong or missing, or workers of two origins contradict a claim. Claiming work
     /// that was not done is worse than reporting a failure.
@@ -292,7 +292,7 @@ impl KnownWorkers {
     }
 
     /// Ends the quarantine of `id` for `kind` early, because it is needed. Probation follows.
-    pub(crate) fn release(&mut self, id: WorkerId, kind: TaskKind) {
+    pub(crate) fn end_quarantine_early(&mut self, id: WorkerId, kind: TaskKind) {
         self.update(id, kind, KindRecord::end_quarantine);
     }
 

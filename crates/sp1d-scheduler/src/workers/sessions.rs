@@ -317,7 +317,7 @@ impl WorkerSessions {
     }
 
     /// Returns the first worker whose start deadline has passed at `now`.
-    pub(crate) fn first_late_start(&self, now: Timestamp) -> Option<SessionId> {
+    pub(crate) fn first_missed_start_deadline(&self, now: Timestamp) -> Option<SessionId> {
         self.start_deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
     }
 
@@ -420,7 +420,7 @@ impl WorkerSessions {
     }
 
     /// Frees the slot of `attempt`, whose task is of `kind`.
-    pub(crate) fn release(&mut self, id: SessionId, attempt: AttemptId, kind: TaskKind) {
+    pub(crate) fn free_slot(&mut self, id: SessionId, attempt: AttemptId, kind: TaskKind) {
         let of_kind = self.change_held(id, |session| {
             assert!(session.held.remove(&attempt), "{id} does not hold {attempt}");
             session.held_of[kind.index()] -= 1;

@@ -6,9 +6,8 @@ use std::time::Duration;
 /// When and for how long a worker is quarantined. Faults, quarantine and probation belong to one task kind of one
 /// worker: a worker that fails at wrapping continues to prove shards.
 ///
-/// - One fault: a failed or overdue attempt, an attempt that was never started, a result whose check takes much longer
-///   than usual, the loss of the worker while it proves, or the end of its last prover before it started any of its
-///   tasks.
+/// - One fault: a failed or overdue attempt, an attempt that was never started, the loss of the worker while it proves,
+///   or the end of its last prover before it started any of its tasks.
 /// - Two faults: wrong output, which is a wrong or missing result, wrong or missing deferred events, or a claim that
 ///   workers of two origins contradict.
 /// - Quarantine for every kind at once: a result that turns out to be wrong after other tasks have used it, or a claim

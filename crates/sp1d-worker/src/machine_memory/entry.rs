@@ -16,7 +16,7 @@ pub(super) struct WorkerEntry {
     pub(super) provers: Vec<u32>,
     /// Maximum number of attempts that the worker proves at the same time. 0 in an entry of an earlier version, which
     /// proved one attempt at a time.
-    pub(super) stages: u32,
+    pub(super) parallel_attempts: u32,
     pub(super) rest_bytes: u64,
     pub(super) reserved_bytes: u64,
     /// When the longest-waiting attempt started to wait, in milliseconds of the machine's clock; 0 if no attempt waits.
@@ -49,10 +49,12 @@ pub(super) fn is_turn(entries: &WorkerEntries, own: ProcessIdentity, since_ms: u
 /// Formats an entry as a line of the file.
 pub(super) fn entry_line(process: ProcessIdentity, entry: &WorkerEntry) -> String {
     let ProcessIdentity { id, started } = process;
-    let WorkerEntry { provers, stages, rest_bytes, reserved_bytes, waiting_since_ms, updated_ms } = entry;
+    let WorkerEntry { provers, parallel_attempts, rest_bytes, reserved_bytes, waiting_since_ms, updated_ms } = entry;
     let provers: Vec<String> = provers.iter().map(u32::to_string).collect();
     let provers = provers.join(",");
-    format!("{id} {started} {rest_bytes} {reserved_bytes} {waiting_since_ms} {updated_ms} {provers} {stages}\n")
+    format!(
+        "{id} {started} {rest_bytes} {reserved_bytes} {waiting_since_ms} {updated_ms} {provers} {parallel_attempts}\n"
+    )
 }
 
 /// Parses the file. Invalid lines are ignored: a later version or another program may have written them.
@@ -64,8 +66,11 @@ pub(super) fn parse_entries(text: &str) -> WorkerEntries {
         let (rest_bytes, reserved_bytes, waiting_since_ms, updated_ms) = (field()?, field()?, field()?, field()?);
         let provers = fields.next().unwrap_or_default().split(',').take(MAX_PROVERS);
         let provers = provers.filter_map(|id| id.parse().ok()).collect();
-        let stages = fields.next().and_then(|stages| stages.parse().ok()).unwrap_or(0);
-        Some((process, WorkerEntry { provers, stages, rest_bytes, reserved_bytes, waiting_since_ms, updated_ms }))
+        let parallel_attempts = fields.next().and_then(|number| number.parse().ok()).unwrap_or(0);
+        Some((
+            process,
+            WorkerEntry { provers, parallel_attempts, rest_bytes, reserved_bytes, waiting_since_ms, updated_ms },
+        ))
     };
     text.lines().filter_map(entry).collect()
 }

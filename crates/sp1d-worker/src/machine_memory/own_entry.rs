@@ -72,7 +72,7 @@ impl OwnEntry {
         let Footprint { processes: provers, rest_bytes } = self.provers.footprint();
         WorkerEntry {
             provers,
-            stages: self.provers.stages(),
+            parallel_attempts: self.provers.parallel_attempts(),
             rest_bytes,
             reserved_bytes: state.reserved_bytes,
             waiting_since_ms: state.waiting.first().map_or(0, |(since, _)| *since),

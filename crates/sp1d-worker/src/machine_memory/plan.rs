@@ -6,7 +6,7 @@ pub struct MemoryPlan {
     /// Bytes that all provers together use while they prove nothing.
     pub rest_bytes: u64,
     /// Maximum number of attempts that the provers prove at the same time.
-    pub stages: u32,
+    pub parallel_attempts: u32,
     /// The most memory of the machine that an attempt takes, if its estimate is for provers on processors. `None` if
     /// the estimate counts.
     pub max_attempt_bytes: Option<u64>,

@@ -26,8 +26,8 @@ impl WorkerProvers {
     }
 
     /// Returns the maximum number of attempts that the provers prove at the same time.
-    pub(super) fn stages(&self) -> u32 {
-        self.plan.stages
+    pub(super) fn parallel_attempts(&self) -> u32 {
+        self.plan.parallel_attempts
     }
 
     pub(super) fn footprint(&self) -> Footprint {

@@ -52,8 +52,8 @@ pub(super) fn shares(entries: &WorkerEntries, memory: Memory, used: &MemoryByPro
     let free_at_rest = memory.available_bytes.saturating_add(held).saturating_add(freed).min(memory.total_bytes);
     let rest = sum(&mut entries.values().map(|entry| entry.rest_bytes));
     let alone_bytes = free_at_rest.saturating_sub(rest).saturating_sub(memory.total_bytes / MARGIN);
-    let stages = sum(&mut entries.values().map(|entry| u64::from(entry.stages.max(1))));
-    AttemptMemory { each_bytes: alone_bytes / stages.max(1), alone_bytes }
+    let parallel_attempts = sum(&mut entries.values().map(|entry| u64::from(entry.parallel_attempts.max(1))));
+    AttemptMemory { each_bytes: alone_bytes / parallel_attempts.max(1), alone_bytes }
 }
 
 #[cfg(test)]
@@ -133,12 +133,12 @@ mod tests {
     }
 
     /// One or two workers on a machine with 32 GiB, of which 22 GiB are free without these workers. Each worker uses 1
-    /// GiB at rest. The first proves `stages` attempts at a time, the second `second` attempts, if there is a second
+    /// GiB at rest. The first proves `first` attempts at a time, the second `second` attempts, if there is a second
     /// worker. `alone` and `each` are the expected shares in GiB.
-    fn check_shares(stages: u32, second: Option<u32>, alone: u64, each: u64) {
-        let planned = |stages| WorkerEntry { stages, ..entry(1, 0) };
-        let mut entries = WorkerEntries::from([(other(1), planned(stages))]);
-        entries.extend(second.map(|stages| (other(2), planned(stages))));
+    fn check_shares(first: u32, second: Option<u32>, alone: u64, each: u64) {
+        let planned = |parallel_attempts| WorkerEntry { parallel_attempts, ..entry(1, 0) };
+        let mut entries = WorkerEntries::from([(other(1), planned(first))]);
+        entries.extend(second.map(|second| (other(2), planned(second))));
         let memory = Memory { available_bytes: 22 * GB - entries.len() as u64 * GB, total_bytes: 32 * GB };
         let used = ProcessMemory { held_bytes: Some(GB), freed_bytes: 0 };
         let used: MemoryByProcess = entries.keys().map(|process| (process.id, used)).collect();

@@ -75,7 +75,7 @@ impl TlsIdentity {
 
     /// Returns who this process is.
     #[must_use]
-    pub fn own(&self) -> PeerIdentity {
+    pub fn identity(&self) -> PeerIdentity {
         self.current().own.clone()
     }
 
@@ -97,11 +97,11 @@ impl TlsIdentity {
         let path = self.files.path.display();
         match self.files.load(self.role) {
             Ok(loaded) if loaded.own.name != state.loaded.own.name => {
-                let (own, other) = (&state.loaded.own, &loaded.own);
-                tracing::warn!(%path, %own, %other, "changed keys ignored: they belong to another peer");
+                let (identity, found) = (&state.loaded.own, &loaded.own);
+                tracing::warn!(%path, %identity, %found, "changed keys ignored: they belong to another peer");
             }
             Ok(loaded) => {
-                tracing::info!(%path, own = %loaded.own, "changed keys loaded");
+                tracing::info!(%path, identity = %loaded.own, "changed keys loaded");
                 warn_of_expiry(&loaded);
                 state.loaded = Arc::new(loaded);
             }
@@ -200,7 +200,7 @@ fn warn_of_expiry(loaded: &LoadedIdentity) {
     if let Some(seconds) = loaded.expires_in {
         let days = seconds / (24 * 60 * 60);
         tracing::warn!(
-            own = %loaded.own, days,
+            identity = %loaded.own, days,
             "the certificate expires soon: renew it with `sp1d keys issue` in a copy of the authority's folder that \
              has only ca.key and ca.crt"
         );

@@ -111,8 +111,8 @@ async fn both_sides_know_each_other_in_both_directions() {
     for (accepting, dialing) in [(&orchestrator, &worker), (&worker, &orchestrator)] {
         let (accepted, dialed) = handshake(accepting, dialing).await;
         let (mut accepted, mut dialed) = (accepted.unwrap(), dialed.unwrap());
-        assert_eq!(accepted.peer(), Some(&dialing.own()));
-        assert_eq!(dialed.peer(), Some(&accepting.own()));
+        assert_eq!(accepted.peer(), Some(&dialing.identity()));
+        assert_eq!(dialed.peer(), Some(&accepting.identity()));
         dialed.write_all(b"hello").await.unwrap();
         dialed.flush().await.unwrap();
         let mut bytes = [0; 5];

@@ -74,7 +74,9 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
 async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Result<()> {
     let stop = cancelled_by_signals_but_hangups()?;
     match &config.orchestrator.tls {
-        Some(tls) => tracing::info!(own = %tls.own(), "connections use TLS, except HTTP on the loopback interface"),
+        Some(tls) => {
+            tracing::info!(identity = %tls.identity(), "connections use TLS, except HTTP on the loopback interface");
+        }
         None => {
             let join = (arguments.join_listen.as_ref(), "--join-listen");
             let ports = [(Some(&arguments.listen), "--listen"), join, (arguments.hosted.as_ref(), "--hosted")];

@@ -130,7 +130,7 @@ async fn serve(arguments: WorkerArguments, provers: ProverCommands) -> Result<()
         builder.wait_memory(Duration::from_secs(arguments.wait_memory)).release_memory(allocator::release_memory);
     builder = builder.provers(provers.commands).gpus(provers.gpus);
     if let Some(tls) = tls {
-        tracing::info!(own = %tls.own(), "connections use TLS");
+        tracing::info!(identity = %tls.identity(), "connections use TLS");
         builder = builder.tls(tls);
     }
     if let Some(health) = arguments.health {

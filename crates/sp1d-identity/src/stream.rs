@@ -64,10 +64,10 @@ impl VerifiedPeer {
         if self.checked.elapsed() < REVOCATION_CHECK {
             return Ok(());
         }
-        self.checked = Instant::now();
         if (self.present)().contains(&self.identity, self.fingerprint) {
             return Err(TlsError::Revoked(self.identity.clone()));
         }
+        self.checked = Instant::now();
         Ok(())
     }
 }

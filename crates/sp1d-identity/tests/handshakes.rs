@@ -13,6 +13,7 @@ use sp1d_identity::{
 };
 use std::{
     fs,
+    io::IoSlice,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -20,7 +21,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::{advance, pause, resume},
 };
@@ -115,6 +116,24 @@ async fn both_sides_know_each_other_in_both_directions() {
         assert_eq!(dialed.peer(), Some(&accepting.own()));
         dialed.write_all(b"hello").await.unwrap();
         dialed.flush().await.unwrap();
+        let mut bytes = [0; 5];
+        accepted.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"hello");
+    }
+}
+
+#[tokio::test]
+async fn several_buffers_are_written_at_once_with_and_without_tls() {
+    let keys = Keys::new();
+    let secure = handshake(&keys.orchestrator(), &keys.worker("w")).await;
+    let plain = connection().await;
+    for (mut accepted, mut dialed) in
+        [(secure.0.unwrap(), secure.1.unwrap()), (PeerStream::from(plain.0), PeerStream::from(plain.1))]
+    {
+        assert!(dialed.is_write_vectored());
+        let written = dialed.write_vectored(&[IoSlice::new(b"he"), IoSlice::new(b"llo")]).await.unwrap();
+        dialed.flush().await.unwrap();
+        assert_eq!(written, 5);
         let mut bytes = [0; 5];
         accepted.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"hello");

@@ -288,7 +288,7 @@ mod tests {
         let authority = authority(folder.path());
         let token = authority.new_token(&worker(), DAY).unwrap();
         let path = token_file(folder.path(), &token.secret);
-        files::replace(&path, &format!("1\n{}\n", worker().uri())).unwrap();
+        files::replace_list(&path, &format!("1\n{}\n", worker().uri())).unwrap();
         assert!(matches!(authority.redeem(&token.secret, 1), Err(KeysError::Token)));
         assert!(!path.exists());
     }

@@ -2,15 +2,25 @@
 
 use crate::error::KeysError;
 use std::{
-    fs::{DirBuilder, File},
+    fs::{self, DirBuilder, File, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::Path,
 };
 use tempfile::NamedTempFile;
 
 /// Maximum size of a file with keys, certificates or revoked peers. A revocation list of this size has 15,000 entries.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Tells versions of a file apart: its inode, its size, and when its content and its permissions were changed. `None`
+/// if the file is missing, or if its folder cannot be read.
+pub(crate) type FileStamp = Option<(u64, u64, (i64, i64), (i64, i64))>;
+
+/// Returns the stamp of the present version of a file.
+pub(crate) fn stamp(path: &Path) -> FileStamp {
+    let data = fs::metadata(path).ok()?;
+    Some((data.ino(), data.len(), (data.mtime(), data.mtime_nsec()), (data.ctime(), data.ctime_nsec())))
+}
 
 /// Converts an error of the operating system about `path`.
 fn at(path: &Path) -> impl FnOnce(io::Error) -> KeysError {
@@ -50,9 +60,10 @@ pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), KeysError> {
     sync_folder(path)
 }
 
-/// Replaces a file at once. For lists, which are not keys.
-pub(crate) fn replace(path: &Path, text: &str) -> Result<(), KeysError> {
+/// Replaces a list at once. It is not secret, and the user of a service must be able to read what root has written.
+pub(crate) fn replace_list(path: &Path, text: &str) -> Result<(), KeysError> {
     let file = written(path, text)?;
+    file.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(at(path))?;
     file.persist(path).map_err(|error| KeysError::File { path: path.to_owned(), reason: error.error })?;
     sync_folder(path)
 }
@@ -81,7 +92,35 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::PermissionsExt};
+
+    fn changed_at(path: &Path) -> (i64, i64) {
+        let data = fs::metadata(path).unwrap();
+        (data.ctime(), data.ctime_nsec())
+    }
+
+    #[test]
+    fn changed_permissions_change_the_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("revoked");
+        fs::write(&path, "w\n").unwrap();
+        let (before, created_at) = (stamp(&path), changed_at(&path));
+        // The clock of the file system has steps of a few milliseconds.
+        while changed_at(&path) == created_at {
+            fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        }
+        assert_ne!(stamp(&path), before);
+    }
+
+    #[test]
+    fn a_replaced_list_can_be_read_by_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("revoked");
+        for text in ["a\n", "a\nb\n"] {
+            replace_list(&path, text).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+            assert_eq!(read(&path).unwrap(), text);
+        }
+    }
 
     #[test]
     fn a_key_is_private_and_never_overwritten() {

@@ -14,6 +14,7 @@
 //! This crate does not know what a connection transfers, or what an identity permits.
 
 mod authority;
+mod changed_files;
 mod enrollment;
 mod error;
 mod files;

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{KeysError, TlsError},
-    files,
+    files::{self, FileStamp},
     peer::{Fingerprint, PeerIdentity, PeerRole},
     revocation::Revocations,
     verifier::PeerVerifier,
@@ -16,8 +16,6 @@ use rustls::{
     version::TLS13,
 };
 use std::{
-    fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -37,9 +35,6 @@ pub(crate) struct IdentityFiles {
     authorities: Option<PathBuf>,
     revoked: PathBuf,
 }
-
-/// Tells versions of a file apart; `None` if the file is missing. A new file has another inode number.
-pub(crate) type FileStamp = Option<(u64, u64, i64, i64)>;
 
 /// An identity that was read and checked.
 #[derive(Debug)]
@@ -84,11 +79,8 @@ impl IdentityFiles {
 
     /// Returns the present stamps of all files.
     pub(crate) fn stamps(&self) -> Vec<FileStamp> {
-        let stamp = |path: &PathBuf| {
-            let data = fs::metadata(path).ok()?;
-            Some((data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
-        };
-        [&self.key, &self.chain, &self.revoked].into_iter().chain(&self.authorities).map(stamp).collect()
+        let paths = [&self.key, &self.chain, &self.revoked].into_iter().chain(&self.authorities);
+        paths.map(|path| files::stamp(path)).collect()
     }
 
     /// Reads and checks the identity, which must have the role `role`.

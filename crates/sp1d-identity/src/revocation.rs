@@ -71,7 +71,7 @@ pub fn revoke(folder: &Path, name: &PeerName) -> Result<(), KeysError> {
     }
     text.push_str(name.as_str());
     text.push('\n');
-    files::replace(&path, &text)
+    files::replace_list(&path, &text)
 }
 
 #[cfg(test)]

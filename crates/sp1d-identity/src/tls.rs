@@ -1,8 +1,9 @@
 //! TLS with an identity that is read again when its files change.
 
 use crate::{
+    changed_files::ChangedFiles,
     error::{KeysError, TlsError},
-    load::{FileStamp, IdentityFiles, LoadedIdentity},
+    load::{IdentityFiles, LoadedIdentity},
     peer::{Fingerprint, PeerIdentity, PeerRole},
     stream::{PeerStream, VerifiedPeer},
 };
@@ -48,7 +49,7 @@ pub struct TlsIdentity {
 
 struct IdentityState {
     loaded: Arc<LoadedIdentity>,
-    stamps: Vec<FileStamp>,
+    files: ChangedFiles,
     checked: Instant,
 }
 
@@ -69,7 +70,7 @@ impl TlsIdentity {
         let stamps = files.stamps();
         let loaded = Arc::new(files.load(role)?);
         warn_of_expiry(&loaded);
-        let state = IdentityState { loaded, stamps, checked: Instant::now() };
+        let state = IdentityState { loaded, files: ChangedFiles::new(stamps), checked: Instant::now() };
         Ok(Arc::new(Self { files, role, state: Mutex::new(state) }))
     }
 
@@ -84,32 +85,34 @@ impl TlsIdentity {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.checked.elapsed() >= RELOAD_INTERVAL {
             state.checked = Instant::now();
-            let stamps = self.files.stamps();
-            if stamps != state.stamps {
-                state.stamps = stamps;
-                self.reload(&mut state);
-            }
+            self.reload(&mut state);
         }
         state.loaded.clone()
     }
 
     fn reload(&self, state: &mut IdentityState) {
         let path = self.files.path.display();
-        match self.files.load(self.role) {
-            Ok(loaded) if loaded.own.name != state.loaded.own.name => {
-                let (own, other) = (&state.loaded.own, &loaded.own);
-                tracing::warn!(%path, %own, %other, "changed keys ignored: they belong to another peer");
+        let IdentityState { loaded, files, checked } = state;
+        match files.reread(self.files.stamps(), *checked, || self.renewed(loaded)) {
+            None => {}
+            Some(Ok(renewed)) => {
+                tracing::info!(%path, own = %renewed.own, "changed keys loaded");
+                warn_of_expiry(&renewed);
+                *loaded = Arc::new(renewed);
             }
-            Ok(loaded) => {
-                tracing::info!(%path, own = %loaded.own, "changed keys loaded");
-                warn_of_expiry(&loaded);
-                state.loaded = Arc::new(loaded);
-            }
-            Err(error) => {
-                let reason = one_line(&error.to_string());
-                tracing::warn!(%path, %reason, "changed keys ignored: they cannot be used");
+            Some(Err(reason)) => {
+                tracing::warn!(%path, %reason, "changed keys cannot be used; retrying every second");
             }
         }
+    }
+
+    /// Reads the files again. Returns why they cannot replace the identity `old`, in one line.
+    fn renewed(&self, old: &LoadedIdentity) -> Result<LoadedIdentity, String> {
+        let renewed = self.files.load(self.role).map_err(|error| one_line(&error.to_string()))?;
+        if renewed.own.name != old.own.name {
+            return Err(format!("the keys belong to the {}, and this process is the {}", renewed.own, old.own));
+        }
+        Ok(renewed)
     }
 
     /// Accepts a peer of the other role on `stream`.

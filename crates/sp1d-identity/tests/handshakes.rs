@@ -12,7 +12,7 @@ use sp1d_identity::{
     fetch_identity, revoke, serve_enrollment,
 };
 use std::{
-    fs,
+    fs::{self, File},
     io::IoSlice,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -174,6 +174,22 @@ async fn a_revoked_peer_is_refused_without_a_restart() {
         let error = accepted.read_u8().await.unwrap_err();
         assert!(error.to_string().contains("revoked"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_is_read_again_until_it_can() {
+    let keys = Keys::new();
+    let (orchestrator, worker) = (keys.orchestrator(), keys.worker("w"));
+    let list = keys.path().join("revoked");
+    fs::write(&list, "W\n").unwrap();
+    let written_at = fs::metadata(&list).unwrap().modified().unwrap();
+    next_check().await;
+    assert!(handshake(&orchestrator, &worker).await.0.is_ok());
+    // Neither the size nor the time of the list changes, as when its owner changes.
+    fs::write(&list, "w\n").unwrap();
+    File::options().write(true).open(&list).unwrap().set_modified(written_at).unwrap();
+    next_check().await;
+    check_refused(&orchestrator, &worker, |error| matches!(error, TlsError::Revoked(_)), "it is revoked").await;
 }
 
 #[track_caller]

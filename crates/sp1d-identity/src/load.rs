@@ -4,7 +4,7 @@ use crate::{
     error::{KeysError, TlsError},
     files::{self, FileStamp},
     peer::{Fingerprint, PeerIdentity, PeerRole},
-    revocation::Revocations,
+    revocation::{Revocations, SharedRevocations},
     verifier::PeerVerifier,
 };
 use rustls::{
@@ -40,7 +40,7 @@ pub(crate) struct IdentityFiles {
 #[derive(Debug)]
 pub(crate) struct LoadedIdentity {
     pub(crate) own: PeerIdentity,
-    pub(crate) revoked: Arc<Revocations>,
+    fingerprint: Fingerprint,
     /// For accepting a peer, which must show its certificate.
     pub(crate) accepting: Arc<ServerConfig>,
     /// For dialing a peer.
@@ -51,6 +51,13 @@ pub(crate) struct LoadedIdentity {
     pub(crate) http2: Arc<ServerConfig>,
     /// Seconds until the own certificate expires, if it expires soon.
     pub(crate) expires_in: Option<u64>,
+}
+
+impl LoadedIdentity {
+    /// Returns true if peers that have the list `revoked` refuse this identity.
+    pub(crate) fn is_revoked(&self, revoked: &Revocations) -> bool {
+        revoked.contains(&self.own, self.fingerprint)
+    }
 }
 
 impl IdentityFiles {
@@ -77,14 +84,24 @@ impl IdentityFiles {
         }
     }
 
-    /// Returns the present stamps of all files.
+    /// Returns the present stamps of the keys and certificates.
     pub(crate) fn stamps(&self) -> Vec<FileStamp> {
-        let paths = [&self.key, &self.chain, &self.revoked].into_iter().chain(&self.authorities);
+        let paths = [&self.key, &self.chain].into_iter().chain(&self.authorities);
         paths.map(|path| files::stamp(path)).collect()
     }
 
-    /// Reads and checks the identity, which must have the role `role`.
-    pub(crate) fn load(&self, role: PeerRole) -> Result<LoadedIdentity, KeysError> {
+    /// Returns the present stamp of the revocation list.
+    pub(crate) fn list_stamps(&self) -> Vec<FileStamp> {
+        vec![files::stamp(&self.revoked)]
+    }
+
+    /// Reads the revocation list.
+    pub(crate) fn load_list(&self) -> Result<Revocations, KeysError> {
+        Revocations::read(&self.revoked)
+    }
+
+    /// Reads and checks the identity, which must have the role `role`. It refuses the peers in `revoked`.
+    pub(crate) fn load(&self, role: PeerRole, revoked: &Arc<SharedRevocations>) -> Result<LoadedIdentity, KeysError> {
         let key = files::read(&self.key)?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
             .map_err(|error| content(&self.key, format!("no private key in PEM: {error}")))?;
@@ -102,7 +119,6 @@ impl IdentityFiles {
             let path = self.authorities.as_ref().unwrap_or(&self.chain);
             roots.add(authority).map_err(|error| content(path, format!("the authority is unusable: {error}")))?;
         }
-        let revoked = Arc::new(Revocations::read(&self.revoked)?);
         let provider = Arc::new(ring::default_provider());
         let verifier = PeerVerifier::new(&provider, Arc::new(roots), role.other(), revoked.clone(), &self.path)?;
         let now = UnixTime::now();
@@ -112,7 +128,8 @@ impl IdentityFiles {
         if own.role != role {
             return Err(KeysError::Role { path: self.path.clone(), found: own, wanted: role });
         }
-        if revoked.contains(&own, Fingerprint::of(&chain[0])) {
+        let fingerprint = Fingerprint::of(&chain[0]);
+        if revoked.get().contains(&own, fingerprint) {
             return Err(unusable(TlsError::Revoked(own)));
         }
         let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + EXPIRY_NOTICE);
@@ -130,7 +147,7 @@ impl IdentityFiles {
             ))
         };
         let (accepting, dialing, http, http2) = configured().map_err(|error| unusable(TlsError::Other(error)))?;
-        Ok(LoadedIdentity { own, revoked, accepting, dialing, http, http2, expires_in })
+        Ok(LoadedIdentity { own, fingerprint, accepting, dialing, http, http2, expires_in })
     }
 }
 

@@ -8,7 +8,12 @@ use crate::{
     files,
     peer::{Fingerprint, PeerIdentity, PeerName},
 };
-use std::{collections::BTreeSet, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// The revoked certificates.
 #[derive(Debug, Default)]
@@ -51,6 +56,24 @@ impl Revocations {
 
     pub(crate) fn contains(&self, peer: &PeerIdentity, fingerprint: Fingerprint) -> bool {
         self.names.contains(&peer.name) || self.certificates.contains(&fingerprint)
+    }
+}
+
+/// The revocation list in use. Handshakes and open connections share it, and it is replaced apart from the keys.
+#[derive(Debug)]
+pub(crate) struct SharedRevocations(Mutex<Arc<Revocations>>);
+
+impl SharedRevocations {
+    pub(crate) fn new(list: Revocations) -> Self {
+        Self(Mutex::new(Arc::new(list)))
+    }
+
+    pub(crate) fn get(&self) -> Arc<Revocations> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn replace(&self, list: Revocations) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     error::{KeysError, TlsError},
     load::{IdentityFiles, LoadedIdentity},
     peer::{Fingerprint, PeerIdentity, PeerRole},
+    revocation::{Revocations, SharedRevocations},
     stream::{PeerStream, VerifiedPeer},
 };
 use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
@@ -44,12 +45,14 @@ pub enum HttpProtocol {
 pub struct TlsIdentity {
     files: IdentityFiles,
     role: PeerRole,
+    revoked: Arc<SharedRevocations>,
     state: Mutex<IdentityState>,
 }
 
 struct IdentityState {
     loaded: Arc<LoadedIdentity>,
-    files: ChangedFiles,
+    keys: ChangedFiles,
+    list: ChangedFiles,
     checked: Instant,
 }
 
@@ -67,11 +70,12 @@ impl TlsIdentity {
     /// If the files cannot be read, or the certificate cannot be used in the role `role` now.
     pub fn load(path: &Path, role: PeerRole) -> Result<Arc<Self>, KeysError> {
         let files = IdentityFiles::at(path);
-        let stamps = files.stamps();
-        let loaded = Arc::new(files.load(role)?);
+        let (keys, list) = (ChangedFiles::new(files.stamps()), ChangedFiles::new(files.list_stamps()));
+        let revoked = Arc::new(SharedRevocations::new(files.load_list()?));
+        let loaded = Arc::new(files.load(role, &revoked)?);
         warn_of_expiry(&loaded);
-        let state = IdentityState { loaded, files: ChangedFiles::new(stamps), checked: Instant::now() };
-        Ok(Arc::new(Self { files, role, state: Mutex::new(state) }))
+        let state = IdentityState { loaded, keys, list, checked: Instant::now() };
+        Ok(Arc::new(Self { files, role, revoked, state: Mutex::new(state) }))
     }
 
     /// Returns who this process is.
@@ -85,15 +89,43 @@ impl TlsIdentity {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.checked.elapsed() >= RELOAD_INTERVAL {
             state.checked = Instant::now();
-            self.reload(&mut state);
+            self.reload_list(&mut state);
+            self.reload_keys(&mut state);
         }
         state.loaded.clone()
     }
 
-    fn reload(&self, state: &mut IdentityState) {
+    /// Returns the present revocation list, after reading changed files.
+    fn revocations(&self) -> Arc<Revocations> {
+        self.current();
+        self.revoked.get()
+    }
+
+    /// Reads the revocation list if it has changed. It counts even if the own keys cannot be used.
+    fn reload_list(&self, state: &mut IdentityState) {
         let path = self.files.path.display();
-        let IdentityState { loaded, files, checked } = state;
-        match files.reread(self.files.stamps(), *checked, || self.renewed(loaded)) {
+        let IdentityState { loaded, list, checked, .. } = state;
+        match list.reread(self.files.list_stamps(), *checked, || self.files.load_list()) {
+            None => {}
+            Some(Ok(revoked)) => {
+                tracing::info!(%path, "changed revocation list loaded");
+                if loaded.is_revoked(&revoked) {
+                    tracing::warn!(%path, own = %loaded.own, "this process is revoked: its peers may refuse it");
+                }
+                self.revoked.replace(revoked);
+            }
+            Some(Err(error)) => {
+                let reason = one_line(&error.to_string());
+                tracing::warn!(%path, %reason, "changed revocation list cannot be used; retrying every second");
+            }
+        }
+    }
+
+    /// Reads the keys if they have changed.
+    fn reload_keys(&self, state: &mut IdentityState) {
+        let path = self.files.path.display();
+        let IdentityState { loaded, keys, checked, .. } = state;
+        match keys.reread(self.files.stamps(), *checked, || self.renewed(loaded)) {
             None => {}
             Some(Ok(renewed)) => {
                 tracing::info!(%path, own = %renewed.own, "changed keys loaded");
@@ -106,9 +138,9 @@ impl TlsIdentity {
         }
     }
 
-    /// Reads the files again. Returns why they cannot replace the identity `old`, in one line.
+    /// Reads the keys again. Returns why they cannot replace the identity `old`, in one line.
     fn renewed(&self, old: &LoadedIdentity) -> Result<LoadedIdentity, String> {
-        let renewed = self.files.load(self.role).map_err(|error| one_line(&error.to_string()))?;
+        let renewed = self.files.load(self.role, &self.revoked).map_err(|error| one_line(&error.to_string()))?;
         if renewed.own.name != old.own.name {
             return Err(format!("the keys belong to the {}, and this process is the {}", renewed.own, old.own));
         }
@@ -156,7 +188,7 @@ impl TlsIdentity {
         let certificate = certificate.ok_or(TlsError::NoCertificate)?;
         let (identity, fingerprint) = (PeerIdentity::of_certificate(certificate)?, Fingerprint::of(certificate));
         let tls = self.clone();
-        let present = Box::new(move || tls.current().revoked.clone());
+        let present = Box::new(move || tls.revocations());
         let peer = VerifiedPeer { identity, fingerprint, present, checked: Instant::now() };
         Ok(PeerStream::secure(stream, Some(peer)))
     }

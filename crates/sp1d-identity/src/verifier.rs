@@ -3,7 +3,7 @@
 use crate::{
     error::{KeysError, TlsError},
     peer::{Fingerprint, PeerError, PeerIdentity, PeerRole},
-    revocation::Revocations,
+    revocation::SharedRevocations,
 };
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
@@ -28,7 +28,7 @@ pub(crate) struct PeerVerifier {
     clients: Arc<dyn ClientCertVerifier>,
     algorithms: WebPkiSupportedAlgorithms,
     wanted: PeerRole,
-    revoked: Arc<Revocations>,
+    revoked: Arc<SharedRevocations>,
 }
 
 impl PeerVerifier {
@@ -37,7 +37,7 @@ impl PeerVerifier {
         provider: &Arc<CryptoProvider>,
         roots: Arc<RootCertStore>,
         wanted: PeerRole,
-        revoked: Arc<Revocations>,
+        revoked: Arc<SharedRevocations>,
         path: &Path,
     ) -> Result<Self, KeysError> {
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
@@ -63,7 +63,7 @@ impl PeerVerifier {
         if peer.role != self.wanted {
             return Err(refused(PeerError::Role { found: peer, wanted: self.wanted }));
         }
-        if self.revoked.contains(&peer, Fingerprint::of(certificate)) {
+        if self.revoked.get().contains(&peer, Fingerprint::of(certificate)) {
             return Err(refused(PeerError::Revoked(peer)));
         }
         Ok(())

@@ -177,6 +177,16 @@ async fn a_revoked_peer_is_refused_without_a_restart() {
 }
 
 #[tokio::test]
+async fn a_revocation_counts_while_the_own_keys_are_unusable() {
+    let keys = Keys::new();
+    let (orchestrator, worker) = (keys.orchestrator(), keys.worker("w"));
+    fs::write(keys.path().join("orchestrator.pem"), "not a key").unwrap();
+    revoke(keys.path(), &"w".parse().unwrap()).unwrap();
+    next_check().await;
+    check_refused(&orchestrator, &worker, |error| matches!(error, TlsError::Revoked(_)), "it is revoked").await;
+}
+
+#[tokio::test]
 async fn a_list_that_cannot_be_read_is_read_again_until_it_can() {
     let keys = Keys::new();
     let (orchestrator, worker) = (keys.orchestrator(), keys.worker("w"));

@@ -3,7 +3,7 @@
 use crate::{
     error::KeysError,
     files,
-    peer::{Fingerprint, PeerIdentity, PeerName, PeerRole},
+    peer::{Fingerprint, PeerIdentity, PeerName, PeerRole, hosts_of},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -100,6 +100,33 @@ impl KeyAuthority {
         Ok(path)
     }
 
+    /// Replaces the identity `name` in the folder by one with a new key, valid for `days` days from now. Role, group and
+    /// hosts stay. The old certificate stays valid until its end. Returns the file. If the machine has fetched its
+    /// identity with a token, the file is new.
+    ///
+    /// # Errors
+    /// If no identity of this name was issued, or if a file cannot be read or written.
+    pub fn renew(&self, name: &PeerName, days: u32) -> Result<PathBuf, KeysError> {
+        let path = identity_file(&self.folder, name.as_str());
+        let (is_here, issued) = (path.exists(), issued_file(&self.folder, name.as_str()));
+        let old = if is_here || !issued.exists() { &path } else { &issued };
+        let content = |reason: String| KeysError::Content { path: old.clone(), reason };
+        let certificate = CertificateDer::from_pem_slice(files::read(old)?.as_bytes());
+        let certificate = certificate.map_err(|error| content(format!("no certificate in PEM: {error}")))?;
+        let identity = PeerIdentity::of_certificate(&certificate).map_err(|error| content(error.to_string()))?;
+        if identity.name != *name {
+            return Err(content(format!("it belongs to the {identity}")));
+        }
+        let hosts = hosts_of(&certificate).ok_or_else(|| content("its names are malformed".to_owned()))?;
+        let text = self.sign(Issuance { identity, hosts, days })?;
+        if is_here {
+            files::replace_key(&path, &text)?
+        } else {
+            files::write_new(&path, &text)?
+        }
+        Ok(path)
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -140,7 +167,11 @@ impl KeyAuthority {
         not_after: OffsetDateTime,
     ) -> Result<String, KeysError> {
         if identity.role == PeerRole::Orchestrator {
-            hosts.extend(LOOPBACK_HOSTS.map(str::to_owned));
+            for host in LOOPBACK_HOSTS.map(str::to_owned) {
+                if !hosts.contains(&host) {
+                    hosts.push(host);
+                }
+            }
         }
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(hosts)?;
@@ -244,5 +275,30 @@ mod tests {
         let authority = KeyAuthority::open(folder.path()).unwrap();
         assert!(matches!(issue(&authority, "w", &["bücher.example"]), Err(KeysError::Generate(_))));
         assert!(!folder.path().join("w.pem").exists());
+    }
+
+    #[test]
+    fn a_renewed_identity_keeps_role_group_and_hosts_and_gets_a_new_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["prover.example.org", "10.0.0.1", "2001:db8::1"].map(str::to_owned).to_vec();
+        KeyAuthority::init(folder.path(), names.clone(), 1).unwrap();
+        let authority = KeyAuthority::open(folder.path()).unwrap();
+        let worker = PeerIdentity::parse("sp1d:worker:w:g").unwrap();
+        authority.issue(Issuance { identity: worker, hosts: Vec::new(), days: 1 }).unwrap();
+        let with_loopback = [names, LOOPBACK_HOSTS.map(str::to_owned).to_vec()].concat();
+        for (name, uri, hosts) in
+            [("orchestrator", "sp1d:orchestrator:orchestrator", with_loopback), ("w", "sp1d:worker:w:g", Vec::new())]
+        {
+            let path = identity_file(folder.path(), name);
+            let old = files::read(&path).unwrap();
+            assert_eq!(authority.renew(&name.parse().unwrap(), 30).unwrap(), path);
+            let new = files::read(&path).unwrap();
+            let key = |text: &str| text.split("-----BEGIN CERTIFICATE").next().unwrap().to_owned();
+            assert_ne!(key(&old), key(&new));
+            let certificate = CertificateDer::from_pem_slice(new.as_bytes()).unwrap();
+            assert_eq!(PeerIdentity::of_certificate(&certificate).unwrap().uri(), uri);
+            assert_eq!(hosts_of(&certificate).unwrap(), hosts);
+        }
+        assert!(matches!(authority.renew(&"other".parse().unwrap(), 30), Err(KeysError::File { .. })));
     }
 }

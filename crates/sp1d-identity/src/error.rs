@@ -86,7 +86,7 @@ pub enum TlsError {
     Version,
     /// A certificate has expired.
     #[error(
-        "the certificate expired {0} s ago by the clock of this machine\nhint: renew it with `sp1d keys issue`; if it is new, check the clocks of both machines"
+        "the certificate expired {0} s ago by the clock of this machine\nhint: renew it with `sp1d keys renew`; if it is new, check the clocks of both machines"
     )]
     Expired(u64),
     /// A certificate is not yet valid.

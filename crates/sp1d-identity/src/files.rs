@@ -4,7 +4,7 @@ use crate::error::KeysError;
 use std::{
     fs::{self, DirBuilder, File, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown},
     path::Path,
 };
 use tempfile::NamedTempFile;
@@ -57,6 +57,17 @@ pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), KeysError> {
         io::ErrorKind::AlreadyExists => KeysError::Exists(path.to_owned()),
         _ => KeysError::File { path: path.to_owned(), reason: error.error },
     })?;
+    sync_folder(path)
+}
+
+/// Replaces a key at once, with mode 0600. The new file has the owner of the old one, so that a service can read it.
+pub(crate) fn replace_key(path: &Path, text: &str) -> Result<(), KeysError> {
+    let (file, old) = (written(path, text)?, fs::metadata(path).map_err(at(path))?);
+    let new = file.as_file().metadata().map_err(at(path))?;
+    if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+        fchown(file.as_file(), Some(old.uid()), Some(old.gid())).map_err(at(path))?;
+    }
+    file.persist(path).map_err(|error| KeysError::File { path: path.to_owned(), reason: error.error })?;
     sync_folder(path)
 }
 

@@ -49,11 +49,20 @@ pub(crate) struct LoadedIdentity {
     pub(crate) http: Arc<ServerConfig>,
     /// For HTTPS with HTTP/2 or HTTP/1.1.
     pub(crate) http2: Arc<ServerConfig>,
-    /// Seconds until the own certificate expires, if it expires soon.
-    pub(crate) expires_in: Option<u64>,
+    verifier: Arc<PeerVerifier>,
+    chain: Vec<CertificateDer<'static>>,
 }
 
 impl LoadedIdentity {
+    /// Returns the seconds from `now` until the own certificate expires, if it expires soon; 0 if it has expired.
+    pub(crate) fn expires_in(&self, now: UnixTime) -> Option<u64> {
+        let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + EXPIRY_NOTICE);
+        match self.verifier.check_own(&self.chain, soon) {
+            Err(TlsError::Expired(seconds)) => Some(EXPIRY_NOTICE.as_secs().saturating_sub(seconds)),
+            _ => None,
+        }
+    }
+
     /// Returns true if peers that have the list `revoked` refuse this identity.
     pub(crate) fn is_revoked(&self, revoked: &Revocations) -> bool {
         revoked.contains(&self.own, self.fingerprint)
@@ -132,11 +141,6 @@ impl IdentityFiles {
         if revoked.get().contains(&own, fingerprint) {
             return Err(unusable(TlsError::Revoked(own)));
         }
-        let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + EXPIRY_NOTICE);
-        let expires_in = match verifier.check_own(&chain, soon) {
-            Err(TlsError::Expired(seconds)) => Some(EXPIRY_NOTICE.as_secs().saturating_sub(seconds)),
-            _ => None,
-        };
         let configs = Configs { provider, verifier: Arc::new(verifier), chain, key };
         let configured = || -> Result<_, rustls::Error> {
             Ok((
@@ -147,7 +151,8 @@ impl IdentityFiles {
             ))
         };
         let (accepting, dialing, http, http2) = configured().map_err(|error| unusable(TlsError::Other(error)))?;
-        Ok(LoadedIdentity { own, fingerprint, accepting, dialing, http, http2, expires_in })
+        let Configs { verifier, chain, .. } = configs;
+        Ok(LoadedIdentity { own, fingerprint, accepting, dialing, http, http2, verifier, chain })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     revocation::{Revocations, SharedRevocations},
     stream::{PeerStream, VerifiedPeer},
 };
-use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
+use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName, UnixTime};
 use sp1d_model::hint::one_line;
 use std::{
     fmt, io,
@@ -30,6 +30,9 @@ sp1d_model::limits! {
 
 /// How often, at most, the files are checked for changes.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a process warns that its certificate expires soon. A service may run for longer than its certificate.
+const EXPIRY_CHECK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which protocols an HTTPS port offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +57,23 @@ struct IdentityState {
     keys: ChangedFiles,
     list: ChangedFiles,
     checked: Instant,
+    expiry_checked: Instant,
 }
 
 impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsIdentity").field("path", &self.files.path).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl IdentityState {
+    /// Returns true if the end of the certificate must be checked at `now`, once a day.
+    fn is_expiry_due(&mut self, now: Instant) -> bool {
+        let is_due = now.saturating_duration_since(self.expiry_checked) >= EXPIRY_CHECK;
+        if is_due {
+            self.expiry_checked = now;
+        }
+        is_due
     }
 }
 
@@ -73,8 +88,9 @@ impl TlsIdentity {
         let (keys, list) = (ChangedFiles::new(files.stamps()), ChangedFiles::new(files.list_stamps()));
         let revoked = Arc::new(SharedRevocations::new(files.load_list()?));
         let loaded = Arc::new(files.load(role, &revoked)?);
-        warn_of_expiry(&loaded);
-        let state = IdentityState { loaded, keys, list, checked: Instant::now() };
+        warn_of_expiry(&loaded, UnixTime::now());
+        let now = Instant::now();
+        let state = IdentityState { loaded, keys, list, checked: now, expiry_checked: now };
         Ok(Arc::new(Self { files, role, revoked, state: Mutex::new(state) }))
     }
 
@@ -91,6 +107,9 @@ impl TlsIdentity {
             state.checked = Instant::now();
             self.reload_list(&mut state);
             self.reload_keys(&mut state);
+            if state.is_expiry_due(Instant::now()) {
+                warn_of_expiry(&state.loaded, UnixTime::now());
+            }
         }
         state.loaded.clone()
     }
@@ -129,7 +148,7 @@ impl TlsIdentity {
             None => {}
             Some(Ok(renewed)) => {
                 tracing::info!(%path, own = %renewed.own, "changed keys loaded");
-                warn_of_expiry(&renewed);
+                warn_of_expiry(&renewed, UnixTime::now());
                 *loaded = Arc::new(renewed);
             }
             Some(Err(reason)) => {
@@ -231,9 +250,42 @@ async fn in_time<T>(handshake: impl Future<Output = io::Result<T>>) -> Result<T,
     }
 }
 
-fn warn_of_expiry(loaded: &LoadedIdentity) {
-    if let Some(seconds) = loaded.expires_in {
-        let days = seconds / (24 * 60 * 60);
-        tracing::warn!(own = %loaded.own, days, "the certificate expires soon: renew it with `sp1d keys issue`");
+fn warn_of_expiry(loaded: &LoadedIdentity, now: UnixTime) {
+    let (own, name) = (&loaded.own, &loaded.own.name);
+    match loaded.expires_in(now) {
+        None => {}
+        Some(0) => tracing::warn!(%own, "the certificate has expired: renew it with `sp1d keys renew {name}`"),
+        Some(seconds) => {
+            let days = seconds / (24 * 60 * 60);
+            tracing::warn!(%own, days, "the certificate expires soon: renew it with `sp1d keys renew {name}`");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::{Issuance, KeyAuthority};
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    #[test]
+    fn a_running_process_checks_daily_when_its_certificate_expires() {
+        let folder = tempfile::tempdir().unwrap();
+        KeyAuthority::init(folder.path(), Vec::new(), 1).unwrap();
+        let authority = KeyAuthority::open(folder.path()).unwrap();
+        let identity = PeerIdentity { role: PeerRole::Worker, name: "w".parse().unwrap(), group: None };
+        let path = authority.issue(Issuance { identity, hosts: Vec::new(), days: 20 }).unwrap();
+        let tls = TlsIdentity::load(&path, PeerRole::Worker).unwrap();
+        let mut state = tls.state.lock().unwrap();
+        let (start, clock) = (state.expiry_checked, UnixTime::now().as_secs());
+        let in_days = |state: &IdentityState, days: u32| {
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(clock) + DAY * days);
+            state.loaded.expires_in(now).map(|seconds| seconds.div_ceil(DAY.as_secs()))
+        };
+        let mut is_due = |time: Duration| state.is_expiry_due(start + time);
+        let due = [DAY / 2, DAY, DAY + DAY / 2, DAY * 2].map(&mut is_due);
+        assert_eq!(due, [false, true, false, true]);
+        assert_eq!([0, 5, 7, 19, 30].map(|days| in_days(&state, days)), [None, None, Some(13), Some(1), Some(0)]);
     }
 }

@@ -306,6 +306,10 @@ fn keys_are_made_checked_and_never_overwritten() {
     let worker = ["worker", "--listen", "0.0.0.0:8081", "--orchestrator", "any", "--tls"];
     check(folder.path(), &[&worker[..], &["keys/orchestrator.pem"]].concat(), 2, &["the role worker"]);
     check(folder.path(), &[&worker[..], &["keys/none.pem"]].concat(), 2, &["none.pem"]);
+    let first = fs::read(folder.path().join("keys/w.pem")).unwrap();
+    assert!(run(&["keys", "renew", "w"]).status.success());
+    assert_ne!(fs::read(folder.path().join("keys/w.pem")).unwrap(), first);
+    check(folder.path(), &["keys", "renew", "other"], 2, &["other.pem"]);
     assert!(run(&["keys", "revoke", "w"]).status.success());
     check(folder.path(), &[&worker[..], &["keys/w.pem"]].concat(), 2, &["is revoked"]);
 }

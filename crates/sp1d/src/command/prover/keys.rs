@@ -1,4 +1,4 @@
-//! `sp1d keys`: creates certificates, and revokes them.
+//! `sp1d keys`: creates, renews and revokes certificates.
 
 use crate::{
     args::{KeysCommand, KeysFetchArguments, KeysServeArguments},
@@ -31,6 +31,11 @@ pub(super) fn run(command: KeysCommand) -> Result<()> {
             let issuance = Issuance { identity, hosts: arguments.hosts, days: arguments.days };
             let made = authority.issue(issuance).map_err(usage)?;
             print(&format!("created {}", made.display()))
+        }
+        KeysCommand::Renew(arguments) => {
+            let authority = KeyAuthority::open(&arguments.keys).map_err(usage)?;
+            let made = authority.renew(&arguments.name, arguments.days).map_err(usage)?;
+            print(&format!("renewed {}: copy it to its machine", made.display()))
         }
         KeysCommand::Revoke(arguments) => {
             revoke(&arguments.keys, &arguments.name).map_err(usage)?;

@@ -3,7 +3,7 @@
 use crate::{
     error::KeysError,
     files,
-    peer::{Fingerprint, PeerIdentity, PeerName, PeerRole, hosts_of},
+    peer::{ENROLLMENT_NAME, Fingerprint, PeerIdentity, PeerName, PeerRole, hosts_of},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -92,7 +92,7 @@ impl KeyAuthority {
     /// file.
     ///
     /// # Errors
-    /// If the identity exists or cannot be written, or if a host name is invalid.
+    /// If the identity exists or cannot be written, or if its name is reserved or a host name is invalid.
     pub fn issue(&self, issuance: Issuance) -> Result<PathBuf, KeysError> {
         self.check_new(&issuance.identity.name)?;
         let path = identity_file(&self.folder, issuance.identity.name.as_str());
@@ -138,8 +138,11 @@ impl KeyAuthority {
         Ok(Fingerprint::of(&der))
     }
 
-    /// Fails if a machine of this name has an identity.
+    /// Fails if a machine of this name has an identity, or if the name is reserved.
     pub(crate) fn check_new(&self, name: &PeerName) -> Result<(), KeysError> {
+        if name.as_str() == ENROLLMENT_NAME {
+            return Err(KeysError::Reserved(name.clone()));
+        }
         let taken = [identity_file(&self.folder, name.as_str()), issued_file(&self.folder, name.as_str())];
         match taken.into_iter().find(|file| file.exists()) {
             Some(file) => Err(KeysError::Exists(file)),
@@ -266,6 +269,7 @@ mod tests {
         let authority = KeyAuthority::open(folder.path()).unwrap();
         issue(&authority, "w", &[]).unwrap();
         assert!(matches!(issue(&authority, "w", &[]), Err(KeysError::Exists(_))));
+        assert!(matches!(issue(&authority, ENROLLMENT_NAME, &[]), Err(KeysError::Reserved(_))));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     error::{KeysError, TlsError},
     files,
     load::enrollment_config,
-    peer::{Fingerprint, PeerIdentity, PeerRole},
+    peer::{ENROLLMENT_NAME, Fingerprint, PeerIdentity, PeerRole},
     verifier::PinnedAuthority,
 };
 use ring::{
@@ -118,7 +118,7 @@ impl KeyAuthority {
     /// Makes a token with which a machine can fetch an identity for `identity` once, within `valid`.
     ///
     /// # Errors
-    /// If the name has an identity already, or if the file of the token cannot be written.
+    /// If the name has an identity already or is reserved, or if the file of the token cannot be written.
     pub fn new_token(&self, identity: &PeerIdentity, valid: Duration) -> Result<JoinToken, KeysError> {
         self.check_new(&identity.name)?;
         let mut secret = [0; 32];
@@ -159,7 +159,7 @@ impl KeyAuthority {
 /// # Errors
 /// If the authority cannot make a certificate for this port.
 pub async fn serve_enrollment(authority: KeyAuthority, listener: TcpListener, days: u32) -> Result<(), KeysError> {
-    let name = "enrollment".parse().expect("a plain word");
+    let name = ENROLLMENT_NAME.parse().expect("a plain word");
     let own = PeerIdentity { role: PeerRole::Orchestrator, name, group: None };
     let text = authority.sign(Issuance { identity: own, hosts: Vec::new(), days: 365 })?;
     let acceptor = TlsAcceptor::from(enrollment_config(&text, authority.folder())?);

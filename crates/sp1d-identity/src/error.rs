@@ -1,6 +1,6 @@
 //! Why keys cannot be used, and why a handshake fails.
 
-use crate::peer::{PeerError, PeerIdentity, PeerRole};
+use crate::peer::{PeerError, PeerIdentity, PeerName, PeerRole};
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use std::{io, path::PathBuf, time::Duration};
 
@@ -18,6 +18,9 @@ pub enum KeysError {
     /// A file of this name exists, and keys are never overwritten.
     #[error("{} exists already, and keys are never overwritten\nhint: choose another name or folder", .0.display())]
     Exists(PathBuf),
+    /// A name is reserved.
+    #[error("the name {0} is reserved for the port of `sp1d keys serve`\nhint: choose another name")]
+    Reserved(PeerName),
     /// A file is too large to be a key or a list.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {
@@ -110,6 +113,11 @@ pub enum TlsError {
         /// The role that is accepted.
         wanted: PeerRole,
     },
+    /// A machine that is not the port of `sp1d keys serve` offers identities.
+    #[error(
+        "the certificate belongs to the {0}, and only `sp1d keys serve` gives out identities\nhint: check the address"
+    )]
+    NotEnrollment(PeerIdentity),
     /// A certificate does not say who the peer is.
     #[error("the certificate names no sp1d peer\nhint: it needs one URI like `sp1d:worker:NAME` as alternative name")]
     Unnamed,
@@ -187,6 +195,7 @@ impl From<PeerError> for TlsError {
             PeerError::Malformed => Self::Other(CertificateError::BadEncoding.into()),
             PeerError::Unnamed => Self::Unnamed,
             PeerError::Role { found, wanted } => Self::WrongRole { found, wanted },
+            PeerError::NotEnrollment(found) => Self::NotEnrollment(found),
             PeerError::Revoked(peer) => Self::Revoked(peer),
         }
     }

@@ -9,6 +9,10 @@ sp1d_model::limits! {
     const MAX_NAME_BYTES: usize = 63; Bytes by EitherSide;
 }
 
+/// The name in the certificate of the port that gives out identities. No machine may have it: a machine that fetches its
+/// identity sends the secret of its token to whoever shows this name.
+pub(crate) const ENROLLMENT_NAME: &str = "enrollment";
+
 /// The start of the URI that names a peer.
 const SCHEME: &str = "sp1d:";
 
@@ -104,6 +108,8 @@ pub(crate) enum PeerError {
     Unnamed,
     #[error("the certificate belongs to the {found}")]
     Role { found: PeerIdentity, wanted: PeerRole },
+    #[error("the certificate belongs to the {0}")]
+    NotEnrollment(PeerIdentity),
     #[error("the certificate of the {0} is revoked")]
     Revoked(PeerIdentity),
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{KeysError, TlsError},
-    peer::{Fingerprint, PeerError, PeerIdentity, PeerRole},
+    peer::{ENROLLMENT_NAME, Fingerprint, PeerError, PeerIdentity, PeerRole},
     revocation::SharedRevocations,
 };
 use rustls::{
@@ -98,11 +98,12 @@ impl ServerCertVerifier for PinnedAuthority {
         roots.add(pinned.clone())?;
         let parsed = ParsedCertificate::try_from(end_entity)?;
         verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, self.algorithms.all)?;
-        // A worker of the authority must not take the secrets of other machines.
-        match PeerIdentity::of_certificate(end_entity) {
-            Ok(PeerIdentity { role: PeerRole::Orchestrator, .. }) => Ok(ServerCertVerified::assertion()),
-            Ok(found) => Err(refused(PeerError::Role { found, wanted: PeerRole::Orchestrator })),
-            Err(error) => Err(refused(error)),
+        // A machine of the authority must not take the secrets of other machines.
+        let found = PeerIdentity::of_certificate(end_entity).map_err(refused)?;
+        if found.role == PeerRole::Orchestrator && found.name.as_str() == ENROLLMENT_NAME {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(refused(PeerError::NotEnrollment(found)))
         }
     }
 

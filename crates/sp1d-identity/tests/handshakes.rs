@@ -1,7 +1,7 @@
 //! Handshakes over TCP: which peers are accepted, and which errors both sides report.
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
@@ -25,7 +25,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{advance, pause, resume},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const HOUR: i64 = 60 * 60;
 
@@ -397,4 +397,25 @@ async fn a_token_gives_a_machine_its_identity_once_and_only_from_its_authority()
     let again = folder.path().join("again.pem");
     assert!(matches!(fetch_identity(dial(honest).await, &token, &again).await, Err(KeysError::Token)));
     assert!(!again.exists());
+}
+
+#[tokio::test]
+async fn another_orchestrator_of_the_authority_gets_no_secret() {
+    let keys = Keys::new();
+    let token = keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();
+    let pem = fs::read(keys.path().join("orchestrator.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            CertificateDer::pem_slice_iter(&pem).map(Result::unwrap).collect(),
+            PrivateKeyDer::from_pem_slice(&pem).unwrap(),
+        )
+        .unwrap();
+    let (accepted, dialed) = connection().await;
+    let path = keys.path().join("fetched.pem");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (_hostile, fetched) = tokio::join!(acceptor.accept(accepted), fetch_identity(dialed, &token, &path));
+    assert!(matches!(fetched, Err(KeysError::Fetch(TlsError::NotEnrollment(_)))), "{fetched:?}");
 }

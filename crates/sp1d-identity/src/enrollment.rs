@@ -14,6 +14,7 @@ use crate::{
     files,
     load::enrollment_config,
     peer::{ENROLLMENT_NAME, Fingerprint, PeerIdentity, PeerRole},
+    tls::HANDSHAKE_TIMEOUT,
     verifier::PinnedAuthority,
 };
 use ring::{
@@ -27,35 +28,32 @@ use rustls::{
     pki_types::{IpAddr, Ipv4Addr, ServerName},
     version::TLS13,
 };
-use sp1d_model::hint::one_line;
+use sp1d_model::Rate;
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::{sleep, timeout},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, server::TlsStream};
 
 sp1d_model::limits! {
-    /// Maximum number of machines that fetch their identity at the same time. Further connections are closed at once.
-    const MAX_ENROLLMENTS: usize = 16; Count by Client;
-    /// Maximum time in which a machine fetches its identity.
+    /// How many log lines the machines that fetch an identity may cause. A machine that tries tokens without end writes
+    /// no more.
+    pub const MAX_ENROLLMENT_LOG_RATE: Rate = Rate { burst: 20, interval: Duration::from_secs(10) }; Events by Client;
+    /// Maximum time in which a machine fetches its identity, after it has sent its token.
     const ENROLLMENT_TIMEOUT: Duration = Duration::from_secs(10); Time by Client;
     /// Maximum length of a request for an identity: a secret of 64 digits and the end of the line.
     const MAX_REQUEST_BYTES: u64 = 128; Bytes by Client;
     /// Maximum length of the identity that a machine fetches.
     const MAX_IDENTITY_BYTES: u64 = 64 << 10; Bytes by Service;
 }
-
-/// Pause after a failed accept. Usually the process has no free file descriptor, and a connection must end first.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Response to a token that is not valid.
 const REFUSED: &str = "refused";
@@ -153,67 +151,88 @@ impl KeyAuthority {
     }
 }
 
-/// Gives machines with tokens their identities, valid for `days` days, through `listener`. The future ends only with an
-/// error.
-///
-/// # Errors
-/// If the authority cannot make a certificate for this port.
-pub async fn serve_enrollment(authority: KeyAuthority, listener: TcpListener, days: u32) -> Result<(), KeysError> {
-    let name = ENROLLMENT_NAME.parse().expect("a plain word");
-    let own = PeerIdentity { role: PeerRole::Orchestrator, name, group: None };
-    let text = authority.sign(Issuance { identity: own, hosts: Vec::new(), days: 365 })?;
-    let acceptor = TlsAcceptor::from(enrollment_config(&text, authority.folder())?);
-    let (authority, places) = (Arc::new(authority), Arc::new(Semaphore::new(MAX_ENROLLMENTS)));
-    loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::debug!(%error, "cannot accept a connection; retrying in 1 s");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
+/// Gives machines with tokens their identities. The caller accepts the connections, and bounds their number.
+pub struct Enrollment {
+    authority: KeyAuthority,
+    acceptor: TlsAcceptor,
+    days: u32,
+}
+
+/// A machine whose token was valid, and is used up.
+pub struct EnrolledMachine {
+    stream: TlsStream<TcpStream>,
+    identity: PeerIdentity,
+    text: String,
+}
+
+impl Enrollment {
+    /// Creates the certificate of the port. The identities of the machines will be valid for `days` days.
+    ///
+    /// # Errors
+    /// If the certificate cannot be made.
+    pub fn new(authority: KeyAuthority, days: u32) -> Result<Self, KeysError> {
+        let name = ENROLLMENT_NAME.parse().expect("a plain word");
+        let own = PeerIdentity { role: PeerRole::Orchestrator, name, group: None };
+        let text = authority.sign(Issuance { identity: own, hosts: Vec::new(), days: 365 })?;
+        let acceptor = TlsAcceptor::from(enrollment_config(&text, authority.folder())?);
+        Ok(Self { authority, acceptor, days })
+    }
+
+    /// Receives the token of the machine at the other end of `stream`, within 3 s. A token that is not valid is refused.
+    ///
+    /// # Errors
+    /// [`KeysError::Fetch`] if the connection fails or is too slow, and another error if the machine gets no identity.
+    ///
+    /// # Cancel safety
+    /// A token is used up only if the future returns the machine.
+    pub async fn receive(&self, stream: TcpStream) -> Result<EnrolledMachine, KeysError> {
+        let receiving = async {
+            let mut stream = self.acceptor.accept(stream).await.map_err(broken)?;
+            let mut line = String::new();
+            BufReader::new((&mut stream).take(MAX_REQUEST_BYTES)).read_line(&mut line).await.map_err(broken)?;
+            let redeemed = match secret_of(line.trim_end()) {
+                Some(secret) => self.authority.redeem(&secret, self.days),
+                None => Err(KeysError::Token),
+            };
+            match redeemed {
+                Ok((identity, text)) => Ok(EnrolledMachine { stream, identity, text }),
+                Err(error) => {
+                    // The reason is only for the log of the authority.
+                    stream.write_all(format!("{REFUSED}\n").as_bytes()).await.map_err(broken)?;
+                    stream.shutdown().await.map_err(broken)?;
+                    Err(error)
+                }
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let (authority, acceptor) = (authority.clone(), acceptor.clone());
-        tokio::spawn(async move {
-            let enrolling = async {
-                let mut stream = acceptor.accept(stream).await?;
-                enroll(&authority, &mut stream, days).await
-            };
-            match timeout(ENROLLMENT_TIMEOUT, enrolling).await {
-                Ok(Ok(Ok(identity))) => tracing::info!(%peer, %identity, "identity issued"),
-                Ok(Ok(Err(error))) => {
-                    let reason = one_line(&error.to_string());
-                    tracing::warn!(%peer, %reason, "token refused");
-                }
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "connection failed"),
-                Err(_) => tracing::debug!(%peer, "connection too slow"),
-            }
-            drop(place);
-        });
+        match timeout(HANDSHAKE_TIMEOUT, receiving).await {
+            Ok(received) => received,
+            Err(_) => Err(KeysError::Fetch(TlsError::Slow(HANDSHAKE_TIMEOUT))),
+        }
     }
 }
 
-/// Serves one machine. Returns the identity that it got, or why its token is refused.
-async fn enroll(
-    authority: &KeyAuthority,
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    days: u32,
-) -> std::io::Result<Result<PeerIdentity, KeysError>> {
-    let mut line = String::new();
-    BufReader::new((&mut *stream).take(MAX_REQUEST_BYTES)).read_line(&mut line).await?;
-    let redeemed = match secret_of(line.trim_end()) {
-        Some(secret) => authority.redeem(&secret, days),
-        None => Err(KeysError::Token),
-    };
-    let (response, outcome) = match redeemed {
-        Ok((identity, text)) => (text, Ok(identity)),
-        // The reason is in the log of the authority.
-        Err(error) => (format!("{REFUSED}\n"), Err(error)),
-    };
-    stream.write_all(response.as_bytes()).await?;
-    stream.shutdown().await?;
-    Ok(outcome)
+impl EnrolledMachine {
+    /// Sends the machine its identity. Returns who it is now.
+    ///
+    /// # Errors
+    /// If the connection fails, or the machine does not read within 10 s.
+    pub async fn deliver(mut self) -> Result<PeerIdentity, KeysError> {
+        let delivering = async {
+            self.stream.write_all(self.text.as_bytes()).await?;
+            self.stream.shutdown().await
+        };
+        let delivered = timeout(ENROLLMENT_TIMEOUT, delivering).await;
+        match delivered {
+            Ok(Ok(())) => Ok(self.identity),
+            Ok(Err(error)) => Err(broken(error)),
+            Err(_) => Err(KeysError::Fetch(TlsError::Slow(ENROLLMENT_TIMEOUT))),
+        }
+    }
+}
+
+/// Converts the error of a connection.
+fn broken(error: io::Error) -> KeysError {
+    KeysError::Fetch(error.into())
 }
 
 /// Fetches an identity from an authority at the other end of `stream`, and writes it to the new file `path`.

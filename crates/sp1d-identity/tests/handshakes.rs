@@ -8,8 +8,8 @@ use rustls::{
     version::TLS13,
 };
 use sp1d_identity::{
-    HttpProtocol, Issuance, KeyAuthority, KeysError, PeerIdentity, PeerRole, PeerStream, TlsError, TlsIdentity,
-    fetch_identity, revoke, serve_enrollment,
+    Enrollment, HttpProtocol, Issuance, KeyAuthority, KeysError, PeerIdentity, PeerRole, PeerStream, TlsError,
+    TlsIdentity, fetch_identity, revoke,
 };
 use std::{
     fs::{self, File},
@@ -381,7 +381,15 @@ async fn a_token_gives_a_machine_its_identity_once_and_only_from_its_authority()
     let port = async |keys: &Keys| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve_enrollment(KeyAuthority::open(keys.path()).unwrap(), listener, 30));
+        let enrollment = Enrollment::new(KeyAuthority::open(keys.path()).unwrap(), 30).unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                if let Ok(machine) = enrollment.receive(stream).await {
+                    machine.deliver().await.unwrap();
+                }
+            }
+        });
         address
     };
     let (honest, hostile) = (port(&keys).await, port(&other).await);

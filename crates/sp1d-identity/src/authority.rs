@@ -108,7 +108,7 @@ impl KeyAuthority {
     /// If no identity of this name was issued, or if a file cannot be read or written.
     pub fn renew(&self, name: &PeerName, days: u32) -> Result<PathBuf, KeysError> {
         let path = identity_file(&self.folder, name.as_str());
-        let (is_here, issued) = (path.exists(), issued_file(&self.folder, name.as_str()));
+        let (is_here, issued) = (path.exists(), self.issued_file(name));
         let old = if is_here || !issued.exists() { &path } else { &issued };
         let content = |reason: String| KeysError::Content { path: old.clone(), reason };
         let certificate = CertificateDer::from_pem_slice(files::read(old)?.as_bytes());
@@ -143,7 +143,7 @@ impl KeyAuthority {
         if name.as_str() == ENROLLMENT_NAME {
             return Err(KeysError::Reserved(name.clone()));
         }
-        let taken = [identity_file(&self.folder, name.as_str()), issued_file(&self.folder, name.as_str())];
+        let taken = [identity_file(&self.folder, name.as_str()), self.issued_file(name)];
         match taken.into_iter().find(|file| file.exists()) {
             Some(file) => Err(KeysError::Exists(file)),
             None => Ok(()),
@@ -153,7 +153,12 @@ impl KeyAuthority {
     /// Notes that a machine has fetched the identity `text`: keeps its certificates, and not its key.
     pub(crate) fn note_issued(&self, name: &PeerName, text: &str) -> Result<(), KeysError> {
         let start = text.find("-----BEGIN CERTIFICATE").unwrap_or(text.len());
-        files::write_new(&issued_file(&self.folder, name.as_str()), &text[start..])
+        files::write_new(&self.issued_file(name), &text[start..])
+    }
+
+    /// Returns the file of the certificate of a machine that has fetched its identity.
+    pub(crate) fn issued_file(&self, name: &PeerName) -> PathBuf {
+        self.folder.join(format!("{name}.crt"))
     }
 
     /// Returns the content of the file of an identity.
@@ -229,11 +234,6 @@ fn files_of(folder: &Path) -> (PathBuf, PathBuf) {
 
 fn identity_file(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.pem"))
-}
-
-/// Returns the file of the certificate of a machine that has fetched its identity.
-fn issued_file(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.crt"))
 }
 
 fn since_epoch() -> Result<i64, KeysError> {

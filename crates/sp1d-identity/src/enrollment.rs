@@ -11,7 +11,7 @@
 use crate::{
     authority::{Issuance, KeyAuthority},
     error::{KeysError, TlsError},
-    files,
+    files::{self, NewFile},
     load::enrollment_config,
     peer::{ENROLLMENT_NAME, Fingerprint, PeerIdentity, PeerRole},
     tls::HANDSHAKE_TIMEOUT,
@@ -163,6 +163,8 @@ pub struct EnrolledMachine {
     stream: TlsStream<TcpStream>,
     identity: PeerIdentity,
     text: String,
+    /// The file in the authority's folder that shows that the name is taken.
+    issued: PathBuf,
 }
 
 impl Enrollment {
@@ -195,7 +197,10 @@ impl Enrollment {
                 None => Err(KeysError::Token),
             };
             match redeemed {
-                Ok((identity, text)) => Ok(EnrolledMachine { stream, identity, text }),
+                Ok((identity, text)) => {
+                    let issued = self.authority.issued_file(&identity.name);
+                    Ok(EnrolledMachine { stream, identity, text, issued })
+                }
                 Err(error) => {
                     // The reason is only for the log of the authority.
                     stream.write_all(format!("{REFUSED}\n").as_bytes()).await.map_err(broken)?;
@@ -215,7 +220,7 @@ impl EnrolledMachine {
     /// Sends the machine its identity. Returns who it is now.
     ///
     /// # Errors
-    /// If the connection fails, or the machine does not read within 10 s.
+    /// [`KeysError::Undelivered`] if the connection fails, or the machine does not read within 10 s.
     pub async fn deliver(mut self) -> Result<PeerIdentity, KeysError> {
         let delivering = async {
             self.stream.write_all(self.text.as_bytes()).await?;
@@ -224,8 +229,7 @@ impl EnrolledMachine {
         let delivered = timeout(ENROLLMENT_TIMEOUT, delivering).await;
         match delivered {
             Ok(Ok(())) => Ok(self.identity),
-            Ok(Err(error)) => Err(broken(error)),
-            Err(_) => Err(KeysError::Fetch(TlsError::Slow(ENROLLMENT_TIMEOUT))),
+            _ => Err(KeysError::Undelivered { identity: self.identity, issued: self.issued }),
         }
     }
 }
@@ -238,18 +242,17 @@ fn broken(error: io::Error) -> KeysError {
 /// Fetches an identity from an authority at the other end of `stream`, and writes it to the new file `path`.
 ///
 /// # Errors
-/// If the file exists, the peer is not the authority of the token, or the token is not valid.
+/// If the file exists or cannot be created, the peer is not the authority of the token, or the token is not valid.
 pub async fn fetch_identity(stream: TcpStream, token: &JoinToken, path: &Path) -> Result<(), KeysError> {
-    if path.exists() {
-        return Err(KeysError::Exists(path.to_owned()));
-    }
+    // The token is used up once it is sent, so what can fail on this machine must fail before.
+    let file = NewFile::create(path)?;
     let fetched = timeout(ENROLLMENT_TIMEOUT, fetch(stream, token)).await;
     let text = fetched.map_err(|_| KeysError::Fetch(TlsError::Slow(ENROLLMENT_TIMEOUT)))?;
     let text = text.map_err(KeysError::Fetch)?;
     if !text.starts_with("-----BEGIN ") {
         return Err(KeysError::Token);
     }
-    files::write_new(path, &text)
+    file.finish(&text)
 }
 
 async fn fetch(stream: TcpStream, token: &JoinToken) -> Result<String, TlsError> {

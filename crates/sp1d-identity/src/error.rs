@@ -60,12 +60,22 @@ pub enum KeysError {
     Generate(#[from] rcgen::Error),
     /// A token is not valid.
     #[error(
-        "the token is not valid: it was used, has expired, or belongs to another authority\nhint: make a new one with `sp1d keys join-token`"
+        "the token is not valid: it was used, has expired, or belongs to another authority\nhint: make a new one with `sp1d keys join-token`; if its identity did not arrive, first remove NAME.crt in the authority's folder"
     )]
     Token,
     /// An identity cannot be fetched.
     #[error("cannot fetch the identity: {0}")]
     Fetch(TlsError),
+    /// A machine has used up its token and did not receive its identity.
+    #[error(
+        "the {identity} did not receive its identity, and its token is used up\nhint: remove {} to free the name, and make a new token with `sp1d keys join-token`", issued.display()
+    )]
+    Undelivered {
+        /// The machine.
+        identity: PeerIdentity,
+        /// The file that shows that the name is taken.
+        issued: PathBuf,
+    },
     /// The system has no random numbers.
     #[error("the system returns no random numbers")]
     Random,

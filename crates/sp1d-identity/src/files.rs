@@ -5,7 +5,7 @@ use std::{
     fs::{self, DirBuilder, File, Permissions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown},
-    path::Path,
+    path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
 
@@ -47,17 +47,47 @@ pub(crate) fn read(path: &Path) -> Result<String, KeysError> {
     Ok(text)
 }
 
-/// Writes a new file with mode 0600. A reader sees the whole file or none.
+/// A new file with mode 0600 that appears under its name once its content is complete.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    path: PathBuf,
+    file: NamedTempFile,
+}
+
+impl NewFile {
+    /// Creates the temporary file.
+    ///
+    /// # Errors
+    /// If the file `path` exists, or its folder cannot be written to.
+    pub(crate) fn create(path: &Path) -> Result<Self, KeysError> {
+        if path.exists() {
+            return Err(KeysError::Exists(path.to_owned()));
+        }
+        let file = NamedTempFile::new_in(folder_of(path)).map_err(at(path))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Writes the content. A reader sees the whole file or none.
+    ///
+    /// # Errors
+    /// If the file exists meanwhile, or cannot be written.
+    pub(crate) fn finish(self, text: &str) -> Result<(), KeysError> {
+        let Self { path, mut file } = self;
+        fill(&mut file, &path, text)?;
+        file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => KeysError::Exists(path.clone()),
+            _ => KeysError::File { path: path.clone(), reason: error.error },
+        })?;
+        sync_folder(&path)
+    }
+}
+
+/// Writes a new file with mode 0600.
 ///
 /// # Errors
-/// If the file exists, or cannot be written.
+/// As for [`NewFile`].
 pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), KeysError> {
-    let file = written(path, text)?;
-    file.persist_noclobber(path).map_err(|error| match error.error.kind() {
-        io::ErrorKind::AlreadyExists => KeysError::Exists(path.to_owned()),
-        _ => KeysError::File { path: path.to_owned(), reason: error.error },
-    })?;
-    sync_folder(path)
+    NewFile::create(path)?.finish(text)
 }
 
 /// Replaces a key at once, with mode 0600. The new file has the owner of the old one, so that a service can read it.
@@ -82,9 +112,14 @@ pub(crate) fn replace_list(path: &Path, text: &str) -> Result<(), KeysError> {
 /// Returns a temporary file beside `path` with the whole content. Its mode is 0600.
 fn written(path: &Path, text: &str) -> Result<NamedTempFile, KeysError> {
     let mut file = NamedTempFile::new_in(folder_of(path)).map_err(at(path))?;
-    file.write_all(text.as_bytes()).map_err(at(path))?;
-    file.as_file().sync_all().map_err(at(path))?;
+    fill(&mut file, path, text)?;
     Ok(file)
+}
+
+/// Writes the whole content of the temporary file beside `path`.
+fn fill(file: &mut NamedTempFile, path: &Path, text: &str) -> Result<(), KeysError> {
+    file.write_all(text.as_bytes()).map_err(at(path))?;
+    file.as_file().sync_all().map_err(at(path))
 }
 
 /// Makes the name of a new file durable.

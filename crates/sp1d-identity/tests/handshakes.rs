@@ -16,6 +16,7 @@ use std::{
     io::IoSlice,
     net::SocketAddr,
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -405,6 +406,48 @@ async fn a_token_gives_a_machine_its_identity_once_and_only_from_its_authority()
     let again = folder.path().join("again.pem");
     assert!(matches!(fetch_identity(dial(honest).await, &token, &again).await, Err(KeysError::Token)));
     assert!(!again.exists());
+}
+
+#[tokio::test]
+async fn a_token_is_not_used_up_if_the_file_cannot_be_created() {
+    let keys = Keys::new();
+    let token = keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();
+    let enrollment = Enrollment::new(KeyAuthority::open(keys.path()).unwrap(), 30).unwrap();
+    let path = keys.path().join("none").join("w.pem");
+    let (accepted, dialed) = connection().await;
+    let (received, fetched) = tokio::join!(enrollment.receive(accepted), fetch_identity(dialed, &token, &path));
+    assert!(matches!(fetched, Err(KeysError::File { .. })), "{fetched:?}");
+    assert!(matches!(received.err(), Some(KeysError::Fetch(_))));
+    // The same token still works.
+    fs::create_dir(keys.path().join("none")).unwrap();
+    let (accepted, dialed) = connection().await;
+    let giving = async { enrollment.receive(accepted).await.unwrap().deliver().await };
+    let (delivered, fetched) = tokio::join!(giving, fetch_identity(dialed, &token, &path));
+    fetched.unwrap();
+    assert_eq!(delivered.unwrap(), peer(PeerRole::Worker, "w"));
+}
+
+#[tokio::test]
+async fn an_identity_that_does_not_arrive_is_reported_with_the_file_that_frees_its_name() {
+    let keys = Keys::new();
+    let token = keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();
+    let enrollment = Enrollment::new(KeyAuthority::open(keys.path()).unwrap(), 30).unwrap();
+    let (accepted, dialed) = connection().await;
+    // Closing the connection resets it.
+    dialed.set_zero_linger().unwrap();
+    let path = keys.path().join("fetched.pem");
+    let machine = {
+        let fetching = pin!(fetch_identity(dialed, &token, &path));
+        tokio::select! {
+            received = enrollment.receive(accepted) => received.unwrap(),
+            fetched = fetching => panic!("{fetched:?}"),
+        }
+    };
+    match machine.deliver().await {
+        Err(KeysError::Undelivered { issued, .. }) => fs::remove_file(issued).unwrap(),
+        other => panic!("{other:?}"),
+    }
+    keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();
 }
 
 #[tokio::test]

@@ -108,8 +108,8 @@ impl KeyAuthority {
     /// If no identity of this name was issued, or if a file cannot be read or written.
     pub fn renew(&self, name: &PeerName, days: u32) -> Result<PathBuf, KeysError> {
         let path = identity_file(&self.folder, name.as_str());
-        let (is_here, issued) = (path.exists(), self.issued_file(name));
-        let old = if is_here || !issued.exists() { &path } else { &issued };
+        let (is_here, fetched) = (path.exists(), self.issued_file(name));
+        let old = if is_here || !fetched.exists() { &path } else { &fetched };
         let content = |reason: String| KeysError::Content { path: old.clone(), reason };
         let certificate = CertificateDer::from_pem_slice(files::read(old)?.as_bytes());
         let certificate = certificate.map_err(|error| content(format!("no certificate in PEM: {error}")))?;
@@ -138,13 +138,18 @@ impl KeyAuthority {
         Ok(Fingerprint::of(&der))
     }
 
+    /// Returns true if an identity of this name was issued from `folder`.
+    #[must_use]
+    pub fn has_issued(folder: &Path, name: &PeerName) -> bool {
+        issued_files(folder, name).iter().any(|file| file.exists())
+    }
+
     /// Fails if a machine of this name has an identity, or if the name is reserved.
     pub(crate) fn check_new(&self, name: &PeerName) -> Result<(), KeysError> {
         if name.as_str() == ENROLLMENT_NAME {
             return Err(KeysError::Reserved(name.clone()));
         }
-        let taken = [identity_file(&self.folder, name.as_str()), self.issued_file(name)];
-        match taken.into_iter().find(|file| file.exists()) {
+        match issued_files(&self.folder, name).into_iter().find(|file| file.exists()) {
             Some(file) => Err(KeysError::Exists(file)),
             None => Ok(()),
         }
@@ -158,7 +163,8 @@ impl KeyAuthority {
 
     /// Returns the file of the certificate of a machine that has fetched its identity.
     pub(crate) fn issued_file(&self, name: &PeerName) -> PathBuf {
-        self.folder.join(format!("{name}.crt"))
+        let [_, fetched] = issued_files(&self.folder, name);
+        fetched
     }
 
     /// Returns the content of the file of an identity.
@@ -234,6 +240,12 @@ fn files_of(folder: &Path) -> (PathBuf, PathBuf) {
 
 fn identity_file(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.pem"))
+}
+
+/// Returns the files of which one exists if the name was issued: an identity with its key, and the certificate of a
+/// machine that has fetched its identity.
+fn issued_files(folder: &Path, name: &PeerName) -> [PathBuf; 2] {
+    [identity_file(folder, name.as_str()), folder.join(format!("{name}.crt"))]
 }
 
 fn since_epoch() -> Result<i64, KeysError> {

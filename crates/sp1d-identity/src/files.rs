@@ -122,6 +122,16 @@ fn fill(file: &mut NamedTempFile, path: &Path, text: &str) -> Result<(), KeysErr
     file.as_file().sync_all().map_err(at(path))
 }
 
+/// Locks a folder against other processes that change it, until the returned file is dropped. A file system without
+/// locks is no error: a revocation must not fail for that.
+pub(crate) fn lock_folder(folder: &Path) -> Result<File, KeysError> {
+    let file = File::open(folder).map_err(at(folder))?;
+    if let Err(error) = file.lock() {
+        tracing::debug!(folder = %folder.display(), %error, "cannot lock the folder");
+    }
+    Ok(file)
+}
+
 /// Makes the name of a new file durable.
 fn sync_folder(path: &Path) -> Result<(), KeysError> {
     File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(at(path))

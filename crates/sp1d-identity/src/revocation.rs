@@ -78,12 +78,13 @@ impl SharedRevocations {
 }
 
 /// Adds the peer `name` to the revocation list in `folder`. All machines that trust the folder's authority need the
-/// changed list.
+/// changed list. Waits while another process changes the list.
 ///
 /// # Errors
 /// If the list cannot be read or written, or is malformed.
 pub fn revoke(folder: &Path, name: &PeerName) -> Result<(), KeysError> {
     let path = folder.join("revoked");
+    let _lock = files::lock_folder(folder)?;
     let list = Revocations::read(&path)?;
     if list.names.contains(name) {
         return Ok(());
@@ -100,6 +101,7 @@ pub fn revoke(folder: &Path, name: &PeerName) -> Result<(), KeysError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     #[track_caller]
     fn check(text: &str, expected: Result<(usize, usize), usize>) {
@@ -119,6 +121,20 @@ mod tests {
     fn a_wrong_line_is_not_ignored() {
         check("w-7\nW 8\n", Err(2));
         check(&"0g".repeat(32), Err(1));
+    }
+
+    #[test]
+    fn names_that_are_revoked_at_the_same_time_are_all_on_the_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let names: Vec<PeerName> = (0..8).map(|number| format!("w-{number}").parse().unwrap()).collect();
+        thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(move || revoke(path, name).unwrap());
+            }
+        });
+        let list = Revocations::read(&path.join("revoked")).unwrap();
+        assert_eq!(list.names, names.into_iter().collect::<BTreeSet<_>>());
     }
 
     #[test]

@@ -310,7 +310,10 @@ fn keys_are_made_checked_and_never_overwritten() {
     assert!(run(&["keys", "renew", "w"]).status.success());
     assert_ne!(fs::read(folder.path().join("keys/w.pem")).unwrap(), first);
     check(folder.path(), &["keys", "renew", "other"], 2, &["other.pem"]);
-    assert!(run(&["keys", "revoke", "w"]).status.success());
+    let misspelled = |outcome: &Output| String::from_utf8_lossy(&outcome.stderr).contains("misspelled");
+    let (known, unknown) = (run(&["keys", "revoke", "w"]), run(&["keys", "revoke", "v"]));
+    assert!(known.status.success() && unknown.status.success());
+    assert!(!misspelled(&known) && misspelled(&unknown));
     check(folder.path(), &[&worker[..], &["keys/w.pem"]].concat(), 2, &["is revoked"]);
 }
 

@@ -49,8 +49,13 @@ pub(super) fn run(command: KeysCommand) -> Result<()> {
             print(&format!("renewed {}: copy it to its machine", made.display()))
         }
         KeysCommand::Revoke(arguments) => {
-            revoke(&arguments.keys, &arguments.name).map_err(usage)?;
-            print(&format!("revoked {}: see {}/revoked", arguments.name, arguments.keys.display()))
+            let (name, folder) = (arguments.name, arguments.keys);
+            revoke(&folder, &name).map_err(usage)?;
+            if !KeyAuthority::has_issued(&folder, &name) {
+                let folder = folder.display();
+                tracing::warn!(%name, %folder, "this folder has issued no certificate of this name: is it misspelled?");
+            }
+            print(&format!("revoked {name}: see {}/revoked", folder.display()))
         }
         KeysCommand::JoinToken(arguments) => {
             let identity = PeerIdentity { role: arguments.role, name: arguments.name, group: arguments.group };

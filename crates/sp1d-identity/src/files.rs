@@ -33,6 +33,11 @@ pub(crate) fn create_folder(folder: &Path) -> Result<(), KeysError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))
 }
 
+/// Returns true if all users of the machine can read or change a file.
+pub(crate) fn is_open_to_all(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|data| data.mode() & 0o006 != 0)
+}
+
 /// Reads a whole file.
 ///
 /// # Errors
@@ -188,6 +193,17 @@ mod tests {
         assert_eq!(read(&path).unwrap(), "first");
         // No temporary file is left.
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_key_that_all_users_can_read_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        write_new(&path, "key").unwrap();
+        for (mode, expected) in [(0o600, false), (0o440, false), (0o644, true), (0o602, true)] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_open_to_all(&path), expected, "{mode:o}");
+        }
     }
 
     #[test]

@@ -93,6 +93,14 @@ impl IdentityFiles {
         }
     }
 
+    /// Warns if other users of the machine can use the private key.
+    pub(crate) fn warn_of_open_key(&self) {
+        if files::is_open_to_all(&self.key) {
+            let path = self.key.display();
+            tracing::warn!(%path, "all users of this machine can read or change the private key: use `chmod 600`");
+        }
+    }
+
     /// Returns the present stamps of the keys and certificates.
     pub(crate) fn stamps(&self) -> Vec<FileStamp> {
         let paths = [&self.key, &self.chain].into_iter().chain(&self.authorities);

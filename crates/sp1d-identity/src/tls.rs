@@ -88,6 +88,7 @@ impl TlsIdentity {
         let (keys, list) = (ChangedFiles::new(files.stamps()), ChangedFiles::new(files.list_stamps()));
         let revoked = Arc::new(SharedRevocations::new(files.load_list()?));
         let loaded = Arc::new(files.load(role, &revoked)?);
+        files.warn_of_open_key();
         warn_of_expiry(&loaded, UnixTime::now());
         let now = Instant::now();
         let state = IdentityState { loaded, keys, list, checked: now, expiry_checked: now };
@@ -148,6 +149,7 @@ impl TlsIdentity {
             None => {}
             Some(Ok(renewed)) => {
                 tracing::info!(%path, own = %renewed.own, "changed keys loaded");
+                self.files.warn_of_open_key();
                 warn_of_expiry(&renewed, UnixTime::now());
                 *loaded = Arc::new(renewed);
             }

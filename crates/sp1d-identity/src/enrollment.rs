@@ -108,6 +108,24 @@ fn token_file(folder: &Path, secret: &[u8; 32]) -> PathBuf {
     folder.join("tokens").join(hexadecimal(digest(&SHA256, secret).as_ref()))
 }
 
+/// Returns when a token ends, from the first line of its file.
+fn end_of(token: &str) -> Option<u64> {
+    token.lines().next()?.parse().ok()
+}
+
+/// Removes the files of expired tokens. A file that cannot be removed does no harm: its token does not work.
+fn remove_expired(folder: &Path, now: u64) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        let ends = files::read(&path).ok().and_then(|token| end_of(&token));
+        if ends.is_some_and(|ends| ends < now)
+            && let Err(error) = fs::remove_file(&path)
+        {
+            tracing::debug!(path = %path.display(), %error, "cannot remove an expired token");
+        }
+    }
+}
+
 fn seconds_now() -> Result<u64, KeysError> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| KeysError::Clock)?.as_secs())
 }
@@ -123,7 +141,9 @@ impl KeyAuthority {
         SystemRandom::new().fill(&mut secret).map_err(|_| KeysError::Random)?;
         let path = token_file(self.folder(), &secret);
         files::create_folder(files::folder_of(&path))?;
-        let ends = seconds_now()?.saturating_add(valid.as_secs());
+        let now = seconds_now()?;
+        remove_expired(files::folder_of(&path), now);
+        let ends = now.saturating_add(valid.as_secs());
         files::write_new(&path, &format!("{ends}\n{}\n", identity.uri()))?;
         Ok(JoinToken { authority: self.fingerprint()?, secret })
     }
@@ -137,9 +157,8 @@ impl KeyAuthority {
         let content = files::read(&used);
         fs::remove_file(&used).map_err(|reason| KeysError::File { path: used, reason })?;
         let content = content?;
-        let mut lines = content.lines();
-        let ends: u64 = lines.next().and_then(|line| line.parse().ok()).ok_or(KeysError::Token)?;
-        let identity = lines.next().and_then(PeerIdentity::parse).ok_or(KeysError::Token)?;
+        let ends = end_of(&content).ok_or(KeysError::Token)?;
+        let identity = content.lines().nth(1).and_then(PeerIdentity::parse).ok_or(KeysError::Token)?;
         if seconds_now()? > ends {
             return Err(KeysError::Token);
         }
@@ -302,6 +321,17 @@ mod tests {
         // The name is taken now, and its key is not kept here.
         assert!(matches!(authority.new_token(&worker(), DAY), Err(KeysError::Exists(_))));
         assert!(!fs::read_to_string(folder.path().join("w.crt")).unwrap().contains("PRIVATE"));
+    }
+
+    #[test]
+    fn a_new_token_removes_expired_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = authority(folder.path());
+        let [expired, valid] = [(); 2].map(|()| authority.new_token(&worker(), DAY).unwrap());
+        let [expired, valid] = [expired, valid].map(|token| token_file(folder.path(), &token.secret));
+        files::replace_list(&expired, &format!("1\n{}\n", worker().uri())).unwrap();
+        authority.new_token(&worker(), DAY).unwrap();
+        assert!(!expired.exists() && valid.exists());
     }
 
     #[test]

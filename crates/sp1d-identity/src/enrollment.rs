@@ -263,7 +263,7 @@ fn broken(error: io::Error) -> KeysError {
 /// # Errors
 /// If the file exists or cannot be created, the peer is not the authority of the token, or the token is not valid.
 pub async fn fetch_identity(stream: TcpStream, token: &JoinToken, path: &Path) -> Result<(), KeysError> {
-    // The token is used up once it is sent, so what can fail on this machine must fail before.
+    // Sending the token uses it up. A file that cannot be created must be noticed before.
     let file = NewFile::create(path)?;
     let fetched = timeout(ENROLLMENT_TIMEOUT, fetch(stream, token)).await;
     let text = fetched.map_err(|_| KeysError::Fetch(TlsError::Slow(ENROLLMENT_TIMEOUT)))?;

@@ -100,8 +100,8 @@ impl KeyAuthority {
         Ok(path)
     }
 
-    /// Replaces the identity `name` in the folder by one with a new key, valid for `days` days from now. Role, group and
-    /// hosts stay. The old certificate stays valid until its end. Returns the file. If the machine has fetched its
+    /// Replaces the identity `name` in the folder by one with a new key, valid for `days` days from now. Role, group
+    /// and hosts stay. The old certificate stays valid until its end. Returns the file. If the machine has fetched its
     /// identity with a token, the file is new.
     ///
     /// # Errors

@@ -199,7 +199,7 @@ impl Enrollment {
         Ok(Self { authority, acceptor, days })
     }
 
-    /// Receives the token of the machine at the other end of `stream`, within 3 s. A token that is not valid is refused.
+    /// Receives the token of the machine at the other end of `stream`, within 3 s. Refuses a token that is not valid.
     ///
     /// # Errors
     /// [`KeysError::Fetch`] if the connection fails or is too slow, and another error if the machine gets no identity.

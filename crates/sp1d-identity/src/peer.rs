@@ -9,8 +9,8 @@ sp1d_model::limits! {
     const MAX_NAME_BYTES: usize = 63; Bytes by EitherSide;
 }
 
-/// The name in the certificate of the port that gives out identities. No machine may have it: a machine that fetches its
-/// identity sends the secret of its token to whoever shows this name.
+/// The name in the certificate of the port that gives out identities. No machine may have it: a new machine sends the
+/// secret of its token to the peer with this name.
 pub(crate) const ENROLLMENT_NAME: &str = "enrollment";
 
 /// The start of the URI that names a peer.

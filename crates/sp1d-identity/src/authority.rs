@@ -3,7 +3,7 @@
 use crate::{
     error::KeysError,
     files,
-    peer::{Fingerprint, PeerIdentity, PeerName, PeerRole},
+    peer::{ENROLLMENT_NAME, Fingerprint, PeerIdentity, PeerName, PeerRole, hosts_of},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -92,11 +92,38 @@ impl KeyAuthority {
     /// file.
     ///
     /// # Errors
-    /// If the identity exists or cannot be written, or if a host name is invalid.
+    /// If the identity exists or cannot be written, or if its name is reserved or a host name is invalid.
     pub fn issue(&self, issuance: Issuance) -> Result<PathBuf, KeysError> {
         self.check_new(&issuance.identity.name)?;
         let path = identity_file(&self.folder, issuance.identity.name.as_str());
         files::write_new(&path, &self.sign(issuance)?)?;
+        Ok(path)
+    }
+
+    /// Replaces the identity `name` in the folder by one with a new key, valid for `days` days from now. Role, group
+    /// and hosts stay. The old certificate stays valid until its end. Returns the file. If the machine has fetched its
+    /// identity with a token, the file is new.
+    ///
+    /// # Errors
+    /// If no identity of this name was issued, or if a file cannot be read or written.
+    pub fn renew(&self, name: &PeerName, days: u32) -> Result<PathBuf, KeysError> {
+        let path = identity_file(&self.folder, name.as_str());
+        let (is_here, fetched) = (path.exists(), self.issued_file(name));
+        let old = if is_here || !fetched.exists() { &path } else { &fetched };
+        let content = |reason: String| KeysError::Content { path: old.clone(), reason };
+        let certificate = CertificateDer::from_pem_slice(files::read(old)?.as_bytes());
+        let certificate = certificate.map_err(|error| content(format!("no certificate in PEM: {error}")))?;
+        let identity = PeerIdentity::of_certificate(&certificate).map_err(|error| content(error.to_string()))?;
+        if identity.name != *name {
+            return Err(content(format!("it belongs to the {identity}")));
+        }
+        let hosts = hosts_of(&certificate).ok_or_else(|| content("its names are malformed".to_owned()))?;
+        let text = self.sign(Issuance { identity, hosts, days })?;
+        if is_here {
+            files::replace_key(&path, &text)?
+        } else {
+            files::write_new(&path, &text)?
+        }
         Ok(path)
     }
 
@@ -111,10 +138,18 @@ impl KeyAuthority {
         Ok(Fingerprint::of(&der))
     }
 
-    /// Fails if a machine of this name has an identity.
+    /// Returns true if an identity of this name was issued from `folder`.
+    #[must_use]
+    pub fn has_issued(folder: &Path, name: &PeerName) -> bool {
+        issued_files(folder, name).iter().any(|file| file.exists())
+    }
+
+    /// Fails if a machine of this name has an identity, or if the name is reserved.
     pub(crate) fn check_new(&self, name: &PeerName) -> Result<(), KeysError> {
-        let taken = [identity_file(&self.folder, name.as_str()), issued_file(&self.folder, name.as_str())];
-        match taken.into_iter().find(|file| file.exists()) {
+        if name.as_str() == ENROLLMENT_NAME {
+            return Err(KeysError::Reserved(name.clone()));
+        }
+        match issued_files(&self.folder, name).into_iter().find(|file| file.exists()) {
             Some(file) => Err(KeysError::Exists(file)),
             None => Ok(()),
         }
@@ -123,7 +158,13 @@ impl KeyAuthority {
     /// Notes that a machine has fetched the identity `text`: keeps its certificates, and not its key.
     pub(crate) fn note_issued(&self, name: &PeerName, text: &str) -> Result<(), KeysError> {
         let start = text.find("-----BEGIN CERTIFICATE").unwrap_or(text.len());
-        files::write_new(&issued_file(&self.folder, name.as_str()), &text[start..])
+        files::write_new(&self.issued_file(name), &text[start..])
+    }
+
+    /// Returns the file of the certificate of a machine that has fetched its identity.
+    pub(crate) fn issued_file(&self, name: &PeerName) -> PathBuf {
+        let [_, fetched] = issued_files(&self.folder, name);
+        fetched
     }
 
     /// Returns the content of the file of an identity.
@@ -140,7 +181,11 @@ impl KeyAuthority {
         not_after: OffsetDateTime,
     ) -> Result<String, KeysError> {
         if identity.role == PeerRole::Orchestrator {
-            hosts.extend(LOOPBACK_HOSTS.map(str::to_owned));
+            for host in LOOPBACK_HOSTS.map(str::to_owned) {
+                if !hosts.contains(&host) {
+                    hosts.push(host);
+                }
+            }
         }
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(hosts)?;
@@ -197,9 +242,10 @@ fn identity_file(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.pem"))
 }
 
-/// Returns the file of the certificate of a machine that has fetched its identity.
-fn issued_file(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.crt"))
+/// Returns the files of which one exists if the name was issued: an identity with its key, and the certificate of a
+/// machine that has fetched its identity.
+fn issued_files(folder: &Path, name: &PeerName) -> [PathBuf; 2] {
+    [identity_file(folder, name.as_str()), folder.join(format!("{name}.crt"))]
 }
 
 fn since_epoch() -> Result<i64, KeysError> {
@@ -235,6 +281,7 @@ mod tests {
         let authority = KeyAuthority::open(folder.path()).unwrap();
         issue(&authority, "w", &[]).unwrap();
         assert!(matches!(issue(&authority, "w", &[]), Err(KeysError::Exists(_))));
+        assert!(matches!(issue(&authority, ENROLLMENT_NAME, &[]), Err(KeysError::Reserved(_))));
     }
 
     #[test]
@@ -244,5 +291,30 @@ mod tests {
         let authority = KeyAuthority::open(folder.path()).unwrap();
         assert!(matches!(issue(&authority, "w", &["bücher.example"]), Err(KeysError::Generate(_))));
         assert!(!folder.path().join("w.pem").exists());
+    }
+
+    #[test]
+    fn a_renewed_identity_keeps_role_group_and_hosts_and_gets_a_new_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["prover.example.org", "10.0.0.1", "2001:db8::1"].map(str::to_owned).to_vec();
+        KeyAuthority::init(folder.path(), names.clone(), 1).unwrap();
+        let authority = KeyAuthority::open(folder.path()).unwrap();
+        let worker = PeerIdentity::parse("sp1d:worker:w:g").unwrap();
+        authority.issue(Issuance { identity: worker, hosts: Vec::new(), days: 1 }).unwrap();
+        let with_loopback = [names, LOOPBACK_HOSTS.map(str::to_owned).to_vec()].concat();
+        for (name, uri, hosts) in
+            [("orchestrator", "sp1d:orchestrator:orchestrator", with_loopback), ("w", "sp1d:worker:w:g", Vec::new())]
+        {
+            let path = identity_file(folder.path(), name);
+            let old = files::read(&path).unwrap();
+            assert_eq!(authority.renew(&name.parse().unwrap(), 30).unwrap(), path);
+            let new = files::read(&path).unwrap();
+            let key = |text: &str| text.split("-----BEGIN CERTIFICATE").next().unwrap().to_owned();
+            assert_ne!(key(&old), key(&new));
+            let certificate = CertificateDer::from_pem_slice(new.as_bytes()).unwrap();
+            assert_eq!(PeerIdentity::of_certificate(&certificate).unwrap().uri(), uri);
+            assert_eq!(hosts_of(&certificate).unwrap(), hosts);
+        }
+        assert!(matches!(authority.renew(&"other".parse().unwrap(), 30), Err(KeysError::File { .. })));
     }
 }

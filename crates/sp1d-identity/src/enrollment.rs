@@ -11,9 +11,10 @@
 use crate::{
     authority::{Issuance, KeyAuthority},
     error::{KeysError, TlsError},
-    files,
+    files::{self, NewFile},
     load::enrollment_config,
-    peer::{Fingerprint, PeerIdentity, PeerRole},
+    peer::{ENROLLMENT_NAME, Fingerprint, PeerIdentity, PeerRole},
+    tls::HANDSHAKE_TIMEOUT,
     verifier::PinnedAuthority,
 };
 use ring::{
@@ -27,35 +28,32 @@ use rustls::{
     pki_types::{IpAddr, Ipv4Addr, ServerName},
     version::TLS13,
 };
-use sp1d_model::hint::one_line;
+use sp1d_model::Rate;
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::{sleep, timeout},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, server::TlsStream};
 
 sp1d_model::limits! {
-    /// Maximum number of machines that fetch their identity at the same time. Further connections are closed at once.
-    const MAX_ENROLLMENTS: usize = 16; Count by Client;
-    /// Maximum time in which a machine fetches its identity.
+    /// How many log lines the machines that fetch an identity may cause. A machine that tries tokens without end writes
+    /// no more.
+    pub const MAX_ENROLLMENT_LOG_RATE: Rate = Rate { burst: 20, interval: Duration::from_secs(10) }; Events by Client;
+    /// Maximum time in which a machine fetches its identity, after it has sent its token.
     const ENROLLMENT_TIMEOUT: Duration = Duration::from_secs(10); Time by Client;
     /// Maximum length of a request for an identity: a secret of 64 digits and the end of the line.
     const MAX_REQUEST_BYTES: u64 = 128; Bytes by Client;
     /// Maximum length of the identity that a machine fetches.
     const MAX_IDENTITY_BYTES: u64 = 64 << 10; Bytes by Service;
 }
-
-/// Pause after a failed accept. Usually the process has no free file descriptor, and a connection must end first.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Response to a token that is not valid.
 const REFUSED: &str = "refused";
@@ -110,6 +108,24 @@ fn token_file(folder: &Path, secret: &[u8; 32]) -> PathBuf {
     folder.join("tokens").join(hexadecimal(digest(&SHA256, secret).as_ref()))
 }
 
+/// Returns when a token ends, from the first line of its file.
+fn end_of(token: &str) -> Option<u64> {
+    token.lines().next()?.parse().ok()
+}
+
+/// Removes the files of expired tokens. A file that cannot be removed does no harm: its token does not work.
+fn remove_expired(folder: &Path, now: u64) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        let ends = files::read(&path).ok().and_then(|token| end_of(&token));
+        if ends.is_some_and(|ends| ends < now)
+            && let Err(error) = fs::remove_file(&path)
+        {
+            tracing::debug!(path = %path.display(), %error, "cannot remove an expired token");
+        }
+    }
+}
+
 fn seconds_now() -> Result<u64, KeysError> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| KeysError::Clock)?.as_secs())
 }
@@ -118,14 +134,16 @@ impl KeyAuthority {
     /// Makes a token with which a machine can fetch an identity for `identity` once, within `valid`.
     ///
     /// # Errors
-    /// If the name has an identity already, or if the file of the token cannot be written.
+    /// If the name has an identity already or is reserved, or if the file of the token cannot be written.
     pub fn new_token(&self, identity: &PeerIdentity, valid: Duration) -> Result<JoinToken, KeysError> {
         self.check_new(&identity.name)?;
         let mut secret = [0; 32];
         SystemRandom::new().fill(&mut secret).map_err(|_| KeysError::Random)?;
         let path = token_file(self.folder(), &secret);
         files::create_folder(files::folder_of(&path))?;
-        let ends = seconds_now()?.saturating_add(valid.as_secs());
+        let now = seconds_now()?;
+        remove_expired(files::folder_of(&path), now);
+        let ends = now.saturating_add(valid.as_secs());
         files::write_new(&path, &format!("{ends}\n{}\n", identity.uri()))?;
         Ok(JoinToken { authority: self.fingerprint()?, secret })
     }
@@ -139,9 +157,8 @@ impl KeyAuthority {
         let content = files::read(&used);
         fs::remove_file(&used).map_err(|reason| KeysError::File { path: used, reason })?;
         let content = content?;
-        let mut lines = content.lines();
-        let ends: u64 = lines.next().and_then(|line| line.parse().ok()).ok_or(KeysError::Token)?;
-        let identity = lines.next().and_then(PeerIdentity::parse).ok_or(KeysError::Token)?;
+        let ends = end_of(&content).ok_or(KeysError::Token)?;
+        let identity = content.lines().nth(1).and_then(PeerIdentity::parse).ok_or(KeysError::Token)?;
         if seconds_now()? > ends {
             return Err(KeysError::Token);
         }
@@ -153,84 +170,108 @@ impl KeyAuthority {
     }
 }
 
-/// Gives machines with tokens their identities, valid for `days` days, through `listener`. The future ends only with an
-/// error.
-///
-/// # Errors
-/// If the authority cannot make a certificate for this port.
-pub async fn serve_enrollment(authority: KeyAuthority, listener: TcpListener, days: u32) -> Result<(), KeysError> {
-    let name = "enrollment".parse().expect("a plain word");
-    let own = PeerIdentity { role: PeerRole::Orchestrator, name, group: None };
-    let text = authority.sign(Issuance { identity: own, hosts: Vec::new(), days: 365 })?;
-    let acceptor = TlsAcceptor::from(enrollment_config(&text, authority.folder())?);
-    let (authority, places) = (Arc::new(authority), Arc::new(Semaphore::new(MAX_ENROLLMENTS)));
-    loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::debug!(%error, "cannot accept a connection; retrying in 1 s");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
+/// Gives machines with tokens their identities. The caller accepts the connections, and bounds their number.
+pub struct Enrollment {
+    authority: KeyAuthority,
+    acceptor: TlsAcceptor,
+    days: u32,
+}
+
+/// A machine whose token was valid, and is used up.
+pub struct EnrolledMachine {
+    stream: TlsStream<TcpStream>,
+    identity: PeerIdentity,
+    text: String,
+    /// The file in the authority's folder that shows that the name is taken.
+    issued: PathBuf,
+}
+
+impl Enrollment {
+    /// Creates the certificate of the port. The identities of the machines will be valid for `days` days.
+    ///
+    /// # Errors
+    /// If the certificate cannot be made.
+    pub fn new(authority: KeyAuthority, days: u32) -> Result<Self, KeysError> {
+        let name = ENROLLMENT_NAME.parse().expect("a plain word");
+        let own = PeerIdentity { role: PeerRole::Orchestrator, name, group: None };
+        let text = authority.sign(Issuance { identity: own, hosts: Vec::new(), days: 365 })?;
+        let acceptor = TlsAcceptor::from(enrollment_config(&text, authority.folder())?);
+        Ok(Self { authority, acceptor, days })
+    }
+
+    /// Receives the token of the machine at the other end of `stream`, within 3 s. Refuses a token that is not valid.
+    ///
+    /// # Errors
+    /// [`KeysError::Fetch`] if the connection fails or is too slow, and another error if the machine gets no identity.
+    ///
+    /// # Cancel safety
+    /// A token is used up only if the future returns the machine.
+    pub async fn receive(&self, stream: TcpStream) -> Result<EnrolledMachine, KeysError> {
+        let receiving = async {
+            let mut stream = self.acceptor.accept(stream).await.map_err(broken)?;
+            let mut line = String::new();
+            BufReader::new((&mut stream).take(MAX_REQUEST_BYTES)).read_line(&mut line).await.map_err(broken)?;
+            let redeemed = match secret_of(line.trim_end()) {
+                Some(secret) => self.authority.redeem(&secret, self.days),
+                None => Err(KeysError::Token),
+            };
+            match redeemed {
+                Ok((identity, text)) => {
+                    let issued = self.authority.issued_file(&identity.name);
+                    Ok(EnrolledMachine { stream, identity, text, issued })
+                }
+                Err(error) => {
+                    // The reason is only for the log of the authority.
+                    stream.write_all(format!("{REFUSED}\n").as_bytes()).await.map_err(broken)?;
+                    stream.shutdown().await.map_err(broken)?;
+                    Err(error)
+                }
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let (authority, acceptor) = (authority.clone(), acceptor.clone());
-        tokio::spawn(async move {
-            let enrolling = async {
-                let mut stream = acceptor.accept(stream).await?;
-                enroll(&authority, &mut stream, days).await
-            };
-            match timeout(ENROLLMENT_TIMEOUT, enrolling).await {
-                Ok(Ok(Ok(identity))) => tracing::info!(%peer, %identity, "identity issued"),
-                Ok(Ok(Err(error))) => {
-                    let reason = one_line(&error.to_string());
-                    tracing::warn!(%peer, %reason, "token refused");
-                }
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "connection failed"),
-                Err(_) => tracing::debug!(%peer, "connection too slow"),
-            }
-            drop(place);
-        });
+        match timeout(HANDSHAKE_TIMEOUT, receiving).await {
+            Ok(received) => received,
+            Err(_) => Err(KeysError::Fetch(TlsError::Slow(HANDSHAKE_TIMEOUT))),
+        }
     }
 }
 
-/// Serves one machine. Returns the identity that it got, or why its token is refused.
-async fn enroll(
-    authority: &KeyAuthority,
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    days: u32,
-) -> std::io::Result<Result<PeerIdentity, KeysError>> {
-    let mut line = String::new();
-    BufReader::new((&mut *stream).take(MAX_REQUEST_BYTES)).read_line(&mut line).await?;
-    let redeemed = match secret_of(line.trim_end()) {
-        Some(secret) => authority.redeem(&secret, days),
-        None => Err(KeysError::Token),
-    };
-    let (response, outcome) = match redeemed {
-        Ok((identity, text)) => (text, Ok(identity)),
-        // The reason is in the log of the authority.
-        Err(error) => (format!("{REFUSED}\n"), Err(error)),
-    };
-    stream.write_all(response.as_bytes()).await?;
-    stream.shutdown().await?;
-    Ok(outcome)
+impl EnrolledMachine {
+    /// Sends the machine its identity. Returns who it is now.
+    ///
+    /// # Errors
+    /// [`KeysError::Undelivered`] if the connection fails, or the machine does not read within 10 s.
+    pub async fn deliver(mut self) -> Result<PeerIdentity, KeysError> {
+        let delivering = async {
+            self.stream.write_all(self.text.as_bytes()).await?;
+            self.stream.shutdown().await
+        };
+        let delivered = timeout(ENROLLMENT_TIMEOUT, delivering).await;
+        match delivered {
+            Ok(Ok(())) => Ok(self.identity),
+            _ => Err(KeysError::Undelivered { identity: self.identity, issued: self.issued }),
+        }
+    }
+}
+
+/// Converts the error of a connection.
+fn broken(error: io::Error) -> KeysError {
+    KeysError::Fetch(error.into())
 }
 
 /// Fetches an identity from an authority at the other end of `stream`, and writes it to the new file `path`.
 ///
 /// # Errors
-/// If the file exists, the peer is not the authority of the token, or the token is not valid.
+/// If the file exists or cannot be created, the peer is not the authority of the token, or the token is not valid.
 pub async fn fetch_identity(stream: TcpStream, token: &JoinToken, path: &Path) -> Result<(), KeysError> {
-    if path.exists() {
-        return Err(KeysError::Exists(path.to_owned()));
-    }
+    // Sending the token uses it up. A file that cannot be created must be noticed before.
+    let file = NewFile::create(path)?;
     let fetched = timeout(ENROLLMENT_TIMEOUT, fetch(stream, token)).await;
     let text = fetched.map_err(|_| KeysError::Fetch(TlsError::Slow(ENROLLMENT_TIMEOUT)))?;
     let text = text.map_err(KeysError::Fetch)?;
     if !text.starts_with("-----BEGIN ") {
         return Err(KeysError::Token);
     }
-    files::write_new(path, &text)
+    file.finish(&text)
 }
 
 async fn fetch(stream: TcpStream, token: &JoinToken) -> Result<String, TlsError> {
@@ -283,12 +324,23 @@ mod tests {
     }
 
     #[test]
+    fn a_new_token_removes_expired_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = authority(folder.path());
+        let [expired, valid] = [(); 2].map(|()| authority.new_token(&worker(), DAY).unwrap());
+        let [expired, valid] = [expired, valid].map(|token| token_file(folder.path(), &token.secret));
+        files::replace_list(&expired, &format!("1\n{}\n", worker().uri())).unwrap();
+        authority.new_token(&worker(), DAY).unwrap();
+        assert!(!expired.exists() && valid.exists());
+    }
+
+    #[test]
     fn an_expired_token_does_not_work() {
         let folder = tempfile::tempdir().unwrap();
         let authority = authority(folder.path());
         let token = authority.new_token(&worker(), DAY).unwrap();
         let path = token_file(folder.path(), &token.secret);
-        files::replace(&path, &format!("1\n{}\n", worker().uri())).unwrap();
+        files::replace_list(&path, &format!("1\n{}\n", worker().uri())).unwrap();
         assert!(matches!(authority.redeem(&token.secret, 1), Err(KeysError::Token)));
         assert!(!path.exists());
     }

@@ -1,6 +1,6 @@
 //! Why keys cannot be used, and why a handshake fails.
 
-use crate::peer::{PeerError, PeerIdentity, PeerRole};
+use crate::peer::{PeerError, PeerIdentity, PeerName, PeerRole};
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use std::{io, path::PathBuf, time::Duration};
 
@@ -18,6 +18,9 @@ pub enum KeysError {
     /// A file of this name exists, and keys are never overwritten.
     #[error("{} exists already, and keys are never overwritten\nhint: choose another name or folder", .0.display())]
     Exists(PathBuf),
+    /// A name is reserved.
+    #[error("the name {0} is reserved for the port of `sp1d keys serve`\nhint: choose another name")]
+    Reserved(PeerName),
     /// A file is too large to be a key or a list.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {
@@ -57,12 +60,22 @@ pub enum KeysError {
     Generate(#[from] rcgen::Error),
     /// A token is not valid.
     #[error(
-        "the token is not valid: it was used, has expired, or belongs to another authority\nhint: make a new one with `sp1d keys join-token`"
+        "the token is not valid: it was used, has expired, or belongs to another authority\nhint: make a new one with `sp1d keys join-token`; if its identity did not arrive, first remove NAME.crt in the authority's folder"
     )]
     Token,
     /// An identity cannot be fetched.
     #[error("cannot fetch the identity: {0}")]
     Fetch(TlsError),
+    /// A machine has used up its token and did not receive its identity.
+    #[error(
+        "the {identity} did not receive its identity, and its token is used up\nhint: remove {} to free the name, and make a new token with `sp1d keys join-token`", issued.display()
+    )]
+    Undelivered {
+        /// The machine.
+        identity: PeerIdentity,
+        /// The file that shows that the name is taken.
+        issued: PathBuf,
+    },
     /// The system has no random numbers.
     #[error("the system returns no random numbers")]
     Random,
@@ -86,7 +99,7 @@ pub enum TlsError {
     Version,
     /// A certificate has expired.
     #[error(
-        "the certificate expired {0} s ago by the clock of this machine\nhint: renew it with `sp1d keys issue` in a copy of the authority's folder that has only ca.key and ca.crt; if it is new, check the clocks of both machines"
+        "the certificate expired {0} s ago by the clock of this machine\nhint: renew it with `sp1d keys renew`; if it is new, check the clocks of both machines"
     )]
     Expired(u64),
     /// A certificate is not yet valid.
@@ -110,6 +123,11 @@ pub enum TlsError {
         /// The role that is accepted.
         wanted: PeerRole,
     },
+    /// A machine that is not the port of `sp1d keys serve` offers identities.
+    #[error(
+        "the certificate belongs to the {0}, and only `sp1d keys serve` gives out identities\nhint: check the address"
+    )]
+    NotEnrollment(PeerIdentity),
     /// A certificate does not say who the peer is.
     #[error("the certificate names no sp1d peer\nhint: it needs one URI like `sp1d:worker:NAME` as alternative name")]
     Unnamed,
@@ -187,6 +205,7 @@ impl From<PeerError> for TlsError {
             PeerError::Malformed => Self::Other(CertificateError::BadEncoding.into()),
             PeerError::Unnamed => Self::Unnamed,
             PeerError::Role { found, wanted } => Self::WrongRole { found, wanted },
+            PeerError::NotEnrollment(found) => Self::NotEnrollment(found),
             PeerError::Revoked(peer) => Self::Revoked(peer),
         }
     }

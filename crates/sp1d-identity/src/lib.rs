@@ -14,6 +14,7 @@
 //! This crate does not know what a connection transfers, or what an identity permits.
 
 mod authority;
+mod changed_files;
 mod enrollment;
 mod error;
 mod files;
@@ -25,7 +26,7 @@ mod tls;
 mod verifier;
 
 pub use authority::{Issuance, KeyAuthority};
-pub use enrollment::{JoinToken, JoinTokenError, fetch_identity, serve_enrollment};
+pub use enrollment::{EnrolledMachine, Enrollment, JoinToken, JoinTokenError, MAX_ENROLLMENT_LOG_RATE, fetch_identity};
 pub use error::{KeysError, TlsError};
 pub use peer::{PeerIdentity, PeerName, PeerNameError, PeerRole, PeerRoleError};
 pub use revocation::revoke;

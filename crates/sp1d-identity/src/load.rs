@@ -2,9 +2,9 @@
 
 use crate::{
     error::{KeysError, TlsError},
-    files,
+    files::{self, FileStamp},
     peer::{Fingerprint, PeerIdentity, PeerRole},
-    revocation::Revocations,
+    revocation::{Revocations, SharedRevocations},
     verifier::PeerVerifier,
 };
 use rustls::{
@@ -16,8 +16,6 @@ use rustls::{
     version::TLS13,
 };
 use std::{
-    fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -38,14 +36,11 @@ pub(crate) struct IdentityFiles {
     revoked: PathBuf,
 }
 
-/// Tells versions of a file apart; `None` if the file is missing. A new file has another inode number.
-pub(crate) type FileStamp = Option<(u64, u64, i64, i64)>;
-
 /// An identity that was read and checked.
 #[derive(Debug)]
 pub(crate) struct LoadedIdentity {
     pub(crate) own: PeerIdentity,
-    pub(crate) revoked: Arc<Revocations>,
+    fingerprint: Fingerprint,
     /// For accepting a peer, which must show its certificate.
     pub(crate) accepting: Arc<ServerConfig>,
     /// For dialing a peer.
@@ -54,8 +49,24 @@ pub(crate) struct LoadedIdentity {
     pub(crate) http: Arc<ServerConfig>,
     /// For HTTPS with HTTP/2 or HTTP/1.1.
     pub(crate) http2: Arc<ServerConfig>,
-    /// Seconds until the own certificate expires, if it expires soon.
-    pub(crate) expires_in: Option<u64>,
+    verifier: Arc<PeerVerifier>,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl LoadedIdentity {
+    /// Returns the seconds from `now` until the own certificate expires, if it expires soon; 0 if it has expired.
+    pub(crate) fn expires_in(&self, now: UnixTime) -> Option<u64> {
+        let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + EXPIRY_NOTICE);
+        match self.verifier.check_own(&self.chain, soon) {
+            Err(TlsError::Expired(seconds)) => Some(EXPIRY_NOTICE.as_secs().saturating_sub(seconds)),
+            _ => None,
+        }
+    }
+
+    /// Returns true if peers that have the list `revoked` refuse this identity.
+    pub(crate) fn is_revoked(&self, revoked: &Revocations) -> bool {
+        revoked.contains(&self.own, self.fingerprint)
+    }
 }
 
 impl IdentityFiles {
@@ -82,17 +93,32 @@ impl IdentityFiles {
         }
     }
 
-    /// Returns the present stamps of all files.
-    pub(crate) fn stamps(&self) -> Vec<FileStamp> {
-        let stamp = |path: &PathBuf| {
-            let data = fs::metadata(path).ok()?;
-            Some((data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
-        };
-        [&self.key, &self.chain, &self.revoked].into_iter().chain(&self.authorities).map(stamp).collect()
+    /// Warns if other users of the machine can use the private key.
+    pub(crate) fn warn_of_open_key(&self) {
+        if files::is_open_to_all(&self.key) {
+            let path = self.key.display();
+            tracing::warn!(%path, "all users of this machine can read or change the private key: use `chmod 600`");
+        }
     }
 
-    /// Reads and checks the identity, which must have the role `role`.
-    pub(crate) fn load(&self, role: PeerRole) -> Result<LoadedIdentity, KeysError> {
+    /// Returns the present stamps of the keys and certificates.
+    pub(crate) fn stamps(&self) -> Vec<FileStamp> {
+        let paths = [&self.key, &self.chain].into_iter().chain(&self.authorities);
+        paths.map(|path| files::stamp(path)).collect()
+    }
+
+    /// Returns the present stamp of the revocation list.
+    pub(crate) fn list_stamps(&self) -> Vec<FileStamp> {
+        vec![files::stamp(&self.revoked)]
+    }
+
+    /// Reads the revocation list.
+    pub(crate) fn load_list(&self) -> Result<Revocations, KeysError> {
+        Revocations::read(&self.revoked)
+    }
+
+    /// Reads and checks the identity, which must have the role `role`. It refuses the peers in `revoked`.
+    pub(crate) fn load(&self, role: PeerRole, revoked: &Arc<SharedRevocations>) -> Result<LoadedIdentity, KeysError> {
         let key = files::read(&self.key)?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
             .map_err(|error| content(&self.key, format!("no private key in PEM: {error}")))?;
@@ -110,7 +136,6 @@ impl IdentityFiles {
             let path = self.authorities.as_ref().unwrap_or(&self.chain);
             roots.add(authority).map_err(|error| content(path, format!("the authority is unusable: {error}")))?;
         }
-        let revoked = Arc::new(Revocations::read(&self.revoked)?);
         let provider = Arc::new(ring::default_provider());
         let verifier = PeerVerifier::new(&provider, Arc::new(roots), role.other(), revoked.clone(), &self.path)?;
         let now = UnixTime::now();
@@ -120,14 +145,10 @@ impl IdentityFiles {
         if own.role != role {
             return Err(KeysError::Role { path: self.path.clone(), found: own, wanted: role });
         }
-        if revoked.contains(&own, Fingerprint::of(&chain[0])) {
+        let fingerprint = Fingerprint::of(&chain[0]);
+        if revoked.get().contains(&own, fingerprint) {
             return Err(unusable(TlsError::Revoked(own)));
         }
-        let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + EXPIRY_NOTICE);
-        let expires_in = match verifier.check_own(&chain, soon) {
-            Err(TlsError::Expired(seconds)) => Some(EXPIRY_NOTICE.as_secs().saturating_sub(seconds)),
-            _ => None,
-        };
         let configs = Configs { provider, verifier: Arc::new(verifier), chain, key };
         let configured = || -> Result<_, rustls::Error> {
             Ok((
@@ -138,7 +159,8 @@ impl IdentityFiles {
             ))
         };
         let (accepting, dialing, http, http2) = configured().map_err(|error| unusable(TlsError::Other(error)))?;
-        Ok(LoadedIdentity { own, revoked, accepting, dialing, http, http2, expires_in })
+        let Configs { verifier, chain, .. } = configs;
+        Ok(LoadedIdentity { own, fingerprint, accepting, dialing, http, http2, verifier, chain })
     }
 }
 

@@ -2,12 +2,16 @@
 
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
-use std::{fmt, str::FromStr};
+use std::{fmt, iter, net::IpAddr, str::FromStr};
 
 sp1d_model::limits! {
     /// Maximum length of the name of a peer and of its group, in a certificate.
     const MAX_NAME_BYTES: usize = 63; Bytes by EitherSide;
 }
+
+/// The name in the certificate of the port that gives out identities. No machine may have it: a new machine sends the
+/// secret of its token to the peer with this name.
+pub(crate) const ENROLLMENT_NAME: &str = "enrollment";
 
 /// The start of the URI that names a peer.
 const SCHEME: &str = "sp1d:";
@@ -104,6 +108,8 @@ pub(crate) enum PeerError {
     Unnamed,
     #[error("the certificate belongs to the {found}")]
     Role { found: PeerIdentity, wanted: PeerRole },
+    #[error("the certificate belongs to the {0}")]
+    NotEnrollment(PeerIdentity),
     #[error("the certificate of the {0} is revoked")]
     Revoked(PeerIdentity),
 }
@@ -175,6 +181,48 @@ impl fmt::Display for PeerIdentity {
             None => Ok(()),
         }
     }
+}
+
+/// Splits the first element off bytes in DER. Returns its tag and its content.
+fn element<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let (&[tag, first], rest) = bytes.split_first_chunk::<2>()?;
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        (digits.iter().fold(0, |length: usize, digit| (length << 8) | usize::from(*digit)), rest)
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    *bytes = rest;
+    Some((tag, content))
+}
+
+/// Returns the elements of a sequence in DER, up to the first malformed one.
+fn elements(mut content: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    iter::from_fn(move || element(&mut content))
+}
+
+/// Returns the DNS names and IP addresses of a certificate; `None` if it has no alternative names. webpki compares
+/// addresses with one that it is given, but does not list them. Only for certificates that this authority has made.
+pub(crate) fn hosts_of(certificate: &CertificateDer<'_>) -> Option<Vec<String>> {
+    /// 2.5.29.17, the extension with alternative names.
+    const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
+    let (_, content) = elements(certificate).next()?;
+    let (_, signed) = elements(content).next()?;
+    let (_, extensions) = elements(signed).find(|(tag, _)| *tag == 0xa3)?;
+    let (_, extensions) = elements(extensions).next()?;
+    let wanted = elements(extensions).find(|(_, extension)| {
+        elements(extension).next().is_some_and(|(_, identifier)| identifier == ALTERNATIVE_NAMES)
+    });
+    let (_, value) = elements(wanted?.1).last()?;
+    let (_, names) = elements(value).next()?;
+    let host = |(tag, name): (u8, &[u8])| match tag {
+        0x82 => String::from_utf8(name.to_vec()).ok(),
+        0x87 if name.len() == 4 => Some(IpAddr::from(<[u8; 4]>::try_from(name).ok()?).to_string()),
+        0x87 => Some(IpAddr::from(<[u8; 16]>::try_from(name).ok()?).to_string()),
+        _ => None,
+    };
+    Some(elements(names).filter_map(host).collect())
 }
 
 /// The SHA-256 digest of a whole certificate, as `openssl x509 -fingerprint -sha256` shows it.

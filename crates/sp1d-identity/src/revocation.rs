@@ -8,7 +8,12 @@ use crate::{
     files,
     peer::{Fingerprint, PeerIdentity, PeerName},
 };
-use std::{collections::BTreeSet, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// The revoked certificates.
 #[derive(Debug, Default)]
@@ -54,13 +59,32 @@ impl Revocations {
     }
 }
 
+/// The revocation list in use. Handshakes and open connections share it, and it is replaced apart from the keys.
+#[derive(Debug)]
+pub(crate) struct SharedRevocations(Mutex<Arc<Revocations>>);
+
+impl SharedRevocations {
+    pub(crate) fn new(list: Revocations) -> Self {
+        Self(Mutex::new(Arc::new(list)))
+    }
+
+    pub(crate) fn get(&self) -> Arc<Revocations> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn replace(&self, list: Revocations) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
+    }
+}
+
 /// Adds the peer `name` to the revocation list in `folder`. All machines that trust the folder's authority need the
-/// changed list.
+/// changed list. Waits while another process changes the list.
 ///
 /// # Errors
 /// If the list cannot be read or written, or is malformed.
 pub fn revoke(folder: &Path, name: &PeerName) -> Result<(), KeysError> {
     let path = folder.join("revoked");
+    let _lock = files::lock_folder(folder)?;
     let list = Revocations::read(&path)?;
     if list.names.contains(name) {
         return Ok(());
@@ -71,12 +95,13 @@ pub fn revoke(folder: &Path, name: &PeerName) -> Result<(), KeysError> {
     }
     text.push_str(name.as_str());
     text.push('\n');
-    files::replace(&path, &text)
+    files::replace_list(&path, &text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     #[track_caller]
     fn check(text: &str, expected: Result<(usize, usize), usize>) {
@@ -96,6 +121,20 @@ mod tests {
     fn a_wrong_line_is_not_ignored() {
         check("w-7\nW 8\n", Err(2));
         check(&"0g".repeat(32), Err(1));
+    }
+
+    #[test]
+    fn names_that_are_revoked_at_the_same_time_are_all_on_the_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let names: Vec<PeerName> = (0..8).map(|number| format!("w-{number}").parse().unwrap()).collect();
+        thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(move || revoke(path, name).unwrap());
+            }
+        });
+        let list = Revocations::read(&path.join("revoked")).unwrap();
+        assert_eq!(list.names, names.into_iter().collect::<BTreeSet<_>>());
     }
 
     #[test]

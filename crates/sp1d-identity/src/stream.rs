@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{
     fmt,
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, IoSlice},
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -64,10 +64,10 @@ impl VerifiedPeer {
         if self.checked.elapsed() < REVOCATION_CHECK {
             return Ok(());
         }
-        self.checked = Instant::now();
         if (self.present)().contains(&self.identity, self.fingerprint) {
             return Err(TlsError::Revoked(self.identity.clone()));
         }
+        self.checked = Instant::now();
         Ok(())
     }
 }
@@ -133,6 +133,24 @@ impl AsyncWrite for PeerStream {
         match &mut self.get_mut().0 {
             Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Transport::Secure(secure) => Pin::new(&mut secure.stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Transport::Secure(secure) => Pin::new(&mut secure.stream).poll_write_vectored(context, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.0 {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Secure(secure) => secure.stream.is_write_vectored(),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     error::{KeysError, TlsError},
-    peer::{Fingerprint, PeerError, PeerIdentity, PeerRole},
-    revocation::Revocations,
+    peer::{ENROLLMENT_NAME, Fingerprint, PeerError, PeerIdentity, PeerRole},
+    revocation::SharedRevocations,
 };
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
@@ -28,7 +28,7 @@ pub(crate) struct PeerVerifier {
     clients: Arc<dyn ClientCertVerifier>,
     algorithms: WebPkiSupportedAlgorithms,
     wanted: PeerRole,
-    revoked: Arc<Revocations>,
+    revoked: Arc<SharedRevocations>,
 }
 
 impl PeerVerifier {
@@ -37,7 +37,7 @@ impl PeerVerifier {
         provider: &Arc<CryptoProvider>,
         roots: Arc<RootCertStore>,
         wanted: PeerRole,
-        revoked: Arc<Revocations>,
+        revoked: Arc<SharedRevocations>,
         path: &Path,
     ) -> Result<Self, KeysError> {
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
@@ -63,7 +63,7 @@ impl PeerVerifier {
         if peer.role != self.wanted {
             return Err(refused(PeerError::Role { found: peer, wanted: self.wanted }));
         }
-        if self.revoked.contains(&peer, Fingerprint::of(certificate)) {
+        if self.revoked.get().contains(&peer, Fingerprint::of(certificate)) {
             return Err(refused(PeerError::Revoked(peer)));
         }
         Ok(())
@@ -98,11 +98,12 @@ impl ServerCertVerifier for PinnedAuthority {
         roots.add(pinned.clone())?;
         let parsed = ParsedCertificate::try_from(end_entity)?;
         verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, self.algorithms.all)?;
-        // A worker of the authority must not take the secrets of other machines.
-        match PeerIdentity::of_certificate(end_entity) {
-            Ok(PeerIdentity { role: PeerRole::Orchestrator, .. }) => Ok(ServerCertVerified::assertion()),
-            Ok(found) => Err(refused(PeerError::Role { found, wanted: PeerRole::Orchestrator })),
-            Err(error) => Err(refused(error)),
+        // A machine of the authority must not take the secrets of other machines.
+        let found = PeerIdentity::of_certificate(end_entity).map_err(refused)?;
+        if found.role == PeerRole::Orchestrator && found.name.as_str() == ENROLLMENT_NAME {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(refused(PeerError::NotEnrollment(found)))
         }
     }
 

@@ -1,30 +1,32 @@
 //! Handshakes over TCP: which peers are accepted, and which errors both sides report.
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     version::TLS13,
 };
 use sp1d_identity::{
-    HttpProtocol, Issuance, KeyAuthority, KeysError, PeerIdentity, PeerRole, PeerStream, TlsError, TlsIdentity,
-    fetch_identity, revoke, serve_enrollment,
+    Enrollment, HttpProtocol, Issuance, KeyAuthority, KeysError, PeerIdentity, PeerRole, PeerStream, TlsError,
+    TlsIdentity, fetch_identity, revoke,
 };
 use std::{
-    fs,
+    fs::{self, File},
+    io::IoSlice,
     net::SocketAddr,
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::{advance, pause, resume},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const HOUR: i64 = 60 * 60;
 
@@ -122,6 +124,24 @@ async fn both_sides_know_each_other_in_both_directions() {
 }
 
 #[tokio::test]
+async fn several_buffers_are_written_at_once_with_and_without_tls() {
+    let keys = Keys::new();
+    let secure = handshake(&keys.orchestrator(), &keys.worker("w")).await;
+    let plain = connection().await;
+    for (mut accepted, mut dialed) in
+        [(secure.0.unwrap(), secure.1.unwrap()), (PeerStream::from(plain.0), PeerStream::from(plain.1))]
+    {
+        assert!(dialed.is_write_vectored());
+        let written = dialed.write_vectored(&[IoSlice::new(b"he"), IoSlice::new(b"llo")]).await.unwrap();
+        dialed.flush().await.unwrap();
+        assert_eq!(written, 5);
+        let mut bytes = [0; 5];
+        accepted.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"hello");
+    }
+}
+
+#[tokio::test]
 async fn a_peer_of_another_authority_is_refused() {
     let (keys, other) = (Keys::new(), Keys::new());
     let (orchestrator, stranger) = (keys.orchestrator(), other.worker("w"));
@@ -149,10 +169,38 @@ async fn a_revoked_peer_is_refused_without_a_restart() {
     revoke(keys.path(), &"w".parse().unwrap()).unwrap();
     next_check().await;
     check_refused(&orchestrator, &worker, |error| matches!(error, TlsError::Revoked(_)), "it is revoked").await;
-    // The open connection ends too.
+    // The open connection ends too, also for a reader that tries again.
     dialed.write_all(b"a").await.unwrap();
-    let error = accepted.read_u8().await.unwrap_err();
-    assert!(error.to_string().contains("revoked"), "{error}");
+    for _ in 0..2 {
+        let error = accepted.read_u8().await.unwrap_err();
+        assert!(error.to_string().contains("revoked"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_counts_while_the_own_keys_are_unusable() {
+    let keys = Keys::new();
+    let (orchestrator, worker) = (keys.orchestrator(), keys.worker("w"));
+    fs::write(keys.path().join("orchestrator.pem"), "not a key").unwrap();
+    revoke(keys.path(), &"w".parse().unwrap()).unwrap();
+    next_check().await;
+    check_refused(&orchestrator, &worker, |error| matches!(error, TlsError::Revoked(_)), "it is revoked").await;
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_is_read_again_until_it_can() {
+    let keys = Keys::new();
+    let (orchestrator, worker) = (keys.orchestrator(), keys.worker("w"));
+    let list = keys.path().join("revoked");
+    fs::write(&list, "W\n").unwrap();
+    let written_at = fs::metadata(&list).unwrap().modified().unwrap();
+    next_check().await;
+    assert!(handshake(&orchestrator, &worker).await.0.is_ok());
+    // Neither the size nor the time of the list changes, as when its owner changes.
+    fs::write(&list, "w\n").unwrap();
+    File::options().write(true).open(&list).unwrap().set_modified(written_at).unwrap();
+    next_check().await;
+    check_refused(&orchestrator, &worker, |error| matches!(error, TlsError::Revoked(_)), "it is revoked").await;
 }
 
 #[track_caller]
@@ -334,7 +382,15 @@ async fn a_token_gives_a_machine_its_identity_once_and_only_from_its_authority()
     let port = async |keys: &Keys| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve_enrollment(KeyAuthority::open(keys.path()).unwrap(), listener, 30));
+        let enrollment = Enrollment::new(KeyAuthority::open(keys.path()).unwrap(), 30).unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                if let Ok(machine) = enrollment.receive(stream).await {
+                    machine.deliver().await.unwrap();
+                }
+            }
+        });
         address
     };
     let (honest, hostile) = (port(&keys).await, port(&other).await);
@@ -350,4 +406,67 @@ async fn a_token_gives_a_machine_its_identity_once_and_only_from_its_authority()
     let again = folder.path().join("again.pem");
     assert!(matches!(fetch_identity(dial(honest).await, &token, &again).await, Err(KeysError::Token)));
     assert!(!again.exists());
+}
+
+#[tokio::test]
+async fn a_token_is_not_used_up_if_the_file_cannot_be_created() {
+    let keys = Keys::new();
+    let token = keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();
+    let enrollment = Enrollment::new(KeyAuthority::open(keys.path()).unwrap(), 30).unwrap();
+    let path = keys.path().join("none").join("w.pem");
+    let (accepted, dialed) = connection().await;
+    let (received, fetched) = tokio::join!(enrollment.receive(accepted), fetch_identity(dialed, &token, &path));
+    assert!(matches!(fetched, Err(KeysError::File { .. })), "{fetched:?}");
+    assert!(matches!(received.err(), Some(KeysError::Fetch(_))));
+    // The same token still works.
+    fs::create_dir(keys.path().join("none")).unwrap();
+    let (accepted, dialed) = connection().await;
+    let giving = async { enrollment.receive(accepted).await.unwrap().deliver().await };
+    let (delivered, fetched) = tokio::join!(giving, fetch_identity(dialed, &token, &path));
+    fetched.unwrap();
+    assert_eq!(delivered.unwrap(), peer(PeerRole::Worker, "w"));
+}
+
+#[tokio::test]
+async fn an_identity_that_does_not_arrive_is_reported_with_the_file_that_frees_its_name() {
+    let keys = Keys::new();
+    let token = keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();
+    let enrollment = Enrollment::new(KeyAuthority::open(keys.path()).unwrap(), 30).unwrap();
+    let (accepted, dialed) = connection().await;
+    // Closing the connection resets it.
+    dialed.set_zero_linger().unwrap();
+    let path = keys.path().join("fetched.pem");
+    let machine = {
+        let fetching = pin!(fetch_identity(dialed, &token, &path));
+        tokio::select! {
+            received = enrollment.receive(accepted) => received.unwrap(),
+            fetched = fetching => panic!("{fetched:?}"),
+        }
+    };
+    match machine.deliver().await {
+        Err(KeysError::Undelivered { issued, .. }) => fs::remove_file(issued).unwrap(),
+        other => panic!("{other:?}"),
+    }
+    keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();
+}
+
+#[tokio::test]
+async fn another_orchestrator_of_the_authority_gets_no_secret() {
+    let keys = Keys::new();
+    let token = keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();
+    let pem = fs::read(keys.path().join("orchestrator.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            CertificateDer::pem_slice_iter(&pem).map(Result::unwrap).collect(),
+            PrivateKeyDer::from_pem_slice(&pem).unwrap(),
+        )
+        .unwrap();
+    let (accepted, dialed) = connection().await;
+    let path = keys.path().join("fetched.pem");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (_hostile, fetched) = tokio::join!(acceptor.accept(accepted), fetch_identity(dialed, &token, &path));
+    assert!(matches!(fetched, Err(KeysError::Fetch(TlsError::NotEnrollment(_)))), "{fetched:?}");
 }

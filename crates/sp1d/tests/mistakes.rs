@@ -306,7 +306,14 @@ fn keys_are_made_checked_and_never_overwritten() {
     let worker = ["worker", "--listen", "0.0.0.0:8081", "--orchestrator", "any", "--tls"];
     check(folder.path(), &[&worker[..], &["keys/orchestrator.pem"]].concat(), 2, &["the role worker"]);
     check(folder.path(), &[&worker[..], &["keys/none.pem"]].concat(), 2, &["none.pem"]);
-    assert!(run(&["keys", "revoke", "w"]).status.success());
+    let first = fs::read(folder.path().join("keys/w.pem")).unwrap();
+    assert!(run(&["keys", "renew", "w"]).status.success());
+    assert_ne!(fs::read(folder.path().join("keys/w.pem")).unwrap(), first);
+    check(folder.path(), &["keys", "renew", "other"], 2, &["other.pem"]);
+    let misspelled = |outcome: &Output| String::from_utf8_lossy(&outcome.stderr).contains("misspelled");
+    let (known, unknown) = (run(&["keys", "revoke", "w"]), run(&["keys", "revoke", "v"]));
+    assert!(known.status.success() && unknown.status.success());
+    assert!(!misspelled(&known) && misspelled(&unknown));
     check(folder.path(), &[&worker[..], &["keys/w.pem"]].concat(), 2, &["is revoked"]);
 }
 
@@ -642,7 +649,7 @@ async fn an_execution_that_is_held_back_costs_next_to_nothing() {
 fn a_worker_for_gpus_is_refused_in_words() {
     let folder = folder();
     fn worker(gpus: &str) -> [&str; 7] {
-        ["worker", "--listen", "127.0.0.1:0", "--orchestrator", "127.0.0.1", "--gpus", gpus]
+        ["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "127.0.0.1", "--gpus", gpus]
     }
     let check_gpus = |gpus: &str, code, parts: &[&str]| check(folder.path(), &worker(gpus), code, parts);
     check_gpus("first", 2, &["--gpus", "write `all`"]);

@@ -14,6 +14,9 @@ pub(crate) enum KeysCommand {
     Init(KeysInitArguments),
     /// Create an identity: one file, NAME.pem, for `--tls` on its machine. Keep it secret.
     Issue(KeysIssueArguments),
+    /// Renew an identity: replace NAME.pem by one with a new key, and the same role, group and hosts. Copy it to its
+    /// machine, which notices it within a second.
+    Renew(KeysRenewArguments),
     /// Revoke all certificates of a name. Copy the changed file `revoked` beside the identities of the other machines;
     /// they notice it within a second.
     Revoke(KeysRevokeArguments),
@@ -104,6 +107,19 @@ pub(crate) struct KeysIssueArguments {
     /// Host names and IP addresses under which clients reach the machine over HTTPS.
     #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',')]
     pub(crate) hosts: Vec<String>,
+    /// Days that the certificate is valid, 1 to 3650.
+    #[arg(long, value_name = "DAYS", default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysRenewArguments {
+    /// Name of the machine.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: PeerName,
+    /// Folder of the authority, as given to `sp1d keys init`.
+    #[arg(long, value_name = "FOLDER", default_value = "keys")]
+    pub(crate) keys: PathBuf,
     /// Days that the certificate is valid, 1 to 3650.
     #[arg(long, value_name = "DAYS", default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub(crate) days: u32,

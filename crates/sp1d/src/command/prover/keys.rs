@@ -1,4 +1,4 @@
-//! `sp1d keys`: creates certificates, and revokes them.
+//! `sp1d keys`: creates, renews and revokes certificates.
 
 use crate::{
     args::{KeysCommand, KeysFetchArguments, KeysServeArguments},
@@ -7,15 +7,26 @@ use crate::{
     terminal::print,
 };
 use anyhow::{Context, Result};
-use sp1d_identity::{Issuance, KeyAuthority, KeysError, PeerIdentity, fetch_identity, revoke, serve_enrollment};
-use std::time::Duration;
+use sp1d_identity::{
+    Enrollment, Issuance, KeyAuthority, KeysError, MAX_ENROLLMENT_LOG_RATE, PeerIdentity, fetch_identity, revoke,
+};
+use sp1d_model::hint::one_line;
+use sp1d_protocol::{PortGuard, RateLimiter};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 /// Maximum time to connect to an authority.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause after a failed accept. Usually the process has no free file descriptor, and a connection must end first.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(command: KeysCommand) -> Result<()> {
     match command {
@@ -32,9 +43,19 @@ pub(super) fn run(command: KeysCommand) -> Result<()> {
             let made = authority.issue(issuance).map_err(usage)?;
             print(&format!("created {}", made.display()))
         }
+        KeysCommand::Renew(arguments) => {
+            let authority = KeyAuthority::open(&arguments.keys).map_err(usage)?;
+            let made = authority.renew(&arguments.name, arguments.days).map_err(usage)?;
+            print(&format!("renewed {}: copy it to its machine", made.display()))
+        }
         KeysCommand::Revoke(arguments) => {
-            revoke(&arguments.keys, &arguments.name).map_err(usage)?;
-            print(&format!("revoked {}: see {}/revoked", arguments.name, arguments.keys.display()))
+            let (name, folder) = (arguments.name, arguments.keys);
+            revoke(&folder, &name).map_err(usage)?;
+            if !KeyAuthority::has_issued(&folder, &name) {
+                let folder = folder.display();
+                tracing::warn!(%name, %folder, "this folder has issued no certificate of this name: is it misspelled?");
+            }
+            print(&format!("revoked {name}: see {}/revoked", folder.display()))
         }
         KeysCommand::JoinToken(arguments) => {
             let identity = PeerIdentity { role: arguments.role, name: arguments.name, group: arguments.group };
@@ -52,8 +73,75 @@ async fn serve(KeysServeArguments { listen, keys, days }: KeysServeArguments) ->
     let found = listen.resolve().await.with_context(|| format!("cannot listen on {listen}"))?;
     let listener = TcpListener::bind(found.as_slice()).await.with_context(|| format!("cannot listen on {listen}"))?;
     print(&format!("giving identities to machines with tokens at {}; stop with Ctrl-C", listener.local_addr()?))?;
-    serve_enrollment(authority, listener, days).await.map_err(usage)?;
+    let enrollment = Enrollment::new(authority, days).map_err(usage)?;
+    Arc::new(EnrollmentPort::new(enrollment)).serve(listener).await;
     Ok(())
+}
+
+/// The port of `sp1d keys serve`.
+struct EnrollmentPort {
+    enrollment: Enrollment,
+    guard: PortGuard,
+    /// Limits the log lines about tokens that are not valid.
+    logs: Mutex<RateLimiter<()>>,
+}
+
+impl EnrollmentPort {
+    fn new(enrollment: Enrollment) -> Self {
+        let guard = PortGuard::new("any".parse().expect("a valid filter"));
+        Self { enrollment, guard, logs: Mutex::new(RateLimiter::new(MAX_ENROLLMENT_LOG_RATE)) }
+    }
+
+    /// Accepts connections until the process ends.
+    async fn serve(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let port = self.clone();
+                    tokio::spawn(async move { port.receive(stream, peer).await });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept a connection; retrying in 1 s");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Serves one machine. Only a machine with a valid token keeps its connection for longer than the handshake.
+    async fn receive(&self, stream: TcpStream, peer: SocketAddr) {
+        let Some(place) = self.guard.enter(peer.ip()).await else { return };
+        let received = tokio::select! {
+            // A token that has just been used up must not be lost.
+            biased;
+            received = self.enrollment.receive(stream) => received,
+            () = place.displaced() => {
+                tracing::debug!(%peer, "connection closed: too many handshakes");
+                return;
+            }
+        };
+        drop(place);
+        let outcome = match received {
+            Ok(machine) => machine.deliver().await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(identity) => tracing::info!(%peer, %identity, "identity issued"),
+            Err(KeysError::Fetch(error)) => {
+                let reason = one_line(&error.to_string());
+                tracing::debug!(%peer, %reason, "connection failed");
+            }
+            Err(error) => self.warn(peer, &error),
+        }
+    }
+
+    fn warn(&self, peer: SocketAddr, error: &KeysError) {
+        let left_out = self.logs.lock().unwrap_or_else(PoisonError::into_inner).take((), Instant::now());
+        if let Some(left_out) = left_out {
+            let reason = one_line(&error.to_string());
+            tracing::warn!(%peer, %reason, left_out, "no identity given");
+        }
+    }
 }
 
 async fn fetch(KeysFetchArguments { from, file, token }: KeysFetchArguments) -> Result<()> {
@@ -67,4 +155,32 @@ async fn fetch(KeysFetchArguments { from, file, token }: KeysFetchArguments) -> 
 
 fn usage(error: KeysError) -> CliError {
     CliError::usage(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sp1d_identity::PeerRole;
+
+    #[tokio::test]
+    async fn silent_connections_do_not_keep_a_machine_from_its_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        KeyAuthority::init(folder.path(), Vec::new(), 1).unwrap();
+        let authority = KeyAuthority::open(folder.path()).unwrap();
+        let identity = PeerIdentity { role: PeerRole::Worker, name: "w".parse().unwrap(), group: None };
+        let token = authority.new_token(&identity, Duration::from_secs(60)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let port = Arc::new(EnrollmentPort::new(Enrollment::new(authority, 1).unwrap()));
+        let serving = tokio::spawn(port.serve(listener));
+        let mut silent = Vec::new();
+        for _ in 0..100 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let path = folder.path().join("fetched.pem");
+        let dialed = TcpStream::connect(address).await.unwrap();
+        fetch_identity(dialed, &token, &path).await.unwrap();
+        assert!(path.exists());
+        serving.abort();
+    }
 }

@@ -126,6 +126,12 @@ impl JoinPort {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
+        // A TLS handshake costs this side a signature, so a stranger gets none, and no reason.
+        if self.shared.settings.tls.is_some() && !is_allowed {
+            let reason = self.refusal(peer, is_allowed);
+            self.log(peer, |left_out| tracing::warn!(%peer, %reason, left_out, "worker refused"));
+            return None;
+        }
         let mut stream = match accept_peer(self.shared.settings.tls.as_ref(), stream).await {
             Ok(stream) => stream,
             Err(error) => {

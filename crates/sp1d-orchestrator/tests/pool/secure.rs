@@ -1,13 +1,13 @@
 //! Orchestrators and workers with certificates, and hostile peers at their ports.
 
 use super::*;
-use sp1d_identity::{Issuance, KeyAuthority, PeerIdentity, PeerRole, TlsIdentity, revoke};
+use sp1d_identity::{Issuance, KeyAuthority, PeerIdentity, PeerRole, TlsError, TlsIdentity, revoke};
 use sp1d_orchestrator::JoinSettings;
 use sp1d_protocol::{Role, dial};
 use sp1d_worker::JoiningWorker;
 use tempfile::TempDir;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
 };
 
@@ -95,6 +95,22 @@ async fn an_orchestrator_without_a_certificate_gets_no_worker() {
     assert!(matches!(look(Some(Keys::new().orchestrator())).await, Err(ProbeError::Unreachable(_))));
     assert_eq!(look(Some(keys.orchestrator())).await.unwrap().name, "one");
     worker.stop().await;
+}
+
+/// A valid certificate does not help: the filter comes first, and its refusal costs no handshake.
+#[tokio::test]
+async fn an_address_outside_of_the_filter_gets_no_tls_handshake() {
+    let keys = Keys::new();
+    let (orchestrator, address) = keys.start().await;
+    let worker = RunningWorker::secure("one", FakeEngine::honest(), keys.worker("one")).await;
+    for (identity, address) in [(keys.worker("two"), address), (keys.orchestrator(), worker.address)] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        let refused = identity.connect(socket.connect(address).await.unwrap()).await;
+        assert!(matches!(refused, Err(TlsError::Io(_))), "{refused:?}");
+    }
+    worker.stop().await;
+    orchestrator.shutdown().await;
 }
 
 #[tokio::test]

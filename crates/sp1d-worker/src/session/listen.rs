@@ -228,6 +228,11 @@ impl ConnectionGate {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
+        // A TLS handshake costs this side a signature, so a stranger gets none, and no reason.
+        if self.tls.is_some() && !is_allowed {
+            self.log_stranger(peer);
+            return None;
+        }
         let mut stream = match accept_peer(self.tls.as_ref(), stream).await {
             Ok(stream) => stream,
             Err(error) => {
@@ -245,10 +250,7 @@ impl ConnectionGate {
             Err(error) => return self.fail(peer, &error),
         };
         if !is_allowed {
-            let allowed = self.guard.filter();
-            self.log(peer, |left_out| {
-                tracing::warn!(%allowed, left_out, "connection refused: address not in --orchestrator");
-            });
+            self.log_stranger(peer);
             let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
             let _ = reply(stream, &PreambleReply::Refused(text)).await;
             return None;
@@ -280,6 +282,14 @@ impl ConnectionGate {
             return self.fail(peer, &error);
         }
         Some(AdmittedTurn { pass, turn, waits: place.is_some() })
+    }
+
+    /// Logs a connection from an address that the filter does not allow.
+    fn log_stranger(&self, peer: SocketAddr) {
+        let allowed = self.guard.filter();
+        self.log(peer, |left_out| {
+            tracing::warn!(%allowed, left_out, "connection refused: address not in --orchestrator");
+        });
     }
 
     /// Logs a TLS handshake that failed.

@@ -2,10 +2,9 @@
 //!
 //! It does not know what happens in a session.
 
-use super::{connection::serve_session, list::Member};
+use super::{connection::serve_session, list::Member, reach_error::failure_line};
 use crate::{lock::lock, session::server::EndedSession, shared_state::SharedState};
 use sp1d_identity::{PeerStream, TlsError, accept_peer};
-use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Filter, PeerLimits, PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter,
     Role, read_dialer, reply,
@@ -173,7 +172,7 @@ impl JoinPort {
 
     /// Logs a TLS handshake that failed.
     fn fail_secure(&self, peer: SocketAddr, error: &TlsError) {
-        let reason = one_line(&error.to_string());
+        let reason = failure_line(error);
         if error.is_port_test() {
             tracing::debug!(%peer, %reason, "connection ended at once");
         } else {
@@ -187,7 +186,7 @@ impl JoinPort {
             // The peer only tests whether the port is open, as load balancers and people do.
             PreambleError::Io(error) => tracing::debug!(%peer, %error, "connection ended at once"),
             error => {
-                let error = one_line(&error.to_string());
+                let error = failure_line(error);
                 self.log(peer, |left_out| tracing::warn!(%peer, %error, left_out, "connection rejected"));
             }
         }

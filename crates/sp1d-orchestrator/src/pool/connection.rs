@@ -223,7 +223,7 @@ impl ListedWorker {
         tracing::debug!(worker = %self.member, %reason, "cannot connect to worker");
         if let ReachError::SameWorker = error {
             report(&mut self.first, Ok(Reached::Busy(reason)));
-            self.shared.disconnected().remove(&self.member, "");
+            self.shared.disconnected().remove_listed(&self.member);
             self.note(Contact::Unreachable(Arc::new(error)));
             return NextCall::Rarely;
         }

@@ -75,6 +75,7 @@ impl Session for SessionService {
             id: identity.id,
             origin: identity.origin,
             name: introduction.name.clone(),
+            certificate: session.peer.as_ref().map(|peer| peer.name.clone()),
             address: session.address.clone(),
             supported_kinds: introduction.supported_kinds,
             missing: introduction.missing.clone(),
@@ -96,8 +97,9 @@ impl Session for SessionService {
             is_not_expected_back: AtomicBool::new(false),
         };
         shared.counters.on_session();
-        shared.workers().insert(session.id, Arc::new(worker));
-        shared.disconnected().remove(&session.address, &introduction.name);
+        let worker = Arc::new(worker);
+        shared.workers().insert(session.id, worker.clone());
+        shared.disconnected().remove(&worker.address, &worker.name, worker.certificate.as_ref());
         // The worker is registered first, because the caller may ask at once which tasks it supports.
         session.report_handshake(Ok(introduction.name.clone()));
         session.tasks.spawn(session.clone().keep_alive(outbox));

@@ -64,6 +64,10 @@ securityContext:
 {{- if ne (empty .Values.tls.serviceSecret) (empty .Values.tls.workerSecret) -}}
 {{- fail "set both tls.serviceSecret and tls.workerSecret, or none (docs/guide/kubernetes.md)" -}}
 {{- end -}}
+{{- $isFenced := and .Values.networkPolicy.enabled (eq .Values.service.type "ClusterIP") -}}
+{{- if not (or .Values.tls.serviceSecret .Values.tls.insecure $isFenced) -}}
+{{- fail "without certificates, only network policies and a service of the type ClusterIP keep others out: set tls.serviceSecret and tls.workerSecret, or tls.insecure=true (docs/guide/kubernetes.md)" -}}
+{{- end -}}
 {{- if .Values.tls.serviceSecret }}https{{ else }}http{{ end -}}
 {{- end -}}
 

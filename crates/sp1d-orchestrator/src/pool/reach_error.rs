@@ -11,11 +11,6 @@ sp1d_model::limits! {
     const MAX_FAILURE_CHARACTERS: usize = 400; Count by Worker;
 }
 
-/// Returns the text of an error and its hints as one line of limited length.
-pub(super) fn failure_line(error: &impl fmt::Display) -> String {
-    clean_line(&one_line(&error.to_string()), MAX_FAILURE_CHARACTERS)
-}
-
 /// Why a worker cannot be reached: it does not respond, or no session with it can start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -104,6 +99,11 @@ impl ReachError {
             | Self::EndedBeforeHello => false,
         }
     }
+}
+
+/// Returns the text of an error and its hints as one line of limited length.
+pub(super) fn failure_line(error: &impl fmt::Display) -> String {
+    clean_line(&one_line(&error.to_string()), MAX_FAILURE_CHARACTERS)
 }
 
 #[cfg(test)]

@@ -46,9 +46,10 @@ GOOD = {
             "extraArgs": ["--keep", "30"], "tolerations": [{"key": "proofs", "operator": "Exists"}],
             "priorityClassName": "high",
         },
+        "tls": {"insecure": True},
     },
     "an existing volume": {"service": {"storage": {"existingClaim": "old"}}},
-    "no network policy": {"networkPolicy": {"enabled": False}},
+    "no network policy": {"networkPolicy": {"enabled": False}, "tls": {"insecure": True}},
     "an archive and hosted programs": {
         "archive": {"place": "s3://proofs/sp1d", "existingSecret": "s3-keys", "region": "eu-central-1",
                     "endpoint": "https://minio.example.org:9000"},
@@ -69,7 +70,17 @@ GOOD = {
         "image": {"gpuTag": "own-gpu"},
         "workers": {"default": {"replicas": 0}, "large": {"gpus": 8, "runtimeClassName": "nvidia", "resources": {"limits": {"memory": "256Gi"}}}},
     },
-    "certificates": {"tls": {"serviceSecret": "service-tls", "workerSecret": "worker-tls"}, "serviceMonitor": {"enabled": True}},
+    "certificates": {
+        "tls": {"serviceSecret": "service-tls", "workerSecret": "worker-tls"}, "serviceMonitor": {"enabled": True},
+        "networkPolicy": {"enabled": False}, "service": {"type": "NodePort"},
+    },
+    "a certificate for each pod": {"tls": {
+        "serviceSecret": "service-tls",
+        "workerVolume": {"csi": {
+            "driver": "csi.cert-manager.io", "readOnly": True,
+            "volumeAttributes": {"csi.cert-manager.io/issuer-name": "sp1d", "csi.cert-manager.io/uri-sans": "sp1d:worker:${POD_NAME}"},
+        }},
+    }},
 }
 # Sets of values that are refused, with a part of the message.
 BAD = {
@@ -83,6 +94,10 @@ BAD = {
     "an archive that is not an object store": ({"archive": {"place": "/var/archive"}}, "place"),
     "credentials among the values": ({"archive": {"place": "s3://a/b", "secretKey": "c"}}, "secretKey"),
     "certificates of only one side": ({"tls": {"serviceSecret": "service-tls"}}, "set both tls.serviceSecret"),
+    "certificates of only the pods of workers": ({"tls": {"workerVolume": {"csi": {"driver": "a"}}}}, "set both tls.serviceSecret"),
+    "no network policy and no certificates": ({"networkPolicy": {"enabled": False}}, "tls.insecure=true"),
+    "a load balancer without certificates": ({"service": {"type": "LoadBalancer"}}, "tls.insecure=true"),
+    "a port of the nodes without certificates": ({"service": {"type": "NodePort"}}, "tls.insecure=true"),
     "a pool name that is too long": ({"workers": {"a" * 17: {}}}, "a" * 17),
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     check_places,
     dispatch::WAITING_LIMITS,
-    pool::{disconnected, identity, join_port, named_workers},
+    pool::{disconnected, identity, join_port, named_workers, reach_error},
     proof::{cache_entry, restart, run},
     session::{CONTROL_LIMITS, DELIVERY_LIMITS, PACE_LIMITS, SERVICE_LIMITS, introduction, upload_budget},
     settings, shared_state,
@@ -15,6 +15,7 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
     let of_connections = [
         settings::LIMITS,
         join_port::LIMITS,
+        reach_error::LIMITS,
         identity::LIMITS,
         named_workers::LIMITS,
         introduction::LIMITS,

@@ -130,7 +130,7 @@ impl Orchestrator {
     /// list is set the next time.
     ///
     /// # Errors
-    /// Fails if no such worker is known.
+    /// Fails if no such worker is known, or if several connected workers have the name.
     pub fn forget(&self, worker: &str) -> Result<(), UnknownWorker> {
         self.membership.forget(worker)
     }
@@ -194,7 +194,7 @@ impl Orchestrator {
     /// disconnected, or when it is resumed. It stays drained until [`Orchestrator::resume`], or until it reconnects.
     ///
     /// # Errors
-    /// Fails if no such worker is connected.
+    /// Fails if no such worker is connected, or if several workers have the name.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait. While the dispatcher has no room for the request, it also withdraws the
@@ -214,7 +214,7 @@ impl Orchestrator {
     /// [`Orchestrator::workers`] shows it.
     ///
     /// # Errors
-    /// Fails if no such worker is connected.
+    /// Fails if no such worker is connected, or if several workers have the name.
     ///
     /// # Cancel safety
     /// Dropping the future before it resolves changes nothing.

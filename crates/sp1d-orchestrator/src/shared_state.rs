@@ -217,9 +217,7 @@ impl SharedState {
     /// Ends the session of a worker that has a newer session, or that was silent for longer than its lease.
     pub(crate) fn end_session(&self, id: SessionId) {
         let Some(worker) = self.worker(id) else { return };
-        let is_back = self.workers().iter().any(|(other_id, other)| {
-            *other_id > id && is_same(&other.address, &other.name, &worker.address, &worker.name)
-        });
+        let is_back = self.workers().iter().any(|(other_id, other)| *other_id > id && is_same(other, &worker));
         if is_back {
             worker.close_reason.set("the worker has a newer session".to_owned());
         } else {

@@ -12,6 +12,11 @@ pub(crate) fn one_line(text: &str) -> String {
     clean_line(hint::without(text), MAX_CHARACTERS)
 }
 
+/// Does the same with the hint, after a semicolon.
+pub(crate) fn one_line_with_hint(text: &str) -> String {
+    clean_line(&hint::one_line(text), MAX_CHARACTERS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -21,5 +26,7 @@ mod tests {
         assert_eq!(one_line("versions differ\nhint: install the same release"), "versions differ");
         assert_eq!(one_line("a\nb\tc\u{1b}[31m"), "a b c [31m");
         assert_eq!(one_line(&"ä".repeat(1000)), "ä".repeat(MAX_CHARACTERS));
+        assert_eq!(one_line_with_hint("versions differ\nhint: update"), "versions differ; update");
+        assert_eq!(one_line_with_hint(&"a\t".repeat(1000)), "a ".repeat(MAX_CHARACTERS / 2));
     }
 }

@@ -61,10 +61,23 @@ securityContext:
 
 {{/* The scheme of the HTTP ports. The kubelet does not verify certificates. */}}
 {{- define "sp1d.scheme" -}}
-{{- if ne (empty .Values.tls.serviceSecret) (empty .Values.tls.workerSecret) -}}
-{{- fail "set both tls.serviceSecret and tls.workerSecret, or none (docs/guide/kubernetes.md)" -}}
+{{- if ne (empty .Values.tls.serviceSecret) (empty (include "sp1d.worker-tls" .)) -}}
+{{- fail "set both tls.serviceSecret and tls.workerSecret (or tls.workerVolume), or none (docs/guide/kubernetes.md)" -}}
+{{- end -}}
+{{- $isFenced := and .Values.networkPolicy.enabled (eq .Values.service.type "ClusterIP") -}}
+{{- if not (or .Values.tls.serviceSecret .Values.tls.insecure $isFenced) -}}
+{{- fail "without certificates, only network policies and a service of the type ClusterIP keep others out: set tls.serviceSecret and tls.workerSecret, or tls.insecure=true (docs/guide/kubernetes.md)" -}}
 {{- end -}}
 {{- if .Values.tls.serviceSecret }}https{{ else }}http{{ end -}}
+{{- end -}}
+
+{{/* The volume with the identity of the workers. Empty without certificates. */}}
+{{- define "sp1d.worker-tls" -}}
+{{- if .Values.tls.workerVolume -}}
+{{- toYaml .Values.tls.workerVolume -}}
+{{- else if .Values.tls.workerSecret -}}
+secret: {secretName: {{ .Values.tls.workerSecret | quote }}, defaultMode: 0440}
+{{- end -}}
 {{- end -}}
 
 {{/* Outgoing connections to name servers. */}}

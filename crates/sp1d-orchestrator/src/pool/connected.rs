@@ -2,6 +2,7 @@
 
 use super::list::Member;
 use crate::{lock::lock, runner::task::AttemptMemory, session::close_reason::CloseReason};
+use sp1d_identity::PeerName;
 use sp1d_model::GpuState;
 use sp1d_protocol::{Closer, wire::ToWorker};
 use sp1d_scheduler::{KindSet, OriginId, TaskKind, WorkerId};
@@ -22,6 +23,8 @@ pub(crate) struct ConnectedWorker {
     /// Where it comes from.
     pub(crate) origin: OriginId,
     pub(crate) name: String,
+    /// The name in its certificate; `None` without TLS.
+    pub(crate) certificate: Option<PeerName>,
     pub(crate) address: Member,
     pub(crate) supported_kinds: KindSet,
     /// Why it does not support the other task kinds.

@@ -4,14 +4,14 @@ use super::{
     contacts::Contact,
     dialer::{Established, Stream, address_of, establish},
     list::Member,
-    reach_error::ReachError,
+    reach_error::{ReachError, failure_line},
 };
 use crate::{
     session::server::{EndedSession, SessionStop, serve},
     shared_state::SharedState,
 };
 use sp1d_identity::{PeerIdentity, PeerStream};
-use sp1d_model::{clean_line, hint::one_line};
+use sp1d_model::clean_line;
 use sp1d_protocol::{Backoff, PreambleError, receive_place};
 use std::{
     net::IpAddr,
@@ -219,11 +219,11 @@ impl ListedWorker {
     }
 
     fn on_failure(&mut self, error: ReachError) -> NextCall {
-        let reason = one_line(&error.to_string());
+        let reason = failure_line(&error);
         tracing::debug!(worker = %self.member, %reason, "cannot connect to worker");
         if let ReachError::SameWorker = error {
             report(&mut self.first, Ok(Reached::Busy(reason)));
-            self.shared.disconnected().remove(&self.member, "");
+            self.shared.disconnected().remove_listed(&self.member);
             self.note(Contact::Unreachable(Arc::new(error)));
             return NextCall::Rarely;
         }

@@ -1,6 +1,7 @@
 //! Disconnected workers: workers that should be connected and are not.
 
-use super::list::Member;
+use super::{connected::ConnectedWorker, list::Member};
+use sp1d_identity::PeerName;
 use sp1d_protocol::{Address, PeerNetwork};
 use std::{
     collections::BTreeMap,
@@ -33,25 +34,30 @@ pub struct DisconnectedWorker {
 }
 
 /// Identifies a disconnected worker. A worker that joins comes from a different port each time, and often from a
-/// different address, so its name identifies it.
+/// different address, so its name identifies it. A worker chooses its name itself, so with TLS the name counts only
+/// together with its certificate.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum DisconnectedKey {
     Listed(Member),
-    Joined(String),
+    Joined { name: String, certificate: Option<PeerName> },
 }
 
 impl DisconnectedKey {
-    fn new(member: &Member, name: &str) -> Self {
+    fn new(member: &Member, name: &str, certificate: Option<&PeerName>) -> Self {
         match member {
-            Member::Joined(_) => Self::Joined(name.to_owned()),
+            Member::Joined(_) => Self::Joined { name: name.to_owned(), certificate: certificate.cloned() },
             Member::Remote(_) | Member::Named(..) | Member::Local => Self::Listed(member.clone()),
         }
+    }
+
+    fn of(worker: &ConnectedWorker) -> Self {
+        Self::new(&worker.address, &worker.name, worker.certificate.as_ref())
     }
 }
 
 /// Returns true if both are the same worker.
-pub(crate) fn is_same(member: &Member, name: &str, other: &Member, other_name: &str) -> bool {
-    DisconnectedKey::new(member, name) == DisconnectedKey::new(other, other_name)
+pub(crate) fn is_same(one: &ConnectedWorker, other: &ConnectedWorker) -> bool {
+    DisconnectedKey::of(one) == DisconnectedKey::of(other)
 }
 
 /// A disconnected worker with the network from which it had joined, if it had.
@@ -67,14 +73,21 @@ pub(crate) struct DisconnectedWorkers(BTreeMap<DisconnectedKey, DisconnectedEntr
 
 impl DisconnectedWorkers {
     /// Lists the worker `name`, which has left.
-    pub(crate) fn left(&mut self, member: &Member, name: &str, reason: &str, now: SystemTime) {
+    pub(crate) fn left(
+        &mut self,
+        member: &Member,
+        name: &str,
+        certificate: Option<&PeerName>,
+        reason: &str,
+        now: SystemTime,
+    ) {
         let network = match member {
             Member::Joined(peer) => Some(PeerNetwork::from(peer.ip())),
             Member::Remote(_) | Member::Named(..) | Member::Local => None,
         };
         self.make_room(network, now);
         let (name, address, reason) = (name.to_owned(), member.to_string(), reason.to_owned());
-        let key = DisconnectedKey::new(member, &name);
+        let key = DisconnectedKey::new(member, &name, certificate);
         let worker = DisconnectedWorker { name, address, since: now, reason, last_try: None };
         self.0.insert(key, DisconnectedEntry { worker, network });
     }
@@ -84,13 +97,18 @@ impl DisconnectedWorkers {
         let address = member.to_string();
         match self.0.get_mut(&DisconnectedKey::Listed(member.clone())) {
             Some(entry) => entry.worker.last_try = Some(reason.to_owned()),
-            None => self.left(member, &address, reason, now),
+            None => self.left(member, &address, None, reason, now),
         }
     }
 
     /// Removes the worker `name`, because it is connected or no longer expected.
-    pub(crate) fn remove(&mut self, member: &Member, name: &str) {
-        self.0.remove(&DisconnectedKey::new(member, name));
+    pub(crate) fn remove(&mut self, member: &Member, name: &str, certificate: Option<&PeerName>) {
+        self.0.remove(&DisconnectedKey::new(member, name, certificate));
+    }
+
+    /// Removes the worker `member` of the list.
+    pub(crate) fn remove_listed(&mut self, member: &Member) {
+        self.0.remove(&DisconnectedKey::Listed(member.clone()));
     }
 
     /// Removes the workers of `name`, which no longer belongs to the list.
@@ -115,7 +133,7 @@ impl DisconnectedWorkers {
         self.0.remove(&key);
         Some(match key {
             DisconnectedKey::Listed(member) => Some(member),
-            DisconnectedKey::Joined(..) => None,
+            DisconnectedKey::Joined { .. } => None,
         })
     }
 
@@ -178,9 +196,9 @@ mod tests {
         let mut workers = DisconnectedWorkers::default();
         workers.connection_failed(&listed(), "refused", UNIX_EPOCH);
         check(&mut workers, 0, &[("10.0.0.2:1", "refused", None)]);
-        workers.remove(&listed(), "two");
+        workers.remove_listed(&listed());
         check(&mut workers, 0, &[]);
-        workers.left(&listed(), "two", "killed", UNIX_EPOCH);
+        workers.left(&listed(), "two", None, "killed", UNIX_EPOCH);
         workers.connection_failed(&listed(), "refused", UNIX_EPOCH);
         check(&mut workers, MAX_LISTED_AGE.as_secs(), &[("two", "killed", Some("refused"))]);
     }
@@ -188,7 +206,7 @@ mod tests {
     #[test]
     fn a_joined_worker_is_forgotten_after_ten_minutes() {
         let mut workers = DisconnectedWorkers::default();
-        workers.left(&joined(1), "one", "killed", UNIX_EPOCH);
+        workers.left(&joined(1), "one", None, "killed", UNIX_EPOCH);
         check(&mut workers, 1, &[("one", "killed", None)]);
         check(&mut workers, MAX_LISTED_AGE.as_secs(), &[]);
     }
@@ -196,19 +214,31 @@ mod tests {
     #[test]
     fn a_joined_worker_may_return_from_another_address() {
         let mut workers = DisconnectedWorkers::default();
-        workers.left(&joined(1), "one", "killed", UNIX_EPOCH);
-        workers.left(&joined(2), "other", "killed", UNIX_EPOCH);
-        workers.remove(&joined(3), "one");
+        workers.left(&joined(1), "one", None, "killed", UNIX_EPOCH);
+        workers.left(&joined(2), "other", None, "killed", UNIX_EPOCH);
+        workers.remove(&joined(3), "one", None);
         check(&mut workers, 1, &[("other", "killed", None)]);
+    }
+
+    #[test]
+    fn the_name_of_a_worker_does_not_help_another_certificate() {
+        let mut workers = DisconnectedWorkers::default();
+        let [own, other] = ["a", "b"].map(|name| name.parse::<PeerName>().unwrap());
+        workers.left(&joined(1), "one", Some(&own), "killed", UNIX_EPOCH);
+        workers.remove(&joined(1), "one", Some(&other));
+        workers.remove(&joined(1), "one", None);
+        check(&mut workers, 1, &[("one", "killed", None)]);
+        workers.remove(&joined(2), "one", Some(&own));
+        check(&mut workers, 1, &[]);
     }
 
     #[test]
     fn one_address_does_not_fill_the_list() {
         let mut workers = DisconnectedWorkers::default();
-        workers.left(&joined(1), "honest", "killed", UNIX_EPOCH);
+        workers.left(&joined(1), "honest", None, "killed", UNIX_EPOCH);
         for seconds in 0..3 * MAX_LISTED_PER_NETWORK as u64 {
             let now = UNIX_EPOCH + Duration::from_secs(seconds);
-            workers.left(&joined(2), &format!("name-{seconds}"), "killed", now);
+            workers.left(&joined(2), &format!("name-{seconds}"), None, "killed", now);
         }
         let list = workers.list(UNIX_EPOCH);
         assert_eq!(list.len(), 1 + MAX_LISTED_PER_NETWORK);
@@ -219,8 +249,8 @@ mod tests {
     #[test]
     fn workers_are_forgotten_by_name_or_address() {
         let mut workers = DisconnectedWorkers::default();
-        workers.left(&listed(), "two", "killed", UNIX_EPOCH);
-        workers.left(&joined(1), "one", "killed", UNIX_EPOCH);
+        workers.left(&listed(), "two", None, "killed", UNIX_EPOCH);
+        workers.left(&joined(1), "one", None, "killed", UNIX_EPOCH);
         assert_eq!(workers.forget("three"), None);
         assert_eq!(workers.forget_at("two"), None);
         assert_eq!(workers.forget("10.0.0.2:1"), Some(Some(listed())));

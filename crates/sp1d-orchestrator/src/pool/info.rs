@@ -63,14 +63,26 @@ impl WorkerInfo {
     }
 }
 
-/// No connected worker has this name or address.
+/// A name or address does not select a connected worker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown worker {wanted}; connected workers: {}", NameList(connected))]
-pub struct UnknownWorker {
-    /// The name or address that the caller passed.
-    pub wanted: String,
-    /// Names of the connected workers.
-    pub connected: Vec<String>,
+#[non_exhaustive]
+pub enum UnknownWorker {
+    /// No connected worker has this name or address.
+    #[error("unknown worker {wanted}; connected workers: {}", NameList(connected))]
+    NotConnected {
+        /// The name or address that the caller passed.
+        wanted: String,
+        /// Names of the connected workers.
+        connected: Vec<String>,
+    },
+    /// Several connected workers have this name. A worker chooses its name itself.
+    #[error("several workers are named {wanted}: {}\nhint: pass one of these addresses instead", NameList(addresses))]
+    Ambiguous {
+        /// The name that the caller passed.
+        wanted: String,
+        /// Addresses of the workers.
+        addresses: Vec<String>,
+    },
 }
 
 /// Displays names with commas.

@@ -2,10 +2,9 @@
 //!
 //! It does not know what happens in a session.
 
-use super::{connection::serve_session, list::Member};
+use super::{connection::serve_session, list::Member, reach_error::failure_line};
 use crate::{lock::lock, session::server::EndedSession, shared_state::SharedState};
 use sp1d_identity::{PeerStream, TlsError, accept_peer};
-use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Filter, PeerLimits, PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter,
     Role, read_dialer, reply,
@@ -126,6 +125,12 @@ impl JoinPort {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
+        // A TLS handshake costs this side a signature, so a stranger gets none, and no reason.
+        if self.shared.settings.tls.is_some() && !is_allowed {
+            let reason = self.refusal(peer, is_allowed);
+            self.log(peer, |left_out| tracing::warn!(%peer, %reason, left_out, "worker refused"));
+            return None;
+        }
         let mut stream = match accept_peer(self.shared.settings.tls.as_ref(), stream).await {
             Ok(stream) => stream,
             Err(error) => {
@@ -167,7 +172,7 @@ impl JoinPort {
 
     /// Logs a TLS handshake that failed.
     fn fail_secure(&self, peer: SocketAddr, error: &TlsError) {
-        let reason = one_line(&error.to_string());
+        let reason = failure_line(error);
         if error.is_port_test() {
             tracing::debug!(%peer, %reason, "connection ended at once");
         } else {
@@ -181,7 +186,7 @@ impl JoinPort {
             // The peer only tests whether the port is open, as load balancers and people do.
             PreambleError::Io(error) => tracing::debug!(%peer, %error, "connection ended at once"),
             error => {
-                let error = one_line(&error.to_string());
+                let error = failure_line(error);
                 self.log(peer, |left_out| tracing::warn!(%peer, %error, left_out, "connection rejected"));
             }
         }

@@ -12,7 +12,7 @@ use super::{
     name_follower::{NameFollower, NamedCallEnds},
 };
 use crate::{lock::lock, session::server::SessionStop, shared_state::SharedState};
-use sp1d_scheduler::SessionId;
+use sp1d_scheduler::{SessionId, WorkerId};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, atomic::Ordering},
@@ -48,7 +48,7 @@ impl Membership {
                 tracing::info!(worker = %member, "worker removed from the list");
                 let mut disconnected = self.shared.disconnected();
                 self.end_calls(member, end);
-                disconnected.remove(member, "");
+                disconnected.remove_listed(member);
                 if let Member::Remote(name) = member {
                     disconnected.remove_named(name);
                 }
@@ -96,6 +96,7 @@ impl Membership {
         }
         let id = match self.session_of(worker) {
             Ok(id) => id,
+            Err(unknown @ UnknownWorker::Ambiguous { .. }) => return Err(unknown),
             Err(unknown) => {
                 return if self.forget_disconnected(|disconnected| disconnected.forget(worker)) {
                     Ok(())
@@ -141,14 +142,29 @@ impl Membership {
         });
     }
 
-    /// Returns the session of `worker`, given by name or address.
+    /// Returns the session of `worker`, given by address or name. A worker chooses its name itself: an address that is
+    /// its name does not count, and neither does a name that another worker has too. Of two sessions of one worker, the
+    /// newer one counts.
     pub(crate) fn session_of(&self, worker: &str) -> Result<SessionId, UnknownWorker> {
         let workers = self.shared.workers();
-        let is_it = |found: &Arc<ConnectedWorker>| found.name == worker || found.address.to_string() == worker;
-        let found = workers.iter().find(|(_, found)| is_it(found)).map(|(id, _)| *id);
-        found.ok_or_else(|| UnknownWorker {
-            wanted: worker.to_owned(),
-            connected: workers.values().map(|worker| worker.name.clone()).collect(),
-        })
+        if let Some((id, _)) = workers.iter().rev().find(|(_, found)| found.address.to_string() == worker) {
+            return Ok(*id);
+        }
+        let named: BTreeMap<WorkerId, (SessionId, &ConnectedWorker)> = workers
+            .iter()
+            .filter(|(_, found)| found.name == worker)
+            .map(|(id, found)| (found.id, (*id, &**found)))
+            .collect();
+        match named.values().next() {
+            Some((id, _)) if named.len() == 1 => Ok(*id),
+            Some(_) => Err(UnknownWorker::Ambiguous {
+                wanted: worker.to_owned(),
+                addresses: named.values().map(|(_, found)| found.address.to_string()).collect(),
+            }),
+            None => Err(UnknownWorker::NotConnected {
+                wanted: worker.to_owned(),
+                connected: workers.values().map(|worker| worker.name.clone()).collect(),
+            }),
+        }
     }
 }

@@ -197,6 +197,6 @@ fn forget(shared: &SharedState, member: &Member, now: &CancellationToken) {
     });
     let mut disconnected = shared.disconnected();
     if !now.is_cancelled() {
-        disconnected.remove(member, "");
+        disconnected.remove_listed(member);
     }
 }

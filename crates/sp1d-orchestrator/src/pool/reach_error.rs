@@ -1,8 +1,15 @@
 //! Why a worker cannot be reached.
 
 use sp1d_identity::TlsError;
+use sp1d_model::{clean_line, hint::one_line};
 use sp1d_protocol::{Mismatch, PreambleError};
-use std::{io, time::Duration};
+use std::{fmt, io, time::Duration};
+
+sp1d_model::limits! {
+    /// Maximum number of characters of the reason why a connection failed. The certificate of a peer can make the text
+    /// longer.
+    const MAX_FAILURE_CHARACTERS: usize = 400; Count by Worker;
+}
 
 /// Why a worker cannot be reached: it does not respond, or no session with it can start.
 #[derive(Debug, thiserror::Error)]
@@ -91,5 +98,21 @@ impl ReachError {
             | Self::NoHello(_)
             | Self::EndedBeforeHello => false,
         }
+    }
+}
+
+/// Returns the text of an error and its hints as one line of limited length.
+pub(super) fn failure_line(error: &impl fmt::Display) -> String {
+    clean_line(&one_line(&error.to_string()), MAX_FAILURE_CHARACTERS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_becomes_one_short_line() {
+        assert_eq!(failure_line(&"old\nhint: renew it"), "old; renew it");
+        assert_eq!(failure_line(&"a\u{1b}".repeat(1000)), "a ".repeat(MAX_FAILURE_CHARACTERS / 2));
     }
 }

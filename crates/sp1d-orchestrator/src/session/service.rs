@@ -1,7 +1,7 @@
 //! The calls of a worker in its session: the handshake, the control stream, and the transfers of artifacts.
 
 use super::{fetches::ArtifactStream, introduction::WorkerIntroduction, worker_session::WorkerSession};
-use crate::pool::connected::ConnectedWorker;
+use crate::{pool::connected::ConnectedWorker, shared_state::SharedState};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Build,
@@ -10,9 +10,12 @@ use sp1d_protocol::{
         session_server::Session,
     },
 };
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -75,6 +78,7 @@ impl Session for SessionService {
             id: identity.id,
             origin: identity.origin,
             name: introduction.name.clone(),
+            certificate: session.peer.as_ref().map(|peer| peer.name.clone()),
             address: session.address.clone(),
             supported_kinds: introduction.supported_kinds,
             missing: introduction.missing.clone(),
@@ -96,8 +100,10 @@ impl Session for SessionService {
             is_not_expected_back: AtomicBool::new(false),
         };
         shared.counters.on_session();
-        shared.workers().insert(session.id, Arc::new(worker));
-        shared.disconnected().remove(&session.address, &introduction.name);
+        let worker = Arc::new(worker);
+        warn_of_shared_certificate(shared, &worker);
+        shared.workers().insert(session.id, worker.clone());
+        shared.disconnected().remove(&worker.address, &worker.name, worker.certificate.as_ref());
         // The worker is registered first, because the caller may ask at once which tasks it supports.
         session.report_handshake(Ok(introduction.name.clone()));
         session.tasks.spawn(session.clone().keep_alive(outbox));
@@ -119,5 +125,24 @@ impl Session for SessionService {
     async fn deliver(&self, request: Request<Streaming<DeliverPart>>) -> Result<Response<DeliverReply>, Status> {
         self.0.receive_delivery(request.into_inner()).await?;
         Ok(Response::new(DeliverReply {}))
+    }
+}
+
+/// Warns when `worker`, which is about to be registered, is the second worker with its certificate. Later ones are not
+/// mentioned, because a large pool would repeat the line.
+fn warn_of_shared_certificate(shared: &SharedState, worker: &ConnectedWorker) {
+    let Some(certificate) = &worker.certificate else { return };
+    let is_other =
+        |other: &&Arc<ConnectedWorker>| other.certificate.as_ref() == Some(certificate) && other.id != worker.id;
+    let others: BTreeSet<_> = shared.workers().values().filter(is_other).map(|other| other.id).collect();
+    if others.len() == 1
+        && let Some(left_out) = shared.may_log_about(worker.origin)
+    {
+        tracing::warn!(
+            %certificate,
+            worker = %worker.name,
+            left_out,
+            "several workers share a certificate: faults of one count for all, and so does its revocation"
+        );
     }
 }

@@ -109,13 +109,10 @@ impl WorkerSession {
         if !ended && !worker.is_not_expected_back.load(Ordering::Relaxed) {
             let mut disconnected = self.shared.disconnected();
             // A worker that joins may be connected again before the end of its old session is noticed.
-            let is_back = self
-                .shared
-                .workers()
-                .values()
-                .any(|other| is_same(&other.address, &other.name, &worker.address, &worker.name));
+            let is_back = self.shared.workers().values().any(|other| is_same(other, &worker));
             if !is_back {
-                disconnected.left(&worker.address, &worker.name, reason, SystemTime::now());
+                let certificate = worker.certificate.as_ref();
+                disconnected.left(&worker.address, &worker.name, certificate, reason, SystemTime::now());
             }
         }
         *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);

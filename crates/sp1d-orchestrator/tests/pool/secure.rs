@@ -1,13 +1,13 @@
 //! Orchestrators and workers with certificates, and hostile peers at their ports.
 
 use super::*;
-use sp1d_identity::{Issuance, KeyAuthority, PeerIdentity, PeerRole, TlsIdentity, revoke};
-use sp1d_orchestrator::JoinSettings;
+use sp1d_identity::{Issuance, KeyAuthority, PeerIdentity, PeerRole, TlsError, TlsIdentity, revoke};
+use sp1d_orchestrator::{JoinSettings, UnknownWorker};
 use sp1d_protocol::{Role, dial};
 use sp1d_worker::JoiningWorker;
 use tempfile::TempDir;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
 };
 
@@ -97,6 +97,22 @@ async fn an_orchestrator_without_a_certificate_gets_no_worker() {
     worker.stop().await;
 }
 
+/// A valid certificate does not help: the filter comes first, and its refusal costs no handshake.
+#[tokio::test]
+async fn an_address_outside_of_the_filter_gets_no_tls_handshake() {
+    let keys = Keys::new();
+    let (orchestrator, address) = keys.start().await;
+    let worker = RunningWorker::secure("one", FakeEngine::honest(), keys.worker("one")).await;
+    for (identity, address) in [(keys.worker("two"), address), (keys.orchestrator(), worker.address)] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        let refused = identity.connect(socket.connect(address).await.unwrap()).await;
+        assert!(matches!(refused, Err(TlsError::Io(_))), "{refused:?}");
+    }
+    worker.stop().await;
+    orchestrator.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_flood_of_unfinished_handshakes_does_not_lock_out_a_worker() {
     let keys = Keys::new();
@@ -110,6 +126,30 @@ async fn a_flood_of_unfinished_handshakes_does_not_lock_out_a_worker() {
     wait_for_workers(&orchestrator, |workers| workers.len() == 1).await;
     stop.cancel();
     joins.await.unwrap();
+    orchestrator.shutdown().await;
+}
+
+/// A worker chooses its name itself, so it must not be drained or forgotten in place of another one.
+#[tokio::test]
+async fn a_name_of_two_certificates_selects_no_worker() {
+    let keys = Keys::new();
+    let (orchestrator, address) = keys.start().await;
+    let stop = CancellationToken::new();
+    let workers = ["a", "b"].map(|certificate| join("honest", Some(keys.worker(certificate)), address, &stop));
+    wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.ready).count() == 2).await;
+    for refused in [orchestrator.drain("honest").await, orchestrator.forget("honest")] {
+        assert!(
+            matches!(&refused, Err(UnknownWorker::Ambiguous { addresses, .. }) if addresses.len() == 2),
+            "{refused:?}"
+        );
+    }
+    let first = orchestrator.workers()[0].address.clone();
+    orchestrator.drain(&first).await.unwrap();
+    wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.drained).count() == 1).await;
+    stop.cancel();
+    for worker in workers {
+        worker.await.unwrap();
+    }
     orchestrator.shutdown().await;
 }
 

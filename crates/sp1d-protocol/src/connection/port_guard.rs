@@ -10,13 +10,14 @@ use std::net::IpAddr;
 
 sp1d_model::limits! {
     /// Maximum number of connections from allowed addresses that are in their handshake at the same time. A handshake
-    /// takes milliseconds, and a peer that is silent in it is dropped after a second.
+    /// takes milliseconds. A silent peer is dropped after a second, or with TLS after up to 4 s.
     const MAX_HANDSHAKES: usize = 64; Count by EitherSide;
     /// Maximum number of handshakes of one allowed address, or of one IPv6 network of 64 bits. One machine cannot
     /// displace the handshakes of all others.
     const MAX_HANDSHAKES_PER_NETWORK: usize = 32; Count by EitherSide;
     /// Maximum number of connections from other addresses that are about to be refused. They have places of their own,
-    /// so that strangers never displace an allowed peer. Further strangers are closed without a reply.
+    /// so that strangers never displace an allowed peer. Further strangers, and all strangers with TLS, are closed
+    /// without a reply.
     const MAX_STRANGERS: usize = 16; Count by EitherSide;
     /// Maximum number of connections of one stranger that are about to be refused.
     const MAX_STRANGERS_PER_NETWORK: usize = 4; Count by EitherSide;

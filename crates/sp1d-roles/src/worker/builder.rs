@@ -33,6 +33,7 @@ pub struct WorkerBuilder {
     name: Option<String>,
     health: Option<Address>,
     tls: Option<Arc<TlsIdentity>>,
+    only_loopback: bool,
     engine: EngineOptions,
 }
 
@@ -70,7 +71,7 @@ impl WorkerBuilder {
             device: ProverDevice::Processor,
             gpus: Vec::new(),
         };
-        Self { mode, name: None, health: None, tls: None, engine }
+        Self { mode, name: None, health: None, tls: None, only_loopback: false, engine }
     }
 
     /// Sets the name that orchestrators show. Default: host name and port, or host name and process id for a joining
@@ -86,6 +87,14 @@ impl WorkerBuilder {
     #[must_use]
     pub fn tls(mut self, identity: Arc<TlsIdentity>) -> Self {
         self.tls = Some(identity);
+        self
+    }
+
+    /// Lets a worker that joins its orchestrator without TLS dial only addresses of this machine. The address is looked
+    /// up again at each connection, so a name can come to stand for another machine. Default: any address.
+    #[must_use]
+    pub fn only_loopback(mut self) -> Self {
+        self.only_loopback = true;
         self
     }
 
@@ -172,6 +181,7 @@ impl WorkerBuilder {
         };
         let name = self.name.unwrap_or_else(|| default_name(&place));
         let (mode, health, tls, engine) = (self.mode, self.health, self.tls, self.engine);
+        let only_loopback = self.only_loopback;
         let stop = WorkerStop::new();
         // From here, dropping this future stops everything that it has started.
         let guard = stop.now().clone().drop_guard();
@@ -200,7 +210,10 @@ impl WorkerBuilder {
                     ConnectionMode::Join(orchestrator) => {
                         if bound.send(Ok(None)).is_ok() {
                             tokio::spawn(start_engine(sender, engine, token));
-                            let worker = JoiningWorker::new(orchestrator, introduction).secure(tls);
+                            let mut worker = JoiningWorker::new(orchestrator, introduction).secure(tls);
+                            if only_loopback {
+                                worker = worker.only_loopback();
+                            }
                             drop(done.send(worker.serve(for_worker, stop_of_worker).await));
                         }
                         return;

@@ -40,6 +40,10 @@ enum JoinFailure {
     Connect(io::Error),
     #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
+    #[error(
+        "the name stands for {0} of another machine; without `--tls` or `--insecure`, the worker connects only to this one"
+    )]
+    OtherMachine(SocketAddr),
     #[error("cannot set TCP_NODELAY: {0}")]
     NoDelay(io::Error),
     #[error("{}", one_line(&.0.to_string()))]
@@ -50,22 +54,37 @@ enum JoinFailure {
 
 /// A worker that dials one orchestrator, and dials again whenever a connection ends.
 pub struct JoiningWorker {
-    orchestrator: Address,
+    target: JoinTarget,
     introduction: Introduction,
+}
+
+/// The orchestrator of a worker that joins, and how the worker connects to it.
+struct JoinTarget {
+    orchestrator: Address,
     tls: Option<Arc<TlsIdentity>>,
+    /// Without TLS, only this machine is dialed.
+    only_loopback: bool,
 }
 
 impl JoiningWorker {
     /// Creates a worker for the orchestrator at the given address. Does not connect yet.
     #[must_use]
     pub fn new(orchestrator: Address, introduction: Introduction) -> Self {
-        Self { orchestrator, introduction, tls: None }
+        Self { target: JoinTarget { orchestrator, tls: None, only_loopback: false }, introduction }
     }
 
     /// Serves only an orchestrator with a certificate if `tls` is given. Default: plain connections.
     #[must_use]
     pub fn secure(mut self, tls: Option<Arc<TlsIdentity>>) -> Self {
-        self.tls = tls;
+        self.target.tls = tls;
+        self
+    }
+
+    /// Without TLS, dials only addresses of this machine, whatever the orchestrator's name stands for at that time.
+    /// Default: any address.
+    #[must_use]
+    pub fn only_loopback(mut self) -> Self {
+        self.target.only_loopback = true;
         self
     }
 
@@ -84,7 +103,7 @@ impl JoiningWorker {
         let stop = stop.into().child();
         let worker = WorkerState::new(self.introduction.plan);
         let _closing = worker.close_gate_on(stop.leave.clone());
-        let introduction = Arc::new(self.introduction);
+        let (introduction, target) = (Arc::new(self.introduction), self.target);
         let mut backoff = Backoff::default();
         let mut last_reason = String::new();
         let for_sessions = engine.clone();
@@ -100,13 +119,13 @@ impl JoiningWorker {
                 peer: None,
                 stop: stop.clone(),
             };
-            let span = tracing::info_span!("session", peer = %self.orchestrator);
-            let session = run_session(&self.orchestrator, self.tls.as_ref(), context).instrument(span);
+            let span = tracing::info_span!("session", peer = %target.orchestrator);
+            let session = run_session(&target, context).instrument(span);
             tokio::select! {
                 error = &mut failed => break Err(error.into()),
                 end = session => match end {
                     Ok(end) => {
-                        tracing::info!(orchestrator = %self.orchestrator, %end, "session ended");
+                        tracing::info!(orchestrator = %target.orchestrator, %end, "session ended");
                         last_reason.clear();
                     }
                     Err(JoinFailure::Stopping) => {}
@@ -116,7 +135,7 @@ impl JoiningWorker {
                         if reason == last_reason {
                             tracing::debug!(%reason, "cannot join the orchestrator");
                         } else {
-                            tracing::warn!(orchestrator = %self.orchestrator, %reason, "cannot join the orchestrator; retrying until it succeeds");
+                            tracing::warn!(orchestrator = %target.orchestrator, %reason, "cannot join the orchestrator; retrying until it succeeds");
                             last_reason = reason;
                         }
                     }
@@ -142,34 +161,40 @@ async fn left(stop: &WorkerStop, worker: &WorkerState) {
 }
 
 /// Opens one connection and runs a session on it until the session ends. Fails if no session could start.
-async fn run_session(
-    orchestrator: &Address,
-    tls: Option<&Arc<TlsIdentity>>,
-    mut context: SessionContext,
-) -> Result<SessionEnd, JoinFailure> {
+async fn run_session(target: &JoinTarget, mut context: SessionContext) -> Result<SessionEnd, JoinFailure> {
     // Only connecting must watch `stop` here. A session watches it too, and says goodbye.
     let stream = tokio::select! {
         () = context.stop.now.cancelled() => return Err(JoinFailure::Stopping),
         () = left(&context.stop, &context.worker) => return Err(JoinFailure::Stopping),
-        connected = connect(orchestrator, tls) => connected?,
+        connected = connect(target) => connected?,
     };
     context.peer = stream.peer().cloned();
     Ok(run(stream, context).await)
 }
 
 /// Opens a connection, with TLS if `tls` is given, and exchanges the preamble with the orchestrator.
-async fn connect(orchestrator: &Address, tls: Option<&Arc<TlsIdentity>>) -> Result<PeerStream, JoinFailure> {
-    let stream = open(orchestrator.resolve()).await?;
+async fn connect(target: &JoinTarget) -> Result<PeerStream, JoinFailure> {
+    let only_loopback = target.only_loopback && target.tls.is_none();
+    let stream = open(target.orchestrator.resolve(), only_loopback).await?;
     stream.set_nodelay(true).map_err(JoinFailure::NoDelay)?;
-    let mut stream = connect_peer(tls, stream).await?;
+    let mut stream = connect_peer(target.tls.as_ref(), stream).await?;
     dial(&mut stream, Role::Worker).await?;
     Ok(stream)
 }
 
-/// Opens a TCP connection to one of the addresses that `lookup` finds.
-async fn open(lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>) -> Result<TcpStream, JoinFailure> {
+/// Opens a TCP connection to one of the addresses that `lookup` finds. With `only_loopback`, fails if one of them may
+/// be of another machine.
+async fn open(
+    lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+    only_loopback: bool,
+) -> Result<TcpStream, JoinFailure> {
     let found = timeout(RESOLVE_TIMEOUT, lookup).await.map_err(|_| JoinFailure::ResolveTimeout)?;
     let found = found.map_err(JoinFailure::Resolve)?;
+    // A name can stand for another machine than when the worker started.
+    let is_other = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+    if only_loopback && let Some(other) = found.iter().find(is_other) {
+        return Err(JoinFailure::OtherMachine(*other));
+    }
     // Try all addresses of the name at the same time, because one of them may drop all packets.
     let tries = select_ok(found.into_iter().map(|address| Box::pin(TcpStream::connect(address))));
     match timeout(CONNECT_TIMEOUT, tries).await {
@@ -206,7 +231,8 @@ mod tests {
             stop.now.cancel();
             stream
         };
-        let (ended, _stream) = tokio::join!(run_session(&orchestrator, None, context), silent);
+        let target = JoinTarget { orchestrator, tls: None, only_loopback: true };
+        let (ended, _stream) = tokio::join!(run_session(&target, context), silent);
         assert!(matches!(ended, Err(JoinFailure::Stopping)));
     }
 
@@ -216,14 +242,23 @@ mod tests {
             sleep(Duration::from_secs(seconds)).await;
             Err(io::Error::other("no such name"))
         };
-        assert!(matches!(open(reply(5)).await, Err(JoinFailure::Resolve(_))));
-        assert!(matches!(open(reply(60)).await, Err(JoinFailure::ResolveTimeout)));
+        assert!(matches!(open(reply(5), false).await, Err(JoinFailure::Resolve(_))));
+        assert!(matches!(open(reply(60), false).await, Err(JoinFailure::ResolveTimeout)));
     }
 
     #[tokio::test]
     async fn an_address_that_refuses_does_not_hide_the_others() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let found = vec![SocketAddr::from(([127, 0, 0, 1], 9)), listener.local_addr().unwrap()];
-        assert!(open(async { Ok(found) }).await.is_ok());
+        assert!(open(async { Ok(found) }, true).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_moves_to_another_machine_is_not_dialed_without_tls() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = SocketAddr::from(([203, 0, 113, 1], 9));
+        let found = vec![listener.local_addr().unwrap(), other];
+        let refused = open(async { Ok(found) }, true).await;
+        assert!(matches!(refused, Err(JoinFailure::OtherMachine(address)) if address == other), "{refused:?}");
     }
 }

@@ -7,9 +7,8 @@ use super::{
     turns::{TurnPass, TurnView, Turns},
     worker_state::WorkerState,
 };
-use crate::{port::open_port, state::EngineState, stop::WorkerStop};
+use crate::{port::open_port, state::EngineState, stop::WorkerStop, text::one_line_with_hint};
 use sp1d_identity::{PeerStream, TlsError, TlsIdentity, accept_peer};
-use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Address, Filter, PeerNetwork, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter, Role, read_dialer, reply,
     send_place,
@@ -228,6 +227,11 @@ impl ConnectionGate {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
+        // A TLS handshake costs this side a signature, so a stranger gets none, and no reason.
+        if self.tls.is_some() && !is_allowed {
+            self.log_stranger(peer);
+            return None;
+        }
         let mut stream = match accept_peer(self.tls.as_ref(), stream).await {
             Ok(stream) => stream,
             Err(error) => {
@@ -245,10 +249,7 @@ impl ConnectionGate {
             Err(error) => return self.fail(peer, &error),
         };
         if !is_allowed {
-            let allowed = self.guard.filter();
-            self.log(peer, |left_out| {
-                tracing::warn!(%allowed, left_out, "connection refused: address not in --orchestrator");
-            });
+            self.log_stranger(peer);
             let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
             let _ = reply(stream, &PreambleReply::Refused(text)).await;
             return None;
@@ -282,9 +283,17 @@ impl ConnectionGate {
         Some(AdmittedTurn { pass, turn, waits: place.is_some() })
     }
 
+    /// Logs a connection from an address that the filter does not allow.
+    fn log_stranger(&self, peer: SocketAddr) {
+        let allowed = self.guard.filter();
+        self.log(peer, |left_out| {
+            tracing::warn!(%allowed, left_out, "connection refused: address not in --orchestrator");
+        });
+    }
+
     /// Logs a TLS handshake that failed.
     fn fail_secure(&self, peer: SocketAddr, error: &TlsError) {
-        let reason = one_line(&error.to_string());
+        let reason = one_line_with_hint(&error.to_string());
         if error.is_port_test() {
             tracing::debug!(%reason, "connection ended during the handshake");
         } else {

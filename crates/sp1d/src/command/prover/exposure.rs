@@ -4,6 +4,11 @@ use crate::exit::CliError;
 use anyhow::Result;
 use sp1d_orchestrator::{Member, WorkerList};
 use sp1d_protocol::Address;
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::time::timeout;
+
+/// Maximum time to look up a name. A start does not wait longer for slow name servers.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Checks that `address`, the value of `flag`, may be used without TLS: it is of this machine, or the user has allowed
 /// it with `--insecure` (`is_allowed`).
@@ -11,12 +16,7 @@ use sp1d_protocol::Address;
 /// # Errors
 /// If other machines are concerned, and the user has not allowed it.
 pub(super) async fn check_exposure(address: &Address, flag: &str, is_allowed: bool) -> Result<()> {
-    // A name that is unknown now may belong to another machine.
-    let is_here = match address.resolve().await {
-        Ok(found) => found.iter().all(|address| address.ip().to_canonical().is_loopback()),
-        Err(_) => false,
-    };
-    if is_here {
+    if is_here(address.resolve(), LOOKUP_TIMEOUT).await {
         return Ok(());
     }
     if is_allowed {
@@ -30,20 +30,25 @@ pub(super) async fn check_exposure(address: &Address, flag: &str, is_allowed: bo
     Err(CliError::usage(text).into())
 }
 
-/// Warns if `list` has workers on other machines. A worker listens for other machines without TLS only if its user has
-/// allowed that, so this is not an error.
+/// Warns if `list` has a worker on another machine. A worker listens for other machines without TLS only if its user
+/// has allowed that, so this is not an error. The first such worker ends the check, and so does a name server that is
+/// slow.
 pub(super) async fn warn_of_plain_workers(list: &WorkerList) {
-    let mut exposed = 0_usize;
     for member in &list.0 {
-        if let Member::Remote(address) = member
-            && let Ok(found) = address.resolve().await
-            && !found.iter().all(|address| address.ip().to_canonical().is_loopback())
+        if let Member::Remote(worker) = member
+            && !is_here(worker.resolve(), LOOKUP_TIMEOUT).await
         {
-            exposed += 1;
+            return tracing::warn!(%worker, "no TLS: others on the network can read and change what workers get");
         }
     }
-    if exposed > 0 {
-        tracing::warn!(workers = exposed, "no TLS: others on the network can read and change what workers get");
+}
+
+/// Returns true if `lookup` finds only addresses of this machine. A name that is not resolved within `limit` may belong
+/// to another machine.
+async fn is_here(lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>, limit: Duration) -> bool {
+    match timeout(limit, lookup).await {
+        Ok(Ok(found)) => found.iter().all(|address| address.ip().to_canonical().is_loopback()),
+        Ok(Err(_)) | Err(_) => false,
     }
 }
 
@@ -65,5 +70,11 @@ mod tests {
             check(address, false, false).await;
             check(address, true, true).await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_resolved_in_time_may_belong_to_another_machine() {
+        assert!(!is_here(std::future::pending(), Duration::ZERO).await);
+        assert!(!is_here(async { Err(io::Error::other("unknown")) }, LOOKUP_TIMEOUT).await);
     }
 }

@@ -132,6 +132,8 @@ async fn serve(arguments: WorkerArguments, provers: ProverCommands) -> Result<()
     if let Some(tls) = tls {
         tracing::info!(identity = %tls.identity(), "connections use TLS");
         builder = builder.tls(tls);
+    } else if !arguments.insecure {
+        builder = builder.only_loopback();
     }
     if let Some(health) = arguments.health {
         builder = builder.health(health);

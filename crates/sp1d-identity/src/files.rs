@@ -127,8 +127,8 @@ fn fill(file: &mut NamedTempFile, path: &Path, text: &str) -> Result<(), KeysErr
     file.as_file().sync_all().map_err(at(path))
 }
 
-/// Locks a folder against other processes that change it, until the returned file is dropped. A file system without
-/// locks is no error: a revocation must not fail for that.
+/// Locks a folder against other processes that change it, until the returned file is dropped. Does nothing on
+/// a file system without locks, because a revocation must not fail for that.
 pub(crate) fn lock_folder(folder: &Path) -> Result<File, KeysError> {
     let file = File::open(folder).map_err(at(folder))?;
     if let Err(error) = file.lock() {

@@ -1,8 +1,8 @@
 //! A busy worker pool, for measuring how long the scheduler needs for an event.
 
 use sp1d_scheduler::{
-    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, TaskId,
-    TaskKind, Timestamp, TryId, WorkerId,
+    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, ShardRoom,
+    TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{collections::VecDeque, time::Duration};
 
@@ -35,6 +35,7 @@ impl Pool {
                 memory_bytes: 0,
                 slots: 2,
                 supported_kinds: KindSet::all(),
+                shard_room: ShardRoom::Unknown,
                 holds: Vec::new(),
             };
             let (session, resumable_tasks) = (SessionId(number), Vec::new());

@@ -16,7 +16,7 @@ pub enum KeysError {
         reason: io::Error,
     },
     /// A file of this name exists, and keys are never overwritten.
-    #[error("{} exists already, and keys are never overwritten\nhint: choose another name or folder", .0.display())]
+    #[error("{} exists already, and keys are never overwritten\nhint: choose another name or folder, or renew a certificate with `sp1d keys renew`", .0.display())]
     Exists(PathBuf),
     /// A name is reserved.
     #[error("the name {0} is reserved for the port of `sp1d keys serve`\nhint: choose another name")]
@@ -138,7 +138,9 @@ pub enum TlsError {
     #[error("the peer refused the certificate of this machine: {0}")]
     Refused(&'static str),
     /// The connection failed.
-    #[error("the connection failed in the TLS handshake: {0}")]
+    #[error(
+        "the connection failed in the TLS handshake: {0}\nhint: if it repeats, the other side may not allow this address (`--join-from`, `--orchestrator`)"
+    )]
     Io(io::Error),
     /// Another error of TLS.
     #[error("TLS failed: {0}")]

@@ -95,13 +95,16 @@ pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), KeysError> {
     NewFile::create(path)?.finish(text)
 }
 
-/// Replaces a key at once, with mode 0600. The new file has the owner of the old one, so that a service can read it.
+/// Replaces a key at once. The new file has the owner and the permissions of the old one, so that a service can read
+/// it. Other users of the machine cannot.
 pub(crate) fn replace_key(path: &Path, text: &str) -> Result<(), KeysError> {
     let (file, old) = (written(path, text)?, fs::metadata(path).map_err(at(path))?);
     let new = file.as_file().metadata().map_err(at(path))?;
     if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
         fchown(file.as_file(), Some(old.uid()), Some(old.gid())).map_err(at(path))?;
     }
+    let mode = old.mode() & 0o770 | 0o600;
+    file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(at(path))?;
     file.persist(path).map_err(|error| KeysError::File { path: path.to_owned(), reason: error.error })?;
     sync_folder(path)
 }
@@ -193,6 +196,18 @@ mod tests {
         assert_eq!(read(&path).unwrap(), "first");
         // No temporary file is left.
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_replaced_key_stays_readable_for_its_group_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        write_new(&path, "first").unwrap();
+        for (old, new) in [(0o640, 0o640), (0o644, 0o640), (0o600, 0o600)] {
+            fs::set_permissions(&path, Permissions::from_mode(old)).unwrap();
+            replace_key(&path, "second").unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, new, "{old:o}");
+        }
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl IdentityFiles {
     pub(crate) fn warn_of_open_key(&self) {
         if files::is_open_to_all(&self.key) {
             let path = self.key.display();
-            tracing::warn!(%path, "all users of this machine can read or change the private key: use `chmod 600`");
+            tracing::warn!(%path, "all users of this machine can use the private key: let only the user of this process read it");
         }
     }
 

@@ -5,10 +5,10 @@ use super::{
     contacts::Contacts,
     info::{ConnectError, UnreachableList},
     list::Member,
+    reach_error::failure_line,
 };
 use crate::shared_state::SharedState;
 use futures::future::join_all;
-use sp1d_model::hint::one_line;
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{Instant, timeout};
 
@@ -45,7 +45,7 @@ pub(crate) async fn first_contact(
                 tracing::info!(%worker, %holder, "worker reached, which serves another orchestrator");
                 is_reached = true;
             }
-            Ok(Err(reason)) => failures.push((worker, one_line(&reason.to_string()))),
+            Ok(Err(reason)) => failures.push((worker, failure_line(&reason))),
             // The orchestrator is stopping.
             Err(_) => {}
         }

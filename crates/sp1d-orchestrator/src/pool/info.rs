@@ -1,7 +1,12 @@
 //! What people see of the pool: its connected workers, and the workers that cannot be reached.
 
-use super::{connected::ConnectedWorker, list::Member, reach_error::ReachError, snapshot::PoolSnapshot};
-use sp1d_model::{GpuState, hint::one_line};
+use super::{
+    connected::ConnectedWorker,
+    list::Member,
+    reach_error::{ReachError, failure_line},
+    snapshot::PoolSnapshot,
+};
+use sp1d_model::GpuState;
 use sp1d_scheduler::{SessionId, TaskKind};
 use std::{
     fmt,
@@ -115,7 +120,7 @@ impl fmt::Display for UnreachableList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, Unreachable { worker, reason }) in self.0.iter().enumerate() {
             let comma = if at > 0 { ", " } else { "" };
-            write!(f, "{comma}{worker} ({})", one_line(&reason.to_string()))?;
+            write!(f, "{comma}{worker} ({})", failure_line(reason))?;
         }
         Ok(())
     }

@@ -84,7 +84,10 @@ impl From<BlobError> for RequestError {
 
 impl From<UnknownWorker> for RequestError {
     fn from(error: UnknownWorker) -> Self {
-        Self::Unknown(error.to_string())
+        match &error {
+            UnknownWorker::Ambiguous { .. } => Self::Invalid(error.to_string()),
+            _ => Self::Unknown(error.to_string()),
+        }
     }
 }
 

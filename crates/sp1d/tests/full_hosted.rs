@@ -28,7 +28,8 @@ impl HostedService {
     fn start(folder: &Path, port: u16) -> Self {
         let log = File::options().create(true).append(true).open(folder.join("serve.log")).unwrap();
         let process = sp1d(folder)
-            .args(["serve", "--state", "state", "--listen", "127.0.0.1:0", "--parallel-proofs", "1", "--log", "info"])
+            .args(["serve", "--state", "state", "--parallel-proofs", "1", "--log", "info"])
+            .args(["--listen", &format!("127.0.0.1:{}", free_port())])
             .args(["--hosted", &format!("127.0.0.1:{port}"), "--hosted-signers", "signers"])
             .env("ELEMENT_THRESHOLD", LOW_THRESHOLD)
             .stdout(Stdio::null())
@@ -44,6 +45,10 @@ impl Drop for HostedService {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Runs the program on the guest `fibonacci`.
@@ -80,7 +85,7 @@ fn program_on_plain_sp1_sdk_proves_on_the_service() {
     let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
     fs::write(folder.join("distributed.json"), serde_json::to_string(&addresses).unwrap()).unwrap();
     fs::write(folder.join("signers"), ADDRESS).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     // The client repeats its calls until the service listens.
     let service = HostedService::start(folder, port);
 

@@ -51,8 +51,8 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Runs `write` on a thread of its own with a low priority, so that a client that uploads as fast as it can takes
 /// little processor time from the proofs. The thread holds `place`, so clients whose connections break cannot start
-/// more threads than there are places. The argument of `write` returns true once the receiver is dropped, so the result
-/// is no longer needed. If `write` panics, the receiver fails.
+/// more threads than there are places. The argument of `write` returns true once the receiver is dropped and the result
+/// has no use. If `write` panics, the receiver fails.
 ///
 /// # Errors
 /// Fails if the system has no thread left.

@@ -17,6 +17,8 @@
 //!   before the line `serving URL`.
 //! - `HOSTED_LISTEN`: address for them. Without it, a free port of the loopback interface.
 //! - `LOG`: filter for log lines, which go to stderr. Without it, nothing is logged.
+//! - `HEAP_FILE`: every 100 ms, the number of bytes that are allocated is written to this file. Only memory of the first
+//!   arena counts, so set `MALLOC_ARENA_MAX` to 1.
 
 #![expect(clippy::print_stdout, reason = "the tests read the printed lines")]
 
@@ -25,7 +27,7 @@ use sp1d_orchestrator::{JoinSettings, OrchestratorSettings, WorkerList};
 use sp1d_protocol::Filter;
 use sp1d_service::{HostedSettings, HostedSigners, Service, ServiceSettings, serve, serve_hosted};
 use sp1d_testing::{FakeRunner, fake_build};
-use std::{env, error::Error, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{env, error::Error, fs, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -74,11 +76,57 @@ fn runner() -> Result<FakeRunner, Box<dyn Error>> {
     })
 }
 
+/// Returns how many bytes are allocated in the first arena and in mappings. SQLite's memory counts too.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn allocated_bytes() -> usize {
+    /// See mallinfo2(3), which documents each field.
+    #[repr(C)]
+    struct MallInfo2 {
+        arena: usize,
+        ordblks: usize,
+        smblks: usize,
+        hblks: usize,
+        hblkhd: usize,
+        usmblks: usize,
+        fsmblks: usize,
+        uordblks: usize,
+        fordblks: usize,
+        keepcost: usize,
+    }
+    #[expect(unsafe_code, reason = "only the C library knows what is allocated")]
+    unsafe extern "C" {
+        safe fn mallinfo2() -> MallInfo2;
+    }
+    let info = mallinfo2();
+    info.uordblks + info.hblkhd
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn allocated_bytes() -> usize {
+    0
+}
+
+/// Writes [`allocated_bytes`] to `file` again and again. A reader never sees half a number: the file is replaced.
+async fn report_heap(file: PathBuf) {
+    let new = file.with_extension("new");
+    loop {
+        let written = fs::write(&new, allocated_bytes().to_string()).and_then(|()| fs::rename(&new, &file));
+        if let Err(error) = written {
+            tracing::error!("cannot write {}: {error}", file.display());
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Arguments: the state folder, then the addresses of workers.
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     if let Ok(filter) = env::var("LOG") {
         tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
+    }
+    if let Some(file) = variable("HEAP_FILE")? {
+        tokio::spawn(report_heap(file));
     }
     let mut arguments = env::args().skip(1);
     let state = arguments.next().ok_or("usage: fake_serve STATE_FOLDER [WORKER]...")?;

@@ -4,7 +4,10 @@ use std::{
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
 };
-use tracing::{Dispatch, Level, subscriber::DefaultGuard, subscriber::NoSubscriber};
+use tracing::{
+    Dispatch, Level,
+    subscriber::{DefaultGuard, NoSubscriber},
+};
 
 /// Records the warnings and errors of the thread of a test, until it is dropped. All tasks of the test must run on this
 /// thread.

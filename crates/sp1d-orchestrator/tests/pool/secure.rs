@@ -4,6 +4,7 @@ use super::*;
 use sp1d_identity::{Issuance, KeyAuthority, PeerIdentity, PeerRole, TlsError, TlsIdentity, revoke};
 use sp1d_orchestrator::{JoinSettings, UnknownWorker};
 use sp1d_protocol::{Role, dial};
+use sp1d_testing::RecordedLogs;
 use sp1d_worker::JoiningWorker;
 use tempfile::TempDir;
 use tokio::{
@@ -146,6 +147,29 @@ async fn a_name_of_two_certificates_selects_no_worker() {
     let first = orchestrator.workers()[0].address.clone();
     orchestrator.drain(&first).await.unwrap();
     wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.drained).count() == 1).await;
+    stop.cancel();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    orchestrator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_shared_certificate_causes_one_warning() {
+    let logs = RecordedLogs::start();
+    let keys = Keys::new();
+    let (orchestrator, address) = keys.start().await;
+    let stop = CancellationToken::new();
+    let (own, shared) = (keys.worker("own"), keys.worker("shared"));
+    let mut workers = Vec::new();
+    // The first two have certificates of their own. The third worker is the second one with its certificate.
+    for (name, tls, warnings) in [("one", &own, 0), ("two", &shared, 0), ("three", &shared, 1), ("four", &shared, 1)] {
+        workers.push(join(name, Some(tls.clone()), address, &stop));
+        wait_for_workers(&orchestrator, |connected| connected.len() == workers.len()).await;
+        let lines = logs.lines_with("several workers share a certificate");
+        assert_eq!(lines.len(), warnings, "{name}: {lines:?}");
+        assert!(lines.iter().all(|line| line.contains("certificate=shared worker=three")), "{lines:?}");
+    }
     stop.cancel();
     for worker in workers {
         worker.await.unwrap();

@@ -11,7 +11,7 @@ use sp1d_identity::{
     Enrollment, Issuance, KeyAuthority, KeysError, MAX_ENROLLMENT_LOG_RATE, PeerIdentity, fetch_identity, revoke,
 };
 use sp1d_model::hint::one_line;
-use sp1d_protocol::{PortGuard, RateLimiter};
+use sp1d_protocol::{PortGuard, RateLimiter, open_listener};
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -70,8 +70,7 @@ pub(super) fn run(command: KeysCommand) -> Result<()> {
 
 async fn serve(KeysServeArguments { listen, keys, days }: KeysServeArguments) -> Result<()> {
     let authority = KeyAuthority::open(&keys).map_err(usage)?;
-    let found = listen.resolve().await.with_context(|| format!("cannot listen on {listen}"))?;
-    let listener = TcpListener::bind(found.as_slice()).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = open_listener(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     print(&format!("giving identities to machines with tokens at {}; stop with Ctrl-C", listener.local_addr()?))?;
     let enrollment = Enrollment::new(authority, days).map_err(usage)?;
     Arc::new(EnrollmentPort::new(enrollment)).serve(listener).await;

@@ -15,6 +15,9 @@ pub struct ProofRequest {
     pub mode: ProofMode,
     /// Number of cycles after which the program is stopped; `None` for no limit.
     pub cycle_limit: Option<u64>,
+    /// Gas that the program may use; `None` for no limit. A proof with a limit takes longer: the runner counts the gas
+    /// before it starts to prove.
+    pub gas_limit: Option<u64>,
     /// How the program must end.
     pub expected_exit: ExpectedExit,
     /// Whether to verify the proofs in the input before proving starts, unless they are known to be valid.
@@ -32,8 +35,8 @@ pub struct ProofRequest {
 }
 
 impl ProofRequest {
-    /// Returns the request for a core proof without limits of cycles and time. The program must end with exit code 0,
-    /// and the nonce is zero.
+    /// Returns the request for a core proof without limits of cycles, gas and time. The program must end with exit
+    /// code 0, and the nonce is zero.
     #[must_use]
     pub fn core(elf: Bytes, stdin: Bytes, options: String) -> Self {
         Self {
@@ -41,6 +44,7 @@ impl ProofRequest {
             stdin,
             mode: ProofMode::Core,
             cycle_limit: None,
+            gas_limit: None,
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
             nonce: [0; 4],
@@ -91,4 +95,6 @@ pub struct ProofOutput {
     pub proof: Vec<u8>,
     /// Number of cycles that the program ran.
     pub cycles: u64,
+    /// Gas that the program used. `None` if it was not counted, because the request has no gas limit.
+    pub gas: Option<u64>,
 }

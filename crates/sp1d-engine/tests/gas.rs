@@ -64,8 +64,30 @@ fn every_instruction_costs_more_than_half_a_gas() {
     };
     let (costs, complexity) = (rv64im_costs(), get_complexity_mapping());
     for table in [
-        Add, Addi, Addw, Bitwise, Branch, DivRem, Jal, Jalr, LoadByte, LoadDouble, LoadHalf, LoadWord, Lt, Mul,
-        ShiftLeft, ShiftRight, StoreByte, StoreDouble, StoreHalf, StoreWord, Sub, Subw, SyscallInstrs, UType,
+        Add,
+        Addi,
+        Addw,
+        Bitwise,
+        Branch,
+        DivRem,
+        Jal,
+        Jalr,
+        LoadByte,
+        LoadDouble,
+        LoadHalf,
+        LoadWord,
+        Lt,
+        Mul,
+        ShiftLeft,
+        ShiftRight,
+        StoreByte,
+        StoreDouble,
+        StoreHalf,
+        StoreWord,
+        Sub,
+        Subw,
+        SyscallInstrs,
+        UType,
     ] {
         // SP1 divides by 191.
         let cost = 3 * costs[&table] as u64 + complexity[table];

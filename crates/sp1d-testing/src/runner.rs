@@ -170,8 +170,9 @@ impl ServiceRunner for FakeRunner {
 impl FakeRunner {
     async fn prove(&self, proof: &ProofHandle, request: &ProofRequest) -> Result<ProofOutput, ProofFailure> {
         let shards = request.cycle_limit.unwrap_or(0);
-        let gas = request.gas_limit.map(|_| shards.saturating_mul(GAS_PER_SHARD));
-        if let Some((limit, gas)) = request.gas_limit.zip(gas).filter(|(limit, gas)| gas > limit) {
+        let limit = request.finite_gas_limit();
+        let gas = limit.map(|_| shards.saturating_mul(GAS_PER_SHARD));
+        if let Some((limit, gas)) = limit.zip(gas).filter(|(limit, gas)| gas > limit) {
             return Err(ProofFailure::GasLimit { limit, gas: Some(gas) });
         }
         let kept = proof.put("program", request.elf.to_vec()).await;

@@ -342,9 +342,8 @@ async fn count_gas(
     executor: &ProgramExecutor,
     stdin: &SP1Stdin,
 ) -> Result<Option<u64>, ProofFailure> {
-    let limit = |limit: Option<u64>| limit.filter(|limit| *limit > 0);
-    let Some(gas_limit) = limit(request.gas_limit) else { return Ok(None) };
-    let bound = GasBound { gas_limit, cycle_limit: limit(request.cycle_limit) };
+    let Some(gas_limit) = request.finite_gas_limit() else { return Ok(None) };
+    let bound = GasBound { gas_limit, cycle_limit: request.cycle_limit.filter(|limit| *limit > 0) };
     let gas = executor.count_gas(&request.elf, stdin.clone(), bound, proof.stopped()).await?;
     tracing::info!(proof_id = proof.label(), gas, gas_limit, "gas counted");
     Ok(Some(gas))

@@ -53,6 +53,13 @@ impl ProofRequest {
             label: String::new(),
         }
     }
+
+    /// Returns the gas limit if it can stop a program. As in SP1's prover network, 0 is not a limit, and neither are
+    /// numbers from 2^63, which no program reaches.
+    #[must_use]
+    pub fn finite_gas_limit(&self) -> Option<u64> {
+        self.gas_limit.filter(|limit| *limit > 0 && i64::try_from(*limit).is_ok())
+    }
 }
 
 /// The exit code with which a program must end for its proof to count.
@@ -97,4 +104,25 @@ pub struct ProofOutput {
     pub cycles: u64,
     /// Gas that the program used. `None` if it was not counted, because the request has no gas limit.
     pub gas: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_limits_that_a_program_can_reach_count() {
+        let request = ProofRequest::core(Bytes::new(), Bytes::new(), String::new());
+        for (gas_limit, expected) in [
+            (None, None),
+            (Some(0), None),
+            (Some(1), Some(1)),
+            (Some((1 << 63) - 1), Some((1 << 63) - 1)),
+            (Some(1 << 63), None),
+            (Some(u64::MAX), None),
+        ] {
+            let request = ProofRequest { gas_limit, ..request.clone() };
+            assert_eq!(request.finite_gas_limit(), expected, "{gas_limit:?}");
+        }
+    }
 }

@@ -29,8 +29,8 @@ pub(crate) use execution_bound::ExecutionBound;
 pub(crate) use failures::{
     LIMITS as OUTPUT_LIMITS, execution_failure, is_unexplained, killed_from_outside, program_failure, ran_away,
 };
-pub use leftovers::{Leftovers, kill_executions, remove_leftovers};
 pub(crate) use gas_bound::GasBound;
+pub use leftovers::{Leftovers, kill_executions, remove_leftovers};
 pub(crate) use machine_check::check_executor_folders;
 pub use machine_check::{MachineError, check_executor_host, check_temporary_folder};
 pub use private_folder::private_temporary_folder;

@@ -284,8 +284,8 @@ fn repeated_request_returns_the_first_proof() {
     let request = NewProof { idempotency_key: Some("k".into()), ..NewProof::default() };
     let SubmissionOutcome::New(first) = add(&database, "a", &request) else { panic!("the first request is not new") };
     assert_eq!(add(&database, "b", &request), SubmissionOutcome::Known(first));
-    let other = NewProof { priority: 1, mode: ProofMode::Compressed, ..request };
-    let differences = vec!["mode", "priority"];
+    let other = NewProof { priority: 1, mode: ProofMode::Compressed, gas_limit: Some(9), ..request };
+    let differences = vec!["mode", "gas_limit", "priority"];
     assert_eq!(add(&database, "b", &other), SubmissionOutcome::Other { proof: "a".to_owned(), differences });
     assert_eq!(database.proofs(ProofSelection { limit: 9, ..ProofSelection::default() }).unwrap().len(), 1);
 }

@@ -54,6 +54,7 @@ impl CheckedTask {
             stdin: b""[..].into(),
             mode: ProofMode::Core,
             cycle_limit: None,
+            gas_limit: None,
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
             nonce,

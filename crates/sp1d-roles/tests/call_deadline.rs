@@ -12,6 +12,7 @@ fn request() -> ProofRequest {
         stdin: Vec::new().into(),
         mode: ProofMode::Core,
         cycle_limit: None,
+        gas_limit: None,
         expected_exit: ExpectedExit::Success,
         check_input_proofs: true,
         nonce: [0; 4],

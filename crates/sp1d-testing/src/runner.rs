@@ -12,7 +12,7 @@ use sp1d_protocol::{ReducePart, ReduceTask, ShardMarker, ShardTask, TaskPayload}
 use std::{io::Read, time::Duration};
 
 /// Submits as many shards as the request's cycle limit says, each with a marker, and concatenates the digests of their
-/// results.
+/// results. Each shard uses [`GAS_PER_SHARD`].
 #[derive(Debug, Clone, Copy)]
 pub struct FakeRunner {
     /// Size of a shard's record in bytes, at least 8. Records do not compress.
@@ -31,6 +31,9 @@ impl Default for FakeRunner {
         Self { record_bytes: 8, precompiles: false, folds: false, slow_check: Duration::ZERO }
     }
 }
+
+/// Gas that a [`FakeRunner`] counts for each shard, if the request has a gas limit.
+pub const GAS_PER_SHARD: u64 = 1000;
 
 /// A wrong result whose check takes as long as [`FakeRunner::slow_check`] says.
 pub const SLOW_RESULT: &[u8] = b"a result whose check is slow";
@@ -167,6 +170,11 @@ impl ServiceRunner for FakeRunner {
 impl FakeRunner {
     async fn prove(&self, proof: &ProofHandle, request: &ProofRequest) -> Result<ProofOutput, ProofFailure> {
         let shards = request.cycle_limit.unwrap_or(0);
+        let limit = request.finite_gas_limit();
+        let gas = limit.map(|_| shards.saturating_mul(GAS_PER_SHARD));
+        if let Some((limit, gas)) = limit.zip(gas).filter(|(limit, gas)| gas > limit) {
+            return Err(ProofFailure::GasLimit { limit, gas: Some(gas) });
+        }
         let kept = proof.put("program", request.elf.to_vec()).await;
         kept.map_err(|error| ProofFailure::Machine(error.to_string()))?;
         let kept = proof.put("common", COMMON_INPUT.to_vec()).await;
@@ -224,7 +232,7 @@ impl FakeRunner {
         if whole != expected_proof(shards, self.record_bytes) {
             return Err(ProofFailure::WrongProof("it differs from the proof of honest workers".into()));
         }
-        Ok(ProofOutput { proof: whole, cycles: shards })
+        Ok(ProofOutput { proof: whole, cycles: shards, gas })
     }
 }
 

@@ -205,6 +205,7 @@ fn invalid_arguments_are_refused() {
         (with(&["--input", "u32:x"]), "not a valid u32"),
         (with(&["--input", "u32:1", "--stdin", "stdin"]), "cannot be used with"),
         (with(&["--cycle-limit", "0"]), "--cycle-limit"),
+        (with(&["--gas-limit", "0"]), "--gas-limit"),
         (with(&["--mode", "fast"]), "possible values"),
         (vec!["worker", "--listen", "127.0.0.1:8081"], "--orchestrator"),
         (vec!["worker", "--listen", "8081", "--orchestrator", "any"], "HOST:PORT"),
@@ -456,6 +457,12 @@ async fn a_proof_of_an_endless_program_ends_at_its_limits() {
     check_proving("spin", &["--input", "u32:1", "--cycle-limit", "1000000"], 3, &["limit of 1000000 cycles"]).await;
     check_proving("spin", &["--input", "u32:0", "--cycle-limit", "1000000"], 3, &["limit of 1000000 cycles"]).await;
     check_proving("spin", &["--input", "u32:0", "--timeout", "3"], 5, &["within its timeout of 3 s"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_a_program_that_needs_more_gas_than_its_limit_fails() {
+    let arguments = ["--input", "u32:100000", "--gas-limit", "1000"];
+    check_proving("fibonacci", &arguments, 3, &["limit of 1000 gas", "raise the gas limit", "--gas-limit"]).await;
 }
 
 /// Starts a proof of `name` on an idle worker, with `environment`. `watch` receives the process and its folder, and

@@ -230,6 +230,13 @@ impl DistributedProveRequest<'_> {
         self
     }
 
+    /// See [`crate::DistributedProveRequest::gas_limit`].
+    #[must_use]
+    pub fn gas_limit(mut self, gas_limit: u64) -> Self {
+        self.options.gas_limit = Some(gas_limit);
+        self
+    }
+
     /// See [`crate::DistributedProveRequest::request`].
     ///
     /// # Errors

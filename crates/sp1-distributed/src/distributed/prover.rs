@@ -181,6 +181,7 @@ impl DistributedProverInner {
             stdin: bincode::serialize(stdin).expect("every input can be serialized").into(),
             mode: proof_mode(options.mode),
             cycle_limit: options.cycle_limit,
+            gas_limit: options.gas_limit,
             expected_exit: expected_exit(options.expected_exit_code),
             check_input_proofs: options.deferred_proof_verification,
             nonce: options.nonce,

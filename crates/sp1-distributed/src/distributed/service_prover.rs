@@ -183,6 +183,7 @@ impl ServiceProver {
             input: Some(input),
             mode: request.mode,
             cycle_limit: request.cycle_limit.filter(|limit| *limit > 0),
+            gas_limit: request.finite_gas_limit(),
             timeout_seconds: request.timeout.map(|timeout| timeout.as_secs().max(1)),
             nonce: request.nonce,
             // With a key, a repeated request does not start a second proof when a response was lost.

@@ -55,7 +55,7 @@ pub(super) fn too_much_output() -> ProofFailure {
 }
 
 /// Returns the failure of an execution that SP1 stopped at its cycle limit.
-fn passed_limit(limit: u64) -> ProofFailure {
+pub(super) fn passed_limit(limit: u64) -> ProofFailure {
     ProofFailure::Program(format!(
         "the program exceeded its limit of {limit} cycles\n\
          hint: raise the cycle limit (`--cycle-limit`), or give the program a smaller input"

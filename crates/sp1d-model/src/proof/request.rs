@@ -22,6 +22,11 @@ pub struct NewProof {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub cycle_limit: Option<u64>,
+    /// Gas that the program may use, as SP1 counts it. The proof fails before proving starts if the program needs more.
+    /// With a limit, the program is executed once more to count its gas. No limit if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
+    pub gas_limit: Option<u64>,
     /// Seconds after which the proof fails, counted from the acceptance of the request. No limit if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 316224000))]

@@ -11,6 +11,14 @@ pub enum ProofFailure {
     /// The program or its input is at fault. The proof would fail on any machine.
     #[error("{0}")]
     Program(String),
+    /// The program needs more gas than the request allows. The proof would fail on any machine.
+    #[error("{}", gas_failure(*.limit, *.gas))]
+    GasLimit {
+        /// The limit of the request.
+        limit: u64,
+        /// Gas of the whole run. `None` if the run was stopped before its end.
+        gas: Option<u64>,
+    },
     /// The request cannot be served as it is.
     #[error("{0}")]
     Request(String),
@@ -91,6 +99,7 @@ impl From<&ProofFailure> for FailureInfo {
     fn from(failure: &ProofFailure) -> Self {
         let kind = match failure {
             ProofFailure::Program(_) => ProofFailureKind::Program,
+            ProofFailure::GasLimit { .. } => ProofFailureKind::GasLimit,
             ProofFailure::Request(_) => ProofFailureKind::Request,
             ProofFailure::Machine(_) => ProofFailureKind::Machine,
             ProofFailure::Interrupted(_) => ProofFailureKind::Interrupted,
@@ -110,6 +119,15 @@ impl From<&ProofFailure> for FailureInfo {
 /// The failure of a proof that the panic of the dispatcher ends.
 pub(crate) fn dispatcher_panicked() -> ProofFailure {
     ProofFailure::Internal("the dispatcher panicked".to_owned())
+}
+
+/// Describes a program that needs more gas than its request allows.
+fn gas_failure(limit: u64, gas: Option<u64>) -> String {
+    let what = match gas {
+        Some(gas) => format!("the program needs {gas} gas, which is more than its limit of {limit}"),
+        None => format!("the program exceeded its limit of {limit} gas and was stopped"),
+    };
+    format!("{what}\nhint: raise the gas limit (`--gas-limit`); `sp1d execute` prints the gas of a run")
 }
 
 /// Describes a task that ran out of memory.
@@ -133,4 +151,24 @@ fn task_failure(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String
             .expect("writing to a string cannot fail");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks the kind and the start of the text of an exceeded gas limit.
+    #[track_caller]
+    fn check(gas: Option<u64>, text: &str) {
+        let info = FailureInfo::from(&ProofFailure::GasLimit { limit: 1000, gas });
+        assert_eq!(info.kind, ProofFailureKind::GasLimit);
+        assert!(info.text.starts_with(text), "{}", info.text);
+        assert_eq!(info.text.matches("\nhint: ").count(), 1, "{}", info.text);
+    }
+
+    #[test]
+    fn exceeded_gas_limit_names_the_limit_and_the_gas() {
+        check(Some(1001), "the program needs 1001 gas, which is more than its limit of 1000\n");
+        check(None, "the program exceeded its limit of 1000 gas and was stopped\n");
+    }
 }

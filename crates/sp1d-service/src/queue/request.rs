@@ -101,11 +101,13 @@ pub(super) fn check_request(request: &NewProof) -> Result<(), RequestError> {
     if let Some(word) = request.nonce.iter().find(|word| **word >= NONCE_WORDS) {
         return invalid(format!("nonce word {word} is out of range: 0 to {}", NONCE_WORDS - 1));
     }
-    if let Some(limit) = request.cycle_limit
-        && (limit == 0 || i64::try_from(limit).is_err())
-    {
-        let text = format!("cycle_limit {limit} is out of range: 1 to {}\nhint: leave it out for no limit", i64::MAX);
-        return invalid(text);
+    for (name, limit) in [("cycle_limit", request.cycle_limit), ("gas_limit", request.gas_limit)] {
+        if let Some(limit) = limit
+            && (limit == 0 || i64::try_from(limit).is_err())
+        {
+            let text = format!("{name} {limit} is out of range: 1 to {}\nhint: leave it out for no limit", i64::MAX);
+            return invalid(text);
+        }
     }
     if let Some(seconds) = request.timeout_seconds
         && !(1..=MAX_TIMEOUT_SECONDS).contains(&seconds)

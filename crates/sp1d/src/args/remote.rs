@@ -1,6 +1,6 @@
 //! Arguments of the subcommands that talk to a service.
 
-use super::shared::{ProgramArguments, RemoteArguments, mode_parser};
+use super::shared::{ProgramArguments, ProofLimitArguments, RemoteArguments, mode_parser};
 use clap::{Args, Subcommand};
 use sp1d_model::ProofMode;
 use std::path::PathBuf;
@@ -68,6 +68,8 @@ pub(crate) struct SubmitArguments {
     pub(crate) remote: RemoteArguments,
     #[command(flatten)]
     pub(crate) program: ProgramArguments,
+    #[command(flatten)]
+    pub(crate) limits: ProofLimitArguments,
     /// Kind of proof.
     #[arg(long, default_value = "core", value_parser = mode_parser())]
     pub(crate) mode: ProofMode,

@@ -29,6 +29,15 @@ pub(crate) struct ProgramArguments {
     pub(crate) timeout: Option<u64>,
 }
 
+/// Limits of a proof that an execution without proof does not have.
+#[derive(Debug, Args)]
+pub(crate) struct ProofLimitArguments {
+    /// Fail if the program needs more than this much gas. The program is then executed once more to count its gas,
+    /// before proving starts. `sp1d execute` prints the gas of a run.
+    #[arg(long, value_name = "GAS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) gas_limit: Option<u64>,
+}
+
 /// Connection to a service.
 #[derive(Debug, Args)]
 pub(crate) struct RemoteArguments {

@@ -32,6 +32,9 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct ProveSummary {
     mode: ProofMode,
     cycles: u64,
+    /// Known only with `--gas-limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gas: Option<u64>,
     shards: u64,
     seconds: f64,
     verified: bool,
@@ -63,6 +66,7 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
         stdin: stdin.into(),
         mode: arguments.mode,
         cycle_limit: arguments.program.cycle_limit,
+        gas_limit: arguments.limits.gas_limit,
         expected_exit: ExpectedExit::Success,
         check_input_proofs: true,
         nonce: fresh_nonce()?,
@@ -121,6 +125,7 @@ pub(super) async fn prove(
     let summary = ProveSummary {
         mode,
         cycles: proven.output.cycles,
+        gas: proven.output.gas,
         shards: proven.shards,
         seconds: started.elapsed().as_secs_f64(),
         // `WorkerPool::prove` only returns verified proofs.

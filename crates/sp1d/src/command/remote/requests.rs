@@ -102,6 +102,7 @@ pub(in crate::command) async fn submit(arguments: SubmitArguments) -> Result<()>
         input: Some(input),
         mode: arguments.mode,
         cycle_limit: arguments.program.cycle_limit,
+        gas_limit: arguments.limits.gas_limit,
         timeout_seconds: arguments.program.timeout,
         priority: arguments.priority,
         idempotency_key: arguments.idempotency_key,
@@ -157,7 +158,7 @@ async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &R
 fn outcome(proof: &ProofSummary) -> Result<()> {
     let code = match (proof.state, proof.failure.as_ref().map(|failure| failure.kind)) {
         (ProofState::Cancelled, _) => exit::INTERRUPTED,
-        (ProofState::Failed, Some(ProofFailureKind::Program)) => exit::PROGRAM,
+        (ProofState::Failed, Some(ProofFailureKind::Program | ProofFailureKind::GasLimit)) => exit::PROGRAM,
         (ProofState::Failed, Some(ProofFailureKind::Request)) => exit::USAGE,
         (ProofState::Failed, Some(ProofFailureKind::Machine | ProofFailureKind::Interrupted)) => exit::HOST,
         (

@@ -252,7 +252,25 @@ fn an_unwritable_output_fails_before_any_work() {
     let elf = guest("fibonacci");
     let to = |output| ["prove", "--elf", elf.to_str().unwrap(), "--output", output];
     check(folder.path(), &to("proofs"), 2, &["proofs", "folder"]);
-    check(folder.path(), &to("missing/proof.bin"), 2, &["missing/proof.bin", "choose a file in a folder that exists"]);
+    let parts = ["cannot write missing/proof.bin: the folder missing does not exist", "mkdir -p missing"];
+    check(folder.path(), &to("missing/proof.bin"), 2, &parts);
+}
+
+#[test]
+fn a_folder_in_place_of_a_file_is_reported_with_the_file_to_name() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
+    fs::create_dir(folder.path().join("program")).unwrap();
+    let program = ["cannot read the program program: it is a folder", "release/NAME", "`guests/build.sh`"];
+    check(folder.path(), &prove(Path::new("program")), 2, &program);
+    for command in ["execute", "vkey", "submit", "tune"] {
+        check(folder.path(), &[command, "--elf", "program"], 2, &program);
+    }
+    let elf = guest("fibonacci");
+    let input = [prove(&elf).as_slice(), &["--stdin", "program"]].concat();
+    check(folder.path(), &input, 2, &["cannot read the input program: it is a folder", "hint: name a file"]);
+    let verify = ["verify", "--elf", elf.to_str().unwrap(), "program"];
+    check(folder.path(), &verify, 2, &["cannot read the proof program: it is a folder"]);
 }
 
 #[test]

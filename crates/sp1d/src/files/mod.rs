@@ -8,5 +8,5 @@ mod read;
 pub(crate) use input::{InputArgument, read_stdin};
 pub(crate) use output::OutputFile;
 #[cfg(feature = "prover")]
-pub(crate) use read::read_file;
+pub(crate) use read::read_program_file;
 pub(crate) use read::{read_bounded, read_elf};

@@ -4,7 +4,7 @@ use super::signals::cancelled_by_signals;
 use crate::{
     args::{ExecuteArguments, KeyArguments, KeySource, VkeyArguments},
     exit::{self, CliError},
-    files::{OutputFile, read_bounded, read_file, read_stdin},
+    files::{OutputFile, read_bounded, read_program_file, read_stdin},
     process::allocator,
     terminal::print,
 };
@@ -116,7 +116,7 @@ pub(crate) async fn runner() -> Sp1ProofRunner {
 
 /// Reads the program file and checks its headers before anything slow starts.
 pub(crate) fn read_program(path: &Path) -> Result<Vec<u8>> {
-    let program = read_file(path, "the program")?;
+    let program = read_program_file(path)?;
     sp1d_engine::check_program(&program)
         .map_err(|error| CliError::usage(format!("cannot prove the program {}: {error}", path.display())))?;
     Ok(program)

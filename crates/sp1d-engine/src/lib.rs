@@ -13,6 +13,7 @@
 
 mod device;
 mod executor;
+mod file_decoding;
 #[doc(hidden)]
 pub mod fuzzing;
 mod heap;
@@ -36,6 +37,7 @@ pub use executor::{
     Executed, Leftovers, MachineError, check_executor_host, check_temporary_folder, execute_on, kill_executions,
     private_temporary_folder, remove_leftovers,
 };
+pub use file_decoding::FileDecodeError;
 pub use identity::build_identity;
 pub use limits::limits;
 pub use memory::{LOAD_BYTES, REST_BYTES, smaller_cut, smallest_worker_bytes};

@@ -4,12 +4,11 @@ use super::signals::cancelled_by_signals;
 use crate::{
     args::{ExecuteArguments, KeyArguments, KeySource, VkeyArguments},
     exit::{self, CliError},
-    files::{OutputFile, read_bounded, read_program_file, read_stdin},
+    files::{OutputFile, check_end, decode_start, read_bounded, read_program_file, read_stdin},
     process::allocator,
     terminal::print,
 };
 use anyhow::{Context, Result};
-use bincode::Options;
 use serde::Serialize;
 use sp1d_engine::{HashableKey, ProofRunnerSettings, SP1VerifyingKey, Sp1ProofRunner};
 use sp1d_orchestrator::ProofFailure;
@@ -98,14 +97,16 @@ fn read_key(path: &Path) -> Result<SP1VerifyingKey> {
     /// Largest key file in bytes. A key has some hundred bytes.
     const MAX_KEY_BYTES: u64 = 1 << 16;
     let bytes = read_bounded(path, "the verifying key", MAX_KEY_BYTES)?;
-    bincode::options().with_fixint_encoding().deserialize(&bytes).map_err(|error| {
-        let text = format!(
-            "{} does not contain a verifying key of SP1: {error}\nhint: write the key with `sp1d vkey --elf PROGRAM \
+    let invalid = |reason: String| {
+        CliError::usage(format!(
+            "{} does not contain a verifying key of SP1: {reason}\nhint: write the key with `sp1d vkey --elf PROGRAM \
              --output FILE`",
             path.display()
-        );
-        CliError::usage(text).into()
-    })
+        ))
+    };
+    let (key, rest) = decode_start(&bytes).map_err(|error| invalid(error.to_string()))?;
+    check_end(rest).map_err(invalid)?;
+    Ok(key)
 }
 
 /// Returns a runner that uses the user's stored keys and this program's allocator.

@@ -54,4 +54,4 @@ pub use sp1_hypercube::{HashableKey, SP1VerifyingKey};
 pub use sp1_prover::worker::SP1Proof;
 pub use sp1_types::WrapProof;
 pub use thread_pool::start_thread_pool;
-pub use verify::{EventLimits, ProofRejection, verify_proof};
+pub use verify::{EventLimits, ProofRejection, named_key, verify_proof};

@@ -91,4 +91,6 @@ pub struct ProofOutput {
     pub proof: Vec<u8>,
     /// Number of cycles that the program ran.
     pub cycles: u64,
+    /// The public values that the program committed. Empty if the runner does not know them.
+    pub public_values: Vec<u8>,
 }

@@ -3,6 +3,7 @@
 use super::signals::cancelled_by_signals;
 use crate::{
     args::{ExecuteArguments, KeyArguments, KeySource, VkeyArguments},
+    command::public_values::{hexadecimal, shown},
     exit::{self, CliError},
     files::{OutputFile, check_end, decode_start, read_bounded, read_program_file, read_stdin},
     process::allocator,
@@ -56,7 +57,7 @@ pub(crate) async fn execute(arguments: ExecuteArguments) -> Result<()> {
     let outcome = ExecuteSummary {
         cycles: executed.cycles,
         gas: executed.gas,
-        public_values: format!("0x{}", hex::encode(&executed.public_values)),
+        public_values: hexadecimal(&executed.public_values),
         seconds: started.elapsed().as_secs_f64(),
     };
     if arguments.json {
@@ -66,7 +67,7 @@ pub(crate) async fn execute(arguments: ExecuteArguments) -> Result<()> {
     if let Some(gas) = outcome.gas {
         print(&format!("gas:           {gas}"))?;
     }
-    print(&format!("public values: {}", outcome.public_values))?;
+    print(&format!("public values: {}", shown(&executed.public_values)))?;
     print(&format!("seconds:       {:.2}", outcome.seconds))
 }
 

@@ -274,6 +274,30 @@ fn a_folder_in_place_of_a_file_is_reported_with_the_file_to_name() {
 }
 
 #[test]
+fn doctor_fails_if_a_listed_worker_is_unreachable() {
+    let folder = folder();
+    // Returns the exit code, the number of failed checks of the list and its workers, and whether another check failed.
+    let doctor = || {
+        let output = outcome(sp1d(folder.path(), &["doctor", "--json"]).env_remove("SP1_DISTRIBUTED_URL"));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().iter();
+        let is_worker = |finding: &&serde_json::Value| finding["what"].as_str().unwrap().starts_with("worker");
+        let wrong = findings.filter(|finding| finding["verdict"] == "wrong");
+        let (peers, machine): (Vec<_>, Vec<_>) = wrong.partition(is_worker);
+        (output.status.code().unwrap(), peers.len(), !machine.is_empty())
+    };
+    for (list, wrong, code) in [("[\"127.0.0.1:9\"]", 1, 4), ("[]", 1, 2)] {
+        fs::write(folder.path().join("distributed.json"), list).unwrap();
+        let (found, peers, machine) = doctor();
+        // This machine may fail checks too: then their exit code counts.
+        assert_eq!((found, peers), (if machine { 7 } else { code }, wrong), "{list}");
+    }
+    fs::remove_file(folder.path().join("distributed.json")).unwrap();
+    let (found, peers, machine) = doctor();
+    assert_eq!((found, peers), (if machine { 7 } else { 0 }, 0), "no list");
+}
+
+#[test]
 fn a_port_for_joining_workers_needs_their_addresses() {
     let arguments = ["serve", "--state", "state", "--join-listen", "127.0.0.1:8091"];
     check(folder().path(), &arguments, 2, &["--join-from"]);

@@ -205,6 +205,7 @@ fn invalid_arguments_are_refused() {
         (with(&["--input", "u32:x"]), "not a valid u32"),
         (with(&["--input", "u32:1", "--stdin", "stdin"]), "cannot be used with"),
         (with(&["--cycle-limit", "0"]), "--cycle-limit"),
+        (with(&["--shard-batch-size", "0"]), "(from flag --shard-batch-size)"),
         (with(&["--mode", "fast"]), "possible values"),
         (vec!["worker", "--listen", "127.0.0.1:8081"], "--orchestrator"),
         (vec!["worker", "--listen", "8081", "--orchestrator", "any"], "HOST:PORT"),

@@ -32,6 +32,7 @@ pub(crate) fn load_joined(arguments: &PoolArguments) -> Result<Config, ConfigErr
 
 fn overrides(arguments: &PoolArguments) -> ConfigOverrides {
     let mut overrides = ConfigOverrides::default();
+    overrides.name_flags();
     if let Some(path) = &arguments.workers {
         overrides.workers_file(path);
     }

@@ -211,7 +211,12 @@ fn the_store_is_full_when_both_budgets_are_used_up() {
     store.put(TRY, "a", blob(1, 800)).unwrap();
     store.put(TRY, "b", blob(2, 400)).unwrap();
     check_usage(&store, 800, 400, 2);
-    check_full(&store, "large", 300, &["are used up\nhint: raise the setting `store_memory_mb`", base.path().to_str().unwrap()]);
+    check_full(
+        &store,
+        "large",
+        300,
+        &["are used up\nhint: raise the setting `store_memory_mb`", base.path().to_str().unwrap()],
+    );
     check_usage(&store, 800, 400, 2);
     store.put(TRY, "small", blob(3, 200)).unwrap();
     check_usage(&store, 1000, 400, 3);

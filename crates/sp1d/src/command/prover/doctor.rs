@@ -66,8 +66,8 @@ pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
 /// Environment variable with the path of the worker list.
 const WORKERS_VARIABLE: &str = "SP1_DISTRIBUTED_WORKERS";
 
-/// Returns the exit code, or `None` if no check failed. A problem of this machine comes first, then one of the settings,
-/// then one of the workers and the service.
+/// Returns the exit code, or `None` if no check failed. A problem of this machine comes first, then one of the
+/// settings, then one of the workers and the service.
 fn exit_code(machine: &[CheckFinding], settings: &[CheckFinding], peers: &[CheckFinding]) -> Option<u8> {
     let groups = [(machine, exit::HOST), (settings, exit::USAGE), (peers, exit::WORKERS)];
     let is_failed = |finding: &CheckFinding| finding.verdict == CheckVerdict::Wrong;

@@ -105,12 +105,12 @@ fn an_invalid_worker_list_is_reported_with_its_position() {
         }
         check(folder.path(), &prove(&elf), code, parts);
     };
-    check_list(None, 2, &["distributed.json", "No such file", "--workers"]);
+    check_list(None, 2, &["distributed.json", "No such file", "--workers", "`[\"local\"]`"]);
     check_list(Some("[\n \"127.0.0.1:9\",\n]"), 2, &["distributed.json:3:1"]);
     check_list(Some("[]"), 2, &["names no worker"]);
     check_list(Some("[\"127.0.0.1:9\", \"localhost\"]"), 2, &["entry 2", "HOST:PORT"]);
     let unreachable = r#"{"workers": ["127.0.0.1:9"], "patience_s": 1}"#;
-    check_list(Some(unreachable), 4, &["127.0.0.1:9", "connection refused", "sp1d worker"]);
+    check_list(Some(unreachable), 4, &["127.0.0.1:9", "connection refused", "sp1d worker", "`[\"local\"]`"]);
 }
 
 #[test]

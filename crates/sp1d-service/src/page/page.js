@@ -81,7 +81,7 @@ function showOverview(now) {
   const counts = ["running", "queued", "done", "failed", "cancelled"].map((name) => `${now.counts[name] ?? 0} ${name}`);
   const connected = now.workers.filter((worker) => !worker.disconnection), ready = connected.filter((worker) => worker.state !== "starting").length;
   const disconnected = now.workers.length - connected.length;
-  $("summary").textContent = `${counts.join(", ")}; ${connected.length} ${connected.length === 1 ? "worker" : "workers"}, ${ready} ready${disconnected ? `, ${disconnected} disconnected` : ""}`;
+  $("summary").textContent = `${counts.join(", ")}; ${counted(connected.length, "worker")}, ${ready} ready${disconnected ? `, ${disconnected} disconnected` : ""}`;
   $("list-error").hidden = !now.list.error;
   $("list-error").textContent = now.list.error ? `Cannot read the worker list: ${now.list.error}` : "";
   $("no-proofs").hidden = now.proofs.length > 0;

@@ -91,6 +91,11 @@ fn errors_name_the_invalid_setting_and_its_source() {
     check(r#"{"workers": ["a:1"], "shard_batch_size": 0}"#, &[], |_| {}, batch, Err("1 to 128"));
     check(r#"{"workers": ["a:1"], "memory_limit": "16Gi"}"#, &[], |_| {}, batch, Err("not a whole number"));
     check(LIST, &[], |overrides| overrides.shard_batch_size(0), batch, Err("flag or builder"));
+    let by_flag = |overrides: &mut ConfigOverrides| {
+        overrides.name_flags();
+        overrides.shard_batch_size(0);
+    };
+    check(LIST, &[], by_flag, batch, Err("(from flag --shard-batch-size)"));
     check(r#"{"workers": ["a:1"], "timeout_s": 0}"#, &[], |_| {}, batch, Err("none, or 1 to"));
     for part in [
         "unknown setting \"shards\" in ",

@@ -1,7 +1,7 @@
 //! Why a task waits.
 
 use crate::TaskKind;
-use sp1d_model::WaitCode;
+use sp1d_model::{WaitCode, counted};
 use std::fmt;
 
 /// Why a task waits instead of running. The counts are numbers of connected workers.
@@ -115,25 +115,26 @@ impl fmt::Display for WaitReason {
                 write!(f, "no worker is available for {kind}: {}", listed(states))
             }
             Self::TooLittleMemory { kind, workers } => {
-                write!(f, "none of {workers} workers for {kind} has enough memory; draining workers do not count")
+                write!(
+                    f,
+                    "no worker for {kind} has enough memory (too small: {workers}); draining workers do not count"
+                )
             }
             Self::AllAvailableExcluded { kind, tried, too_small, unavailable } => write!(
                 f,
-                "every available worker for {kind} is excluded ({}); {unavailable} quarantined or starting workers \
-                 remain",
+                "every available worker for {kind} is excluded ({}); quarantined or starting: {unavailable}",
                 excluded(tried, too_small)
             ),
-            Self::AllFreeExcluded { kind, tried, too_small, full } => write!(
-                f,
-                "every free worker for {kind} is excluded ({}); {full} full workers remain",
-                excluded(tried, too_small)
-            ),
+            Self::AllFreeExcluded { kind, tried, too_small, full } => {
+                write!(f, "every free worker for {kind} is excluded ({}); full: {full}", excluded(tried, too_small))
+            }
             Self::AllFull { kind, workers, on_probation } => {
                 write!(f, "every available worker for {kind} is full ({workers} available")?;
                 if on_probation > 0 { write!(f, ", {on_probation} on probation)") } else { f.write_str(")") }
             }
             Self::HeldByPackPlan { kind, planned, free } => {
-                write!(f, "the pack plan uses {planned} workers for {kind} and leaves others free ({free} free)")
+                let planned = counted(planned, "worker");
+                write!(f, "the pack plan uses {planned} for {kind} and leaves others free ({free} free)")
             }
         }
     }

@@ -149,7 +149,7 @@ impl ServiceProver {
         let ended = self.0.follow(asked, 0, Some(OUTAGE_TIMEOUT), on_event).await?;
         let content = self.content(ended).await?;
         let wrong_proof = |text: String| DistributedError::Proof(ProofFailure::WrongProof(text));
-        let made: ProofFile = bincode::deserialize(&content)
+        let made = ProofFile::decode(&content)
             .map_err(|error| wrong_proof(format!("cannot decode the proof of the service: {error}")))?;
         let (made_mode, mode) = (mode_of(&made.proof), wanted.mode);
         if made_mode != mode {

@@ -233,10 +233,11 @@ impl Sp1ProofRunner {
         if proven.public_values.as_slice() != SP1PublicValues::from(&executed.public_value_stream).as_slice() {
             return Err(ProofFailure::WrongProof("its public values differ from those of the execution".to_owned()));
         }
+        let public_values = proven.public_values.to_vec();
         let verified = self.verify_with(proven, key, exit).await;
         let proven = verified.map_err(ProofFailure::WrongProof)?;
         let proof = bincode::serialize(&proven).map_err(|error| ProofFailure::Internal(error.to_string()))?;
-        Ok(ProofOutput { proof, cycles: executed.cycles, gas })
+        Ok(ProofOutput { proof, cycles: executed.cycles, public_values, gas })
     }
 
     /// Verifies `proof` with the verifying key of its program. The program must have ended with exit code 0.

@@ -199,7 +199,7 @@ impl ListedWorker {
                     held_s = place.held.as_secs(),
                     place = place.place,
                     waited_s = started.elapsed().as_secs(),
-                    patience_s = self.shared.settings.patience.as_secs(),
+                    max_wait_s = self.shared.settings.patience.as_secs(),
                     "waiting for a worker that serves another orchestrator"
                 );
             }

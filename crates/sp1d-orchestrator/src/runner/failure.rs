@@ -63,7 +63,7 @@ pub enum ProofFailure {
     },
     /// All workers that could be reached served other orchestrators for longer than the settings allow.
     #[error(
-        "no worker was free for {} s: {}\nhint: allow a longer wait with the setting `patience_s`, or add workers",
+        "no worker was free for {} s: {}\nhint: allow a longer wait with `SP1_DISTRIBUTED_PATIENCE_S` or the setting `patience_s`, or add workers",
         waited.as_secs(),
         workers.join("; ")
     )]

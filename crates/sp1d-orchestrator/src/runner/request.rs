@@ -104,6 +104,8 @@ pub struct ProofOutput {
     pub cycles: u64,
     /// Gas that the program used. `None` if it was not counted, because the request has no gas limit.
     pub gas: Option<u64>,
+    /// The public values that the program committed. Empty if the runner does not know them.
+    pub public_values: Vec<u8>,
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ fn find(
     environment: impl Fn(&str) -> Option<String>,
     in_file: Option<(String, PathBuf)>,
 ) -> Result<(EffectiveSetting, Option<ReplacedValue>), ConfigError> {
-    let of_program = overrides.values.get(setting.name.as_str()).cloned().map(|value| (value, ValueSource::Program));
+    let of_program = overrides.value(&setting.name);
     let of_environment =
         || environment(setting.variable).map(|value| (value, ValueSource::Environment(setting.variable)));
     let of_file = || in_file.map(|(value, path)| (value, ValueSource::File(path)));

@@ -1,7 +1,7 @@
 //! Validation of proof requests, and the reasons for refusing a request.
 
 use crate::state::{BlobError, DatabaseError};
-use sp1d_model::NewProof;
+use sp1d_model::{NewProof, counted};
 use sp1d_orchestrator::UnknownWorker;
 
 /// Order of SP1's field, 2^31 - 2^24 + 1. Each word of a nonce is an element of this field and therefore smaller.
@@ -40,7 +40,8 @@ pub enum RequestError {
     Conflict(String),
     /// The queue is full. Contains the number of queued proofs.
     #[error(
-        "the queue is full: {0} proofs are waiting\nhint: try again when some proofs have started, or raise `--max-queue` of `sp1d serve`"
+        "the queue is full: {} in it\nhint: try again when some proofs have started, or raise `--max-queue` of `sp1d serve`",
+        counted(*.0, "proof")
     )]
     QueueFull(u64),
     /// Too many uploads run at the same time.

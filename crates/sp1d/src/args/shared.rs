@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProgramArguments {
-    /// Program file (ELF), as built by `cargo prove build`.
+    /// Program file (ELF), as built by `cargo prove build` or `guests/build.sh`.
     #[arg(long, value_name = "FILE")]
     pub(crate) elf: PathBuf,
     /// File with the whole input: an SP1Stdin serialized with bincode.

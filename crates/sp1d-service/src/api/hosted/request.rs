@@ -10,7 +10,7 @@ use super::{
     },
 };
 use prost::Message;
-use sp1d_model::{ProofMode, TaskKind};
+use sp1d_model::{ProofMode, TaskKind, counted};
 
 /// Text that a client signs to create an artifact.
 const ARTIFACT_TEXT: &[u8] = b"create_artifact";
@@ -145,8 +145,8 @@ pub(super) fn check_body(
     }
     if !body.whitelist.is_empty() {
         return invalid(format!(
-            "whitelist with {} provers is not supported: this service chooses its workers itself",
-            body.whitelist.len()
+            "whitelist with {} is not supported: this service chooses its workers itself",
+            counted(body.whitelist.len(), "prover")
         ));
     }
     let cycle_limit = match body.cycle_limit {

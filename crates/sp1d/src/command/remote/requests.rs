@@ -17,7 +17,7 @@ use serde_json::json;
 use sp1d_client::{
     AttemptInfo, Client, EventRecord, NewProof, ProofEvent, ProofFailureKind, ProofState, ProofSummary, WorkerAction,
 };
-use sp1d_model::hint;
+use sp1d_model::{counted, hint};
 use std::{iter, pin::pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
@@ -148,7 +148,7 @@ async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &R
             "proof {} is {}{}",
             proof.id,
             proof.state.name(),
-            proof.shards.map(|shards| format!(": {shards} shards")).unwrap_or_default()
+            proof.shards.map(|shards| format!(": {}", counted(shards, "shard"))).unwrap_or_default()
         ))
     })?;
     outcome(&proof)
@@ -192,7 +192,7 @@ pub(in crate::command) async fn fetch(arguments: FetchArguments) -> Result<()> {
         let file = arguments.file.display().to_string();
         return print(&json!({ "proof": arguments.proof, "file": file, "bytes": content.len() }).to_string());
     }
-    print(&format!("wrote {} bytes to {}", content.len(), arguments.file.display()))
+    print(&format!("wrote {} to {}", counted(content.len(), "byte"), arguments.file.display()))
 }
 
 pub(in crate::command) async fn logs(arguments: LogsArguments) -> Result<()> {
@@ -244,7 +244,7 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
         ProofEvent::Dropped(attempt) => {
             format!("{} ended on {}: its result is no longer needed", task(attempt), attempt.worker)
         }
-        ProofEvent::Executed { cycles } => format!("the program ran to its end: {cycles} cycles"),
+        ProofEvent::Executed { cycles } => format!("the program ran to its end: {}", counted(*cycles, "cycle")),
         ProofEvent::Cut { name, reason, .. } => format!("cut {name}: {reason}"),
         ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
         ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} disconnected: {reason}"),

@@ -13,7 +13,7 @@ use ratatui::{
     widgets::{Block, Borders, Table, TableState},
 };
 use sp1d_client::{Moment, ProofState};
-use sp1d_model::hint;
+use sp1d_model::{counted, hint};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TopPane {
@@ -137,9 +137,9 @@ impl TopView {
                 Span::raw(format!("release {}", health.release)),
             ]),
             Line::from(format!(
-                "{} of {} workers ready, proofs: {}",
+                "{} of {} ready, proofs: {}",
                 health.ready_workers,
-                health.workers,
+                counted(health.workers, "worker"),
                 counts.join(", ")
             )),
         ];

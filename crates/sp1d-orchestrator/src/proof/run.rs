@@ -20,6 +20,7 @@ use crate::{
     settings::Verify,
     shared_state::SharedState,
 };
+use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};
 use sp1d_scheduler::{ClaimHistory, DispatchEvent, TaskKind, TryId};
 use std::{
@@ -175,7 +176,9 @@ impl Orchestrator {
     ) -> EndedTry {
         let TryInput { request, runner, verify, findings, claims, deadline } = input;
         let id = TryId(self.shared.next_try.fetch_add(1, Ordering::Relaxed));
-        let running_try = Arc::new(RunningTry::new(id, &request, verify, findings, claims.is_comparing(), progress));
+        let input = self.input_digest(&request).await;
+        let compares = claims.is_comparing();
+        let running_try = Arc::new(RunningTry::new(id, &request, input, verify, findings, compares, progress));
         let cleanup = TryCleanup { running_try: running_try.clone(), shared: self.shared.clone() };
         self.shared.add_try(running_try.clone());
         let started = DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, claims: claims.clone() });
@@ -216,6 +219,13 @@ impl Orchestrator {
         }
         let (shards, workers) = (running_try.shards.load(Ordering::Relaxed), running_try.results_by_worker());
         ended(outcome.map(|output| Proven { output, shards, workers }), claims)
+    }
+
+    /// Returns the digest of the input of `request`, which cached results carry. `None` if no results are cached.
+    async fn input_digest(&self, request: &ProofRequest) -> Option<Digest> {
+        self.shared.result_cache.as_ref().filter(|cache| cache.stores_results())?;
+        let stdin = request.stdin.clone();
+        tokio::task::spawn_blocking(move || Digest::of(&stdin)).await.ok()
     }
 
     /// Returns the claims of a running try; `None` if the dispatcher does not know the try, or has ended.

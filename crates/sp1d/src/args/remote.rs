@@ -21,6 +21,9 @@ pub(crate) enum ServiceCommand {
     Wait(WaitArguments),
     /// Cancel a proof of a service.
     Cancel(ProofArguments),
+    /// Delete an ended proof of a service with its data: the proof, its events, and its input unless another proof uses
+    /// it.
+    Delete(ProofArguments),
     /// Download a finished proof from a service.
     Fetch(FetchArguments),
     /// Show the events of a proof of a service.

@@ -5,7 +5,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5350_3144;
 
 /// Version of `SCHEMA` and of the JSON in its columns, stored as SQLite's `user_version`. Raise it when a stored name
 /// changes.
-pub(super) const SCHEMA_VERSION: i32 = 4;
+pub(super) const SCHEMA_VERSION: i32 = 5;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -78,6 +78,12 @@ CREATE TABLE hosted_nonces (
     PRIMARY KEY (requester, nonce)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX hosted_nonces_by_age ON hosted_nonces (nonce);
+-- What is left to remove of deleted proofs: files, and cached results of an input.
+CREATE TABLE removals (
+    kind TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (kind, digest)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE events (
     proof TEXT NOT NULL REFERENCES proofs (id) ON DELETE CASCADE,

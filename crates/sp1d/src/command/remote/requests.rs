@@ -183,6 +183,18 @@ pub(in crate::command) async fn cancel(arguments: ProofArguments) -> Result<()> 
     })
 }
 
+pub(in crate::command) async fn delete(ProofArguments { proof, remote }: ProofArguments) -> Result<()> {
+    let is_deleted = remote.client()?.delete(&proof).await?;
+    if remote.json {
+        return print(&json!({ "proof": proof, "deleted": is_deleted }).to_string());
+    }
+    if is_deleted {
+        print(&format!("proof {proof} and its data are deleted"))
+    } else {
+        print(&format!("the service has no proof {proof}: nothing to delete"))
+    }
+}
+
 pub(in crate::command) async fn fetch(arguments: FetchArguments) -> Result<()> {
     let output = OutputFile::reserve(&arguments.file)?;
     let content = arguments.remote.client()?.fetch(&arguments.proof).await?;

@@ -56,6 +56,7 @@ impl CheckedTask {
             cycle_limit: None,
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
+            trusted_only: false,
             nonce,
             options: options.canonical(),
             timeout: None,

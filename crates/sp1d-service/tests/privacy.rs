@@ -171,6 +171,29 @@ async fn a_deletion_that_a_crash_has_interrupted_is_completed_at_the_next_start(
     running.service.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_private_proof_waits_for_a_trusted_worker_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    // A worker without a certificate is not trusted.
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let id = running.submit(2, |request| request.trusted_only = true).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let waiting = running.json(&format!("/v1/proofs/{id}/tasks")).await["waiting"].clone();
+        if waiting[0]["tasks"] == json!(2) {
+            assert_eq!(waiting[0]["code"], json!("no_trusted_worker"), "{waiting}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{waiting}");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(running.json(&format!("/v1/proofs/{id}")).await["trusted_only"], json!(true));
+    running.service.cancel(&id).await.unwrap();
+    assert_eq!(running.ended(&id).await.state, ProofState::Cancelled);
+    running.service.shutdown().await;
+}
+
 /// Checks that `found` does not contain `marker`, in any form in which a program might write bytes.
 #[track_caller]
 fn check_unmarked(place: &str, found: &[u8], marker: &str) {

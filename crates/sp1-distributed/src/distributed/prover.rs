@@ -183,6 +183,7 @@ impl DistributedProverInner {
             cycle_limit: options.cycle_limit,
             expected_exit: expected_exit(options.expected_exit_code),
             check_input_proofs: options.deferred_proof_verification,
+            trusted_only: config.orchestrator.trusted_only,
             nonce: options.nonce,
             options: config.cut.encode(),
             timeout: config.timeout,

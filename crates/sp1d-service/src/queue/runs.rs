@@ -227,6 +227,7 @@ impl ServiceInner {
             cycle_limit: lower(job.proof.cycle_limit, self.settings.max_cycles),
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
+            trusted_only: job.proof.trusted_only,
             nonce: job.proof.nonce,
             options: job.options,
             timeout: lower(timeout, self.settings.max_time),

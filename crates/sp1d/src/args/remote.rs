@@ -77,6 +77,9 @@ pub(crate) struct SubmitArguments {
     /// Priority, from -100 to 100. Proofs with a higher priority start first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,
+    /// Give tasks of this proof only to trusted workers: those with a certificate of `sp1d keys issue --trusted`.
+    #[arg(long)]
+    pub(crate) trusted_only: bool,
     /// Text of your choice that identifies this request. Submitting the same request with the same text again returns
     /// the same proof.
     #[arg(long, value_name = "TEXT")]

@@ -25,6 +25,8 @@ CREATE TABLE proofs (
     state TEXT NOT NULL,
     priority INTEGER NOT NULL,
     cycle_limit INTEGER,
+    -- 1 if only trusted workers may get tasks.
+    trusted_only INTEGER NOT NULL,
     nonce TEXT NOT NULL,
     options TEXT NOT NULL,
     idempotency_key TEXT UNIQUE,

@@ -104,6 +104,7 @@ pub(in crate::command) async fn submit(arguments: SubmitArguments) -> Result<()>
         cycle_limit: arguments.program.cycle_limit,
         timeout_seconds: arguments.program.timeout,
         priority: arguments.priority,
+        trusted_only: arguments.trusted_only,
         idempotency_key: arguments.idempotency_key,
         ..NewProof::default()
     };

@@ -102,6 +102,7 @@ mod tests {
             state: ProofState::Running,
             priority: 0,
             cycle_limit: None,
+            trusted_only: false,
             nonce: [0; 4],
             created: Moment(0),
             started: Some(Moment(0)),

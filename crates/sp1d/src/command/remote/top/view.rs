@@ -200,6 +200,7 @@ mod tests {
             state,
             priority: 0,
             cycle_limit: None,
+            trusted_only: false,
             nonce: [0; 4],
             created: Moment(0),
             started: Some(Moment(0)),

@@ -4,8 +4,8 @@ use super::state_machine::Scheduler;
 use crate::{TaskId, TaskKind, TryId, WaitReason, queue::Exclusions, tasks::TaskState, workers::SessionState};
 use std::collections::BTreeMap;
 
-/// Numbers of connected workers that support a kind, seen by a task with some exclusions. If the task is only for trusted
-/// workers, the others do not count.
+/// Numbers of connected workers that support a kind, seen by a task with some exclusions. If the task is only for
+/// trusted workers, the others do not count.
 #[derive(Debug, Default)]
 struct WorkerTally {
     draining: usize,

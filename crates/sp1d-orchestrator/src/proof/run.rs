@@ -174,9 +174,8 @@ impl Orchestrator {
         progress: broadcast::Sender<ProofEvent>,
         cancel: &CancellationToken,
     ) -> EndedTry {
-        let TryInput { request, runner, verify, findings, claims, deadline } = input;
+        let TryInput { mut request, runner, verify, findings, claims, deadline } = input;
         let id = TryId(self.shared.next_try.fetch_add(1, Ordering::Relaxed));
-        let mut request = request;
         request.trusted_only |= self.shared.settings.trusted_only;
         let trusted_only = request.trusted_only;
         let input = self.input_digest(&request).await;

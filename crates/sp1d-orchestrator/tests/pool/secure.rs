@@ -101,6 +101,7 @@ async fn a_private_proof_waits_for_trusted_workers_and_runs_only_there() {
     assert_eq!(proven.output.proof, expected(8));
     let shares: Vec<_> = proven.workers.iter().map(|share| (share.name.as_str(), share.tasks)).collect();
     assert_eq!(shares, [("trusted", 8)]);
+    assert!(orchestrator.workers().iter().all(|worker| worker.trusted == (worker.name == "trusted")));
     stop.cancel();
     other.await.unwrap();
     trusted.await.unwrap();

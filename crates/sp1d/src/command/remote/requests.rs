@@ -73,15 +73,19 @@ pub(in crate::command) async fn workers(arguments: ShowArguments) -> Result<()> 
     if arguments.remote.json {
         return print(&serde_json::to_string(&found.workers)?);
     }
-    let mut table =
-        table(["worker", "address", "state", "tasks now", "done", "failed", "threads", "memory", "problem"]);
+    // Only a pool with certificates has trusted workers.
+    let has_trusted = found.workers.iter().any(|worker| worker.trusted);
+    let trust = has_trusted.then_some("trusted");
+    let columns = ["worker", "address", "state"].into_iter().chain(trust);
+    let mut table = table(columns.chain(["tasks now", "done", "failed", "threads", "memory", "problem"]));
     for worker in found.workers {
         let numbers = [worker.holds.to_string(), worker.done.to_string(), worker.failed_attempts.to_string()];
         let known = |text: String, is_known: bool| if is_known { text } else { String::new() };
         let threads = known(worker.threads.to_string(), worker.threads > 0);
         let memory = known(format!("{} GB", worker.memory_bytes / 1_000_000_000), worker.memory_bytes > 0);
         let why = worker_problem(&worker);
-        let row = [worker.name, worker.address, worker.state.to_string()].into_iter().chain(numbers);
+        let trust = has_trusted.then(|| known("yes".to_owned(), worker.trusted));
+        let row = [worker.name, worker.address, worker.state.to_string()].into_iter().chain(trust).chain(numbers);
         table.add_row(row.chain([threads, memory, why]));
     }
     print(&table.to_string())?;

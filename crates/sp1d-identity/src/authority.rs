@@ -101,8 +101,8 @@ impl KeyAuthority {
     }
 
     /// Replaces the identity `name` in the folder by one with a new key, valid for `days` days from now. Role, group,
-    /// trust and hosts stay. The old certificate stays valid until its end. Returns the file. If the machine has fetched
-    /// its identity with a token, the file is new.
+    /// trust and hosts stay. The old certificate stays valid until its end. Returns the file. If the machine has
+    /// fetched its identity with a token, the file is new.
     ///
     /// # Errors
     /// If no identity of this name was issued, or if a file cannot be read or written.

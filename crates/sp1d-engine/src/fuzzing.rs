@@ -57,6 +57,7 @@ impl CheckedTask {
             gas_limit: None,
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
+            trusted_only: false,
             nonce,
             options: options.canonical(),
             timeout: None,

@@ -49,6 +49,9 @@ pub struct OrchestratorSettings {
     /// Which workers count as one machine. Such workers do not confirm each other, and a new one starts with the worst
     /// record of the others.
     pub worker_origins: WorkerOrigins,
+    /// Whether only trusted workers may get the tasks of any proof: those whose certificates say so, and the worker of
+    /// this process. A request can ask for the same.
+    pub trusted_only: bool,
     /// What happens to a proof if no connected worker supports a task kind that it needs. If true, the proof waits up
     /// to `patience` for a worker that does. If false, it fails before it starts. A proof always waits up to `patience`
     /// if no worker at all is connected.
@@ -87,6 +90,7 @@ impl OrchestratorSettings {
             max_failures: 3,
             max_losses: 5,
             worker_origins: WorkerOrigins::ByAddress,
+            trusted_only: false,
             wait_for_capabilities: false,
             last_attempt_before_restart: 0,
             lineage: None,

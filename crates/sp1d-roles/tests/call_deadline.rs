@@ -15,6 +15,7 @@ fn request() -> ProofRequest {
         gas_limit: None,
         expected_exit: ExpectedExit::Success,
         check_input_proofs: true,
+        trusted_only: false,
         nonce: [0; 4],
         options: String::new(),
         timeout: Some(MINUTE),

@@ -55,6 +55,12 @@ fn program_overrides_environment_and_environment_overrides_file() {
     check(OBJECT, &[("SHARD_BATCH_SIZE", "4")], |_| {}, batch, Ok(("4", "environment")));
     check(OBJECT, &[("SHARD_BATCH_SIZE", "4")], |overrides| overrides.shard_batch_size(5), batch, Ok(("5", "builder")));
     check(OBJECT, &[], |_| {}, "placement", Ok(("pack", "list.json")));
+    let (private, trusted) = (r#"{"workers": ["127.0.0.1:1"], "trusted_only": true}"#, "trusted_only");
+    check(private, &[], |_| {}, trusted, Ok(("true", "list.json")));
+    let variable = "SP1_DISTRIBUTED_TRUSTED_ONLY";
+    check(private, &[(variable, "false")], |_| {}, trusted, Ok(("false", "environment")));
+    check(private, &[(variable, "false")], |overrides| overrides.trusted_only(true), trusted, Ok(("true", "builder")));
+    check(LIST, &[(variable, "yes")], |_| {}, trusted, Err("unknown choice"));
     check(LIST, &[("ELEMENT_THRESHOLD", "33554432")], |_| {}, "element_threshold", Ok(("33554432", "environment")));
 }
 

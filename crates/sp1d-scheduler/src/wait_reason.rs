@@ -9,6 +9,8 @@ use std::fmt;
 /// - A worker is *available* for a kind if it supports the kind, is not quarantined for it, and is neither draining nor
 ///   starting its prover.
 /// - An available worker is *free* if it has a free slot, and *full* if it has none.
+/// - If the proof of a task is only for trusted workers, other workers count nowhere except in
+///   [`WaitReason::NoTrustedWorker`] and in the number of connected workers.
 /// - A task *excludes* a worker if the worker was tried without success (it failed at the task, refused it, or was lost
 ///   with it), or if the worker has too little memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +23,13 @@ pub enum WaitReason {
         kind: TaskKind,
         /// Connected workers.
         connected: usize,
+    },
+    /// The task is only for trusted workers, and no connected worker that supports the kind is trusted.
+    NoTrustedWorker {
+        /// The kind of the task.
+        kind: TaskKind,
+        /// Workers that support the kind and are not trusted.
+        untrusted: usize,
     },
     /// Every worker that supports the kind is unavailable. A worker that is unavailable for several reasons counts for
     /// the first of them.
@@ -92,6 +101,7 @@ impl WaitReason {
         match self {
             Self::NoWorkerReady => WaitCode::NoWorkerReady,
             Self::KindUnsupported { .. } => WaitCode::KindUnsupported,
+            Self::NoTrustedWorker { .. } => WaitCode::NoTrustedWorker,
             Self::AllUnavailable { .. } => WaitCode::AllUnavailable,
             Self::TooLittleMemory { .. } => WaitCode::TooLittleMemory,
             Self::AllAvailableExcluded { .. } => WaitCode::AllAvailableExcluded,
@@ -110,6 +120,11 @@ impl fmt::Display for WaitReason {
             Self::KindUnsupported { kind, connected } => {
                 write!(f, "no worker supports {kind} ({connected} connected)")
             }
+            Self::NoTrustedWorker { kind, untrusted } => write!(
+                f,
+                "only trusted workers may get the tasks of this proof, and none of {untrusted} workers for {kind} is \
+                 trusted"
+            ),
             Self::AllUnavailable { kind, draining, quarantined, starting } => {
                 let states = [(draining, "draining"), (quarantined, "quarantined"), (starting, "starting")];
                 write!(f, "no worker is available for {kind}: {}", listed(states))

@@ -263,7 +263,8 @@ impl Driver {
             net.after(after, Happening::TryCancelled(try_id));
         }
         let claims = earlier_claims(try_id, plan, &mut net.dice);
-        self.report(DispatchEvent::TryStarted { try_id, claims }, plan, net)
+        let trusted_only = entry.trusted_only;
+        self.report(DispatchEvent::TryStarted { try_id, claims, trusted_only }, plan, net)
     }
 
     pub(crate) fn submit(&mut self, task: TaskId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
@@ -370,7 +371,8 @@ impl Driver {
     fn has_independent_worker(&self, event: &DispatchEvent, plan: &Plan) -> bool {
         let DispatchEvent::DeferredEventsChecked { attempt, .. } = event else { return true };
         let Some(SimAttempt { task, session, .. }) = self.attempts.get(attempt) else { return true };
-        self.dispatch.scheduler().has_independent_worker_for(plan.tasks[task].kind, *session)
+        let planned = plan.tasks[task];
+        self.dispatch.scheduler().has_independent_worker_for(planned.try_id, planned.kind, *session)
     }
 
     /// Passes `event` to the dispatch machine and checks each step of the scheduler.

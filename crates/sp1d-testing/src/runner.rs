@@ -1,6 +1,6 @@
 //! A runner that builds proofs from the results of fake engines.
 
-use crate::shards::{COMMON_INPUT, digest_of, events_in, expected_proof, honest_result, precompile_record, record};
+use crate::shards::{COMMON_INPUT, digest_of, events_in, honest_result, precompile_record, proof_with, record};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sp1d_artifacts::{Blob, Digest};
@@ -22,13 +22,15 @@ pub struct FakeRunner {
     pub precompiles: bool,
     /// Whether to fold the results of all shards into one. The fold fails if any result is garbage.
     pub folds: bool,
+    /// Whether the workers get the input of the proof, after the usual common input.
+    pub sends_input: bool,
     /// Duration of the check of a [`SLOW_RESULT`].
     pub slow_check: Duration,
 }
 
 impl Default for FakeRunner {
     fn default() -> Self {
-        Self { record_bytes: 8, precompiles: false, folds: false, slow_check: Duration::ZERO }
+        Self { record_bytes: 8, precompiles: false, folds: false, sends_input: false, slow_check: Duration::ZERO }
     }
 }
 
@@ -97,7 +99,8 @@ impl ProofChecks for FakeRunner {
     fn result_key(&self, spec: &TaskSpec, digest: &dyn Fn(&str) -> Option<Digest>) -> Option<Digest> {
         // The shard of precompiles is not cached.
         let shard = spec.payload.shard().filter(|shard| shard.record != PRECOMPILE_RECORD)?;
-        let made_of = [digest(&shard.program)?, digest(&shard.record)?].map(|digest| *digest.as_bytes());
+        let made_of = [digest(&shard.program)?, digest(&shard.common_input)?, digest(&shard.record)?];
+        let made_of = made_of.map(|digest| *digest.as_bytes());
         Some(Digest::of(&made_of.concat()))
     }
 
@@ -177,7 +180,9 @@ impl FakeRunner {
         }
         let kept = proof.put("program", request.elf.to_vec()).await;
         kept.map_err(|error| ProofFailure::Machine(error.to_string()))?;
-        let kept = proof.put("common", COMMON_INPUT.to_vec()).await;
+        let input: &[u8] = if self.sends_input { &request.stdin } else { &[] };
+        let common = [COMMON_INPUT, input].concat();
+        let kept = proof.put("common", common.clone()).await;
         kept.map_err(|error| ProofFailure::Machine(error.to_string()))?;
         let mut tasks = Vec::new();
         for shard in 0..shards {
@@ -229,7 +234,7 @@ impl FakeRunner {
                 return Err(ProofFailure::Internal("the precompile shard failed".into()));
             }
         }
-        if whole != expected_proof(shards, self.record_bytes) {
+        if whole != proof_with(&common, shards, self.record_bytes) {
             return Err(ProofFailure::WrongProof("it differs from the proof of honest workers".into()));
         }
         Ok(ProofOutput { proof: whole, cycles: shards, public_values: Vec::new(), gas })

@@ -71,6 +71,8 @@ impl DistributedProverBuilder {
         max_losses(losses: u32);
         /// See [`crate::DistributedProverBuilder::worker_origins`].
         worker_origins(origins: WorkerOrigins);
+        /// See [`crate::DistributedProverBuilder::trusted_only`].
+        trusted_only(is_set: bool);
         /// See [`crate::DistributedProverBuilder::store`].
         store(memory_bytes: u64, disk_bytes: u64, folder: impl AsRef<Path>);
         /// See [`crate::DistributedProverBuilder::timeout`].

@@ -184,6 +184,7 @@ impl DistributedProverInner {
             gas_limit: options.gas_limit,
             expected_exit: expected_exit(options.expected_exit_code),
             check_input_proofs: options.deferred_proof_verification,
+            trusted_only: config.orchestrator.trusted_only,
             nonce: options.nonce,
             options: config.cut.encode(),
             timeout: config.timeout,

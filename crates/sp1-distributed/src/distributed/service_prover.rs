@@ -186,6 +186,7 @@ impl ServiceProver {
             gas_limit: request.finite_gas_limit(),
             timeout_seconds: request.timeout.map(|timeout| timeout.as_secs().max(1)),
             nonce: request.nonce,
+            trusted_only: request.trusted_only,
             // With a key, a repeated request does not start a second proof when a response was lost.
             idempotency_key: Some(idempotency_key.map_or_else(new_key, Ok)?),
             ..NewProof::default()

@@ -1,6 +1,6 @@
 //! Summaries of proofs.
 
-use super::{failure::FailureInfo, mode::ProofMode, state::ProofState};
+use super::{failure::FailureInfo, mode::ProofMode, request::is_false, state::ProofState};
 use crate::moment::Moment;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,9 @@ pub struct ProofSummary {
     pub cycle_limit: Option<u64>,
     /// Gas that the program may use.
     pub gas_limit: Option<u64>,
+    /// Whether only trusted workers get tasks of the proof.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub trusted_only: bool,
     /// The nonce that the proof commits to.
     pub nonce: [u32; 4],
     /// When the request was accepted.

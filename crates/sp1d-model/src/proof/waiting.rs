@@ -56,6 +56,8 @@ pub enum WaitCode {
     KindUnsupported,
     /// Every worker that supports the kind is draining, quarantined or starting its prover.
     AllUnavailable,
+    /// The proof is only for trusted workers, and no worker that supports the kind of the task is trusted.
+    NoTrustedWorker,
     /// No worker that supports the kind is large enough for the task.
     TooLittleMemory,
     /// Every available worker has failed at the task or has too little memory for it.

@@ -419,13 +419,16 @@ impl Dispatcher {
         key: Option<Digest>,
         uploads: DeferredEventUploads,
     ) {
-        let (Some(result_cache), Some(key)) = (self.shared.result_cache.clone(), key) else { return };
+        let (Some(result_cache), Some(key), Some(input)) = (self.shared.result_cache.clone(), key, running_try.input)
+        else {
+            return;
+        };
         let scope = try_scope(running_try.id);
         let Some(output) = self.shared.store.get(scope, spec.payload.result()) else { return };
         running_try.note_cached_key(key);
         let spec = spec.clone();
         self.background.run_blocking(move || {
-            if let Some(result) = cached_result(&spec, output, uploads) {
+            if let Some(result) = cached_result(&spec, input, output, uploads) {
                 result_cache.keep(key, result);
             }
         });

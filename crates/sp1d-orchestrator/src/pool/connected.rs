@@ -25,6 +25,9 @@ pub(crate) struct ConnectedWorker {
     pub(crate) name: String,
     /// The name in its certificate; `None` without TLS.
     pub(crate) certificate: Option<PeerName>,
+    /// Whether it may get the tasks of proofs that are only for trusted workers: its certificate says so, or it is the
+    /// worker of this process.
+    pub(crate) trusted: bool,
     pub(crate) address: Member,
     pub(crate) supported_kinds: KindSet,
     /// Why it does not support the other task kinds.

@@ -241,7 +241,8 @@ mod tests {
         let mut identities = WorkerIdentities::new(WorkerOrigins::ByAddress);
         let [one, other] = workers.map(|(certificate, group, name, address)| {
             let group = group.map(|group| group.parse().unwrap());
-            let peer = PeerIdentity { role: PeerRole::Worker, name: certificate.parse().unwrap(), group };
+            let peer =
+                PeerIdentity { role: PeerRole::Worker, name: certificate.parse().unwrap(), group, trusted: false };
             identities.identify(name, &joined(address), Some(&peer), &BTreeSet::new())
         });
         assert_eq!((one.id == other.id, one.origin == other.origin), (is_same_worker, is_same_origin), "{workers:?}");

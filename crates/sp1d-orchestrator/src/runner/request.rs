@@ -22,6 +22,8 @@ pub struct ProofRequest {
     pub expected_exit: ExpectedExit,
     /// Whether to verify the proofs in the input before proving starts, unless they are known to be valid.
     pub check_input_proofs: bool,
+    /// Whether only trusted workers may get tasks of the proof. The input may be secret.
+    pub trusted_only: bool,
     /// Nonce to which the proof commits.
     pub nonce: [u32; 4],
     /// Options that decide how the run is cut into shards, in the runner's serialization. Each task carries them to
@@ -47,6 +49,7 @@ impl ProofRequest {
             gas_limit: None,
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
+            trusted_only: false,
             nonce: [0; 4],
             options,
             timeout: None,

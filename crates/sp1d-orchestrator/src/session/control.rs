@@ -136,6 +136,7 @@ impl WorkerSession {
             let joined = JoinedWorker {
                 worker: entry.id,
                 origin: entry.origin,
+                trusted: entry.trusted,
                 memory_bytes,
                 shard_room,
                 slots: introduction.slots,

@@ -4,7 +4,7 @@ use super::{
     error::ConfigError,
     setting::{
         CA_FILE, HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, NONE, PATIENCE, PLACEMENT,
-        SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TLS, TOKEN_FILE, URL, VERIFY,
+        SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TLS, TOKEN_FILE, TRUSTED_ONLY, URL, VERIFY,
         WORKER_ORIGINS, WORKERS,
     },
     source::{EffectiveSetting, ValueSource},
@@ -154,6 +154,11 @@ impl ConfigOverrides {
     /// Sets `worker_origins`, see [`settings`](super::settings).
     pub fn worker_origins(&mut self, origins: WorkerOrigins) {
         self.values.insert(WORKER_ORIGINS, origins.name().to_owned());
+    }
+
+    /// Sets `trusted_only`, see [`settings`](super::settings).
+    pub fn trusted_only(&mut self, is_set: bool) {
+        self.values.insert(TRUSTED_ONLY, is_set.to_string());
     }
 
     /// Sets `store_memory_mb`, `store_disk_mb` and `spill_folder`, see [`settings`](super::settings). Rounds sizes down

@@ -14,6 +14,8 @@ pub enum DispatchEvent {
         try_id: TryId,
         /// The claims of the earlier tries of the request.
         claims: ClaimHistory,
+        /// True if only trusted workers may get the tasks of the try.
+        trusted_only: bool,
     },
     /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
     /// none of them, also if they join later. Only the first such event of a try counts.
@@ -165,7 +167,9 @@ pub enum DispatchEvent {
 impl fmt::Display for DispatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TryStarted { try_id, .. } => write!(f, "{try_id} started"),
+            Self::TryStarted { try_id, trusted_only, .. } => {
+                write!(f, "{try_id} started{}", if *trusted_only { " for trusted workers only" } else { "" })
+            }
             Self::SmallWorkersLeftOut { try_id, size: ShardSize { cells, memory_bytes } } => {
                 write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
             }

@@ -120,9 +120,12 @@ impl Scheduler {
             || is_spent(task.losses(), self.config.max_losses)
     }
 
-    /// Returns true if `task` ran out of memory or is too large for small workers, and no connected worker is larger.
+    /// Returns true if `task` ran out of memory or is too large for small workers, and no connected worker is larger. A
+    /// task that is only for trusted workers does not lack memory while it waits for the first of them.
     pub(super) fn lacks_memory(&self, task: &ScheduledTask) -> bool {
-        task.excluded.is_by_memory() && self.sessions.all_excluded(task.kind, &task.excluded.lasting())
+        let excluded = &task.excluded;
+        let is_for_none = || excluded.is_trusted_only() && self.sessions.all_excluded(task.kind, &excluded.by_trust());
+        excluded.is_by_memory() && self.sessions.all_excluded(task.kind, &excluded.lasting()) && !is_for_none()
     }
 
     /// Fails the tries of tasks that have waited too long for a worker with more memory.

@@ -77,6 +77,10 @@ impl Scheduler {
         }
         let is_unavailable = found.quarantined().contains(attempt.kind) || found.is_draining();
         let task = attempt.task;
+        // The worker may have been trusted in its earlier session only.
+        if self.task(task).excluded.is_untrusted(found.is_trusted()) {
+            return false;
+        }
         let is_useless = attempt.overdue || attempt.failed || is_unavailable && attempt.proving_since.is_none();
         if attempt.state != AttemptState::Lapsed || is_useless || self.try_of(self.task(task)).failed {
             return false;

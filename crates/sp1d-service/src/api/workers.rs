@@ -11,6 +11,7 @@ fn connected(info: WorkerInfo) -> WorkerSummary {
         state: state_of(&info),
         name: info.name,
         address: info.address,
+        trusted: info.trusted,
         holds: info.holds,
         done: info.done,
         failed_attempts: info.failed_attempts,

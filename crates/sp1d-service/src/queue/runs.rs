@@ -228,6 +228,7 @@ impl ServiceInner {
             gas_limit: job.proof.gas_limit,
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
+            trusted_only: job.proof.trusted_only,
             nonce: job.proof.nonce,
             options: job.options,
             timeout: lower(timeout, self.settings.max_time),

@@ -38,6 +38,7 @@ pub const MARKS: &[&str] = &[
     "proof failed after losses",
     "proof failed for its poison task",
     "proof failed for lack of memory",
+    "proof for trusted workers started",
     "prover restarted",
     "report of a forgotten attempt ignored",
     "report of another session ignored",
@@ -183,6 +184,7 @@ impl Coverage {
 
     fn on_event(&mut self, step: &SimStep<'_>) {
         match *step.event {
+            Event::TryStarted { trusted_only: true, .. } => self.mark("proof for trusted workers started"),
             Event::ResultDelivered { session, attempt } if self.books.task_of(attempt).is_some() => {
                 let late = self.books.holder(attempt) != Some(session);
                 self.reported.entry(attempt).or_insert((late, session));

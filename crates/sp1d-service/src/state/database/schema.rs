@@ -26,6 +26,8 @@ CREATE TABLE proofs (
     priority INTEGER NOT NULL,
     cycle_limit INTEGER,
     gas_limit INTEGER,
+    -- 1 if only trusted workers may get tasks.
+    trusted_only INTEGER NOT NULL,
     nonce TEXT NOT NULL,
     options TEXT NOT NULL,
     idempotency_key TEXT UNIQUE,
@@ -80,6 +82,12 @@ CREATE TABLE hosted_nonces (
     PRIMARY KEY (requester, nonce)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX hosted_nonces_by_age ON hosted_nonces (nonce);
+-- What is left to remove of deleted proofs: files, and cached results of an input.
+CREATE TABLE removals (
+    kind TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (kind, digest)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE events (
     proof TEXT NOT NULL REFERENCES proofs (id) ON DELETE CASCADE,

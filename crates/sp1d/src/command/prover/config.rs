@@ -46,6 +46,9 @@ fn overrides(arguments: &PoolArguments) -> ConfigOverrides {
     if let Some(path) = &arguments.tls {
         overrides.tls(path);
     }
+    if arguments.trusted_only {
+        overrides.trusted_only(true);
+    }
     overrides
 }
 

@@ -78,6 +78,7 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
         gas_limit: arguments.limits.gas_limit,
         expected_exit: ExpectedExit::Success,
         check_input_proofs: true,
+        trusted_only: config.orchestrator.trusted_only,
         nonce: fresh_nonce()?,
         options: config.cut.encode(),
         timeout: arguments.program.timeout.map(Duration::from_secs).or(config.timeout),

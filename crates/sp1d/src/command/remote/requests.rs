@@ -73,15 +73,19 @@ pub(in crate::command) async fn workers(arguments: ShowArguments) -> Result<()> 
     if arguments.remote.json {
         return print(&serde_json::to_string(&found.workers)?);
     }
-    let mut table =
-        table(["worker", "address", "state", "tasks now", "done", "failed", "threads", "memory", "problem"]);
+    // Only a pool with certificates has trusted workers.
+    let has_trusted = found.workers.iter().any(|worker| worker.trusted);
+    let trust = has_trusted.then_some("trusted");
+    let columns = ["worker", "address", "state"].into_iter().chain(trust);
+    let mut table = table(columns.chain(["tasks now", "done", "failed", "threads", "memory", "problem"]));
     for worker in found.workers {
         let numbers = [worker.holds.to_string(), worker.done.to_string(), worker.failed_attempts.to_string()];
         let known = |text: String, is_known: bool| if is_known { text } else { String::new() };
         let threads = known(worker.threads.to_string(), worker.threads > 0);
         let memory = known(format!("{} GB", worker.memory_bytes / 1_000_000_000), worker.memory_bytes > 0);
         let why = worker_problem(&worker);
-        let row = [worker.name, worker.address, worker.state.to_string()].into_iter().chain(numbers);
+        let trust = has_trusted.then(|| known("yes".to_owned(), worker.trusted));
+        let row = [worker.name, worker.address, worker.state.to_string()].into_iter().chain(trust).chain(numbers);
         table.add_row(row.chain([threads, memory, why]));
     }
     print(&table.to_string())?;
@@ -105,6 +109,7 @@ pub(in crate::command) async fn submit(arguments: SubmitArguments) -> Result<()>
         gas_limit: arguments.limits.gas_limit,
         timeout_seconds: arguments.program.timeout,
         priority: arguments.priority,
+        trusted_only: arguments.trusted_only,
         idempotency_key: arguments.idempotency_key,
         ..NewProof::default()
     };
@@ -182,6 +187,18 @@ pub(in crate::command) async fn cancel(arguments: ProofArguments) -> Result<()> 
         ProofState::Running => print(&format!("proof {} is being cancelled", proof.id)),
         state => print(&format!("proof {} is {}", proof.id, state.name())),
     })
+}
+
+pub(in crate::command) async fn delete(ProofArguments { proof, remote }: ProofArguments) -> Result<()> {
+    let is_deleted = remote.client()?.delete(&proof).await?;
+    if remote.json {
+        return print(&json!({ "proof": proof, "deleted": is_deleted }).to_string());
+    }
+    if is_deleted {
+        print(&format!("proof {proof} and its data are deleted"))
+    } else {
+        print(&format!("the service has no proof {proof}: nothing to delete"))
+    }
 }
 
 pub(in crate::command) async fn fetch(arguments: FetchArguments) -> Result<()> {

@@ -112,6 +112,9 @@ fn running(
         sentences.extend(tasks.iter().map(open_task));
     }
     sentences.extend(failures(attempts, only));
+    if waiting.iter().any(|waiting| waiting.code == WaitCode::NoTrustedWorker) {
+        sentences.push("hint: connect a worker whose identity was made with `sp1d keys issue --trusted`".to_owned());
+    }
     if waiting.iter().any(|waiting| is_unusual(waiting.code)) {
         sentences.push("hint: `sp1d workers` shows the state of each worker".to_owned());
     }
@@ -276,6 +279,30 @@ mod tests {
                 "only the first 4 of 5 unfinished tasks are listed",
                 "task 1 (prove_shard) failed on one: it died",
                 "task 3 (prove_shard) was interrupted, because four disconnected: it was silent",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_private_proof_shows_how_to_get_a_trusted_worker() {
+        let running = proof(|proof| (proof.state, proof.tasks.known) = (ProofState::Running, 2));
+        let waiting = ProofWaiting {
+            waiting: vec![waiting(2, WaitCode::NoTrustedWorker, "none is trusted")],
+            open: 0,
+            tasks: Vec::new(),
+        };
+        check(
+            running,
+            vec![ProofEvent::Started { start: 1 }, ProofEvent::Executed { cycles: 1 }],
+            None,
+            waiting,
+            vec![],
+            &[
+                "proof 0123456789ab is running",
+                "0 of 2 tasks so far are done (results from the cache: 0), 0 are assigned to workers, 2 are waiting",
+                "2 tasks wait: none is trusted",
+                "hint: connect a worker whose identity was made with `sp1d keys issue --trusted`",
+                "hint: `sp1d workers` shows the state of each worker",
             ],
         );
     }

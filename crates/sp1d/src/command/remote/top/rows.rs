@@ -103,6 +103,7 @@ mod tests {
             priority: 0,
             cycle_limit: None,
             gas_limit: None,
+            trusted_only: false,
             nonce: [0; 4],
             created: Moment(0),
             started: Some(Moment(0)),

@@ -13,8 +13,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Why this orchestrator ends its sessions when it ends itself.
-const STOPPING: &str = "the orchestrator is stopping";
+/// Why this orchestrator ends a session at once: it ends itself, or the worker was forgotten or removed from the list.
+const STOPPING: &str = "the orchestrator is stopping, or has removed this worker";
 
 /// Why this orchestrator ends the session of a worker for which others wait.
 const RELEASED: &str = "released, because other orchestrators wait for this worker";
@@ -22,8 +22,10 @@ const RELEASED: &str = "released, because other orchestrators wait for this work
 /// Why this orchestrator ends the session of a worker that leaves.
 const LEFT: &str = "the worker is stopping";
 
-/// Why this orchestrator ends the session of a worker that its name no longer stands for.
-const RETIRED: &str = "the name server no longer lists this worker";
+/// Why this orchestrator ends the session of a worker whose address the name server no longer returns. If a name with
+/// one address gets more, this is also why the session that was opened for the name itself ends: the worker is
+/// connected again under its address.
+const RETIRED: &str = "the name server returns other addresses for the name of this worker";
 
 /// What ends a session from this side.
 #[derive(Debug, Clone)]

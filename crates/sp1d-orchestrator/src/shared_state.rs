@@ -4,7 +4,7 @@
 //!
 //! | what | writer | readers |
 //! |---|---|---|
-//! | [`PoolSnapshot`] | dispatcher | callers that list the workers |
+//! | [`PoolSnapshot`] | dispatcher | callers that list the workers, sessions that drain, and tries that choose a cut |
 //! | registered attempts | dispatcher | sessions, for uploads and downloads |
 //! | running tries | each try; the dispatcher and the sessions report, count and fail it | dispatcher and sessions |
 //! | connected workers | each session; the dispatcher counts in it and closes it | dispatcher, tries and callers |

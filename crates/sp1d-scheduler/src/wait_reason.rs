@@ -43,9 +43,10 @@ pub enum WaitReason {
         /// Workers whose prover is being started again.
         starting: usize,
     },
-    /// No worker that supports the kind is large enough for the task: it ran out of memory on a worker with about as
-    /// much memory, or its try leaves small workers out. Draining workers do not count. The try fails after
-    /// [`SchedulerConfig::memory_patience`](crate::SchedulerConfig::memory_patience).
+    /// No worker that supports the kind is large enough for the task: the task ran out of memory earlier and the last
+    /// larger worker has left, or its try excludes small workers. Draining workers do not count. The try fails after
+    /// [`SchedulerConfig::memory_patience`](crate::SchedulerConfig::memory_patience). If an attempt runs out of memory
+    /// while no larger worker is connected, the task does not wait: the try fails at once.
     TooLittleMemory {
         /// The kind of the task.
         kind: TaskKind,

@@ -177,8 +177,8 @@ impl Driver {
                     // An artifact that was uploaded does not change.
                     self.claims.entry(attempt).or_insert(claims);
                 }
-                let are_complete = self.claims.contains_key(&attempt);
-                DispatchEvent::DeferredEventsReported { session, attempt, are_complete }
+                let has_list = self.claims.contains_key(&attempt);
+                DispatchEvent::DeferredEventsReported { session, attempt, has_list }
             }
             ToOrchestrator::Reported { attempt, value } => {
                 net.tell(machine, session, ToWorker::Received(attempt));

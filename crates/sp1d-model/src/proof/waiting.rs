@@ -60,11 +60,11 @@ pub enum WaitCode {
     NoTrustedWorker,
     /// No worker that supports the kind is large enough for the task.
     TooLittleMemory,
-    /// Every available worker has failed at the task or has too little memory for it.
+    /// Every available worker was tried without success, or has too little memory for the task.
     AllAvailableExcluded,
-    /// Every free worker has failed at the task or has too little memory for it.
+    /// Every worker with a free slot was tried without success, or has too little memory for the task.
     AllFreeExcluded,
-    /// Every available worker is busy.
+    /// Every available worker is full: it has no free slot for the kind of the task.
     AllFull,
     /// The placement policy `pack` leaves workers free.
     HeldByPackPlan,

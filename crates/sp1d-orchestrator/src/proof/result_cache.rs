@@ -28,7 +28,8 @@ pub trait ResultCache: Send + Sync + 'static {
     /// Stores a result. The caller does not need to know whether this succeeds.
     fn keep(&self, key: Digest, result: CachedResult);
 
-    /// Returns false if the cache never stores a result, so that callers can skip work that only serves it.
+    /// Returns false if the cache never stores a result, so that callers can skip work that only serves it. The default
+    /// implementation returns true.
     fn stores_results(&self) -> bool {
         true
     }

@@ -80,7 +80,8 @@ impl Orchestrator {
     /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
     /// - Its execution was interrupted from outside.
     /// - A shard ran out of memory, or no connected worker has enough memory for it. The run is then cut into smaller
-    ///   shards. If it left small workers out and the large ones have left, the cut is chosen again instead.
+    ///   shards. If small workers were excluded and no large worker is connected any more, the cut is chosen again
+    ///   instead.
     /// - It used cached results that may be wrong. They are removed from the result cache.
     /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
     /// - It does not verify although its results do, or a shard without a marker, perhaps a precompile shard, could not

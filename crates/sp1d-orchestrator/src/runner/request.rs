@@ -32,7 +32,7 @@ pub struct ProofRequest {
     /// Maximum duration of the whole proof; `None` for no limit.
     pub timeout: Option<Duration>,
     /// Name of the proof in logs. Only the first 64 ASCII letters and digits are used. Without any, logs use the number
-    /// of the proof.
+    /// of the try, which changes when the proof restarts.
     pub label: String,
 }
 

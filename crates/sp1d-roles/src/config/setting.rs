@@ -285,7 +285,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             NONE,
             ValueRange::FileOr(NONE),
             "",
-            "file or folder with the identity of this orchestrator (`sp1d keys`). With it, connections to workers use TLS, and a worker is its certificate. The HTTP ports of `sp1d serve` then use HTTPS, except on the loopback interface",
+            "file or folder with the identity of this orchestrator (`sp1d keys`). With it, connections to workers use TLS, and the name in a worker's certificate and the worker's own name identify the worker, whatever its address is. The HTTP ports of `sp1d serve` then use HTTPS, except on the loopback interface",
         ),
         setting(
             TRUSTED_ONLY,

@@ -177,8 +177,8 @@ impl DispatchMachine {
                 }
                 self.pass_to_scheduler(Event::AttemptStarted { session, attempt }, handling);
             }
-            DispatchEvent::DeferredEventsReported { session, attempt, are_complete } => {
-                if are_complete {
+            DispatchEvent::DeferredEventsReported { session, attempt, has_list } => {
+                if has_list {
                     self.on_deferred_events_reported(session, attempt, handling);
                 }
             }

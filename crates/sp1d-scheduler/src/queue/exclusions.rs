@@ -11,8 +11,8 @@ pub(crate) struct Exclusions {
     /// The task ran out of memory on a worker with this many bytes. Unlike `workers`, this applies even if no other
     /// worker is left.
     too_small_bytes: Option<u64>,
-    /// The task is a shard of this size, and its try leaves out workers into which it does not fit. This applies even
-    /// if no other worker is left, too.
+    /// The task is a shard of this size, and its try excludes the workers into which it does not fit. Like
+    /// `too_small_bytes`, this applies even if no other worker is left.
     shard_size: Option<ShardSize>,
     /// The try of the task is only for trusted workers. This applies even if no other worker is left, too.
     untrusted: bool,

@@ -131,8 +131,8 @@ impl Scheduler {
     /// Fails the tries of tasks that have waited too long for a worker with more memory.
     ///
     /// A wait starts when a task is in the queue and no connected worker has enough memory for it. It ends when the
-    /// task leaves the queue or such a worker joins. Time in the queue for a full larger worker does not count, because
-    /// that worker may return within seconds after it was lost.
+    /// task leaves the queue or such a worker connects. Time that the task spends in the queue for a larger worker that
+    /// is full does not count. So if that worker is lost, it has the whole patience to return.
     pub(super) fn expire_memory_waits(&mut self, commands: &mut Vec<Command>) {
         let now = self.clock.attended_time();
         let earlier = mem::take(&mut self.memory_waits);

@@ -19,8 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - A task goes to an idle worker if there is one, unless a faster busy worker would finish it earlier. Otherwise it
 ///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
 ///   free instead.
-/// - A task has at most one live attempt, or two while one of them is slow or after a reconnect. The first result that
-///   verifies is final, even if its attempt is no longer live.
+/// - A task has at most one live attempt, or two: while one of them is slow, starts late, or waits for a slow check of
+///   its deferred events, or after a reconnect. The first result that passes its check is final, even if its attempt is
+///   no longer live.
 /// - A failed attempt is retried on another worker. A task whose worker was lost is requeued. Both happen a limited
 ///   number of times.
 /// - A slow attempt gets a speculative attempt beside it. After a longer time its task is retried elsewhere: see

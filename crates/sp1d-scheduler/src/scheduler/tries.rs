@@ -26,7 +26,8 @@ impl Scheduler {
         }
     }
 
-    /// Leaves workers out of the shards of a try into which shards of `size` do not fit. Only the first size counts.
+    /// Excludes small workers: those into which shards of `size` do not fit get no shard of the try, even if they
+    /// connect later. Only the first size counts.
     pub(super) fn on_small_workers_left_out(&mut self, try_id: TryId, size: ShardSize) {
         let Some(entry) = self.tries.get_mut(&try_id).filter(|entry| entry.shard_size.is_none()) else { return };
         entry.shard_size = Some(size);

@@ -22,7 +22,7 @@ pub const MARKS: &[&str] = &[
     "clock paused",
     "continuation refused",
     "deferred events rejected",
-    "deferred events without uploads ignored",
+    "deferred events without their list ignored",
     "duplicate report ignored",
     "late check of deferred events ignored",
     "late report accepted",
@@ -148,8 +148,8 @@ impl Coverage {
                     Some(_) => self.mark("duplicate report ignored"),
                 }
             }
-            DispatchEvent::DeferredEventsReported { are_complete: false, .. } => {
-                self.mark("deferred events without uploads ignored");
+            DispatchEvent::DeferredEventsReported { has_list: false, .. } => {
+                self.mark("deferred events without their list ignored");
             }
             DispatchEvent::DeferredEventsChecked { .. } if commands.is_empty() => {
                 self.mark("late check of deferred events ignored");

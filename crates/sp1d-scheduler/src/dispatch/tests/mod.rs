@@ -137,7 +137,7 @@ fn failed(session: u64, attempt: u64) -> DispatchEvent {
 
 const fn events_uploaded(session: u64, attempt: u64) -> DispatchEvent {
     let (session, attempt) = (SessionId(session), AttemptId(attempt));
-    DispatchEvent::DeferredEventsReported { session, attempt, are_complete: true }
+    DispatchEvent::DeferredEventsReported { session, attempt, has_list: true }
 }
 
 /// The claim number `number`. All claims are about the same shard.

@@ -8,6 +8,7 @@ use sp1d_protocol::{Role, dial};
 use sp1d_scheduler::TaskId;
 use sp1d_testing::RecordedLogs;
 use sp1d_worker::JoiningWorker;
+use std::cell::OnceCell;
 use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -85,19 +86,21 @@ async fn a_private_proof_waits_for_trusted_workers_and_runs_only_there() {
     let other = join("other", Some(keys.worker("other")), address, &stop);
     wait_for_workers(&orchestrator, |workers| workers.len() == 1 && workers[0].ready).await;
     let private = ProofRequest { trusted_only: true, label: "private".to_owned(), ..request(8) };
+    let trusted_worker = OnceCell::new();
     let trusted_joins = async {
         let deadline = Instant::now() + PATIENCE;
         loop {
             // The tasks wait, although a worker is free.
             let waiting = orchestrator.waiting("private", TaskId(0), 10).await.unwrap();
             if waiting.waiting.iter().any(|waiting| waiting.code == WaitCode::NoTrustedWorker) {
-                return join("trusted", Some(keys.issue("trusted", true)), address, &stop);
+                break;
             }
             assert!(Instant::now() < deadline, "{waiting:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        trusted_worker.set(join("trusted", Some(keys.issue("trusted", true)), address, &stop)).unwrap();
     };
-    let (proven, trusted) = tokio::join!(prove(&orchestrator, private), trusted_joins);
+    let (proven, ()) = tokio::join!(prove(&orchestrator, private), trusted_joins);
     let proven = proven.unwrap();
     assert_eq!(proven.output.proof, expected(8));
     let shares: Vec<_> = proven.workers.iter().map(|share| (share.name.as_str(), share.tasks)).collect();
@@ -105,7 +108,7 @@ async fn a_private_proof_waits_for_trusted_workers_and_runs_only_there() {
     assert!(orchestrator.workers().iter().all(|worker| worker.trusted == (worker.name == "trusted")));
     stop.cancel();
     other.await.unwrap();
-    trusted.await.unwrap();
+    trusted_worker.into_inner().unwrap().await.unwrap();
     orchestrator.shutdown().await;
 }
 

@@ -19,7 +19,7 @@ impl Drop for RuntimeGuard {
 }
 
 /// Runs `work` on a new runtime until it ends.
-pub(super) fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = RuntimeGuard(Some(Runtime::new().context("cannot start the asynchronous runtime")?));
     runtime.0.as_ref().expect("only `drop` takes the runtime").block_on(work)
 }

@@ -124,7 +124,7 @@ mod tests {
 
     fn end(database: &Database, id: &str) {
         let (result, workers) = (format!("result of {id}"), Vec::new());
-        let done = ProofOutcome::Done { cycles: 1, shards: 1, result, result_bytes: 1, workers };
+        let done = ProofOutcome::Done { cycles: 1, gas: None, shards: 1, result, result_bytes: 1, workers };
         database.end(id, &done, TaskCounts::default(), NOW).unwrap().unwrap();
     }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
     runner::{
-        failure::{ProofFailure, dispatcher_panicked, large_workers_left, too_large},
+        failure::{ProofFailure, dispatcher_panicked, failure_of_try},
         task::TaskSpec,
     },
     scope::{attempt_scope, try_scope},
@@ -224,20 +224,12 @@ impl Dispatcher {
             }
             DispatchCommand::AcceptResult { try_id: _, task, attempt, session } => self.accept(task, attempt, session),
             DispatchCommand::Discard { attempt } => _ = self.discard(attempt),
-            DispatchCommand::FailTry { try_id, task, kind, history, may_smaller_cut_help, are_claims_suspect } => {
+            DispatchCommand::FailTry { try_id, task, kind, history, cause, are_claims_suspect } => {
                 if let Some(running_try) = self.shared.tries().get(&try_id) {
                     if are_claims_suspect {
                         running_try.findings.mark_claims_suspect();
                     }
-                    let ran_out = history.iter().any(|past| past.failure.is_out_of_memory());
-                    running_try.fail(if may_smaller_cut_help && !ran_out {
-                        running_try.lacks_large_workers.store(true, Ordering::Relaxed);
-                        ProofFailure::OutOfMemory(large_workers_left(task, kind))
-                    } else if may_smaller_cut_help {
-                        ProofFailure::OutOfMemory(too_large(task, kind, &history))
-                    } else {
-                        ProofFailure::Task { task, kind, history }
-                    });
+                    running_try.fail(failure_of_try(cause, task, kind, history));
                 }
             }
             DispatchCommand::LogRefutedClaim { worker } => {

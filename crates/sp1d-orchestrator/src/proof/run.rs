@@ -65,8 +65,6 @@ struct EndedTry {
     label: String,
     /// The options of the request, with the cut that the runner has chosen.
     options: String,
-    /// True if it failed because all workers that are large enough for its shards have left.
-    lacks_large_workers: bool,
     outcome: Result<Proven, ProofFailure>,
     /// The claims of this try and of earlier tries.
     claims: ClaimHistory,
@@ -120,7 +118,7 @@ impl Orchestrator {
                 deadline,
             };
             let ended = self.prove_once(input, progress.clone(), &cancel).await;
-            let EndedTry { label, options, lacks_large_workers, outcome, .. } = ended;
+            let EndedTry { label, options, outcome, .. } = ended;
             claims = ended.claims;
             let failure = match outcome {
                 Ok(proven) => return Ok(proven),
@@ -130,7 +128,7 @@ impl Orchestrator {
             let facts = RestartFacts {
                 restarts,
                 verify,
-                new_choice: runner.choose_cut_again(&options).filter(|_| lacks_large_workers),
+                new_choice: runner.choose_cut_again(&options),
                 smaller_cut: runner.smaller_cut(&options),
                 has_cached_use: findings.has_cached_use(),
                 has_wrong_result: findings.has_wrong_result(),
@@ -182,7 +180,6 @@ impl Orchestrator {
         let ended = |outcome, claims| EndedTry {
             label: running_try.label.clone(),
             options: running_try.options().to_owned(),
-            lacks_large_workers: running_try.lacks_large_workers.load(Ordering::Relaxed),
             outcome,
             claims,
         };

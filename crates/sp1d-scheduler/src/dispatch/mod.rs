@@ -39,7 +39,7 @@
 //! | `Assign` with `resumes` and without `kind` | `Assign` with `kind` |
 //! | `CompleteMarker` with `task` | `CompleteMarker` without it |
 //! | `EndDrainWait` | `WorkerDrained`; the wait also ends when the drain is cancelled or the session ends |
-//! | `FailTry` with `may_smaller_cut_help` and `are_claims_suspect` | `FailTry` with `has_no_larger_worker` |
+//! | `FailTry` with `cause` and `are_claims_suspect` | `FailTry` with `has_no_larger_worker` |
 //! | `LogQuarantine`, `LogProbation` | `Quarantine`, `Probation`; the scheduler enforces them itself |
 //! | `Cancel` | `Cancel`; also if deferred events are rejected while the attempt proves |
 //! | `CheckDeferredEvents`, `CheckResult`, `LogRefutedClaim`, `PublishStep` | none |
@@ -58,7 +58,7 @@ mod state_machine;
 mod tests;
 
 pub use claim_history::{ClaimHistory, DeferredClaim};
-pub use command::{AttemptStep, DispatchCommand};
+pub use command::{AttemptStep, DispatchCommand, TryFailureCause};
 pub(crate) use early_drains::LIMITS as DISPATCH_LIMITS;
 pub use event::DispatchEvent;
 pub use resumable::{ResultKey, ResumableAttempt};

@@ -1,7 +1,7 @@
 //! The dispatch machine: its state, and what it does with each event.
 
 use super::{
-    AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey,
+    AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey, TryFailureCause,
     attempt::{DispatchAttempt, DispatchTask, ResultReport},
     early_drains::EarlyDrains,
     resumable::ResumableAttempts,
@@ -268,10 +268,7 @@ impl DispatchMachine {
                 }
             }
             Command::FailTry { try_id, task, kind, history, has_no_larger_worker } => {
-                // Only shards become smaller with a smaller cut. One attempt that ran out of memory is reason enough to
-                // try: on other workers, the kernel may have killed provers for the same cause.
-                let ran_out = || history.iter().any(|past| past.failure.is_out_of_memory());
-                let may_smaller_cut_help = kind.is_shard() && (has_no_larger_worker || ran_out());
+                let cause = TryFailureCause::of(kind, &history, has_no_larger_worker);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch machine cannot tell them apart.
                 let are_claims_suspect = kind.is_shard() && self.tasks.get(&task).is_some_and(|task| !task.has_marker);
@@ -280,7 +277,7 @@ impl DispatchMachine {
                     task,
                     kind,
                     history,
-                    may_smaller_cut_help,
+                    cause,
                     are_claims_suspect,
                 });
             }

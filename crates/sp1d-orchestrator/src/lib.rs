@@ -9,7 +9,8 @@
 //!
 //! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings. `proof/run.rs` has its `prove`.
 //! - `shared_state.rs` has the state that all parts share, for example the store and the connected workers, the
-//!   registered attempts and the running tries. Its documentation says who writes each part.
+//!   registered attempts and the running tries. Its documentation says who writes each part. `published.rs` has the parts
+//!   that have a writer of their own: the dispatcher, or the cleanup of a try.
 //! - `pool/`: the worker list, connections, and which workers are connected or disconnected.
 //! - `session/`: one session with a worker.
 //! - `proof/`: runs proofs, and audits the unverified results of a failed try. `runner/`: the interface to the code
@@ -31,6 +32,7 @@ mod lock;
 mod orchestrator;
 mod pool;
 mod proof;
+mod published;
 mod runner;
 mod scope;
 mod session;

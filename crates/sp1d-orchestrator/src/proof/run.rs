@@ -11,6 +11,7 @@ use crate::{
     dispatch::input::DispatcherInput,
     orchestrator::Orchestrator,
     pool::first_contact::wait_for_first_calls,
+    published::TryWriter,
     runner::{
         failure::{ProofFailure, dispatcher_panicked},
         interface::ProofRunner,
@@ -174,8 +175,7 @@ impl Orchestrator {
         let TryInput { request, runner, verify, findings, claims, deadline } = input;
         let id = TryId(self.shared.next_try.fetch_add(1, Ordering::Relaxed));
         let running_try = Arc::new(RunningTry::new(id, &request, verify, findings, claims.is_comparing(), progress));
-        let cleanup = TryCleanup { running_try: running_try.clone(), shared: self.shared.clone() };
-        self.shared.add_try(running_try.clone());
+        let cleanup = TryCleanup::new(running_try.clone(), self.try_writer.clone(), self.shared.clone());
         let started = DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, claims: claims.clone() });
         let ended = |outcome, claims| EndedTry {
             label: running_try.label.clone(),
@@ -336,10 +336,18 @@ async fn out_of_workers(shared: &SharedState, running_try: &RunningTry) -> Proof
     }
 }
 
-/// Cleans up when the try ends, also when its future is dropped.
+/// Adds a try to the running tries. Cleans up when the try ends, also when its future is dropped.
 struct TryCleanup {
     running_try: Arc<RunningTry>,
+    tries: TryWriter,
     shared: Arc<SharedState>,
+}
+
+impl TryCleanup {
+    fn new(running_try: Arc<RunningTry>, tries: TryWriter, shared: Arc<SharedState>) -> Self {
+        tries.add_try(running_try.clone());
+        Self { running_try, tries, shared }
+    }
 }
 
 impl Drop for TryCleanup {
@@ -347,7 +355,7 @@ impl Drop for TryCleanup {
         self.running_try.stopped.cancel();
         self.running_try.tracker.close();
         self.running_try.end_progress();
-        self.shared.remove_try(self.running_try.id);
+        self.tries.remove_try(self.running_try.id);
         self.shared.store.remove_scope(try_scope(self.running_try.id));
         let (shared, running_try) = (self.shared.clone(), self.running_try.clone());
         if let Err(mpsc::error::TrySendError::Full(input)) = shared.inbox.try_send(DispatcherInput::EndTry(running_try))

@@ -5,7 +5,8 @@ use crate::{
     dispatch::input::DispatcherInput,
     lock::lock,
     pool::{disconnected::is_same, list::Member},
-    shared_state::{RegisteredAttempt, SharedState},
+    published::RegisteredAttempt,
+    shared_state::SharedState,
 };
 use sp1d_identity::PeerIdentity;
 use sp1d_model::ProofEvent;

@@ -28,8 +28,8 @@ use sp1d_protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use sp1d_scheduler::{
-    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, SchedulerConfig, SessionId,
-    TaskId, Timestamp,
+    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, Event, ResultKey, SchedulerConfig,
+    SessionId, TaskId, Timestamp,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -91,7 +91,7 @@ impl Dispatcher {
                     Some(input) => input,
                     None => break,
                 },
-                () = tick => DispatcherInput::Event(DispatchEvent::Tick),
+                () = tick => DispatcherInput::Event(DispatchEvent::Scheduler(Event::Tick)),
             };
             self.on_input(input);
         }

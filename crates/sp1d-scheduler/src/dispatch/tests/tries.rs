@@ -120,11 +120,13 @@ fn a_shard_without_a_large_worker_is_reported_as_such() {
         joined.shard_room = ShardRoom::Memory(7);
     }
     let (try_id, size) = (TryId(1), ShardSize { cells: 0, memory_bytes: 8 });
-    table.check([small, new_try(1), DispatchEvent::SmallWorkersLeftOut { try_id, size }, marked(1, 10, 90)], []);
+    let left_out = DispatchEvent::Scheduler(Event::SmallWorkersLeftOut { try_id, size });
+    table.check([small, new_try(1), left_out, marked(1, 10, 90)], []);
     let mut commands = Vec::new();
     for _ in 0..=SchedulerConfig::default().memory_patience.as_secs() {
         table.now = table.now + Duration::from_secs(1);
-        commands.extend(table.send([DispatchEvent::LeaseRenewed { session: SessionId(1) }, DispatchEvent::Tick]));
+        let renewed = Event::LeaseRenewed { session: SessionId(1) };
+        commands.extend(table.send([renewed, Event::Tick].map(DispatchEvent::Scheduler)));
     }
     assert_eq!(commands, [failure(10, Vec::new(), TryFailureCause::NoLargeWorkerRemains, false)]);
 }

@@ -4,19 +4,18 @@ use crate::{
     counts::OrchestratorCounts,
     dispatch::{Dispatcher, input::DispatcherInput, scheduler_config},
     pool::{
-        connection::FirstContact,
-        dialer::LocalConnector,
-        disconnected::DisconnectedWorker,
+        connection::{dialer::LocalConnector, listed_worker::FirstContact, unreachable::ConnectError},
         first_contact::first_contact,
-        info::{ConnectError, UnknownWorker, WorkerInfo},
         join_port::JoinSettings,
-        list::{Member, WorkerList},
+        list::WorkerList,
         membership::Membership,
+        unknown_worker::UnknownWorker,
     },
     proof::result_cache::ResultCache,
     published::{DispatchWriter, TryWriter},
     settings::OrchestratorSettings,
     shared_state::SharedState,
+    workers::{disconnected::DisconnectedWorker, info::WorkerInfo, member::Member},
 };
 use sp1d_model::ProofWaiting;
 use sp1d_scheduler::{DispatchEvent, TaskId};

@@ -5,8 +5,8 @@
 //! they can borrow the present state and cannot change it.
 
 use crate::{
-    pool::snapshot::PoolSnapshot,
     proof::{attempt_rights::AttemptRights, running::RunningTry},
+    workers::snapshot::PoolSnapshot,
 };
 use sp1d_protocol::TaskOutputs;
 use sp1d_scheduler::{AttemptId, SessionId, TryId, WorkerChanges, WorkerId};

@@ -28,20 +28,19 @@ use crate::{
     counts::Counters,
     dispatch::input::DispatcherInput,
     lock::lock,
-    pool::{
-        connected::ConnectedWorker,
-        contacts::Contacts,
-        demand::Demand,
-        dialer::LocalConnector,
-        disconnected::{DisconnectedWorkers, is_same},
-        identity::{WorkerIdentities, WorkerIdentity},
-        list::Member,
-        snapshot::PoolSnapshot,
-    },
+    pool::connection::{contacts::Contacts, dialer::LocalConnector},
     proof::result_cache::ResultCache,
     published::{DispatchWriter, RegisteredAttempt, RegisteredAttempts, RunningTries, TryWriter},
     session::upload_budget::UploadBudget,
     settings::OrchestratorSettings,
+    workers::{
+        connected::ConnectedWorker,
+        demand::Demand,
+        disconnected::{DisconnectedWorkers, is_same},
+        identity::{WorkerIdentities, WorkerIdentity},
+        member::Member,
+        snapshot::PoolSnapshot,
+    },
 };
 use sp1d_artifacts::Store;
 use sp1d_identity::PeerIdentity;

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     dispatch::input::DispatcherInput,
-    pool::list::Member,
     runner::task::{comparable_bytes, shard_room},
     settings::OrchestratorSettings,
+    workers::member::Member,
 };
 use sp1d_model::{ProofEvent, clean_line, hint::one_line};
 use sp1d_protocol::{

@@ -1,7 +1,7 @@
 //! The calls of a worker in its session: the handshake, the control stream, and the transfers of artifacts.
 
 use super::{fetches::ArtifactStream, introduction::WorkerIntroduction, worker_session::WorkerSession};
-use crate::{pool::connected::ConnectedWorker, shared_state::SharedState};
+use crate::{shared_state::SharedState, workers::connected::ConnectedWorker};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Build,

@@ -156,7 +156,7 @@ pub enum DispatchCommand {
 /// Why a task failed for good, and its try with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TryFailureCause {
-    /// The attempts of the task failed too often. A smaller shard would not help.
+    /// The attempts of the task failed or were lost, and a smaller shard would not help.
     FailedTask,
     /// The task is a shard, and one of its attempts ran out of memory. A smaller shard may help.
     OutOfMemory,

@@ -53,7 +53,7 @@ fetch_cuda() {
   work=$(mktemp -d)
   # A virtual environment has pip, and leaves the system's packages alone.
   if ! python3 -m venv "$work/venv" >/dev/null 2>&1; then
-    as_root apt-get install -y -qq --no-install-recommends python3-venv >&2 || die "python3 cannot make a virtual environment"
+    add_packages python3-venv || die "python3 cannot make a virtual environment"
     python3 -m venv "$work/venv"
   fi
   "$work/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$work/packages" "${cuda_packages[@]}" ||

@@ -11,7 +11,7 @@ python_tool() {
   say "$package $version is missing: installing it to $python_tools (once)"
   need python3 python3
   if ! python3 -m venv "$python_tools" >/dev/null 2>&1; then
-    as_root apt-get install -y -qq --no-install-recommends python3-venv >&2 || return 1
+    add_packages python3-venv || return 1
     python3 -m venv "$python_tools" || return 1
   fi
   "$python_tools/bin/pip" install --quiet --disable-pip-version-check "$name==$version" && touch "$found"

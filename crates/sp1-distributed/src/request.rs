@@ -7,6 +7,8 @@ use sp1_sdk::{SP1ProofMode, StatusCode};
 pub(crate) struct ProveOptions {
     pub(crate) mode: SP1ProofMode,
     pub(crate) cycle_limit: Option<u64>,
+    /// Only distributed proofs have this limit.
+    pub(crate) gas_limit: Option<u64>,
     pub(crate) deferred_proof_verification: bool,
     pub(crate) expected_exit_code: StatusCode,
     pub(crate) nonce: [u32; 4],
@@ -17,6 +19,7 @@ impl Default for ProveOptions {
         Self {
             mode: SP1ProofMode::Core,
             cycle_limit: None,
+            gas_limit: None,
             deferred_proof_verification: true,
             expected_exit_code: StatusCode::SUCCESS,
             nonce: [0; 4],

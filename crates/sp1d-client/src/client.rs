@@ -276,6 +276,16 @@ impl Client {
         self.ask(Method::DELETE, &format!("/v1/proofs/{}", encoded(id))).await
     }
 
+    /// Deletes the ended proof `id` with its data, for good. Returns false if the service has no such proof, for
+    /// example because it was deleted before.
+    ///
+    /// # Errors
+    /// Fails if the proof has not ended or the service does not respond.
+    pub async fn delete(&self, id: &str) -> Result<bool, ClientError> {
+        let outcome: Value = self.ask(Method::DELETE, &format!("/v1/proofs/{}/data", encoded(id))).await?;
+        outcome["deleted"].as_bool().ok_or_else(|| self.foreign("its response to a deletion has no outcome"))
+    }
+
     /// Returns the content of the finished proof `id`, in the format in which SP1's own tools save proofs.
     ///
     /// # Errors

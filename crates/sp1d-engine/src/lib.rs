@@ -13,6 +13,7 @@
 
 mod device;
 mod executor;
+mod file_decoding;
 #[doc(hidden)]
 pub mod fuzzing;
 mod heap;
@@ -33,9 +34,10 @@ mod verify;
 
 pub use device::{GPU_ATTEMPT_BYTES, MIN_GPU_BYTES, ProverDevice, largest_gpu_cut, pinned_bytes};
 pub use executor::{
-    Executed, Leftovers, MachineError, check_executor_host, check_temporary_folder, execute_on, kill_executions,
-    private_temporary_folder, remove_leftovers,
+    Executed, Leftovers, MachineError, check_executor_host, check_temporary_folder, count_gas_on, execute_on,
+    kill_executions, private_temporary_folder, remove_leftovers,
 };
+pub use file_decoding::FileDecodeError;
 pub use identity::build_identity;
 pub use limits::limits;
 pub use memory::{LOAD_BYTES, REST_BYTES, smaller_cut, smallest_worker_bytes};
@@ -52,4 +54,4 @@ pub use sp1_hypercube::{HashableKey, SP1VerifyingKey};
 pub use sp1_prover::worker::SP1Proof;
 pub use sp1_types::WrapProof;
 pub use thread_pool::start_thread_pool;
-pub use verify::{EventLimits, ProofRejection, verify_proof};
+pub use verify::{EventLimits, ProofRejection, named_key, verify_proof};

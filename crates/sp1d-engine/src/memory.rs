@@ -4,7 +4,7 @@
 //! measured). All bytes are live bytes: an allocator may keep freed ones beyond, which the kernel takes when it needs
 //! them.
 
-use sp1d_model::TaskKind;
+use sp1d_model::{TaskKind, counted};
 use sp1d_orchestrator::{ShardSize, ShardWorker, comparable_bytes};
 
 /// Resident bytes of a loaded prover that has no key and proves nothing: measured 0.96 GB.
@@ -203,17 +203,18 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWork
         let threshold = if most.is_none() { possible().next()? } else { smallest };
         return Some(CutChoice { threshold, reason, leaves_out_small_workers: false });
     };
+    let all = counted(count, "worker");
     let mut reason = match least.largest_cut {
-        Some(largest) => format!("the smallest of {count} workers proves shards of at most {largest} cells"),
+        Some(largest) => format!("the smallest of {all} proves shards of at most {largest} cells"),
         None => format!(
-            "the smallest of {count} workers has {} for each shard, and shards of this cut take up to {}",
+            "the smallest of {all} has {} for each shard, and shards of this cut take up to {}",
             gigabytes(each_bytes(least)),
             gigabytes(needed(*threshold))
         ),
     };
     if !left_out.is_empty() {
         reason = format!(
-            "{} of {count} workers are left out, because the others finish earlier with larger shards: {}",
+            "{} of {all} left out, because the others finish earlier with larger shards: {}",
             left_out.len(),
             left_out.join(", ")
         );
@@ -316,7 +317,7 @@ mod tests {
     #[test]
     fn the_largest_cut_that_every_worker_can_prove_is_chosen() {
         let core = TaskKind::ProveShard;
-        check_cut(core, 30_000, &workers(&[100.0]), (CUTS[0], "of 1 workers has 100.0 GB"));
+        check_cut(core, 30_000, &workers(&[100.0]), (CUTS[0], "of 1 worker has 100.0 GB"));
         check_cut(core, 30_000, &workers(&[100.0, 20.0]), (CUTS[1], "of 2 workers has 20.0 GB"));
         check_cut(core, 30_000, &workers(&[10.8]), (CUTS[2], "10.8 GB"));
         check_cut(core, 30_000, &workers(&[7.0]), (CUTS[3], "7.0 GB"));
@@ -360,12 +361,7 @@ mod tests {
     #[test]
     fn the_cut_fits_the_smallest_gpu() {
         let core = TaskKind::ProveShard;
-        check_cut(
-            core,
-            30_000,
-            &[gpu(402_653_184)],
-            (CUTS[0], "of 1 workers proves shards of at most 402653184 cells"),
-        );
+        check_cut(core, 30_000, &[gpu(402_653_184)], (CUTS[0], "of 1 worker proves shards of at most 402653184 cells"));
         check_cut(core, 30_000, &[gpu(402_653_184), gpu(285_212_672)], (CUTS[1], "at most 285212672 cells"));
         let mixed = [gpu(285_212_672), workers(&[10.8])[0].clone()];
         check_cut(core, 30_000, &mixed, (CUTS[2], "the smallest of 2 workers has 10.8 GB"));

@@ -339,7 +339,7 @@ impl CutOptions {
         self
     }
 
-    /// Returns the same options for a run that leaves out workers which are too small for its full shards.
+    /// Returns the same options for a run that excludes the workers that are too small for its full shards.
     pub(crate) fn leaving_out_small_workers(mut self) -> Self {
         self.leaves_out_small_workers = true;
         self

@@ -10,7 +10,10 @@ use std::panic::catch_unwind;
 #[non_exhaustive]
 pub enum ProgramError {
     /// The file is not an ELF file.
-    #[error("it is not an ELF file\nhint: build the program with `cargo prove build` and use the file that it names")]
+    #[error(
+        "it is not an ELF file\n\
+         hint: build the program with `cargo prove build` or `guests/build.sh`, and use the file that it names"
+    )]
     NoElf,
     /// A 32-bit program, which SP1 used before version 6.
     #[error("it is a 32-bit ELF file, and SP1 v6 runs 64-bit programs\nhint: build the program again with SP1 v6")]
@@ -18,7 +21,7 @@ pub enum ProgramError {
     /// A program for a machine other than RISC-V.
     #[error(
         "it is a program for another machine (ELF machine {0}, SP1 runs RISC-V, 243)\n\
-         hint: build the program with `cargo prove build`"
+         hint: build the program with `cargo prove build` or `guests/build.sh`"
     )]
     Machine(u16),
     /// Not an executable, but for example a library or an object file.

@@ -1,5 +1,6 @@
 //! The content of a proof file.
 
+use crate::file_decoding::{FileDecodeError, decode_file};
 use serde::{Deserialize, Serialize};
 use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::worker::{ProofFromNetwork, SP1Proof};
@@ -40,10 +41,17 @@ impl ProofFile {
     /// last field.
     ///
     /// # Errors
-    /// Fails if `bytes` are not a proof.
-    pub fn decode(bytes: &[u8]) -> Result<Self, bincode::Error> {
-        bincode::deserialize(bytes)
-            .or_else(|error| bincode::deserialize::<ProofFromNetwork>(bytes).map(Self::from).map_err(|_| error))
+    /// Fails if `bytes` are not a proof, or if bytes follow the proof.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FileDecodeError> {
+        let error = match decode_file(bytes) {
+            Err(error @ FileDecodeError::Invalid(_)) => error,
+            decided => return decided,
+        };
+        match decode_file::<ProofFromNetwork>(bytes) {
+            Ok(proof) => Ok(proof.into()),
+            Err(rest @ FileDecodeError::Rest(_)) => Err(rest),
+            Err(FileDecodeError::Invalid(_)) => Err(error),
+        }
     }
 }
 

@@ -37,6 +37,13 @@ fn shortened_inputs_are_not_valid() {
 }
 
 #[test]
+fn bytes_after_an_input_are_counted() {
+    let whole = serialized(|stdin| stdin.write_slice(b"some bytes"));
+    check(&[whole.as_slice(), b"x"].concat(), Some("1 byte too many at its end"));
+    check(&[whole.as_slice(), &whole].concat(), Some(&format!("{} bytes too many at its end", whole.len())));
+}
+
+#[test]
 fn claimed_lengths_reserve_no_memory() {
     let number = |number: u64| number.to_le_bytes();
     check(&[number(1), number(u64::MAX)].concat(), Some("it ends too early"));

@@ -72,7 +72,7 @@ impl KeyAuthority {
         files::write_new(&key_file, &key.serialize_pem())?;
         let authority = Self { folder: folder.to_owned(), certificate, issuer: Issuer::new(authority_params(), key) };
         let name = ORCHESTRATOR.parse().expect("a plain word");
-        let identity = PeerIdentity { role: PeerRole::Orchestrator, name, group: None };
+        let identity = PeerIdentity { role: PeerRole::Orchestrator, name, group: None, trusted: false };
         authority.issue(Issuance { identity, hosts, days })
     }
 
@@ -100,9 +100,9 @@ impl KeyAuthority {
         Ok(path)
     }
 
-    /// Replaces the identity `name` in the folder by one with a new key, valid for `days` days from now. Role, group
-    /// and hosts stay. The old certificate stays valid until its end. Returns the file. If the machine has fetched its
-    /// identity with a token, the file is new.
+    /// Replaces the identity `name` in the folder by one with a new key, valid for `days` days from now. Role, group,
+    /// trust and hosts stay. The old certificate stays valid until its end. Returns the file. If the machine has
+    /// fetched its identity with a token, the file is new.
     ///
     /// # Errors
     /// If no identity of this name was issued, or if a file cannot be read or written.
@@ -267,7 +267,8 @@ mod tests {
 
     #[track_caller]
     fn issue(authority: &KeyAuthority, name: &str, hosts: &[&str]) -> Result<PathBuf, KeysError> {
-        let identity = PeerIdentity { role: PeerRole::Worker, name: name.parse().unwrap(), group: None };
+        let identity =
+            PeerIdentity { role: PeerRole::Worker, name: name.parse().unwrap(), group: None, trusted: false };
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
         authority.issue(Issuance { identity, hosts, days: 1 })
     }
@@ -299,12 +300,13 @@ mod tests {
         let names = ["prover.example.org", "10.0.0.1", "2001:db8::1"].map(str::to_owned).to_vec();
         KeyAuthority::init(folder.path(), names.clone(), 1).unwrap();
         let authority = KeyAuthority::open(folder.path()).unwrap();
-        let worker = PeerIdentity::parse("sp1d:worker:w:g").unwrap();
+        let worker = PeerIdentity::parse("sp1d:worker:w:g:trusted").unwrap();
         authority.issue(Issuance { identity: worker, hosts: Vec::new(), days: 1 }).unwrap();
         let with_loopback = [names, LOOPBACK_HOSTS.map(str::to_owned).to_vec()].concat();
-        for (name, uri, hosts) in
-            [("orchestrator", "sp1d:orchestrator:orchestrator", with_loopback), ("w", "sp1d:worker:w:g", Vec::new())]
-        {
+        for (name, uri, hosts) in [
+            ("orchestrator", "sp1d:orchestrator:orchestrator", with_loopback),
+            ("w", "sp1d:worker:w:g:trusted", Vec::new()),
+        ] {
             let path = identity_file(folder.path(), name);
             let old = files::read(&path).unwrap();
             assert_eq!(authority.renew(&name.parse().unwrap(), 30).unwrap(), path);

@@ -193,7 +193,7 @@ impl Enrollment {
     /// If the certificate cannot be made.
     pub fn new(authority: KeyAuthority, days: u32) -> Result<Self, KeysError> {
         let name = ENROLLMENT_NAME.parse().expect("a plain word");
-        let own = PeerIdentity { role: PeerRole::Orchestrator, name, group: None };
+        let own = PeerIdentity { role: PeerRole::Orchestrator, name, group: None, trusted: false };
         let text = authority.sign(Issuance { identity: own, hosts: Vec::new(), days: 365 })?;
         let acceptor = TlsAcceptor::from(enrollment_config(&text, authority.folder())?);
         Ok(Self { authority, acceptor, days })
@@ -299,7 +299,12 @@ mod tests {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     fn worker() -> PeerIdentity {
-        PeerIdentity { role: PeerRole::Worker, name: "w".parse().unwrap(), group: Some("g".parse().unwrap()) }
+        PeerIdentity {
+            role: PeerRole::Worker,
+            name: "w".parse().unwrap(),
+            group: Some("g".parse().unwrap()),
+            trusted: false,
+        }
     }
 
     fn authority(folder: &Path) -> KeyAuthority {

@@ -68,7 +68,7 @@ impl NewFile {
         if path.exists() {
             return Err(KeysError::Exists(path.to_owned()));
         }
-        let file = NamedTempFile::new_in(folder_of(path)).map_err(at(path))?;
+        let file = temporary_beside(path)?;
         Ok(Self { path: path.to_owned(), file })
     }
 
@@ -119,14 +119,25 @@ pub(crate) fn replace_list(path: &Path, text: &str) -> Result<(), KeysError> {
 
 /// Returns a temporary file beside `path` with the whole content. Its mode is 0600.
 fn written(path: &Path, text: &str) -> Result<NamedTempFile, KeysError> {
-    let mut file = NamedTempFile::new_in(folder_of(path)).map_err(at(path))?;
+    let mut file = temporary_beside(path)?;
     fill(&mut file, path, text)?;
     Ok(file)
 }
 
+/// Creates a temporary file in the folder of `path`. Its error names the folder, and not the temporary file.
+fn temporary_beside(path: &Path) -> Result<NamedTempFile, KeysError> {
+    let folder = folder_of(path);
+    let reason = |error: io::Error| match folder.try_exists() {
+        Ok(false) => io::Error::new(error.kind(), format!("the folder {} does not exist", folder.display())),
+        _ => error.kind().into(),
+    };
+    NamedTempFile::new_in(folder).map_err(reason).map_err(at(path))
+}
+
 /// Writes the whole content of the temporary file beside `path`.
 fn fill(file: &mut NamedTempFile, path: &Path, text: &str) -> Result<(), KeysError> {
-    file.write_all(text.as_bytes()).map_err(at(path))?;
+    // Errors of `file` itself would name the temporary file.
+    file.as_file_mut().write_all(text.as_bytes()).map_err(at(path))?;
     file.as_file().sync_all().map_err(at(path))
 }
 
@@ -173,6 +184,16 @@ mod tests {
             fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         }
         assert_ne!(stamp(&path), before);
+    }
+
+    #[test]
+    fn a_missing_folder_is_named_and_the_temporary_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let path = missing.join("w.pem");
+        let text = write_new(&path, "key").unwrap_err().to_string();
+        let expected = format!("cannot use {}: the folder {} does not exist", path.display(), missing.display());
+        assert_eq!(text, expected);
     }
 
     #[test]

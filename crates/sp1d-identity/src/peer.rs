@@ -124,15 +124,22 @@ pub struct PeerIdentity {
     /// The operator to whom the peer belongs, together with others. Peers of one group do not confirm each other.
     /// `None` for a peer that is independent of all others.
     pub group: Option<PeerName>,
+    /// Whether a worker may get the tasks of proofs that are only for trusted workers. False for orchestrators.
+    pub trusted: bool,
 }
+
+/// The last part of the URI of a trusted worker.
+const TRUSTED: &str = "trusted";
 
 impl PeerIdentity {
     /// Returns the URI that names this peer in a certificate.
     pub(crate) fn uri(&self) -> String {
-        let Self { role, name, group } = self;
-        match group {
-            Some(group) => format!("{SCHEME}{role}:{name}:{group}"),
-            None => format!("{SCHEME}{role}:{name}"),
+        let Self { role, name, group, trusted } = self;
+        match (group, trusted) {
+            (Some(group), true) => format!("{SCHEME}{role}:{name}:{group}:{TRUSTED}"),
+            (Some(group), false) => format!("{SCHEME}{role}:{name}:{group}"),
+            (None, true) => format!("{SCHEME}{role}:{name}::{TRUSTED}"),
+            (None, false) => format!("{SCHEME}{role}:{name}"),
         }
     }
 
@@ -152,11 +159,19 @@ impl PeerIdentity {
         let mut parts = uri.strip_prefix(SCHEME)?.split(':');
         let role: PeerRole = parts.next()?.parse().ok()?;
         let name: PeerName = parts.next()?.parse().ok()?;
-        let group = match parts.next() {
+        let (group, class) = (parts.next(), parts.next());
+        let trusted = match class {
+            Some(TRUSTED) if role == PeerRole::Worker => true,
+            Some(_) => return None,
+            None => false,
+        };
+        let group = match group {
+            // A trusted worker without a group.
+            Some("") if trusted => None,
             Some(group) => Some(group.parse::<PeerName>().ok()?),
             None => None,
         };
-        parts.next().is_none().then_some(Self { role, name, group })
+        parts.next().is_none().then_some(Self { role, name, group, trusted })
     }
 
     /// Returns a digest that all peers of the group have, or only this peer if it has no group.
@@ -174,8 +189,8 @@ impl PeerIdentity {
 
 impl fmt::Display for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { role, name, group } = self;
-        write!(f, "{role} {name}")?;
+        let Self { role, name, group, trusted } = self;
+        write!(f, "{}{role} {name}", if *trusted { "trusted " } else { "" })?;
         match group {
             Some(group) => write!(f, " of group {group}"),
             None => Ok(()),
@@ -275,11 +290,23 @@ mod tests {
         check("sp1d:worker:w-7", Some("worker w-7"));
         check("sp1d:worker:w-7:team_a", Some("worker w-7 of group team_a"));
         check("sp1d:orchestrator:main.example.org", Some("orchestrator main.example.org"));
+        check("sp1d:worker:w-7::trusted", Some("trusted worker w-7"));
+        check("sp1d:worker:w-7:team_a:trusted", Some("trusted worker w-7 of group team_a"));
     }
 
     #[test]
     fn other_uris_name_no_peer() {
         for uri in ["", "sp1d:", "sp1d:worker", "sp1d:worker:", "sp1d:admin:a", "sp1d:worker:a:", "sp1d:worker:a:b:c"] {
+            check(uri, None);
+        }
+        for uri in [
+            "sp1d:worker:a::",
+            "sp1d:worker:a:b:",
+            "sp1d:worker:a::Trusted",
+            "sp1d:worker:a:b:trusted:",
+            "sp1d:orchestrator:a::trusted",
+            "sp1d:orchestrator:a:b:trusted",
+        ] {
             check(uri, None);
         }
         for name in ["A", "a/b", "../a", ".a", "a b", "a\n"] {
@@ -291,7 +318,13 @@ mod tests {
 
     #[test]
     fn a_uri_is_read_as_it_is_written() {
-        for uri in ["sp1d:worker:w", "sp1d:worker:w:g", "sp1d:orchestrator:o"] {
+        for uri in [
+            "sp1d:worker:w",
+            "sp1d:worker:w:g",
+            "sp1d:worker:w::trusted",
+            "sp1d:worker:w:g:trusted",
+            "sp1d:orchestrator:o",
+        ] {
             assert_eq!(PeerIdentity::parse(uri).unwrap().uri(), uri);
         }
     }
@@ -302,6 +335,8 @@ mod tests {
         assert_eq!(digest("sp1d:worker:a:g"), digest("sp1d:worker:b:g"));
         assert_ne!(digest("sp1d:worker:a:g"), digest("sp1d:worker:a:h"));
         assert_ne!(digest("sp1d:worker:a"), digest("sp1d:worker:b"));
+        // Trust changes nothing: a worker keeps its faults.
+        assert_eq!(digest("sp1d:worker:a:g"), digest("sp1d:worker:a:g:trusted"));
         // A peer without a group does not belong to a group of its name.
         assert_ne!(digest("sp1d:worker:g"), digest("sp1d:worker:a:g"));
     }

@@ -276,7 +276,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         KeyAuthority::init(folder.path(), Vec::new(), 1).unwrap();
         let authority = KeyAuthority::open(folder.path()).unwrap();
-        let identity = PeerIdentity { role: PeerRole::Worker, name: "w".parse().unwrap(), group: None };
+        let identity = PeerIdentity { role: PeerRole::Worker, name: "w".parse().unwrap(), group: None, trusted: false };
         let path = authority.issue(Issuance { identity, hosts: Vec::new(), days: 20 }).unwrap();
         let tls = TlsIdentity::load(&path, PeerRole::Worker).unwrap();
         let mut state = tls.state.lock().unwrap();

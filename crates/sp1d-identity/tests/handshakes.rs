@@ -31,7 +31,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const HOUR: i64 = 60 * 60;
 
 fn peer(role: PeerRole, name: &str) -> PeerIdentity {
-    PeerIdentity { role, name: name.parse().unwrap(), group: None }
+    PeerIdentity { role, name: name.parse().unwrap(), group: None, trusted: false }
 }
 
 /// A folder with an authority and an orchestrator.

@@ -59,6 +59,25 @@ fn artifacts_are_compared_with_a_raw_copy() {
     assert_eq!(report["rows"][0]["redis_get"].is_object(), is_installed, "{report}");
 }
 
+/// Checks that `load` refuses this value of an option of `simulate`.
+#[track_caller]
+fn check_refused(option: &str, value: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
+    let output = command.args(["simulate", "--quick"]).arg(format!("{option}={value}")).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains(option) && text.contains("not a number from"), "{text}");
+}
+
+#[test]
+fn simulations_refuse_numbers_without_a_finite_time() {
+    for option in ["--gpu-shard-seconds", "--executor-cycles-per-second", "--cores", "--gigabits"] {
+        for value in ["0", "-1", "1e300", "NaN", "many"] {
+            check_refused(option, value);
+        }
+    }
+}
+
 #[test]
 fn simulated_runs_are_compared_with_the_least_possible_time() {
     let report = check("simulate", 12, &["free_over_bound", "whole_over_bound", "whole_seconds", "attempts_per_shard"]);

@@ -1,8 +1,9 @@
 //! Reads the machine's memory, the limits of control groups, the memory use of processes, the size of the shared
 //! memory, and the features of the processor. The sources are files of the Linux kernel. Also raises the limit of open
-//! files, and lists the machine's GPUs.
+//! files, disables core dumps, and lists the machine's GPUs.
 
 mod cgroup;
+mod core_dumps;
 mod gpu;
 mod memory;
 mod open_files;
@@ -11,6 +12,7 @@ mod read;
 mod shared_memory;
 mod usage;
 
+pub use core_dumps::disable_core_dumps;
 pub use gpu::{
     GpuCode, GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading, GpuSelection, GpuSelectionError, MAX_GPUS,
     check_gpus, gpu_code, gpu_library, near_cores,

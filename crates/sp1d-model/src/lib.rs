@@ -8,8 +8,9 @@
 //! - `proof/`: requests for proofs, and the events, open tasks, states and failures of proofs.
 //! - `worker/` and `health.rs`: what a service shows of its workers and of itself.
 //! - `moment.rs`: points in time. `hint.rs`: hints in error texts. `limit.rs`: bounds that remote peers can reach.
-//! - `plain_text.rs`: texts of others, made safe to show.
+//! - `plain_text.rs`: texts of others, made safe to show. `counted.rs`: numbers of things, in words.
 
+mod counted;
 mod health;
 pub mod hint;
 mod ids;
@@ -20,6 +21,7 @@ mod proof;
 mod task;
 mod worker;
 
+pub use counted::counted;
 pub use health::Health;
 pub use ids::{AttemptId, SessionId, TaskId, TryId, WorkerId};
 pub use limit::{Limit, LimitPeer, LimitValue, Rate};

@@ -134,7 +134,7 @@ impl Orchestrator {
     /// list is set the next time.
     ///
     /// # Errors
-    /// Fails if no such worker is known, or if several connected workers have the name.
+    /// Fails if no such worker is known, or if several workers have the name, connected or not.
     pub fn forget(&self, worker: &str) -> Result<(), UnknownWorker> {
         self.membership.forget(worker)
     }

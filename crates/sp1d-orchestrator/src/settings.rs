@@ -23,7 +23,7 @@ pub struct OrchestratorSettings {
     /// Maximum number of attempts that a worker holds at a time for each of its provers, from assignment to report. 1
     /// uses the least memory. A worker never holds more than [`MAX_HELD_ATTEMPTS`].
     pub shard_batch_size: u32,
-    /// Whether all workers share the work, or as few workers as finish about equally early.
+    /// Whether all workers share the work (`Spread`), or only as many as are needed to finish about as early (`Pack`).
     pub placement: Placement,
     /// Interval between two heartbeats.
     pub heartbeat: Duration,
@@ -49,6 +49,9 @@ pub struct OrchestratorSettings {
     /// Which workers count as one machine. Such workers do not confirm each other, and a new one starts with the worst
     /// record of the others.
     pub worker_origins: WorkerOrigins,
+    /// Whether only trusted workers may get the tasks of any proof: those whose certificates say so, and the worker of
+    /// this process. A request can ask for the same.
+    pub trusted_only: bool,
     /// What happens to a proof if no connected worker supports a task kind that it needs. If true, the proof waits up
     /// to `patience` for a worker that does. If false, it fails before it starts. A proof always waits up to `patience`
     /// if no worker at all is connected.
@@ -62,8 +65,9 @@ pub struct OrchestratorSettings {
     pub lineage: Option<[u8; 16]>,
     /// Looks up the names of the worker list.
     pub resolver: Arc<dyn AddressResolver>,
-    /// The identity of this orchestrator. With it, all connections use TLS, and a worker is its certificate. `None` for
-    /// plain connections. The worker of this process needs none.
+    /// The identity of this orchestrator. With it, all connections use TLS, and the name in a worker's certificate and
+    /// the worker's own name identify the worker, whatever its address is. `None` for plain connections. The worker of
+    /// this process needs no identity.
     pub tls: Option<Arc<TlsIdentity>>,
 }
 
@@ -87,6 +91,7 @@ impl OrchestratorSettings {
             max_failures: 3,
             max_losses: 5,
             worker_origins: WorkerOrigins::ByAddress,
+            trusted_only: false,
             wait_for_capabilities: false,
             last_attempt_before_restart: 0,
             lineage: None,
@@ -145,7 +150,7 @@ impl Verify {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WorkerOrigins {
     /// Workers with one IP address, or of one IPv6 network of 64 bits. Workers of the list with loopback addresses
-    /// count by address and port: they are processes of this machine that the user has listed.
+    /// count by port: they are processes of this machine that the user has listed.
     #[default]
     ByAddress,
     /// No two workers: the user knows that workers with different names are independent, for example behind one router.

@@ -204,14 +204,22 @@ impl SharedState {
         self.attempts.borrow()
     }
 
-    /// Returns the reasons why no connected worker supports `kind`, one sentence for each worker. `None` if a worker
-    /// supports it, or if no worker is connected.
-    pub(crate) fn missing_capability(&self, kind: TaskKind) -> Option<Vec<String>> {
+    /// Returns the reasons why no connected worker supports `kind`, or no trusted one if `trusted_only` is set. One
+    /// sentence for each worker. `None` if a worker supports it, or if no worker is connected.
+    pub(crate) fn missing_capability(&self, kind: TaskKind, trusted_only: bool) -> Option<Vec<String>> {
         let workers = self.workers();
-        if workers.is_empty() || workers.values().any(|worker| worker.supported_kinds.contains(kind)) {
+        let may_take =
+            |worker: &Arc<ConnectedWorker>| worker.supported_kinds.contains(kind) && (worker.trusted || !trusted_only);
+        if workers.is_empty() || workers.values().any(may_take) {
             return None;
         }
         let reason = |worker: &Arc<ConnectedWorker>| {
+            if worker.supported_kinds.contains(kind) {
+                return format!(
+                    "{} ({}): it is not trusted (`sp1d keys issue --trusted`)",
+                    worker.name, worker.address
+                );
+            }
             let missing = worker.missing.get(&kind).map_or("it does not support these tasks", String::as_str);
             format!("{} ({}): {missing}", worker.name, worker.address)
         };

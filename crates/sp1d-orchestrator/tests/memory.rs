@@ -84,7 +84,7 @@ impl ProofRunner for Mover {
         let ((), grown) = growth(moving).await;
         self.0.lock().unwrap().push(grown);
         assert_eq!(proof.get("large-too").await.unwrap(), noise(2));
-        Ok(ProofOutput { proof: Vec::new(), cycles: 0 })
+        Ok(ProofOutput { proof: Vec::new(), cycles: 0, public_values: Vec::new(), gas: None })
     }
 }
 

@@ -30,7 +30,8 @@ pub mod prover_wire {
 pub use connection::{
     Address, AddressError, Admission, Backoff, Closer, Connection, Filter, FilterError, PREAMBLE_TIMEOUT, PeerLimits,
     PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PortPlace, PreambleError, PreambleReply, QueuePlace, RateLimiter,
-    ReservedPort, Role, connect_client, dial, read_dialer, receive_place, reply, send_place, serve_connection,
+    ReservedPort, Role, connect_client, dial, open_listener, read_dialer, receive_place, reply, send_place,
+    serve_connection,
 };
 pub use limits::limits;
 pub use message::{

@@ -55,6 +55,12 @@ fn program_overrides_environment_and_environment_overrides_file() {
     check(OBJECT, &[("SHARD_BATCH_SIZE", "4")], |_| {}, batch, Ok(("4", "environment")));
     check(OBJECT, &[("SHARD_BATCH_SIZE", "4")], |overrides| overrides.shard_batch_size(5), batch, Ok(("5", "builder")));
     check(OBJECT, &[], |_| {}, "placement", Ok(("pack", "list.json")));
+    let (private, trusted) = (r#"{"workers": ["127.0.0.1:1"], "trusted_only": true}"#, "trusted_only");
+    check(private, &[], |_| {}, trusted, Ok(("true", "list.json")));
+    let variable = "SP1_DISTRIBUTED_TRUSTED_ONLY";
+    check(private, &[(variable, "false")], |_| {}, trusted, Ok(("false", "environment")));
+    check(private, &[(variable, "false")], |overrides| overrides.trusted_only(true), trusted, Ok(("true", "builder")));
+    check(LIST, &[(variable, "yes")], |_| {}, trusted, Err("unknown choice"));
     check(LIST, &[("ELEMENT_THRESHOLD", "33554432")], |_| {}, "element_threshold", Ok(("33554432", "environment")));
 }
 
@@ -91,6 +97,11 @@ fn errors_name_the_invalid_setting_and_its_source() {
     check(r#"{"workers": ["a:1"], "shard_batch_size": 0}"#, &[], |_| {}, batch, Err("1 to 128"));
     check(r#"{"workers": ["a:1"], "memory_limit": "16Gi"}"#, &[], |_| {}, batch, Err("not a whole number"));
     check(LIST, &[], |overrides| overrides.shard_batch_size(0), batch, Err("flag or builder"));
+    let by_flag = |overrides: &mut ConfigOverrides| {
+        overrides.name_flags();
+        overrides.shard_batch_size(0);
+    };
+    check(LIST, &[], by_flag, batch, Err("(from flag --shard-batch-size)"));
     check(r#"{"workers": ["a:1"], "timeout_s": 0}"#, &[], |_| {}, batch, Err("none, or 1 to"));
     for part in [
         "unknown setting \"shards\" in ",

@@ -26,6 +26,8 @@ pub enum Event {
     TryStarted {
         /// The number of the try.
         try_id: TryId,
+        /// True if only trusted workers may get the tasks of the try.
+        trusted_only: bool,
     },
     /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
     /// none of them, also if they join later. Only the first such event of a try counts.
@@ -174,7 +176,9 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TryStarted { try_id } => write!(f, "{try_id} started"),
+            Self::TryStarted { try_id, trusted_only } => {
+                write!(f, "{try_id} started{}", if *trusted_only { " for trusted workers only" } else { "" })
+            }
             Self::SmallWorkersLeftOut { try_id, size: ShardSize { cells, memory_bytes } } => {
                 write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
             }
@@ -185,11 +189,12 @@ impl fmt::Display for Event {
             }
             Self::MarkerSubmitted { try_id, marker } => write!(f, "marker {marker} of {try_id} submitted"),
             Self::WorkerJoined { session, joined, resumable_tasks, draining } => {
-                let JoinedWorker { worker, origin, memory_bytes, slots, supported_kinds, holds, .. } = joined;
+                let JoinedWorker { worker, origin, trusted, memory_bytes, slots, supported_kinds, holds, .. } = joined;
                 write!(
                     f,
-                    "{session} of {worker} joined from {origin}: {slots} slots, {memory_bytes} bytes, {} kinds, \
+                    "{session} of {}{worker} joined from {origin}: {slots} slots, {memory_bytes} bytes, {} kinds, \
                      {} held attempts, {} resumable tasks{}",
+                    if *trusted { "trusted " } else { "" },
                     supported_kinds.iter().count(),
                     holds.len(),
                     resumable_tasks.len(),

@@ -15,6 +15,7 @@ mod refusals;
 mod results;
 mod retries;
 mod stealing;
+mod trust;
 mod waiting;
 
 use crate::{
@@ -83,7 +84,7 @@ const fn ms(milliseconds: u64) -> Duration {
 }
 
 const fn new_try(try_id: u64) -> Event {
-    Event::TryStarted { try_id: TryId(try_id) }
+    Event::TryStarted { try_id: TryId(try_id), trusted_only: false }
 }
 
 const fn ended(try_id: u64) -> Event {
@@ -115,6 +116,7 @@ fn plain_worker(worker: u64, slots: u32) -> JoinedWorker {
     JoinedWorker {
         worker,
         origin,
+        trusted: false,
         memory_bytes: 0,
         shard_room: ShardRoom::Unknown,
         slots,

@@ -1,7 +1,7 @@
 //! Why a task waits.
 
 use crate::TaskKind;
-use sp1d_model::WaitCode;
+use sp1d_model::{WaitCode, counted};
 use std::fmt;
 
 /// Why a task waits instead of running. The counts are numbers of connected workers.
@@ -9,6 +9,8 @@ use std::fmt;
 /// - A worker is *available* for a kind if it supports the kind, is not quarantined for it, and is neither draining nor
 ///   starting its prover.
 /// - An available worker is *free* if it has a free slot, and *full* if it has none.
+/// - If the proof of a task is only for trusted workers, other workers count nowhere except in
+///   [`WaitReason::NoTrustedWorker`] and in the number of connected workers.
 /// - A task *excludes* a worker if the worker was tried without success (it failed at the task, refused it, or was lost
 ///   with it), or if the worker has too little memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +24,13 @@ pub enum WaitReason {
         /// Connected workers.
         connected: usize,
     },
+    /// The task is only for trusted workers, and no connected worker that supports the kind is trusted.
+    NoTrustedWorker {
+        /// The kind of the task.
+        kind: TaskKind,
+        /// Workers that support the kind and are not trusted.
+        untrusted: usize,
+    },
     /// Every worker that supports the kind is unavailable. A worker that is unavailable for several reasons counts for
     /// the first of them.
     AllUnavailable {
@@ -34,9 +43,10 @@ pub enum WaitReason {
         /// Workers whose prover is being started again.
         starting: usize,
     },
-    /// No worker that supports the kind is large enough for the task: it ran out of memory on a worker with about as
-    /// much memory, or its try leaves small workers out. Draining workers do not count. The try fails after
-    /// [`SchedulerConfig::memory_patience`](crate::SchedulerConfig::memory_patience).
+    /// No worker that supports the kind is large enough for the task: the task ran out of memory earlier and the last
+    /// larger worker has left, or its try excludes small workers. Draining workers do not count. The try fails after
+    /// [`SchedulerConfig::memory_patience`](crate::SchedulerConfig::memory_patience). If an attempt runs out of memory
+    /// while no larger worker is connected, the task does not wait: the try fails at once.
     TooLittleMemory {
         /// The kind of the task.
         kind: TaskKind,
@@ -92,6 +102,7 @@ impl WaitReason {
         match self {
             Self::NoWorkerReady => WaitCode::NoWorkerReady,
             Self::KindUnsupported { .. } => WaitCode::KindUnsupported,
+            Self::NoTrustedWorker { .. } => WaitCode::NoTrustedWorker,
             Self::AllUnavailable { .. } => WaitCode::AllUnavailable,
             Self::TooLittleMemory { .. } => WaitCode::TooLittleMemory,
             Self::AllAvailableExcluded { .. } => WaitCode::AllAvailableExcluded,
@@ -110,30 +121,36 @@ impl fmt::Display for WaitReason {
             Self::KindUnsupported { kind, connected } => {
                 write!(f, "no worker supports {kind} ({connected} connected)")
             }
+            Self::NoTrustedWorker { kind, untrusted } => write!(
+                f,
+                "only trusted workers may get the tasks of this proof, and none of {untrusted} workers for {kind} is \
+                 trusted"
+            ),
             Self::AllUnavailable { kind, draining, quarantined, starting } => {
                 let states = [(draining, "draining"), (quarantined, "quarantined"), (starting, "starting")];
                 write!(f, "no worker is available for {kind}: {}", listed(states))
             }
             Self::TooLittleMemory { kind, workers } => {
-                write!(f, "none of {workers} workers for {kind} has enough memory; draining workers do not count")
+                write!(
+                    f,
+                    "no worker for {kind} has enough memory (too small: {workers}); draining workers do not count"
+                )
             }
             Self::AllAvailableExcluded { kind, tried, too_small, unavailable } => write!(
                 f,
-                "every available worker for {kind} is excluded ({}); {unavailable} quarantined or starting workers \
-                 remain",
+                "every available worker for {kind} is excluded ({}); quarantined or starting: {unavailable}",
                 excluded(tried, too_small)
             ),
-            Self::AllFreeExcluded { kind, tried, too_small, full } => write!(
-                f,
-                "every free worker for {kind} is excluded ({}); {full} full workers remain",
-                excluded(tried, too_small)
-            ),
+            Self::AllFreeExcluded { kind, tried, too_small, full } => {
+                write!(f, "every free worker for {kind} is excluded ({}); full: {full}", excluded(tried, too_small))
+            }
             Self::AllFull { kind, workers, on_probation } => {
                 write!(f, "every available worker for {kind} is full ({workers} available")?;
                 if on_probation > 0 { write!(f, ", {on_probation} on probation)") } else { f.write_str(")") }
             }
             Self::HeldByPackPlan { kind, planned, free } => {
-                write!(f, "the pack plan uses {planned} workers for {kind} and leaves others free ({free} free)")
+                let planned = counted(planned, "worker");
+                write!(f, "the pack plan uses {planned} for {kind} and leaves others free ({free} free)")
             }
         }
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sp1d_orchestrator::JoinSettings;
 use sp1d_protocol::Address;
 use sp1d_service::{NewProof, ProofFailureKind, ProofState, ProofSummary, follow_list};
-use sp1d_testing::{FakeEngine, RunningWorker, do_honestly, expected_proof, fetch_inputs, free_address};
+use sp1d_testing::{FakeEngine, GAS_PER_SHARD, RunningWorker, do_honestly, expected_proof, fetch_inputs, free_address};
 use sp1d_worker::{JoiningWorker, ProvingEngine};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -196,6 +196,8 @@ async fn bad_requests_return_problem_documents() {
         (&post, "/v1/proofs", proof(json!({ "mode": "swift" })), 400, "malformed"),
         (&post, "/v1/proofs", proof(json!({ "priority": 101 })), 422, "invalid"),
         (&post, "/v1/proofs", proof(json!({ "cycle_limit": 0 })), 422, "invalid"),
+        (&post, "/v1/proofs", proof(json!({ "gas_limit": 0 })), 422, "invalid"),
+        (&post, "/v1/proofs", proof(json!({ "gas_limit": 1_u64 << 63 })), 422, "invalid"),
         (&post, "/v1/proofs", proof(json!({ "timeout_seconds": 0 })), 422, "invalid"),
         (&post, "/v1/proofs", proof(json!({ "nonce": [0, 0, 0, 0x7f00_0001] })), 422, "invalid"),
         (&post, "/v1/proofs", proof(json!({ "idempotency_key": "" })), 422, "invalid"),
@@ -361,6 +363,26 @@ async fn open_tasks_are_listed_with_the_reasons_why_they_wait() {
     running.service.cancel(&id).await.unwrap();
     running.ended(&id).await;
     assert_eq!(running.json(&path).await, json!({ "waiting": [], "open": 0, "tasks": [] }));
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn gas_limit_of_a_request_holds_and_the_gas_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let gas = 2 * GAS_PER_SHARD;
+    for (gas_limit, used) in [(None, None), (Some(gas), Some(gas))] {
+        let id = running.submit(2, |request| request.gas_limit = gas_limit).await;
+        let proof = running.ended(&id).await;
+        assert_eq!((proof.state, proof.gas_limit, proof.gas), (ProofState::Done, gas_limit, used));
+    }
+    let id = running.submit(2, |request| request.gas_limit = Some(gas - 1)).await;
+    let proof = running.ended(&id).await;
+    assert_eq!((proof.state, proof.gas_limit, proof.gas), (ProofState::Failed, Some(gas - 1), None));
+    let failure = proof.failure.unwrap();
+    assert_eq!(failure.kind, ProofFailureKind::GasLimit);
+    assert!(failure.text.contains("needs 2000 gas"), "{}", failure.text);
     running.service.shutdown().await;
 }
 

@@ -177,8 +177,8 @@ impl Driver {
                     // An artifact that was uploaded does not change.
                     self.claims.entry(attempt).or_insert(claims);
                 }
-                let are_complete = self.claims.contains_key(&attempt);
-                DispatchEvent::DeferredEventsReported { session, attempt, are_complete }
+                let has_list = self.claims.contains_key(&attempt);
+                DispatchEvent::DeferredEventsReported { session, attempt, has_list }
             }
             ToOrchestrator::Reported { attempt, value } => {
                 net.tell(machine, session, ToWorker::Received(attempt));
@@ -263,7 +263,8 @@ impl Driver {
             net.after(after, Happening::TryCancelled(try_id));
         }
         let claims = earlier_claims(try_id, plan, &mut net.dice);
-        self.report(DispatchEvent::TryStarted { try_id, claims }, plan, net)
+        let trusted_only = entry.trusted_only;
+        self.report(DispatchEvent::TryStarted { try_id, claims, trusted_only }, plan, net)
     }
 
     pub(crate) fn submit(&mut self, task: TaskId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
@@ -370,7 +371,8 @@ impl Driver {
     fn has_independent_worker(&self, event: &DispatchEvent, plan: &Plan) -> bool {
         let DispatchEvent::DeferredEventsChecked { attempt, .. } = event else { return true };
         let Some(SimAttempt { task, session, .. }) = self.attempts.get(attempt) else { return true };
-        self.dispatch.scheduler().has_independent_worker_for(plan.tasks[task].kind, *session)
+        let planned = plan.tasks[task];
+        self.dispatch.scheduler().has_independent_worker_for(planned.try_id, planned.kind, *session)
     }
 
     /// Passes `event` to the dispatch machine and checks each step of the scheduler.

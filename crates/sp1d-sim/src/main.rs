@@ -10,7 +10,7 @@ use std::{process::ExitCode, time::Instant};
 #[command(name = "sim", about = "Run the real scheduler in simulated worlds, one for each seed")]
 struct SimArguments {
     /// Number of seeds to run.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// First seed.
     #[arg(long, default_value_t = 0)]
@@ -28,8 +28,8 @@ fn main() -> ExitCode {
     let arguments = SimArguments::parse();
     let started = Instant::now();
     let seeds = match arguments.seed {
-        Some(seed) => seed..seed.saturating_add(1),
-        None => arguments.first..arguments.first.saturating_add(arguments.seeds),
+        Some(seed) => seed..=seed,
+        None => arguments.first..=arguments.first.saturating_add(arguments.seeds - 1),
     };
     let mut all = SimReport::default();
     let mut broken = 0;

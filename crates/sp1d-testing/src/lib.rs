@@ -9,6 +9,7 @@ mod engine;
 mod fetched_inputs;
 mod free_address;
 mod panic_on_log;
+mod recorded_logs;
 mod runner;
 mod running_worker;
 mod shards;
@@ -19,6 +20,7 @@ pub use engine::{
 pub use fetched_inputs::{FetchedInputs, fetch_inputs};
 pub use free_address::{free_address, free_address_on};
 pub use panic_on_log::DispatcherPanic;
-pub use runner::{FakeRunner, SLOW_RESULT, request};
+pub use recorded_logs::RecordedLogs;
+pub use runner::{FakeRunner, GAS_PER_SHARD, SLOW_RESULT, request};
 pub use running_worker::{RunningWorker, fake_build, introduction, introduction_with};
 pub use shards::{events_of, expected_proof, honest_result, record};

@@ -1,6 +1,6 @@
 //! A runner that builds proofs from the results of fake engines.
 
-use crate::shards::{COMMON_INPUT, digest_of, events_in, expected_proof, honest_result, precompile_record, record};
+use crate::shards::{COMMON_INPUT, digest_of, events_in, honest_result, precompile_record, proof_with, record};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sp1d_artifacts::{Blob, Digest};
@@ -12,7 +12,7 @@ use sp1d_protocol::{ReducePart, ReduceTask, ShardMarker, ShardTask, TaskPayload}
 use std::{io::Read, time::Duration};
 
 /// Submits as many shards as the request's cycle limit says, each with a marker, and concatenates the digests of their
-/// results.
+/// results. Each shard uses [`GAS_PER_SHARD`].
 #[derive(Debug, Clone, Copy)]
 pub struct FakeRunner {
     /// Size of a shard's record in bytes, at least 8. Records do not compress.
@@ -22,15 +22,20 @@ pub struct FakeRunner {
     pub precompiles: bool,
     /// Whether to fold the results of all shards into one. The fold fails if any result is garbage.
     pub folds: bool,
+    /// Whether the workers get the input of the proof, after the usual common input.
+    pub sends_input: bool,
     /// Duration of the check of a [`SLOW_RESULT`].
     pub slow_check: Duration,
 }
 
 impl Default for FakeRunner {
     fn default() -> Self {
-        Self { record_bytes: 8, precompiles: false, folds: false, slow_check: Duration::ZERO }
+        Self { record_bytes: 8, precompiles: false, folds: false, sends_input: false, slow_check: Duration::ZERO }
     }
 }
+
+/// Gas that a [`FakeRunner`] counts for each shard, if the request has a gas limit.
+pub const GAS_PER_SHARD: u64 = 1000;
 
 /// A wrong result whose check takes as long as [`FakeRunner::slow_check`] says.
 pub const SLOW_RESULT: &[u8] = b"a result whose check is slow";
@@ -94,7 +99,8 @@ impl ProofChecks for FakeRunner {
     fn result_key(&self, spec: &TaskSpec, digest: &dyn Fn(&str) -> Option<Digest>) -> Option<Digest> {
         // The shard of precompiles is not cached.
         let shard = spec.payload.shard().filter(|shard| shard.record != PRECOMPILE_RECORD)?;
-        let made_of = [digest(&shard.program)?, digest(&shard.record)?].map(|digest| *digest.as_bytes());
+        let made_of = [digest(&shard.program)?, digest(&shard.common_input)?, digest(&shard.record)?];
+        let made_of = made_of.map(|digest| *digest.as_bytes());
         Some(Digest::of(&made_of.concat()))
     }
 
@@ -167,9 +173,16 @@ impl ServiceRunner for FakeRunner {
 impl FakeRunner {
     async fn prove(&self, proof: &ProofHandle, request: &ProofRequest) -> Result<ProofOutput, ProofFailure> {
         let shards = request.cycle_limit.unwrap_or(0);
+        let limit = request.finite_gas_limit();
+        let gas = limit.map(|_| shards.saturating_mul(GAS_PER_SHARD));
+        if let Some((limit, gas)) = limit.zip(gas).filter(|(limit, gas)| gas > limit) {
+            return Err(ProofFailure::GasLimit { limit, gas: Some(gas) });
+        }
         let kept = proof.put("program", request.elf.to_vec()).await;
         kept.map_err(|error| ProofFailure::Machine(error.to_string()))?;
-        let kept = proof.put("common", COMMON_INPUT.to_vec()).await;
+        let input: &[u8] = if self.sends_input { &request.stdin } else { &[] };
+        let common = [COMMON_INPUT, input].concat();
+        let kept = proof.put("common", common.clone()).await;
         kept.map_err(|error| ProofFailure::Machine(error.to_string()))?;
         let mut tasks = Vec::new();
         for shard in 0..shards {
@@ -221,10 +234,10 @@ impl FakeRunner {
                 return Err(ProofFailure::Internal("the precompile shard failed".into()));
             }
         }
-        if whole != expected_proof(shards, self.record_bytes) {
+        if whole != proof_with(&common, shards, self.record_bytes) {
             return Err(ProofFailure::WrongProof("it differs from the proof of honest workers".into()));
         }
-        Ok(ProofOutput { proof: whole, cycles: shards })
+        Ok(ProofOutput { proof: whole, cycles: shards, public_values: Vec::new(), gas })
     }
 }
 

@@ -12,7 +12,7 @@ pub trait ProvingEngine: Send + Sync + 'static {
     fn places(&self) -> usize;
 
     /// Resolves when the engine can start another attempt at once. For example, this waits until a prover that was lost
-    /// is loaded again. The default resolves immediately.
+    /// is loaded again. The default implementation resolves immediately.
     async fn ready(&self) {}
 
     /// Runs one attempt: fetches its inputs from `io` and uploads its outputs to `io`. `place` is the number of the
@@ -25,26 +25,28 @@ pub trait ProvingEngine: Send + Sync + 'static {
     /// Dropping the future abandons the attempt. A stage that cannot be interrupted runs to its end without effect.
     async fn run(&self, place: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError>;
 
-    /// Resolves when no proving stage runs in the engine, stages of cancelled attempts included. The default resolves
-    /// immediately.
+    /// Resolves when no proving stage runs in the engine, stages of cancelled attempts included. The default
+    /// implementation resolves immediately.
     async fn rests(&self) {}
 
-    /// Returns the processes that prove. The default is the calling process, with unknown memory at rest.
+    /// Returns the processes that prove. The default implementation returns the calling process, with unknown memory at
+    /// rest.
     fn footprint(&self) -> Footprint {
         Footprint { processes: vec![std::process::id()], rest_bytes: 0 }
     }
 
-    /// Returns how many provers of the engine are loaded. The default is one, for engines that are a single prover.
+    /// Returns how many provers of the engine are loaded. The default implementation returns one, for engines that are
+    /// a single prover.
     fn prover_counts(&self) -> ProverCounts {
         ProverCounts { ready: 1, failed: 0 }
     }
 
     /// Gives memory that the engine keeps for the next task back to the operating system. Blocks for a moment. The
-    /// default does nothing, for engines that keep no memory.
+    /// default implementation does nothing, for engines that keep no memory.
     fn release_memory(&self) {}
 
     /// Returns true if every later attempt would fail in this process, for example because its GPU reported an error.
-    /// A prover process ends then, and is started again. The default is false.
+    /// A prover process ends then, and is started again. The default implementation returns false.
     fn is_broken(&self) -> bool {
         false
     }
@@ -93,7 +95,7 @@ pub trait AttemptIo: Send + Sync + 'static {
     async fn report_deferred_events(&self) -> Result<(), IoError>;
 
     /// Records the measurement with the highest ratio of used to estimated memory. Called at most once, when the
-    /// attempt ends. The default does nothing.
+    /// attempt ends. The default implementation does nothing.
     fn note_memory(&self, _: MemoryUse) {}
 }
 

@@ -1,6 +1,6 @@
 //! Opens ports to listen on.
 
-use sp1d_protocol::Address;
+use sp1d_protocol::{Address, open_listener};
 use std::io;
 use tokio::net::TcpListener;
 
@@ -29,15 +29,14 @@ pub(crate) async fn open_port(listen: &Address, flag: &str) -> Result<TcpListene
         };
         PortError { address: listen.clone(), reason, hint }
     };
-    let addresses = listen.resolve().await.map_err(failed)?;
-    TcpListener::bind(addresses.as_slice()).await.map_err(failed)
+    open_listener(listen).await.map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn port_in_use_is_reported_with_the_flag_to_change() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Address::from(taken.local_addr().unwrap());

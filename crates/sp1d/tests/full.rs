@@ -198,6 +198,7 @@ async fn a_compressed_proof_is_shrunk_and_wrapped() {
     let prover = ProverClient::builder().distributed().workers([worker.address.clone()]).build().await;
     let key = prover.setup(elf("fibonacci")).await.unwrap();
     let proof = prover.prove(&key, input(&[1000])).compressed().await.unwrap();
+    assert_eq!(sp1d_engine::named_key(&proof.proof), Some(key.verifying_key().bytes32()));
     let other = prover.setup(elf("panic")).await.unwrap();
     let error = prover.shrink_wrap(&proof.proof, other.verifying_key()).await.err().unwrap().to_string();
     assert!(error.contains("of another program"), "{error}");

@@ -119,6 +119,16 @@ async fn the_demo_proves_on_two_workers_and_leaves_nothing_behind() {
         for time in ["load_seconds", "prove_seconds", "verify_seconds"] {
             assert!(outcome[time].as_f64().unwrap() > 0.0, "{time}: {outcome}");
         }
+        let verify = |program: &str| {
+            let elf = guest(program);
+            sp1d(&path).args(["verify", "--json", "--elf", elf.to_str().unwrap(), "proof"]).output().unwrap()
+        };
+        let verified: Value = serde_json::from_slice(&verify("fibonacci").stdout).unwrap();
+        let (valid, values) = (&verified["valid"], &verified["public_values"]);
+        assert_eq!((valid, values), (&true.into(), &outcome["public_values"]), "{verified}");
+        let other = verify("precompiles");
+        let stderr = String::from_utf8_lossy(&other.stderr);
+        assert!(other.status.code() == Some(6) && stderr.contains("proof of another program"), "{stderr}");
         assert_eq!(shared_memory().difference(&before).count(), 0);
         let own = format!("sp1d-{}", rustix::process::geteuid().as_raw());
         for entry in fs::read_dir(path.join(own)).unwrap() {

@@ -218,6 +218,7 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
         assert!(!served.folder.path().join("proof.bin").exists());
         served.refused(&["wait", &first, "--timeout", "1"], 5, &[&first, "it continues", "sp1d wait"]);
         served.refused(&["cancel", "abc"], 2, &["there is no proof abc"]);
+        served.refused(&["delete", &first], 2, &["is running", "sp1d cancel"]);
         served.refused(&["proofs", "--state", "lost"], 2, &["lost"]);
         served.refused(&["drain", "unknown"], 2, &["unknown", "stuck"]);
         served.refused(&["submit", "--elf", "distributed.json"], 2, &["it is not an ELF file"]);
@@ -237,6 +238,14 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
         thread::sleep(Duration::from_millis(500));
         served.says(&["cancel", &second]);
         check_refused(&waiting.wait_with_output().unwrap(), 130, &["was cancelled"]);
+
+        assert!(served.says(&["delete", &first]).contains("are deleted"));
+        assert!(served.says(&["delete", &first]).contains("nothing to delete"));
+        served.refused(&["logs", &first], 2, &["there is no proof"]);
+        // Executors inherit this limit from the service, and provers from the worker.
+        let limits = fs::read_to_string(format!("/proc/{}/limits", served.process.0.id())).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert!(["0", "1"].contains(&core.split_ascii_whitespace().nth(4).unwrap()), "{core}");
 
         // On SIGHUP the service only reads the worker list again.
         fs::write(served.folder.path().join("distributed.json"), "[").unwrap();

@@ -48,6 +48,7 @@ fn the_units_keep_their_programs_running_and_give_them_time_to_stop() {
             ("KillMode", "mixed"),
             ("OOMPolicy", "continue"),
             ("UMask", "0077"),
+            ("LimitCORE", "1"),
             ("PrivateTmp", "true"),
         ];
         for (name, value) in expected {

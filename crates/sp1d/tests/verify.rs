@@ -47,7 +47,19 @@ fn a_key_file_takes_the_place_of_the_program() {
     assert_eq!(says(folder, &["vkey", "--vkey", "key.bin"]), hash);
     write_proof(&folder.join("proof.bin"), SP1_CIRCUIT_VERSION);
     let output = outcome(folder, &["verify", "--vkey", "key.bin", "proof.bin"]);
+    check_refused(&output, 6, &["the proof does not verify", "Empty core proof", "proof of another program", &hash]);
+    let output = outcome(folder, &["verify", "--json", "--vkey", "key.bin", "proof.bin"]);
     check_refused(&output, 6, &["the proof does not verify", "Empty core proof"]);
+    let invalid: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(invalid["valid"], false);
+    assert!(invalid["reason"].as_str().unwrap().contains("Empty core proof"), "{invalid}");
+    for (file, refused) in [("proof.bin", "proof.bin is not an SP1 proof"), ("key.bin", "key.bin does not contain")] {
+        let whole = fs::read(folder.join(file)).unwrap();
+        fs::write(folder.join(file), [whole.as_slice(), b"rest"].concat()).unwrap();
+        let output = outcome(folder, &["verify", "--vkey", "key.bin", "proof.bin"]);
+        check_refused(&output, 2, &[refused, "4 bytes too many at its end"]);
+        fs::write(folder.join(file), whole).unwrap();
+    }
     let from_stdin = sp1d(folder, &["verify", "--vkey", "key.bin", "-"])
         .stdin(File::open(folder.join("proof.bin")).unwrap())
         .output()

@@ -71,6 +71,8 @@ impl DistributedProverBuilder {
         max_losses(losses: u32);
         /// See [`crate::DistributedProverBuilder::worker_origins`].
         worker_origins(origins: WorkerOrigins);
+        /// See [`crate::DistributedProverBuilder::trusted_only`].
+        trusted_only(is_set: bool);
         /// See [`crate::DistributedProverBuilder::store`].
         store(memory_bytes: u64, disk_bytes: u64, folder: impl AsRef<Path>);
         /// See [`crate::DistributedProverBuilder::timeout`].
@@ -227,6 +229,13 @@ impl DistributedProveRequest<'_> {
     #[must_use]
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// See [`crate::DistributedProveRequest::gas_limit`].
+    #[must_use]
+    pub fn gas_limit(mut self, gas_limit: u64) -> Self {
+        self.options.gas_limit = Some(gas_limit);
         self
     }
 

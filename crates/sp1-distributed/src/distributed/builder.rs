@@ -140,6 +140,13 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.worker_origins(origins))
     }
 
+    /// Sets whether only trusted workers get tasks: those whose certificates say so, and the local worker. Default: all
+    /// workers get tasks.
+    #[must_use]
+    pub fn trusted_only(self, is_set: bool) -> Self {
+        self.set(|overrides| overrides.trusted_only(is_set))
+    }
+
     /// Limits the artifacts of running proofs: `memory_bytes` in memory, and beyond that `disk_bytes` on disk in a
     /// subfolder of `folder`. Both are rounded down to whole MiB.
     #[must_use]

@@ -50,6 +50,15 @@ impl<'a> DistributedProveRequest<'a> {
         self
     }
 
+    /// Sets the gas that the program may use, as in sp1-sdk's requests to a prover network. Default: no limit. With a
+    /// limit, the program is executed once more to count its gas, before proving starts. The proof fails if the program
+    /// needs more. `execute` returns the gas of a run in its report.
+    #[must_use]
+    pub fn gas_limit(mut self, gas_limit: u64) -> Self {
+        self.options.gas_limit = Some(gas_limit);
+        self
+    }
+
     /// Requests the proof from a service and returns without waiting for it. The returned value has the id of the
     /// proof, with which this or another process can wait for it. Events of `with_events` are not sent.
     ///

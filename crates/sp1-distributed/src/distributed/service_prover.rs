@@ -149,7 +149,7 @@ impl ServiceProver {
         let ended = self.0.follow(asked, 0, Some(OUTAGE_TIMEOUT), on_event).await?;
         let content = self.content(ended).await?;
         let wrong_proof = |text: String| DistributedError::Proof(ProofFailure::WrongProof(text));
-        let made: ProofFile = bincode::deserialize(&content)
+        let made = ProofFile::decode(&content)
             .map_err(|error| wrong_proof(format!("cannot decode the proof of the service: {error}")))?;
         let (made_mode, mode) = (mode_of(&made.proof), wanted.mode);
         if made_mode != mode {
@@ -183,8 +183,10 @@ impl ServiceProver {
             input: Some(input),
             mode: request.mode,
             cycle_limit: request.cycle_limit.filter(|limit| *limit > 0),
+            gas_limit: request.finite_gas_limit(),
             timeout_seconds: request.timeout.map(|timeout| timeout.as_secs().max(1)),
             nonce: request.nonce,
+            trusted_only: request.trusted_only,
             // With a key, a repeated request does not start a second proof when a response was lost.
             idempotency_key: Some(idempotency_key.map_or_else(new_key, Ok)?),
             ..NewProof::default()

@@ -144,18 +144,18 @@ impl Store {
         let Some(folder) = self.limits.spill_folder.as_ref().map(|folder| folder.display()) else {
             return format!(
                 "the {memory} of memory for artifacts are used up, and there is no spill folder\n\
-                 hint: set `spill_folder`, or raise `store_memory_mb`"
+                 hint: name a folder in the setting `spill_folder`, or raise the setting `store_memory_mb`"
             );
         };
         match refusal {
             SpillFailure::Budget => format!(
                 "the {memory} of memory and the {} in {folder} for artifacts are used up\n\
-                 hint: raise `store_memory_mb` or `store_disk_mb`, or add workers",
+                 hint: raise the setting `store_memory_mb` or `store_disk_mb`, or add workers",
                 size(self.limits.disk_bytes)
             ),
             SpillFailure::Disk(reason) => format!(
                 "cannot write to the spill folder {folder} ({reason}), and {} of memory are used where {memory} are \
-                 allowed\nhint: free disk space there, or set `spill_folder` to another folder",
+                 allowed\nhint: free disk space there, or name another folder in the setting `spill_folder`",
                 size(usage.memory_bytes)
             ),
         }

@@ -21,7 +21,7 @@ pub enum StoreError {
         reason: String,
     },
     /// The spill folder cannot be created.
-    #[error("cannot create a folder for spilled artifacts in {}: {reason}\nhint: make it writable, or set `spill_folder` to another folder", path.display())]
+    #[error("cannot create a folder for spilled artifacts in {}: {reason}\nhint: make it writable, or name another folder in the setting `spill_folder`", path.display())]
     Folder {
         /// The folder in which it should be created.
         path: PathBuf,

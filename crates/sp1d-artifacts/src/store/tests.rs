@@ -211,7 +211,12 @@ fn the_store_is_full_when_both_budgets_are_used_up() {
     store.put(TRY, "a", blob(1, 800)).unwrap();
     store.put(TRY, "b", blob(2, 400)).unwrap();
     check_usage(&store, 800, 400, 2);
-    check_full(&store, "large", 300, &["are used up\nhint: raise `store_memory_mb`", base.path().to_str().unwrap()]);
+    check_full(
+        &store,
+        "large",
+        300,
+        &["are used up\nhint: raise the setting `store_memory_mb`", base.path().to_str().unwrap()],
+    );
     check_usage(&store, 800, 400, 2);
     store.put(TRY, "small", blob(3, 200)).unwrap();
     check_usage(&store, 1000, 400, 3);
@@ -228,7 +233,7 @@ fn without_a_folder_the_store_is_full_when_memory_is() {
     let store = Store::new(StoreLimits { memory_bytes: 1000, disk_bytes: 1000, spill_folder: None });
     assert_eq!(store.prepare(), Ok(()));
     store.put(TRY, "a", blob(1, 800)).unwrap();
-    check_full(&store, "b", 300, &["there is no spill folder\nhint: set `spill_folder`"]);
+    check_full(&store, "b", 300, &["there is no spill folder\nhint: name a folder in the setting `spill_folder`"]);
     check_usage(&store, 800, 0, 1);
 }
 

@@ -1,9 +1,11 @@
 //! How proofs are measured. It does not know which configurations a bench compares.
 
+mod cuts;
 mod machine_facts;
 mod prover;
 mod run;
 
+pub(crate) use cuts::cuts;
 pub(crate) use machine_facts::this_machine;
 pub(crate) use prover::{BenchProgram, MeasureArguments, ProofFigures, prove};
 pub(crate) use run::{

@@ -2,7 +2,9 @@
 //! Each is measured at the largest cut that both can prove and at its own best cut. On request, sp1-sdk's defaults are
 //! tried too.
 
-use crate::measure::{BenchProgram, BenchProof, Configuration, MeasuredRound, WorkerSetting, rounds, this_machine};
+use crate::measure::{
+    BenchProgram, BenchProof, Configuration, MeasuredRound, WorkerSetting, cuts, rounds, this_machine,
+};
 use anyhow::Result;
 use serde::Serialize;
 use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
@@ -14,14 +16,14 @@ const TWO_PROVERS: WorkerSetting = WorkerSetting { provers: 2, threads: 1, core:
 #[derive(Debug, clap::Args)]
 pub(crate) struct EvmArguments {
     /// Number of rounds.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Transactions in the block. Each takes 93,000 cycles, so the default is about 20 million cycles.
-    #[arg(long, default_value_t = 220)]
+    #[arg(long, default_value_t = 220, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     transactions: u32,
     /// The largest cut that sp1-sdk's CPU prover can prove on this machine. The default suits 24 GB: with the next
     /// larger cut, the kernel killed the CPU prover at 23.8 GB.
-    #[arg(long, default_value_t = (1 << 25) - (1 << 22))]
+    #[arg(long, default_value_t = (1 << 25) - (1 << 22), value_parser = cuts())]
     common_cut: u64,
     /// Try sp1-sdk's default cut once as well. If it takes more memory than there is, the kernel kills a process, so
     /// use this only on a machine of your own.

@@ -1,7 +1,7 @@
 //! Measures how much memory attempts take, compared to the estimate, for programs of different shape at several cuts. A
 //! worker logs these figures for each attempt.
 
-use crate::measure::{WorkerSetting, pin_to_two_cores, start_workers, this_machine, without_settings};
+use crate::measure::{WorkerSetting, cuts, pin_to_two_cores, start_workers, this_machine, without_settings};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
@@ -18,7 +18,7 @@ pub(crate) struct MemoryArguments {
     #[arg(long, value_delimiter = ',', default_value = "evm,fibonacci,memory,precompiles")]
     programs: Vec<Shape>,
     /// Cuts to measure, separated by commas.
-    #[arg(long, value_delimiter = ',', default_values_t = [(1 << 25) - (1 << 22), (1 << 26) - (1 << 22), (1 << 27) - (1 << 22)])]
+    #[arg(long, value_delimiter = ',', default_values_t = [(1 << 25) - (1 << 22), (1 << 26) - (1 << 22), (1 << 27) - (1 << 22)], value_parser = cuts())]
     cuts: Vec<u64>,
     /// Kind of proof.
     #[arg(long, default_value = "core")]

@@ -13,10 +13,10 @@ use std::{fmt, path::PathBuf};
 #[derive(Debug, clap::Args)]
 pub(crate) struct OverheadArguments {
     /// Number of rounds, at least three.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=100))]
     rounds: u32,
     /// Steps of the measured Fibonacci loop. The default is cut into six shards.
-    #[arg(long, default_value_t = 205_000)]
+    #[arg(long, default_value_t = 205_000, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
     /// File for the figures.
     #[arg(long, default_value = "docs/bench/overhead.json")]

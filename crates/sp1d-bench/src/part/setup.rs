@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 #[derive(Debug, clap::Args)]
 pub(crate) struct SetupArguments {
     /// Number of rounds, at least three.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=100))]
     rounds: u32,
     /// Program to set up.
     #[arg(long, default_value = "evm")]

@@ -72,7 +72,8 @@ impl ChildLimits {
     /// text.
     #[must_use]
     pub(crate) fn apply(&self, child: i32) -> Vec<String> {
-        let limits = [(Resource::Core, 0), (Resource::Fsize, self.file_bytes), (Resource::Nofile, self.open_files)];
+        // The value 1 also stops dumps that the kernel sends to a program: see `sp1d_machine`'s `core_dumps`.
+        let limits = [(Resource::Core, 1), (Resource::Fsize, self.file_bytes), (Resource::Nofile, self.open_files)];
         let mut failed: Vec<String> = limits
             .into_iter()
             .filter_map(|(resource, wanted)| {

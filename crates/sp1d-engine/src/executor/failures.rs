@@ -6,7 +6,7 @@ use super::{
     machine_check::little_shared_memory,
 };
 use sp1_core_executor::ExecutionError;
-use sp1d_model::clean_line;
+use sp1d_model::{clean_line, counted};
 use sp1d_orchestrator::ProofFailure;
 
 sp1d_model::limits! {
@@ -16,9 +16,9 @@ sp1d_model::limits! {
 
 /// Returns the failure of an execution that was killed because it certainly exceeded its cycle limit.
 pub(crate) fn ran_away(cycle_limit: Option<u64>) -> ProofFailure {
-    let limit = cycle_limit.unwrap_or_default();
+    let limit = counted(cycle_limit.unwrap_or_default(), "cycle");
     ProofFailure::Program(format!(
-        "the program exceeded its limit of {limit} cycles and did not end\n\
+        "the program exceeded its limit of {limit} and did not end\n\
          hint: raise the cycle limit (`--cycle-limit`), or look for an endless loop in the program"
     ))
 }
@@ -55,9 +55,10 @@ pub(super) fn too_much_output() -> ProofFailure {
 }
 
 /// Returns the failure of an execution that SP1 stopped at its cycle limit.
-fn passed_limit(limit: u64) -> ProofFailure {
+pub(super) fn passed_limit(limit: u64) -> ProofFailure {
+    let limit = counted(limit, "cycle");
     ProofFailure::Program(format!(
-        "the program exceeded its limit of {limit} cycles\n\
+        "the program exceeded its limit of {limit}\n\
          hint: raise the cycle limit (`--cycle-limit`), or give the program a smaller input"
     ))
 }

@@ -9,6 +9,7 @@ mod control_group;
 mod execution_bound;
 mod executor_error;
 mod failures;
+mod gas_bound;
 mod helper;
 mod leftovers;
 mod machine_check;
@@ -28,11 +29,12 @@ pub(crate) use execution_bound::ExecutionBound;
 pub(crate) use failures::{
     LIMITS as OUTPUT_LIMITS, execution_failure, is_unexplained, killed_from_outside, program_failure, ran_away,
 };
+pub(crate) use gas_bound::GasBound;
 pub use leftovers::{Leftovers, kill_executions, remove_leftovers};
 pub(crate) use machine_check::check_executor_folders;
 pub use machine_check::{MachineError, check_executor_host, check_temporary_folder};
 pub use private_folder::private_temporary_folder;
 pub(crate) use run::ProgramExecutor;
-pub use run::{Executed, execute_on};
+pub use run::{Executed, count_gas_on, execute_on};
 pub(crate) use shared_memory::{LIMITS as SHARE_LIMITS, trace_bytes};
 pub(crate) use supervisor::{ExecutionEnd, supervise};

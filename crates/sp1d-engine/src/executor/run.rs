@@ -2,12 +2,13 @@
 
 use super::{
     execution_bound::ExecutionBound,
-    failures::{execution_failure, ran_away},
+    failures::{execution_failure, passed_limit, ran_away},
+    gas_bound::{ExceededLimit, GasBound},
     shared_memory::trace_bytes,
     supervisor::{ExecutionEnd, supervise},
 };
 use futures::future::BoxFuture;
-use sp1_core_executor::{ExecutionReport, SP1Context, SP1CoreOpts};
+use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, SP1CoreOpts};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::worker::SP1NodeCore;
@@ -44,6 +45,28 @@ pub fn execute_on<'a>(
     })
 }
 
+/// Executes `program` on one of SP1's nodes to count its gas, within the limits of a request. Returns the gas. Dropping
+/// the future stops the execution. Must be called within a tokio runtime.
+///
+/// # Errors
+/// Fails with [`ProofFailure::GasLimit`] if the program uses more than `gas_limit`. Fails also if the program cannot be
+/// run, or exceeds `cycle_limit`.
+pub fn count_gas_on<'a>(
+    node: &'a SP1NodeCore,
+    program: &'a [u8],
+    stdin: SP1Stdin,
+    gas_limit: u64,
+    cycle_limit: Option<u64>,
+) -> BoxFuture<'a, Result<u64, ProofFailure>> {
+    let bound = GasBound { gas_limit, cycle_limit };
+    Box::pin(async move {
+        ProgramExecutor::new(node.clone()).count_gas(program, stdin, bound, &CancellationToken::new()).await
+    })
+}
+
+/// What an execution by SP1 returns: the public values, their digest and the report.
+type NodeOutcome = anyhow::Result<(SP1PublicValues, [u8; 32], ExecutionReport)>;
+
 /// Executes programs without proving.
 #[derive(Clone)]
 pub(crate) struct ProgramExecutor {
@@ -73,6 +96,49 @@ impl ProgramExecutor {
         stop: &CancellationToken,
     ) -> Result<(SP1PublicValues, ExecutionReport), ProofFailure> {
         let cycle_limit = context.max_cycles;
+        outcome(self.supervised(program, stdin, context, stop).await, cycle_limit)
+    }
+
+    /// Executes `program` to count its gas, within the limits of `bound`. Returns the gas: the same figure as SP1's
+    /// `execute`. Cancelling `stop` ends the execution. An exit code other than 0 is not an error.
+    ///
+    /// The gas depends on how SP1 cuts the trace for counting. The execution for a proof cuts it into other pieces and
+    /// would give a higher figure. A program with exactly the limit that SP1 has calculated would then fail.
+    pub(crate) async fn count_gas(
+        &self,
+        program: &[u8],
+        stdin: SP1Stdin,
+        bound: GasBound,
+        stop: &CancellationToken,
+    ) -> Result<u64, ProofFailure> {
+        let mut context = SP1Context::builder();
+        context.calculate_gas(true);
+        // The proof itself verifies the proofs in its input.
+        context.set_deferred_proof_verification(false);
+        // Here, SP1 stops a run with exactly `max_cycles` cycles. The execution for a proof lets such a run pass.
+        context.max_cycles(bound.max_cycles().saturating_add(1));
+        let context = context.build();
+        let end = self.supervised(program, stdin, context, stop).await;
+        if is_over_cycle_limit(&end) {
+            return Err(match bound.exceeded() {
+                ExceededLimit::Cycles(limit) => passed_limit(limit),
+                ExceededLimit::Gas => ProofFailure::GasLimit { limit: bound.gas_limit, gas: None },
+            });
+        }
+        let (_, report) = outcome(end, bound.cycle_limit)?;
+        let gas = report.gas().ok_or_else(|| ProofFailure::Internal("SP1 did not count the gas".to_owned()))?;
+        bound.check(gas)
+    }
+
+    /// Runs SP1's `execute` under supervision. The limits of the supervision follow from `context`.
+    async fn supervised(
+        &self,
+        program: &[u8],
+        stdin: SP1Stdin,
+        context: SP1Context<'static>,
+        stop: &CancellationToken,
+    ) -> ExecutionEnd<NodeOutcome> {
+        let cycle_limit = context.max_cycles;
         let options = SP1CoreOpts::default();
         // Without gas, SP1 writes no trace.
         let accesses = if context.calculate_gas { options.gas_trace_chunk_threshold } else { 0 };
@@ -89,14 +155,7 @@ impl ProgramExecutor {
             trace_bytes,
             input_bytes,
         };
-        match supervise(work, stop, bound).await {
-            ExecutionEnd::Done(Ok((public_values, _digest, report))) => Ok((public_values, report)),
-            ExecutionEnd::Done(Err(error)) => Err(execution_failure(error.downcast_ref(), &error)),
-            ExecutionEnd::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
-            ExecutionEnd::RanAway => Err(ran_away(cycle_limit)),
-            ExecutionEnd::Stopped => Err(ProofFailure::Cancelled),
-            ExecutionEnd::Failed(failure) => Err(failure),
-        }
+        supervise(work, stop, bound).await
     }
 
     /// Does the same without a context of SP1. Calculates gas if `gas` is true. Also returns what the program wrote to
@@ -125,6 +184,32 @@ impl ProgramExecutor {
             gas: report.gas(),
         };
         Ok(ProgramRun { executed, exit_code: u32::try_from(report.exit_code).unwrap_or(u32::MAX), stderr })
+    }
+}
+
+/// Returns true if a run was stopped because it had more cycles than its limit.
+fn is_over_cycle_limit(end: &ExecutionEnd<NodeOutcome>) -> bool {
+    match end {
+        ExecutionEnd::RanAway => true,
+        ExecutionEnd::Done(Err(error)) => {
+            matches!(error.downcast_ref::<ExecutionError>(), Some(ExecutionError::ExceededCycleLimit(_)))
+        }
+        _ => false,
+    }
+}
+
+/// Returns the result of a run with this cycle limit.
+fn outcome(
+    end: ExecutionEnd<NodeOutcome>,
+    cycle_limit: Option<u64>,
+) -> Result<(SP1PublicValues, ExecutionReport), ProofFailure> {
+    match end {
+        ExecutionEnd::Done(Ok((public_values, _digest, report))) => Ok((public_values, report)),
+        ExecutionEnd::Done(Err(error)) => Err(execution_failure(error.downcast_ref(), &error)),
+        ExecutionEnd::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
+        ExecutionEnd::RanAway => Err(ran_away(cycle_limit)),
+        ExecutionEnd::Stopped => Err(ProofFailure::Cancelled),
+        ExecutionEnd::Failed(failure) => Err(failure),
     }
 }
 

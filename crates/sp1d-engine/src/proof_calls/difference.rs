@@ -1,5 +1,6 @@
 //! Explains how the proofs that a program verifies differ from the proofs in its input.
 
+use sp1d_model::counted;
 use std::fmt::Write;
 
 /// What identifies a proof that a program verifies.
@@ -58,8 +59,7 @@ pub(crate) fn difference(total: u64, verified: &[Option<ProofIdentity>], given: 
 fn proofs(count: u64) -> String {
     match count {
         0 => "no proof".to_owned(),
-        1 => "1 proof".to_owned(),
-        _ => format!("{count} proofs"),
+        _ => counted(count, "proof"),
     }
 }
 

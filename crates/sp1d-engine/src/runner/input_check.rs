@@ -3,6 +3,7 @@
 use super::input_proofs::check_proof_form;
 use crate::sp1_types::{InnerRecursionProof, InnerVerifyingKey};
 use bincode::Options;
+use sp1d_model::counted;
 use sp1d_orchestrator::ProofFailure;
 use std::{
     fmt::Display,
@@ -46,8 +47,8 @@ fn skip(stdin: &mut impl BufRead, bytes: u64) -> Result<(), ProofFailure> {
     if skipped == bytes { Ok(()) } else { Err(invalid("it ends too early")) }
 }
 
-/// Checks that `stdin` reads an `SP1Stdin`, serialized with bincode 1, that its proofs have the right form, and that
-/// decoding it takes little more memory than its length. Has one proof in memory at a time.
+/// Checks that `stdin` reads an `SP1Stdin`, serialized with bincode 1, and nothing else, that its proofs have the right
+/// form, and that decoding it takes little more memory than its length. Has one proof in memory at a time.
 ///
 /// # Errors
 /// [`ProofFailure::Request`] if the input is not valid or has too many values, and [`ProofFailure::Machine`] if it
@@ -76,5 +77,8 @@ pub fn check_input(stdin: &mut dyn Read) -> Result<(), ProofFailure> {
         })?;
         check_proof_form(at, &proof)?;
     }
-    Ok(())
+    match io::copy(&mut stdin, &mut io::sink()).map_err(unreadable)? {
+        0 => Ok(()),
+        rest => Err(invalid(format!("{} too many at its end", counted(rest, "byte")))),
+    }
 }

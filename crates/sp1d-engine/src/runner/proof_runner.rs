@@ -12,7 +12,7 @@ use super::{
     request::{check_exit_is_provable, check_recursion_keys, decode_elf, decode_stdin, needed_kinds, status_code},
 };
 use crate::{
-    executor::{Executed, ProgramExecutor, check_executor_folders, program_failure},
+    executor::{Executed, GasBound, ProgramExecutor, check_executor_folders, program_failure},
     heap,
     options::CutOptions,
     proof_file::ProofFile,
@@ -192,6 +192,9 @@ impl Sp1ProofRunner {
         if request.check_input_proofs && !shape.may_write_instructions {
             check_verified_proofs(proof, &request, &options, &stdin).await?;
         }
+        let executor =
+            ProgramExecutor::new(self.light.inner().clone()).with_memory_at_most(options.as_sp1().memory_limit);
+        let gas = count_gas(proof, &request, &executor, &stdin).await?;
         let expected = Arc::new(Expectations::new(&request, &options, &key, shape, &stdin));
         proof.set_checks(PartChecks::new(self.verifier.clone(), expected.clone(), &options));
         let context = Arc::new(ProofContext {
@@ -204,8 +207,7 @@ impl Sp1ProofRunner {
             mode: request.mode,
             cycle_limit: request.cycle_limit,
             expected_exit: request.expected_exit,
-            executor: ProgramExecutor::new(self.light.inner().clone())
-                .with_memory_at_most(options.as_sp1().memory_limit),
+            executor,
             verifier: self.verifier.clone(),
             background: background.clone(),
             program_failed: AtomicBool::new(false),
@@ -231,10 +233,11 @@ impl Sp1ProofRunner {
         if proven.public_values.as_slice() != SP1PublicValues::from(&executed.public_value_stream).as_slice() {
             return Err(ProofFailure::WrongProof("its public values differ from those of the execution".to_owned()));
         }
+        let public_values = proven.public_values.to_vec();
         let verified = self.verify_with(proven, key, exit).await;
         let proven = verified.map_err(ProofFailure::WrongProof)?;
         let proof = bincode::serialize(&proven).map_err(|error| ProofFailure::Internal(error.to_string()))?;
-        Ok(ProofOutput { proof, cycles: executed.cycles })
+        Ok(ProofOutput { proof, cycles: executed.cycles, public_values, gas })
     }
 
     /// Verifies `proof` with the verifying key of its program. The program must have ended with exit code 0.
@@ -328,6 +331,23 @@ impl ServiceRunner for Sp1ProofRunner {
     fn empty_stdin(&self) -> Vec<u8> {
         bincode::serialize(&SP1Stdin::new()).expect("an empty input is serializable")
     }
+}
+
+/// Counts the gas of the program if the request limits it. Otherwise returns `None` and runs nothing.
+///
+/// # Errors
+/// Fails if the program exceeds a limit of the request, or cannot be run.
+async fn count_gas(
+    proof: &ProofHandle,
+    request: &ProofRequest,
+    executor: &ProgramExecutor,
+    stdin: &SP1Stdin,
+) -> Result<Option<u64>, ProofFailure> {
+    let Some(gas_limit) = request.finite_gas_limit() else { return Ok(None) };
+    let bound = GasBound { gas_limit, cycle_limit: request.cycle_limit.filter(|limit| *limit > 0) };
+    let gas = executor.count_gas(&request.elf, stdin.clone(), bound, proof.stopped()).await?;
+    tracing::info!(proof_id = proof.label(), gas, gas_limit, "gas counted");
+    Ok(Some(gas))
 }
 
 fn internal(error: impl std::fmt::Display) -> ProofFailure {

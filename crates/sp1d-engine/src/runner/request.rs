@@ -1,6 +1,6 @@
 //! Decodes and checks the content of a proof request.
 
-use crate::program::decode_program;
+use crate::{file_decoding::decode_file, program::decode_program};
 use sp1_core_executor::{Program, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
 use sp1d_model::TaskKind;
@@ -74,7 +74,7 @@ pub(super) async fn decode_elf(program: &[u8]) -> Result<Program, ProofFailure> 
 }
 
 pub(super) fn decode_stdin(stdin: &[u8]) -> Result<SP1Stdin, ProofFailure> {
-    bincode::deserialize(stdin).map_err(|error| {
+    decode_file(stdin).map_err(|error| {
         ProofFailure::Request(format!(
             "the stdin is not a serialized SP1Stdin: {error}\nhint: write it with bincode 1, as SP1's own tools do"
         ))

@@ -131,7 +131,7 @@ impl ShrinkWrapper {
         let wrapped = verified.unwrap_or_else(|_| Err("SP1's verifier panicked".to_owned()));
         let wrapped =
             wrapped.map_err(|error| ProofFailure::Internal(format!("the wrapped proof does not verify: {error}")))?;
-        Ok(ProofOutput { proof: wrapped, cycles: 0 })
+        Ok(ProofOutput { proof: wrapped, cycles: 0, public_values: Vec::new(), gas: None })
     }
 }
 

@@ -10,7 +10,7 @@
 //! memory or which precompile calls it made. A valid proof of a shard with wrong values is therefore detected only when
 //! the reductions sum up all parts. The public values of a reduction follow completely from its inputs.
 //!
-//! `whole_proof` verifies the whole proof at the end.
+//! `whole_proof` verifies the whole proof at the end. `named_key` reads of which program it claims to be a proof.
 //!
 //! A *part* is a shard proof or a recursion proof of a piece of the run.
 
@@ -18,6 +18,7 @@ mod accesses;
 mod decoding;
 mod event_limits;
 mod expectations;
+mod named_key;
 mod nonce;
 mod part_checks;
 mod part_values;
@@ -29,6 +30,7 @@ mod whole_proof;
 pub use event_limits::EventLimits;
 pub(crate) use event_limits::LIMITS as EVENT_LIMITS;
 pub(crate) use expectations::{Expectations, LIMITS as LIST_LIMITS};
+pub use named_key::named_key;
 pub(crate) use nonce::{check_nonce, check_nonce_range};
 pub(crate) use part_checks::PartChecks;
 pub(crate) use record::ClockRange;

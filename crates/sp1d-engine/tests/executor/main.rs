@@ -10,6 +10,9 @@ mod child_use;
 #[path = "../../src/executor/control_group.rs"]
 #[allow(dead_code, reason = "the engine uses them")]
 mod control_group;
+#[path = "../../src/executor/gas_bound.rs"]
+#[allow(dead_code, reason = "the engine uses them")]
+mod gas_bound;
 #[path = "../../src/executor/shared_memory.rs"]
 #[allow(dead_code, reason = "the engine uses them")]
 mod shared_memory;

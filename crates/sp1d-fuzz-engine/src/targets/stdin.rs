@@ -1,5 +1,6 @@
 //! The input of a program: a serialized `SP1Stdin`.
 
+use bincode::Options;
 use sp1_core_machine::io::SP1Stdin;
 use sp1d_engine::check_input;
 use sp1d_fuzz::{FuzzMemory, FuzzTarget};
@@ -18,7 +19,8 @@ pub const STDIN: FuzzTarget = FuzzTarget {
 fn check(mut input: &[u8]) {
     let whole = input;
     if check_input(&mut input).is_ok() {
-        let decoded: Result<SP1Stdin, _> = bincode::deserialize(whole);
+        let options = bincode::options().with_fixint_encoding().reject_trailing_bytes();
+        let decoded: Result<SP1Stdin, _> = options.deserialize(whole);
         assert!(decoded.is_ok(), "an input that was accepted cannot be decoded");
     }
 }

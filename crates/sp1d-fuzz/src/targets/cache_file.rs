@@ -1,7 +1,7 @@
 //! A file of the service's result cache.
 
 use crate::harness::{FuzzMemory, FuzzTarget};
-use sp1d_artifacts::Blob;
+use sp1d_artifacts::{Blob, Digest};
 use sp1d_orchestrator::CachedResult;
 use sp1d_service::fuzzing::{cached_result_file, read_cached_result};
 
@@ -17,7 +17,7 @@ pub const CACHE_FILE: FuzzTarget = FuzzTarget {
 };
 
 /// First bytes of each file.
-const MAGIC: &[u8] = b"sp1memo2";
+const MAGIC: &[u8] = b"sp1memo3";
 
 fn check(input: &[u8]) {
     let Some((mode, rest)) = input.split_first() else { return };
@@ -60,7 +60,7 @@ fn check_result(input: &[u8]) {
     let mut blobs = parts.into_iter().map(Blob::encode);
     let Some(output) = blobs.next() else { return };
     let event_uploads = blobs.zip(1..).map(|(blob, number)| (format!("#{number}"), blob)).collect();
-    let mut file = cached_result_file(&CachedResult { output, event_uploads });
+    let mut file = cached_result_file(&CachedResult { input: Digest::of(input), output, event_uploads });
     let read = read_cached_result(&file).expect("the file is whole");
     assert_eq!(cached_result_file(&read), file);
     let place = usize::from(u16::from_le_bytes(*place)) % file.len();
@@ -73,7 +73,7 @@ fn check_result(input: &[u8]) {
 }
 
 /// Returns the names and contents of all artifacts.
-fn contents(CachedResult { output, event_uploads }: CachedResult) -> Vec<(String, Vec<u8>)> {
+fn contents(CachedResult { output, event_uploads, .. }: CachedResult) -> Vec<(String, Vec<u8>)> {
     let parts = std::iter::once((String::new(), output)).chain(event_uploads);
     parts.map(|(name, blob)| (name, blob.decode().expect("the file was checked"))).collect()
 }
@@ -86,7 +86,7 @@ fn seeds() -> Vec<Vec<u8>> {
         let mut blobs = parts.iter().map(|content| Blob::encode(content));
         let output = blobs.next().expect("a result has an output");
         let event_uploads = blobs.zip(1..).map(|(blob, number)| (format!("#{number}"), blob)).collect();
-        let file = cached_result_file(&CachedResult { output, event_uploads });
+        let file = cached_result_file(&CachedResult { input: Digest::of(b"input"), output, event_uploads });
         seeds.push([&[0][..], &file].concat());
         // The length of the header follows the magic, and its digest of 32 bytes comes before it.
         let body = &file[MAGIC.len() + 4 + 32..];

@@ -78,7 +78,9 @@ fn check_request(request: &[u8]) {
             check_signer(&facts.signer);
             assert_eq!(facts.program.len(), 66, "{}", facts.program);
             assert!((1..=MAX_SECONDS).contains(&facts.timeout_seconds));
-            assert!(facts.cycle_limit.is_none_or(|limit| limit > 0 && i64::try_from(limit).is_ok()));
+            for limit in [facts.cycle_limit, facts.gas_limit] {
+                assert!(limit.is_none_or(|limit| limit > 0 && i64::try_from(limit).is_ok()));
+            }
         }
         Err(text) => check_refusal(&text),
     }
@@ -189,7 +191,7 @@ fn artifact() -> String {
 }
 
 /// Returns the body of a request for a proof, as sp1-sdk sends it. The fields of `auction` are encoded already.
-fn request_body(mode: u64, cycle_limit: u64, auction: &[u8]) -> Vec<u8> {
+fn request_body(mode: u64, cycle_limit: u64, gas_limit: u64, auction: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     put_number(&mut body, 1, 150);
     put_bytes(&mut body, 2, &[0x11; 32]);
@@ -199,7 +201,7 @@ fn request_body(mode: u64, cycle_limit: u64, auction: &[u8]) -> Vec<u8> {
     put_bytes(&mut body, 6, artifact().as_bytes());
     put_number(&mut body, 7, NOW + 60);
     put_number(&mut body, 8, cycle_limit);
-    put_number(&mut body, 9, u64::MAX);
+    put_number(&mut body, 9, gas_limit);
     body.extend_from_slice(auction);
     put_number(&mut body, 12, 1);
     body
@@ -227,7 +229,10 @@ fn serialized(program: &[u8]) -> Vec<u8> {
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     let mut add = |mode: u8, content: &[u8]| seeds.push([&[mode][..], content].concat());
-    for body in [request_body(1, u64::MAX, &[]), request_body(4, 1000, &[]), request_body(9, 1, &[])] {
+    let endless = u64::MAX;
+    for body in
+        [request_body(1, endless, endless, &[]), request_body(4, 1000, 5000, &[]), request_body(9, 1, endless, &[])]
+    {
         add(0, &signed(&body));
         add(1, &body);
     }
@@ -235,7 +240,7 @@ fn seeds() -> Vec<Vec<u8>> {
     put_number(&mut auction, 10, 30);
     put_bytes(&mut auction, 11, &[0x22; 20]);
     put_bytes(&mut auction, 11, &[0x33; 20]);
-    add(1, &request_body(2, 1, &auction));
+    add(1, &request_body(2, 1, endless, &auction));
     add(2, &signed(&registration_body()));
     add(3, &registration_body());
     let mut creation = Vec::new();
@@ -260,8 +265,8 @@ mod tests {
 
     #[test]
     fn seeds_reach_what_is_behind_the_signature() {
-        let facts = read_hosted_request(&signed(&request_body(1, u64::MAX, &[])), VERSION, NOW).unwrap();
-        assert_eq!((facts.timeout_seconds, facts.cycle_limit), (60, None));
+        let facts = read_hosted_request(&signed(&request_body(1, u64::MAX, 5000, &[])), VERSION, NOW).unwrap();
+        assert_eq!((facts.timeout_seconds, facts.cycle_limit, facts.gas_limit), (60, None, Some(5000)));
         assert_eq!(read_hosted_registration(&signed(&registration_body())).unwrap().1, artifact());
         let mut creation = Vec::new();
         put_bytes(&mut creation, 1, &signature());

@@ -2,6 +2,7 @@
 
 pub(crate) mod artifacts;
 mod cost_model;
+pub(crate) mod counts;
 pub(crate) mod dispatch;
 mod head_of_line;
 pub(crate) mod hub;

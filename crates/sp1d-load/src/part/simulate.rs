@@ -13,7 +13,7 @@ use anyhow::Result;
 use fastrand::Rng;
 use serde::Serialize;
 use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SimulateArguments {
@@ -27,17 +27,17 @@ pub(crate) struct SimulateArguments {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     seeds: u32,
     /// Assumed seconds of a shard on a GPU.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = number_in(0.001..=3600.0))]
     gpu_shard_seconds: f64,
     /// Cycles that the executor runs in a second. The default is what `evm` needs: 16 million cycles took 0.3 s of
     /// processor time (docs/bench/evm.json).
-    #[arg(long, default_value_t = 53e6)]
+    #[arg(long, default_value_t = 53e6, value_parser = number_in(1e6..=1e12))]
     executor_cycles_per_second: f64,
     /// Cores of the orchestrator.
-    #[arg(long, default_value_t = 32.0)]
+    #[arg(long, default_value_t = 32.0, value_parser = number_in(0.1..=10_000.0))]
     cores: f64,
     /// Link of the orchestrator in gigabits per second.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = number_in(0.01..=100_000.0))]
     gigabits: f64,
     /// Folder with the measured figures.
     #[arg(long, default_value = "docs/bench")]
@@ -48,6 +48,14 @@ pub(crate) struct SimulateArguments {
     /// File for the figures. The plot goes to the same folder, with the extension svg.
     #[arg(long, default_value = "docs/bench/simulate.json")]
     output: PathBuf,
+}
+
+/// Returns a parser of numbers in `range`. Other numbers would make times infinite, or longer than a lease.
+fn number_in(range: RangeInclusive<f64>) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
+    move |text: &str| match text.parse::<f64>() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!("not a number from {} to {}", range.start(), range.end())),
+    }
 }
 
 /// The content of the output file. All times are in seconds.

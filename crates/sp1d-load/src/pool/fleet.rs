@@ -19,7 +19,7 @@ use tokio::time::sleep;
 #[derive(Debug, clap::Args)]
 pub(crate) struct FleetArguments {
     /// Number of workers.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
     /// First part of the names of the workers.
     #[arg(long, default_value = "worker")]
@@ -34,7 +34,7 @@ pub(crate) struct FleetArguments {
     #[arg(long)]
     link: bool,
     /// Bytes that pass the link to the worker in a second. Without it, the link has no limit.
-    #[arg(long, requires = "link")]
+    #[arg(long, requires = "link", value_parser = clap::value_parser!(u64).range(1..))]
     link_bytes_per_second: Option<u64>,
 }
 

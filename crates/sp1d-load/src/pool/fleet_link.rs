@@ -65,7 +65,7 @@ fn pass((mut from, mut to): (TcpStream, TcpStream), bytes_per_second: Option<u64
     let mut buffer = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         if let Some(limit) = bytes_per_second {
-            thread::sleep(Duration::from_secs_f64(read as f64 / limit.max(1) as f64));
+            thread::sleep(Duration::from_secs_f64(read as f64 / limit as f64));
         }
         if to.write_all(&buffer[..read]).is_err() {
             break;

@@ -32,7 +32,7 @@ impl ProofRunner for OpenRunner {
         // Without a receiver, the bench has failed and ends the proof.
         let _ = self.handles.send(proof);
         tokio::select! {
-            () = self.closing.cancelled() => Ok(ProofOutput { proof: Vec::new(), cycles: 0 }),
+            () = self.closing.cancelled() => Ok(ProofOutput { proof: Vec::new(), cycles: 0, public_values: Vec::new(), gas: None }),
             () = stopped.cancelled() => Err(ProofFailure::Cancelled),
         }
     }

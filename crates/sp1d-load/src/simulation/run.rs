@@ -108,7 +108,7 @@ pub(crate) fn simulate(
         done: 0,
         failures: 0,
     };
-    world.handle(Event::TryStarted { try_id: TRY })?;
+    world.handle(Event::TryStarted { try_id: TRY, trusted_only: false })?;
     for worker in 0..world.workers.len() {
         world.join(worker)?;
     }
@@ -197,6 +197,7 @@ impl SimulatedWorld<'_> {
         let joined = JoinedWorker {
             worker: WorkerId(number),
             origin: OriginId(number.into()),
+            trusted: false,
             memory_bytes: 0,
             slots: 2,
             supported_kinds: KindSet::all(),

@@ -11,6 +11,8 @@ use std::fmt;
 pub enum ProofFailureKind {
     /// The program or its input is at fault.
     Program,
+    /// The program needs more gas than the request allows.
+    GasLimit,
     /// The request cannot be served as it is.
     Request,
     /// The machine of the orchestrator is at fault, for example because its disk is full.
@@ -45,6 +47,7 @@ impl ProofFailureKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Program => "program",
+            Self::GasLimit => "gas_limit",
             Self::Request => "request",
             Self::Machine => "machine",
             Self::Interrupted => "interrupted",
@@ -84,11 +87,12 @@ mod tests {
     #[test]
     fn kinds_have_the_same_name_in_json() {
         use ProofFailureKind::{
-            Cancelled, Internal, Interrupted, Machine, NoWorkers, Other, OutOfMemory, Program, Request, Task, Timeout,
-            Unsupported, Unverified,
+            Cancelled, GasLimit, Internal, Interrupted, Machine, NoWorkers, Other, OutOfMemory, Program, Request, Task,
+            Timeout, Unsupported, Unverified,
         };
         for kind in [
             Program,
+            GasLimit,
             Request,
             Machine,
             Interrupted,

@@ -1,6 +1,6 @@
 //! Summaries of proofs.
 
-use super::{failure::FailureInfo, mode::ProofMode, state::ProofState};
+use super::{failure::FailureInfo, mode::ProofMode, request::is_false, state::ProofState};
 use crate::moment::Moment;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,11 @@ pub struct ProofSummary {
     pub priority: i32,
     /// Number of cycles after which the program is stopped.
     pub cycle_limit: Option<u64>,
+    /// Gas that the program may use.
+    pub gas_limit: Option<u64>,
+    /// Whether only trusted workers get tasks of the proof.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub trusted_only: bool,
     /// The nonce that the proof commits to.
     pub nonce: [u32; 4],
     /// When the request was accepted.
@@ -74,6 +79,8 @@ pub struct ProofSummary {
     pub tasks: TaskCounts,
     /// Number of cycles that the program ran, once the proof is done.
     pub cycles: Option<u64>,
+    /// Gas that the program used, once the proof is done. Known only if the request has a gas limit.
+    pub gas: Option<u64>,
     /// Number of shards, once the proof is done.
     pub shards: Option<u64>,
     /// Length of the finished proof in bytes.

@@ -56,13 +56,15 @@ pub enum WaitCode {
     KindUnsupported,
     /// Every worker that supports the kind is draining, quarantined or starting its prover.
     AllUnavailable,
+    /// The proof is only for trusted workers, and no worker that supports the kind of the task is trusted.
+    NoTrustedWorker,
     /// No worker that supports the kind is large enough for the task.
     TooLittleMemory,
-    /// Every available worker has failed at the task or has too little memory for it.
+    /// Every available worker was tried without success, or has too little memory for the task.
     AllAvailableExcluded,
-    /// Every free worker has failed at the task or has too little memory for it.
+    /// Every worker with a free slot was tried without success, or has too little memory for the task.
     AllFreeExcluded,
-    /// Every available worker is busy.
+    /// Every available worker is full: it has no free slot for the kind of the task.
     AllFull,
     /// The placement policy `pack` leaves workers free.
     HeldByPackPlan,

@@ -14,6 +14,9 @@ pub struct WorkerSummary {
     pub address: String,
     /// State of the worker.
     pub state: WorkerActivity,
+    /// Whether the worker gets tasks of proofs that are only for trusted workers.
+    #[serde(default)]
+    pub trusted: bool,
     /// Number of attempts that the worker has at the moment.
     pub holds: usize,
     /// Number of tasks of which the worker's result was accepted, since it connected.

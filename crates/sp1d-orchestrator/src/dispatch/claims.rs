@@ -24,8 +24,8 @@ pub(super) fn deferred_claim(
     Some(DeferredClaim { shard, events, has_name_conflict: has_name_conflict(shared, running_try.id, attempt, names) })
 }
 
-/// Returns true if the try already has an artifact with one of `names`, artifacts that the attempt uploaded, but with
-/// other content. See [`DeferredClaim::has_name_conflict`].
+/// Returns true if the try already has other content under one of `names`. These are the names of artifacts that the
+/// attempt uploaded. See [`DeferredClaim::has_name_conflict`].
 fn has_name_conflict(shared: &SharedState, try_id: TryId, attempt: AttemptId, names: &[String]) -> bool {
     let (from, to) = (attempt_scope(attempt), try_scope(try_id));
     let digest = |scope, name: &str| shared.store.describe(scope, name).map(|found| found.digest);

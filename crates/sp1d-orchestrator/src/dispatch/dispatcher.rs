@@ -111,8 +111,8 @@ impl Dispatcher {
                 self.handle(event);
             }
             DispatcherInput::DeferredEventsReport { session, attempt } => {
-                let are_complete = self.are_event_uploads_complete(attempt);
-                self.handle(DispatchEvent::DeferredEventsReported { session, attempt, are_complete });
+                let has_list = self.has_event_list(attempt);
+                self.handle(DispatchEvent::DeferredEventsReported { session, attempt, has_list });
             }
             DispatcherInput::DeferredEventsOutcome { task, attempt, outcome } => {
                 self.on_deferred_events_outcome(task, attempt, outcome);
@@ -354,8 +354,9 @@ impl Dispatcher {
         self.tell(session, to_worker::Message::Continue(wire::Continue { attempt: attempt.0 }))
     }
 
-    /// Returns true if all deferred events of `attempt` have arrived.
-    fn are_event_uploads_complete(&self, attempt: AttemptId) -> bool {
+    /// Returns true if the list of deferred events of `attempt` has arrived, or if its task has no marker. The check of
+    /// the events finds out whether the artifacts that the list names are there.
+    fn has_event_list(&self, attempt: AttemptId) -> bool {
         let Some(entry) = self.shared.attempts().get(&attempt).cloned() else { return false };
         let has_arrived = |name: &String| self.shared.store.describe(attempt_scope(attempt), name).is_some();
         entry.outputs.deferred_events.iter().all(has_arrived)
@@ -415,13 +416,16 @@ impl Dispatcher {
         key: Option<Digest>,
         uploads: DeferredEventUploads,
     ) {
-        let (Some(result_cache), Some(key)) = (self.shared.result_cache.clone(), key) else { return };
+        let (Some(result_cache), Some(key), Some(input)) = (self.shared.result_cache.clone(), key, running_try.input)
+        else {
+            return;
+        };
         let scope = try_scope(running_try.id);
         let Some(output) = self.shared.store.get(scope, spec.payload.result()) else { return };
         running_try.note_cached_key(key);
         let spec = spec.clone();
         self.background.run_blocking(move || {
-            if let Some(result) = cached_result(&spec, output, uploads) {
+            if let Some(result) = cached_result(&spec, input, output, uploads) {
                 result_cache.keep(key, result);
             }
         });

@@ -68,9 +68,9 @@ async fn announce_wait(shared: &SharedState) -> Infallible {
     let mut contacts = shared.contacts.subscribe();
     let waits = contacts.wait_for(|contacts| contacts.are_all_unreachable() && contacts.may_any_come()).await;
     let unreachable = waits.map(|contacts| contacts.unreachable()).unwrap_or_default();
-    let (count, patience_s) = (unreachable.len(), shared.settings.patience.as_secs());
+    let (count, seconds) = (unreachable.len(), shared.settings.patience.as_secs());
     let workers = UnreachableList(&unreachable[..count.min(MAX_LOGGED_WORKERS)]).to_string();
-    tracing::warn!(%workers, count, patience_s, "no worker is reachable yet: waiting for the first one");
+    tracing::warn!(%workers, count, "no worker is reachable yet: waiting up to {seconds} s for the first one");
     std::future::pending().await
 }
 

@@ -147,14 +147,14 @@ impl JoinPort {
             return self.fail(peer, &error);
         }
         let place = if is_allowed { self.places.take(peer.ip()) } else { None };
-        let verdict = match &place {
+        let response = match &place {
             Some(_) => PreambleReply::Welcome,
             None => PreambleReply::Refused(self.refusal(peer, is_allowed)),
         };
-        if let Err(error) = reply(stream, &verdict).await {
+        if let Err(error) = reply(stream, &response).await {
             return self.fail(peer, &error);
         }
-        if let PreambleReply::Refused(reason) = &verdict {
+        if let PreambleReply::Refused(reason) = &response {
             self.log(peer, |left_out| tracing::warn!(%peer, %reason, left_out, "worker refused"));
         }
         place

@@ -34,7 +34,7 @@ pub struct WorkerFile {
 pub enum ListError {
     /// The file cannot be read.
     #[error(
-        "cannot read the worker list {}: {reason}\nhint: create it as a JSON array like `[\"127.0.0.1:8081\"]`, or name another file with `--workers` or `SP1_DISTRIBUTED_WORKERS`",
+        "cannot read the worker list {}: {reason}\nhint: create it as a JSON array of workers like `[\"127.0.0.1:8081\"]`, or write `[\"local\"]` to prove in this process, or name another file with `--workers` or `SP1_DISTRIBUTED_WORKERS`",
         path.display()
     )]
     Read {
@@ -44,7 +44,7 @@ pub enum ListError {
         reason: io::Error,
     },
     /// The file is not JSON of the expected form.
-    #[error("invalid worker list {}:{line}:{column}: {reason}\nhint: write a JSON array like `[\"127.0.0.1:8081\"]`, or an object with such an array in `workers`", path.display())]
+    #[error("invalid worker list {}:{line}:{column}: {reason}\nhint: write a JSON array like `[\"127.0.0.1:8081\"]` or `[\"local\"]` (this process), or an object with such an array in `workers`", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -66,7 +66,7 @@ pub enum ListError {
         reason: AddressError,
     },
     /// The list names no worker.
-    #[error("the worker list {} names no worker\nhint: add at least one address, like `[\"127.0.0.1:8081\"]`", path.display())]
+    #[error("the worker list {} names no worker\nhint: add at least one worker, like `[\"127.0.0.1:8081\"]`, or `[\"local\"]` to prove in this process", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -190,6 +190,8 @@ mod tests {
         check("[1]", Err("distributed.json:1:2: invalid type: integer"));
         check(r#"{"worker": []}"#, Err("missing field `workers`"));
         check("[]", Err("names no worker"));
+        check("[]", Err("`[\"local\"]` to prove in this process"));
+        check("[1]", Err("`[\"local\"]` (this process)"));
         check(r#"{"workers": []}"#, Err("names no worker"));
         check(r#"["127.0.0.1:8081", "localhost"]"#, Err("entry 2: \"localhost\" has no port"));
     }
@@ -198,5 +200,6 @@ mod tests {
     fn the_error_for_a_missing_file_says_how_to_create_it() {
         let message = WorkerFile::read(Path::new("/no/such/file.json")).unwrap_err().to_string();
         assert!(message.contains("/no/such/file.json") && message.contains("--workers"), "{message}");
+        assert!(message.contains("write `[\"local\"]` to prove in this process"), "{message}");
     }
 }

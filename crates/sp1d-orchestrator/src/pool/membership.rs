@@ -91,24 +91,37 @@ impl Membership {
     /// address and gets it back.
     ///
     /// # Errors
-    /// Fails if no such worker is known.
+    /// Fails if no such worker is known, or if several workers have this name, connected or not.
     pub(crate) fn forget(&self, worker: &str) -> Result<(), UnknownWorker> {
-        // An address selects a disconnected worker first, and a name selects a connected worker first.
+        // An address selects a disconnected worker first.
         if self.forget_disconnected(|disconnected| disconnected.forget_at(worker)) {
             return Ok(());
         }
-        let id = match self.session_of(worker) {
-            Ok(id) => id,
-            Err(unknown @ UnknownWorker::Ambiguous { .. }) => return Err(unknown),
-            Err(unknown) => {
-                return if self.forget_disconnected(|disconnected| disconnected.forget(worker)) {
-                    Ok(())
-                } else {
-                    Err(unknown)
-                };
+        let found = self.session_of(worker);
+        let mut addresses = self.shared.disconnected().addresses_of(worker);
+        match found {
+            Ok(id) => {
+                // It may have left since.
+                let Some(connected) = self.shared.worker(id) else { return Ok(()) };
+                let address = connected.address.to_string();
+                if addresses.is_empty() || address == worker {
+                    self.forget_connected(&connected);
+                    return Ok(());
+                }
+                addresses.push(address);
             }
-        };
-        let Some(worker) = self.shared.worker(id) else { return Ok(()) };
+            Err(UnknownWorker::Ambiguous { addresses: connected, .. }) => addresses.extend(connected),
+            Err(unknown) if addresses.len() < 2 => {
+                let is_forgotten = self.forget_disconnected(|disconnected| disconnected.forget_named(worker));
+                return if is_forgotten { Ok(()) } else { Err(unknown) };
+            }
+            Err(_) => {}
+        }
+        Err(UnknownWorker::Ambiguous { wanted: worker.to_owned(), addresses })
+    }
+
+    /// Ends the session of `worker`, and stops connecting to it.
+    fn forget_connected(&self, worker: &ConnectedWorker) {
         worker.is_not_expected_back.store(true, Ordering::Relaxed);
         // Locked until the calls have ended, so that the list does not get the worker back meanwhile.
         let mut members = lock(&self.members);
@@ -116,7 +129,6 @@ impl Membership {
             Some(end) => self.end_calls(&worker.address, &end),
             None => worker.closer.close(),
         }
-        Ok(())
     }
 
     /// Removes the disconnected worker that `forget` selects, and stops connecting to it. Returns false if `forget`

@@ -6,7 +6,7 @@
 //! - `list`: the worker list.
 //! - `membership`: which workers the pool has.
 //! - `names/`: names of the list that stand for several workers.
-//! - `unknown_worker`: why a name or address does not select a connected worker.
+//! - `unknown_worker`: why a name or address does not select a worker.
 //!
 //! This folder hands each connection to `session/`. It does not know what a session transfers, or which tasks the
 //! workers get.

@@ -1,8 +1,8 @@
-//! Why a name or address does not select a connected worker.
+//! Why a name or address does not select a worker.
 
 use std::fmt;
 
-/// A name or address does not select a connected worker.
+/// A name or address does not select a worker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnknownWorker {
@@ -14,7 +14,7 @@ pub enum UnknownWorker {
         /// Names of the connected workers.
         connected: Vec<String>,
     },
-    /// Several connected workers have this name. A worker chooses its name itself.
+    /// Several workers have this name. A worker chooses its name itself.
     #[error("several workers are named {wanted}: {}\nhint: pass one of these addresses instead", NameList(addresses))]
     Ambiguous {
         /// The name that the caller passed.

@@ -2,7 +2,7 @@
 
 use super::{handle::ProofHandle, result_cache::CachedResult};
 use crate::{dispatch::tasks::DeferredEventUploads, runner::task::TaskSpec, scope::try_scope};
-use sp1d_artifacts::{Blob, StoreError, Stored};
+use sp1d_artifacts::{Blob, Digest, StoreError, Stored};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::MessageLimits;
 use std::collections::HashSet;
@@ -16,9 +16,15 @@ sp1d_model::limits! {
     const MAX_CACHED_BYTES: u64 = 256 << 20; Bytes by Worker;
 }
 
-/// Returns the cached form of the result of `spec`, without compressing it again. `None` if it is larger than
-/// [`MAX_CACHED_BYTES`], or if a part was spilled and cannot be read back. Blocks.
-pub(crate) fn cached_result(spec: &TaskSpec, output: Stored, uploads: DeferredEventUploads) -> Option<CachedResult> {
+/// Returns the cached form of the result of `spec`, which belongs to a proof of the `input` with this digest, without
+/// compressing it again. `None` if it is larger than [`MAX_CACHED_BYTES`], or if a part was spilled and cannot be read
+/// back. Blocks.
+pub(crate) fn cached_result(
+    spec: &TaskSpec,
+    input: Digest,
+    output: Stored,
+    uploads: DeferredEventUploads,
+) -> Option<CachedResult> {
     let uploaded: u64 = uploads.iter().map(|(_, stored)| stored.stored_bytes()).sum();
     if output.stored_bytes() + uploaded > MAX_CACHED_BYTES {
         return None;
@@ -27,7 +33,7 @@ pub(crate) fn cached_result(spec: &TaskSpec, output: Stored, uploads: DeferredEv
     let deferred_events = spec.payload.marker().map(|marker| &marker.deferred_events);
     let renamed = |name: String| if deferred_events == Some(&name) { DEFERRED_EVENTS.to_owned() } else { name };
     let uploads = uploads.into_iter().map(|(name, stored)| Some((renamed(name), read(stored)?)));
-    Some(CachedResult { output: read(output)?, event_uploads: uploads.collect::<Option<_>>()? })
+    Some(CachedResult { input, output: read(output)?, event_uploads: uploads.collect::<Option<_>>()? })
 }
 
 /// Why a cached result cannot be used.
@@ -58,7 +64,7 @@ pub(crate) fn use_cached_result(
     spec: &TaskSpec,
     found: CachedResult,
 ) -> Result<(), CachedResultError> {
-    let CachedResult { output, event_uploads } = found;
+    let CachedResult { output, event_uploads, .. } = found;
     let uploads = match spec.payload.marker() {
         Some(marker) => checked_uploads(proof, spec, &marker.deferred_events, event_uploads)?,
         None if event_uploads.is_empty() => Vec::new(),

@@ -58,12 +58,15 @@ impl ProofHandle {
         self.running_try.set_checks(Box::new(checks));
     }
 
-    /// Returns what bounds the shards of each connected worker that supports `kind`.
+    /// Returns what bounds the shards of each connected worker that supports `kind` and may get tasks of the try.
     #[must_use]
     pub fn shard_workers(&self, kind: TaskKind) -> Vec<ShardWorker> {
         let pool = self.shared.snapshot();
         let workers = self.shared.workers();
-        let able = workers.iter().filter(|(_, worker)| worker.supported_kinds.contains(kind));
+        let trusted_only = self.running_try.trusted_only;
+        let able = workers
+            .iter()
+            .filter(|(_, worker)| worker.supported_kinds.contains(kind) && (worker.trusted || !trusted_only));
         able.map(|(session, worker)| ShardWorker {
             name: worker.name.clone(),
             memory: *worker.memory(),
@@ -118,15 +121,17 @@ impl ProofHandle {
     }
 
     /// Checks that a connected worker supports `kind`. Also succeeds if no worker is connected, if another worker may
-    /// connect soon (it is being called, or serves another orchestrator), or if the settings say that a proof waits for
-    /// such a worker.
+    /// connect soon (it is being called, or serves another orchestrator), if the settings say that a proof waits for
+    /// such a worker, or if the proof is only for trusted workers: such a proof always waits for them.
     ///
     /// # Errors
     /// Returns the reasons why no connected worker supports `kind`.
     pub fn check_capability(&self, kind: TaskKind) -> Result<(), ProofFailure> {
-        match self.shared.missing_capability(kind) {
+        match self.shared.missing_capability(kind, self.running_try.trusted_only) {
             Some(reasons)
-                if !self.shared.settings.wait_for_capabilities && !self.shared.contacts.borrow().is_any_expected() =>
+                if !self.shared.settings.wait_for_capabilities
+                    && !self.running_try.trusted_only
+                    && !self.shared.contacts.borrow().is_any_expected() =>
             {
                 Err(ProofFailure::Unsupported { kind, reasons })
             }

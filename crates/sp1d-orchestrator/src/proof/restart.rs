@@ -70,6 +70,7 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Opt
         ProofFailure::Internal(_) => after_internal_error(facts),
         ProofFailure::Task { .. } => after_failed_task(facts),
         ProofFailure::Program(_)
+        | ProofFailure::GasLimit { .. }
         | ProofFailure::Request(_)
         | ProofFailure::Machine(_)
         | ProofFailure::Unsupported { .. }
@@ -257,6 +258,7 @@ mod tests {
         let text = "reason".to_owned();
         for failure in [
             ProofFailure::Program(text.clone()),
+            ProofFailure::GasLimit { limit: 1, gas: Some(2) },
             ProofFailure::Request(text.clone()),
             ProofFailure::Machine(text),
             ProofFailure::Timeout(std::time::Duration::from_secs(1)),

@@ -6,6 +6,9 @@ use sp1d_artifacts::{Blob, Digest};
 /// A cached result of a shard, compressed as the worker has sent it.
 #[derive(Debug, Clone)]
 pub struct CachedResult {
+    /// BLAKE3 digest of the input of the proof that the result was made for. Results contain parts of the input, so
+    /// they are removed when the input is deleted.
+    pub input: Digest,
     /// The result of the shard's task.
     pub output: Blob,
     /// The uploaded deferred events and their list, by name. The list is named `#1`, because its name differs from
@@ -25,7 +28,8 @@ pub trait ResultCache: Send + Sync + 'static {
     /// Stores a result. The caller does not need to know whether this succeeds.
     fn keep(&self, key: Digest, result: CachedResult);
 
-    /// Returns false if the cache never stores a result, so that callers can skip work that only serves it.
+    /// Returns false if the cache never stores a result, so that callers can skip work that only serves it. The default
+    /// implementation returns true.
     fn stores_results(&self) -> bool {
         true
     }

@@ -21,6 +21,7 @@ use crate::{
     settings::Verify,
     shared_state::SharedState,
 };
+use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};
 use sp1d_scheduler::{ClaimHistory, DispatchEvent, TaskKind, TryId};
 use std::{
@@ -78,7 +79,8 @@ impl Orchestrator {
     /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
     /// - Its execution was interrupted from outside.
     /// - A shard ran out of memory, or no connected worker has enough memory for it. The run is then cut into smaller
-    ///   shards. If it left small workers out and the large ones have left, the cut is chosen again instead.
+    ///   shards. If small workers were excluded and no large worker is connected any more, the cut is chosen again
+    ///   instead.
     /// - It used cached results that may be wrong. They are removed from the result cache.
     /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
     /// - It does not verify although its results do, or a shard without a marker, perhaps a precompile shard, could not
@@ -172,11 +174,16 @@ impl Orchestrator {
         progress: broadcast::Sender<ProofEvent>,
         cancel: &CancellationToken,
     ) -> EndedTry {
-        let TryInput { request, runner, verify, findings, claims, deadline } = input;
+        let TryInput { mut request, runner, verify, findings, claims, deadline } = input;
         let id = TryId(self.shared.next_try.fetch_add(1, Ordering::Relaxed));
-        let running_try = Arc::new(RunningTry::new(id, &request, verify, findings, claims.is_comparing(), progress));
+        request.trusted_only |= self.shared.settings.trusted_only;
+        let trusted_only = request.trusted_only;
+        let input = self.input_digest(&request).await;
+        let compares = claims.is_comparing();
+        let running_try = Arc::new(RunningTry::new(id, &request, input, verify, findings, compares, progress));
         let cleanup = TryCleanup::new(running_try.clone(), self.try_writer.clone(), self.shared.clone());
-        let started = DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, claims: claims.clone() });
+        let started =
+            DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, claims: claims.clone(), trusted_only });
         let ended = |outcome, claims| EndedTry {
             label: running_try.label.clone(),
             options: running_try.options().to_owned(),
@@ -213,6 +220,13 @@ impl Orchestrator {
         }
         let (shards, workers) = (running_try.shards.load(Ordering::Relaxed), running_try.results_by_worker());
         ended(outcome.map(|output| Proven { output, shards, workers }), claims)
+    }
+
+    /// Returns the digest of the input of `request`, which cached results carry. `None` if no results are cached.
+    async fn input_digest(&self, request: &ProofRequest) -> Option<Digest> {
+        self.shared.result_cache.as_ref().filter(|cache| cache.stores_results())?;
+        let stdin = request.stdin.clone();
+        tokio::task::spawn_blocking(move || Digest::of(&stdin)).await.ok()
     }
 
     /// Returns the claims of a running try; `None` if the dispatcher does not know the try, or has ended.
@@ -293,12 +307,13 @@ async fn out_of_workers(shared: &SharedState, running_try: &RunningTry) -> Proof
     loop {
         sleep(Duration::from_millis(250)).await;
         match TaskKind::ALL.into_iter().filter(|kind| running_try.needs_kind(*kind)).find_map(|kind| {
-            let reasons = shared.missing_capability(kind)?;
+            let reasons = shared.missing_capability(kind, running_try.trusted_only)?;
             Some((kind, reasons))
         }) {
             Some((kind, reasons)) => {
                 let since = *unsupported_since.get_or_insert_with(|| {
-                    tracing::warn!(%kind, ?reasons, "no connected worker supports this task kind: waiting for one");
+                    let what = if running_try.trusted_only { "trusted worker" } else { "worker" };
+                    tracing::warn!(%kind, ?reasons, "no connected {what} supports this task kind: waiting for one");
                     Instant::now()
                 });
                 if since.elapsed() >= shared.settings.patience {

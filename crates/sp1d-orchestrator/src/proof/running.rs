@@ -56,6 +56,10 @@ pub(crate) struct RunningTry {
     options: OnceLock<String>,
     /// The chosen cut in trace cells; 0 before the runner has chosen it.
     cut: AtomicU64,
+    /// Only trusted workers get its tasks.
+    pub(crate) trusted_only: bool,
+    /// Digest of the input, for the result cache. `None` if no results are cached.
+    pub(crate) input: Option<Digest>,
     /// Name of the proof in logs, in the field `proof_id`: the label of the request, or the number of this try if the
     /// request has no label.
     pub(crate) label: String,
@@ -79,6 +83,7 @@ impl RunningTry {
     pub(crate) fn new(
         id: TryId,
         request: &ProofRequest,
+        input: Option<Digest>,
         verify: Verify,
         findings: Arc<ProofFindings>,
         compares_claims: bool,
@@ -94,6 +99,8 @@ impl RunningTry {
             requested_options: request.options.clone(),
             options: OnceLock::new(),
             cut: AtomicU64::new(0),
+            trusted_only: request.trusted_only,
+            input,
             label: label(id, &request.label),
             checks: OnceLock::new(),
             failure: OnceLock::new(),

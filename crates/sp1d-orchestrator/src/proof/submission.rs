@@ -33,8 +33,9 @@ impl ProofHandle {
         self.next_task()
     }
 
-    /// Leaves workers out of the shards of the try into which shards of `size` do not fit, also those that join later.
-    /// If no connected worker is large enough, the shards wait a minute for one. Only the first call counts.
+    /// Excludes small workers: those into which shards of `size` do not fit get no shard of the try, even if they
+    /// connect later. If no connected worker is large enough, the shards wait a minute for one. Only the first call
+    /// counts.
     pub async fn leave_out_small_workers(&self, size: ShardSize) {
         let try_id = self.running_try.id;
         self.send(DispatcherInput::Event(DispatchEvent::Scheduler(Event::SmallWorkersLeftOut { try_id, size }))).await;

@@ -35,22 +35,23 @@ pub trait ProofChecks: Send + Sync + 'static {
 
     /// Returns the names of the artifacts that the task `spec` reads in addition to its inputs, because its record
     /// names them. Attempts of the task may read no other artifacts. `artifact` returns the content of an artifact of
-    /// the proof. By default, the list is empty. Called on a thread that may block, when the task's inputs are
-    /// available.
+    /// the proof. The default implementation returns an empty list. Called on a thread that may block, when the task's
+    /// inputs are available.
     fn named_artifacts(&self, _spec: &TaskSpec, _artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<String> {
         Vec::new()
     }
 
-    /// Returns the maximum number of uncompressed bytes that an attempt of the task `spec` may upload for its marker. A
-    /// larger number than the default has no effect. Not called for a task without a marker.
+    /// Returns the maximum number of uncompressed bytes that an attempt of the task `spec` may upload for its marker.
+    /// The default implementation returns [`MessageLimits::DELIVERED_BYTES`]. A larger number has no effect. Not called
+    /// for a task without a marker.
     fn max_event_bytes(&self, _spec: &TaskSpec) -> u64 {
         MessageLimits::DELIVERED_BYTES
     }
 
     /// Returns the digest of everything on which the results of the task `spec` depend, so that tasks with the same
     /// digest are the same task, even in different proofs. `digest` returns the digest of an artifact of the proof.
-    /// `None` if the results of the task must not be cached, which is the default. Called when the task's inputs are
-    /// available.
+    /// Returns `None` if the results of the task must not be cached. The default implementation returns `None`. Called
+    /// when the task's inputs are available.
     fn result_key(&self, _spec: &TaskSpec, _digest: &dyn Fn(&str) -> Option<Digest>) -> Option<Digest> {
         None
     }

@@ -11,6 +11,14 @@ pub enum ProofFailure {
     /// The program or its input is at fault. The proof would fail on any machine.
     #[error("{0}")]
     Program(String),
+    /// The program needs more gas than the request allows. The proof would fail on any machine.
+    #[error("{}", gas_failure(*.limit, *.gas))]
+    GasLimit {
+        /// The limit of the request.
+        limit: u64,
+        /// Gas of the whole run. `None` if the run was stopped before its end.
+        gas: Option<u64>,
+    },
     /// The request cannot be served as it is.
     #[error("{0}")]
     Request(String),
@@ -64,7 +72,7 @@ pub enum ProofFailure {
     },
     /// All workers that could be reached served other orchestrators for longer than the settings allow.
     #[error(
-        "no worker was free for {} s: {}\nhint: allow a longer wait with the setting `patience_s`, or add workers",
+        "no worker was free for {} s: {}\nhint: allow a longer wait with `SP1_DISTRIBUTED_PATIENCE_S` or the setting `patience_s`, or add workers",
         waited.as_secs(),
         workers.join("; ")
     )]
@@ -100,6 +108,7 @@ impl From<&ProofFailure> for FailureInfo {
     fn from(failure: &ProofFailure) -> Self {
         let kind = match failure {
             ProofFailure::Program(_) => ProofFailureKind::Program,
+            ProofFailure::GasLimit { .. } => ProofFailureKind::GasLimit,
             ProofFailure::Request(_) => ProofFailureKind::Request,
             ProofFailure::Machine(_) => ProofFailureKind::Machine,
             ProofFailure::Interrupted(_) => ProofFailureKind::Interrupted,
@@ -135,6 +144,15 @@ pub(crate) fn failure_of_try(
     }
 }
 
+/// Describes a program that needs more gas than its request allows.
+fn gas_failure(limit: u64, gas: Option<u64>) -> String {
+    let what = match gas {
+        Some(gas) => format!("the program needs {gas} gas, which is more than its limit of {limit}"),
+        None => format!("the program exceeded its limit of {limit} gas and was stopped"),
+    };
+    format!("{what}\nhint: raise the gas limit (`--gas-limit`); `sp1d execute` prints the gas of a run")
+}
+
 /// Describes a task that ran out of memory.
 fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
     format!("a {kind} task ran out of memory: {}", task_failure(task, kind, history))
@@ -163,7 +181,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(cause: TryFailureCause, kind: ProofFailureKind, text: &str) {
+    fn check_cause(cause: TryFailureCause, kind: ProofFailureKind, text: &str) {
         let failure = failure_of_try(cause, TaskId(7), TaskKind::ProveShard, Vec::new());
         let info = FailureInfo::from(&failure);
         assert_eq!(info.kind, kind, "{failure:?}");
@@ -172,8 +190,23 @@ mod tests {
 
     #[test]
     fn each_cause_has_its_kind_and_its_text() {
-        check(TryFailureCause::FailedTask, ProofFailureKind::Task, "task 7");
-        check(TryFailureCause::OutOfMemory, ProofFailureKind::OutOfMemory, "ran out of memory");
-        check(TryFailureCause::NoLargeWorkerRemains, ProofFailureKind::OutOfMemory, "the others are too small");
+        check_cause(TryFailureCause::FailedTask, ProofFailureKind::Task, "task 7");
+        check_cause(TryFailureCause::OutOfMemory, ProofFailureKind::OutOfMemory, "ran out of memory");
+        check_cause(TryFailureCause::NoLargeWorkerRemains, ProofFailureKind::OutOfMemory, "the others are too small");
+    }
+
+    /// Checks the kind and the start of the text of an exceeded gas limit.
+    #[track_caller]
+    fn check(gas: Option<u64>, text: &str) {
+        let info = FailureInfo::from(&ProofFailure::GasLimit { limit: 1000, gas });
+        assert_eq!(info.kind, ProofFailureKind::GasLimit);
+        assert!(info.text.starts_with(text), "{}", info.text);
+        assert_eq!(info.text.matches("\nhint: ").count(), 1, "{}", info.text);
+    }
+
+    #[test]
+    fn exceeded_gas_limit_names_the_limit_and_the_gas() {
+        check(Some(1001), "the program needs 1001 gas, which is more than its limit of 1000\n");
+        check(None, "the program exceeded its limit of 1000 gas and was stopped\n");
     }
 }

@@ -23,15 +23,16 @@ pub trait ProofRunner: Send + Sync + 'static {
     /// Dropping the future ends the execution and all other work for the proof in this process.
     async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure>;
 
-    /// Returns the next smaller cut than the one in `options`, for a run with a shard that ran out of memory or for
-    /// which no connected worker has enough. `None` if the cut is the smallest, which is the default.
+    /// Returns the next cut that is smaller than the one in `options`, or `None` if there is no smaller cut. The proof
+    /// restarts with it if a shard ran out of memory, or if no connected worker has enough memory for a shard. The
+    /// default implementation returns `None`.
     fn smaller_cut(&self, _options: &str) -> Option<Cut> {
         None
     }
 
-    /// Returns the options with which the runner chooses the cut again, for a run whose `options` leave small workers
-    /// out while all others have left. `None` if they leave no worker out, or if the user has set the cut, which is the
-    /// default.
+    /// Returns options with which the runner chooses the cut again. The proof restarts with them if `options` exclude
+    /// small workers, and no large worker is connected any more. Returns `None` if `options` exclude no worker, or if
+    /// the user has set the cut. The default implementation returns `None`.
     fn choose_cut_again(&self, _options: &str) -> Option<String> {
         None
     }

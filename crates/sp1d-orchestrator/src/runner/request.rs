@@ -15,10 +15,15 @@ pub struct ProofRequest {
     pub mode: ProofMode,
     /// Number of cycles after which the program is stopped; `None` for no limit.
     pub cycle_limit: Option<u64>,
+    /// Gas that the program may use; `None` for no limit. A proof with a limit takes longer: the runner counts the gas
+    /// before it starts to prove.
+    pub gas_limit: Option<u64>,
     /// How the program must end.
     pub expected_exit: ExpectedExit,
     /// Whether to verify the proofs in the input before proving starts, unless they are known to be valid.
     pub check_input_proofs: bool,
+    /// Whether only trusted workers may get tasks of the proof. The input may be secret.
+    pub trusted_only: bool,
     /// Nonce to which the proof commits.
     pub nonce: [u32; 4],
     /// Options that decide how the run is cut into shards, in the runner's serialization. Each task carries them to
@@ -27,13 +32,13 @@ pub struct ProofRequest {
     /// Maximum duration of the whole proof; `None` for no limit.
     pub timeout: Option<Duration>,
     /// Name of the proof in logs. Only the first 64 ASCII letters and digits are used. Without any, logs use the number
-    /// of the proof.
+    /// of the try, which changes when the proof restarts.
     pub label: String,
 }
 
 impl ProofRequest {
-    /// Returns the request for a core proof without limits of cycles and time. The program must end with exit code 0,
-    /// and the nonce is zero.
+    /// Returns the request for a core proof without limits of cycles, gas and time. The program must end with exit
+    /// code 0, and the nonce is zero.
     #[must_use]
     pub fn core(elf: Bytes, stdin: Bytes, options: String) -> Self {
         Self {
@@ -41,13 +46,22 @@ impl ProofRequest {
             stdin,
             mode: ProofMode::Core,
             cycle_limit: None,
+            gas_limit: None,
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
+            trusted_only: false,
             nonce: [0; 4],
             options,
             timeout: None,
             label: String::new(),
         }
+    }
+
+    /// Returns the gas limit if it can stop a program. As in SP1's prover network, 0 is not a limit, and neither are
+    /// numbers from 2^63, which no program reaches.
+    #[must_use]
+    pub fn finite_gas_limit(&self) -> Option<u64> {
+        self.gas_limit.filter(|limit| *limit > 0 && i64::try_from(*limit).is_ok())
     }
 }
 
@@ -91,4 +105,29 @@ pub struct ProofOutput {
     pub proof: Vec<u8>,
     /// Number of cycles that the program ran.
     pub cycles: u64,
+    /// Gas that the program used. `None` if it was not counted, because the request has no gas limit.
+    pub gas: Option<u64>,
+    /// The public values that the program committed. Empty if the runner does not know them.
+    pub public_values: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_limits_that_a_program_can_reach_count() {
+        let request = ProofRequest::core(Bytes::new(), Bytes::new(), String::new());
+        for (gas_limit, expected) in [
+            (None, None),
+            (Some(0), None),
+            (Some(1), Some(1)),
+            (Some((1 << 63) - 1), Some((1 << 63) - 1)),
+            (Some(1 << 63), None),
+            (Some(u64::MAX), None),
+        ] {
+            let request = ProofRequest { gas_limit, ..request.clone() };
+            assert_eq!(request.finite_gas_limit(), expected, "{gas_limit:?}");
+        }
+    }
 }

@@ -58,8 +58,8 @@ impl ShardWorker {
         Self { memory, provers: 1, ..Self::default() }
     }
 
-    /// Returns true if the scheduler gives it the shards of a try that leaves out workers which are too small for
-    /// shards of `size`.
+    /// Returns true if shards of `size` fit into the worker. Only then does it get shards of a try that excludes the
+    /// workers that are too small for them.
     #[must_use]
     pub fn fits(&self, size: ShardSize) -> bool {
         shard_room(self.largest_cut, self.memory).fits(size)

@@ -94,7 +94,8 @@ impl WorkerSession {
         }
     }
 
-    /// Notes that the worker ends its session on purpose. If it had joined by itself, it is not expected back.
+    /// Notes that the worker ends its session on purpose. If it had joined by itself, it is not expected back. A worker
+    /// of the list is: this orchestrator connects to it again.
     fn expect_no_return(&self) {
         if let (Member::Joined(_), Some(worker)) = (&self.address, self.shared.worker(self.id)) {
             worker.is_not_expected_back.store(true, Ordering::Relaxed);
@@ -138,6 +139,7 @@ impl WorkerSession {
             let joined = JoinedWorker {
                 worker: entry.id,
                 origin: entry.origin,
+                trusted: entry.trusted,
                 memory_bytes,
                 shard_room,
                 slots: introduction.slots,
@@ -149,7 +151,8 @@ impl WorkerSession {
         }
     }
 
-    /// Leaves a GPU out of the shards of running tries that it would refuse: those of a larger cut.
+    /// Excludes a worker on GPUs from the shards of running tries with a larger cut than its largest one, because it
+    /// would refuse them. Does nothing for other workers.
     async fn leave_out_of_larger_shards(&self, largest_cut: Option<u64>) {
         let Some(largest) = largest_cut else { return };
         let cuts: Vec<_> = self.shared.tries().values().map(|running| (running.id, running.cut())).collect();

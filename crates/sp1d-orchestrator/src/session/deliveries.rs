@@ -28,17 +28,17 @@ sp1d_model::limits! {
     /// Maximum uncompressed bytes of the artifacts of a proof, with all uploads of its attempts. Honest artifacts
     /// compress to a quarter, so 256 GiB of memory and disk hold less than this.
     const MAX_PROOF_BYTES: u64 = 1 << 40; Bytes by Worker;
-    /// Lower bound of what the uploads of a session may use that do not belong to a proof yet. A small store must still
-    /// take the uploads of honest attempts.
+    /// Lower bound of `max_session_bytes`: what the uploads of a session may use until they are accepted. A small store
+    /// must still take the uploads of honest attempts.
     const MIN_SESSION_BYTES: u64 = 256 << 20; Bytes by Worker;
     /// Maximum wait of an upload for memory. Memory is free again when the uploads of other workers are stored, which
     /// takes seconds.
     const MAX_ROOM_WAIT: Duration = Duration::from_secs(60); Time by Worker;
 }
 
-/// A session's uploads that do not belong to a proof yet may use one of this many parts of the store's memory and disk.
-/// A worker that uploads and never reports a result then leaves room for the others.
-const MAX_SESSION_FRACTION: u64 = 4;
+/// Until they are accepted, the uploads of a session may use a quarter of the store's memory and disk. A worker that
+/// uploads and never reports a result then leaves room for the others.
+const SESSION_STORE_DIVISOR: u64 = 4;
 
 /// Memory that a chunk takes beyond its stored bytes.
 const CHUNK_OVERHEAD_BYTES: u64 = 80;
@@ -100,7 +100,7 @@ impl WorkerSession {
                 max_attempt_bytes: entry.rights.upload_bytes,
                 proof_bytes: self.proof_bytes(entry),
                 session_bytes: self.unaccepted_bytes() + others.session_bytes,
-                max_session_bytes: (room / MAX_SESSION_FRACTION).max(MIN_SESSION_BYTES),
+                max_session_bytes: (room / SESSION_STORE_DIVISOR).max(MIN_SESSION_BYTES),
             };
             quotas.check(announced).map_err(Status::resource_exhausted)
         })

@@ -9,12 +9,13 @@
 //! - `release`: releases a worker for which other orchestrators wait.
 //! - `server`: serves a session until it ends.
 //! - `service`: the calls that a worker can make.
-//! - `turn_end`: decides when to release it.
+//! - `turn_end`: decides when this orchestrator's turn at a worker is over.
 //! - `upload_budget`: the memory for uploads that are not in the store yet.
 //! - `worker_session`: the state of one session.
 //!
-//! A session reports to the dispatcher what happens, and decides nothing. It does not know why a worker gets a task, or
-//! how a connection is established.
+//! A session reports to the dispatcher what happens. It decides nothing about tasks. It decides when to release its
+//! worker, when silence ends it, and which uploads exceed a quota. It does not know why a worker gets a task, or how a
+//! connection is established.
 
 mod control;
 mod deliveries;

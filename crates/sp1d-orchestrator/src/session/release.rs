@@ -34,9 +34,10 @@ impl WorkerSession {
         self.drain().await;
     }
 
-    /// Resolves when `retire` is cancelled, and the worker holds no attempt.
-    pub(super) async fn retired(&self, retire: &CancellationToken) {
-        retire.cancelled().await;
+    /// Resolves when `when_idle` is cancelled, and the worker holds no attempt. Attempts that have started end first,
+    /// and the other ones go to other workers, or wait.
+    pub(super) async fn retired(&self, when_idle: &CancellationToken) {
+        when_idle.cancelled().await;
         self.drain().await;
     }
 

@@ -13,8 +13,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Why this orchestrator ends its sessions when it ends itself.
-const STOPPING: &str = "the orchestrator is stopping";
+/// Why this orchestrator ends a session at once: it ends itself, or the worker was forgotten or removed from the list.
+const STOPPING: &str = "the orchestrator is stopping, or has removed this worker";
 
 /// Why this orchestrator ends the session of a worker for which others wait.
 const RELEASED: &str = "released, because other orchestrators wait for this worker";
@@ -22,21 +22,23 @@ const RELEASED: &str = "released, because other orchestrators wait for this work
 /// Why this orchestrator ends the session of a worker that leaves.
 const LEFT: &str = "the worker is stopping";
 
-/// Why this orchestrator ends the session of a worker that its name no longer stands for.
-const RETIRED: &str = "the name server no longer lists this worker";
+/// Why this orchestrator ends the session of a worker whose address the name server no longer returns. If a name with
+/// one address gets more, this is also why the session that was opened for the name itself ends: the worker is
+/// connected again under its address.
+const RETIRED: &str = "the name server returns other addresses for the name of this worker";
 
 /// What ends a session from this side.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionStop {
     /// Ends the session at once.
-    pub(crate) now: CancellationToken,
+    pub(crate) at_once: CancellationToken,
     /// Ends the session when the worker has finished the attempts that it has started.
-    pub(crate) retire: CancellationToken,
+    pub(crate) when_idle: CancellationToken,
 }
 
 impl From<CancellationToken> for SessionStop {
-    fn from(now: CancellationToken) -> Self {
-        Self { now, retire: CancellationToken::new() }
+    fn from(at_once: CancellationToken) -> Self {
+        Self { at_once, when_idle: CancellationToken::new() }
     }
 }
 
@@ -44,8 +46,8 @@ impl SessionStop {
     /// Resolves when the session must end, at once or later. Without a session, both are the same.
     pub(crate) async fn any(&self) {
         tokio::select! {
-            () = self.now.cancelled() => {}
-            () = self.retire.cancelled() => {}
+            () = self.at_once.cancelled() => {}
+            () = self.when_idle.cancelled() => {}
         }
     }
 }
@@ -81,12 +83,12 @@ where
         let mut serving = pin!(serve_connection(connection, &closer, SessionService(session.clone())));
         tokio::select! {
             served = &mut serving => served,
-            () = stop.now.cancelled() => {
+            () = stop.at_once.cancelled() => {
                 session.close_reason.set(STOPPING.to_owned());
                 session.say_goodbye(STOPPING).await;
                 Ok(())
             }
-            () = session.retired(&stop.retire) => {
+            () = session.retired(&stop.when_idle) => {
                 session.close_reason.set(RETIRED.to_owned());
                 session.say_goodbye(RETIRED).await;
                 Ok(())
@@ -113,6 +115,6 @@ where
         (None, Err(error)) => format!("the connection failed: {error}"),
         (None, Ok(())) => "the connection was closed".to_owned(),
     };
-    session.leave(&reason, stop.now.is_cancelled() || stop.retire.is_cancelled()).await;
+    session.leave(&reason, stop.at_once.is_cancelled() || stop.when_idle.is_cancelled()).await;
     EndedSession { reason, is_release }
 }

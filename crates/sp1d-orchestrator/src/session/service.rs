@@ -1,7 +1,10 @@
 //! The calls of a worker in its session: the handshake, the control stream, and the transfers of artifacts.
 
 use super::{fetches::ArtifactStream, introduction::WorkerIntroduction, worker_session::WorkerSession};
-use crate::{shared_state::SharedState, workers::connected::ConnectedWorker};
+use crate::{
+    shared_state::SharedState,
+    workers::{connected::ConnectedWorker, member::Member},
+};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Build,
@@ -79,6 +82,7 @@ impl Session for SessionService {
             origin: identity.origin,
             name: introduction.name.clone(),
             certificate: session.peer.as_ref().map(|peer| peer.name.clone()),
+            trusted: session.peer.as_ref().map_or(session.address == Member::Local, |peer| peer.trusted),
             address: session.address.clone(),
             supported_kinds: introduction.supported_kinds,
             missing: introduction.missing.clone(),

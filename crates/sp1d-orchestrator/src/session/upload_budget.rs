@@ -36,8 +36,8 @@ impl UploadBudget {
         Self { accounts: Mutex::new(accounts), released: Notify::new() }
     }
 
-    /// Opens an upload of `announced` uncompressed bytes, if `check` accepts what the other uploads of the same attempt
-    /// and session are.
+    /// Opens an upload of `announced` uncompressed bytes. `check` gets the other uploads of the same attempt and
+    /// session, and can refuse the new one.
     pub(super) fn open<E>(
         self: &Arc<Self>,
         session: SessionId,

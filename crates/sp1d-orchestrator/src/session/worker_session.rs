@@ -104,10 +104,12 @@ impl WorkerSession {
         self.shared.inbox.send(DispatcherInput::Event(event)).await.is_ok()
     }
 
-    /// Removes the worker from the shared state. `ended` is true if the orchestrator itself ended the session.
-    pub(super) async fn leave(&self, reason: &str, ended: bool) {
+    /// Removes the worker from the shared state. `is_unwanted` is true if the orchestrator is stopping, if the worker
+    /// was forgotten, or if the list or the name server no longer has it. The worker is then not listed as
+    /// disconnected.
+    pub(super) async fn leave(&self, reason: &str, is_unwanted: bool) {
         let Some(worker) = self.shared.workers().remove(&self.id) else { return };
-        if !ended && !worker.is_not_expected_back.load(Ordering::Relaxed) {
+        if !is_unwanted && !worker.is_not_expected_back.load(Ordering::Relaxed) {
             let mut disconnected = self.shared.disconnected();
             // A worker that joins may be connected again before the end of its old session is noticed.
             let is_back = self.shared.workers().values().any(|other| is_same(other, &worker));

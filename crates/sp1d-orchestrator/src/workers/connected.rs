@@ -25,6 +25,9 @@ pub(crate) struct ConnectedWorker {
     pub(crate) name: String,
     /// The name in its certificate; `None` without TLS.
     pub(crate) certificate: Option<PeerName>,
+    /// Whether it may get the tasks of proofs that are only for trusted workers: its certificate says so, or it is the
+    /// worker of this process.
+    pub(crate) trusted: bool,
     pub(crate) address: Member,
     pub(crate) supported_kinds: KindSet,
     /// Why it does not support the other task kinds.
@@ -49,7 +52,8 @@ pub(crate) struct ConnectedWorker {
     pub(crate) gpus: Mutex<Vec<GpuState>>,
     pub(crate) done: AtomicU64,
     pub(crate) failed_attempts: AtomicU64,
-    /// True if the worker is not expected back.
+    /// True if the worker had joined by itself and ended its session on purpose, or if it was forgotten. It is then not
+    /// listed as disconnected.
     pub(crate) is_not_expected_back: AtomicBool,
 }
 

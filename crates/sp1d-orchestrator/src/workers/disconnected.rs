@@ -116,13 +116,22 @@ impl DisconnectedWorkers {
         self.0.retain(|key, _| !matches!(key, DisconnectedKey::Listed(Member::Named(_, of)) if of == name));
     }
 
-    /// Removes `worker`, given by name or address. Returns `None` if it is not listed, `Some(None)` if it had joined by
-    /// itself, and otherwise the member to which the orchestrator must stop connecting.
-    pub(crate) fn forget(&mut self, worker: &str) -> Option<Option<Member>> {
-        self.take(|found| found.name == worker || found.address == worker)
+    /// Returns the addresses of the workers that have this name.
+    pub(crate) fn addresses_of(&self, name: &str) -> Vec<String> {
+        let named = self.0.values().filter(|entry| entry.worker.name == name);
+        named.map(|entry| entry.worker.address.clone()).collect()
     }
 
-    /// Does the same for an address only.
+    /// Removes the worker `name`. Returns `None` if it is not listed, `Some(None)` if it had joined by itself, and
+    /// otherwise the member to which the orchestrator must stop connecting. Removes no worker if several have this name.
+    pub(crate) fn forget_named(&mut self, name: &str) -> Option<Option<Member>> {
+        if self.addresses_of(name).len() > 1 {
+            return None;
+        }
+        self.take(|found| found.name == name)
+    }
+
+    /// Does the same for an address.
     pub(crate) fn forget_at(&mut self, address: &str) -> Option<Option<Member>> {
         self.take(|found| found.address == address)
     }
@@ -251,10 +260,23 @@ mod tests {
         let mut workers = DisconnectedWorkers::default();
         workers.left(&listed(), "two", None, "killed", UNIX_EPOCH);
         workers.left(&joined(1), "one", None, "killed", UNIX_EPOCH);
-        assert_eq!(workers.forget("three"), None);
+        assert_eq!(workers.forget_named("three"), None);
+        assert_eq!(workers.forget_named("10.0.0.2:1"), None);
         assert_eq!(workers.forget_at("two"), None);
-        assert_eq!(workers.forget("10.0.0.2:1"), Some(Some(listed())));
-        assert_eq!(workers.forget("one"), Some(None));
+        assert_eq!(workers.forget_at("10.0.0.2:1"), Some(Some(listed())));
+        assert_eq!(workers.forget_named("one"), Some(None));
+        check(&mut workers, 1, &[]);
+    }
+
+    #[test]
+    fn a_name_of_two_workers_forgets_none_of_them() {
+        let mut workers = DisconnectedWorkers::default();
+        workers.left(&listed(), "one", None, "killed", UNIX_EPOCH);
+        workers.left(&joined(1), "one", None, "killed", UNIX_EPOCH);
+        assert_eq!(workers.forget_named("one"), None);
+        assert_eq!(workers.addresses_of("one"), ["10.0.0.2:1", "10.0.0.1:1"]);
+        assert_eq!(workers.forget_at("10.0.0.1:1"), Some(None));
+        assert_eq!(workers.forget_named("one"), Some(Some(listed())));
         check(&mut workers, 1, &[]);
     }
 }

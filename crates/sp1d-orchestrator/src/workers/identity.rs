@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_joins_is_its_address_and_its_name() {
+    fn address_and_name_identify_a_worker_that_joins() {
         use WorkerOrigins::ByAddress;
         let of = |name, address| (name, joined(address), None);
         check(ByAddress, [of("one", "10.0.0.1:5"), of("one", "10.0.0.1:6")], true, true);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_of_the_list_is_its_entry() {
+    fn its_entry_identifies_a_worker_of_the_list() {
         use WorkerOrigins::ByAddress;
         let of = |name, entry: &str, reached| (name, entry.parse::<Member>().unwrap(), Some(reached));
         check(ByAddress, [of("one", "a:1", "10.0.0.1"), of("two", "a:1", "10.0.0.1")], true, true);
@@ -241,14 +241,15 @@ mod tests {
         let mut identities = WorkerIdentities::new(WorkerOrigins::ByAddress);
         let [one, other] = workers.map(|(certificate, group, name, address)| {
             let group = group.map(|group| group.parse().unwrap());
-            let peer = PeerIdentity { role: PeerRole::Worker, name: certificate.parse().unwrap(), group };
+            let peer =
+                PeerIdentity { role: PeerRole::Worker, name: certificate.parse().unwrap(), group, trusted: false };
             identities.identify(name, &joined(address), Some(&peer), &BTreeSet::new())
         });
         assert_eq!((one.id == other.id, one.origin == other.origin), (is_same_worker, is_same_origin), "{workers:?}");
     }
 
     #[test]
-    fn a_worker_with_a_certificate_is_its_certificate() {
+    fn certificate_and_name_identify_a_worker() {
         let (here, there) = ("10.0.0.1:5", "10.0.0.2:5");
         check_certified([("a", None, "one", here), ("a", None, "one", there)], true, true);
         check_certified([("a", None, "one", here), ("b", None, "one", here)], false, false);

@@ -12,6 +12,8 @@ pub struct WorkerInfo {
     pub name: String,
     /// Its address; `local` for the worker in this process; `joined from ADDRESS` for a worker that joined.
     pub address: String,
+    /// Whether it gets tasks of proofs that are only for trusted workers.
+    pub trusted: bool,
     /// True if its prover is loaded.
     pub ready: bool,
     /// Number of threads that prove, as the worker reports it.
@@ -44,6 +46,7 @@ impl WorkerInfo {
         Self {
             name: worker.name.clone(),
             address: worker.address.to_string(),
+            trusted: worker.trusted,
             ready: worker.ready.load(Ordering::Relaxed),
             threads: worker.threads,
             slots: worker.slots,

@@ -19,7 +19,7 @@ impl ProofRunner for Preparing {
         self.started.notify_one();
         self.prepared.notified().await;
         let able = proof.wait_for_capability(TaskKind::ProveShard).await?;
-        Ok(ProofOutput { proof: Vec::new(), cycles: able.len() as u64 })
+        Ok(ProofOutput { proof: Vec::new(), cycles: able.len() as u64, public_values: Vec::new(), gas: None })
     }
 }
 
@@ -107,7 +107,7 @@ struct Looking(Arc<Mutex<Vec<ShardWorker>>>);
 impl ProofRunner for Looking {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
         *self.0.lock().unwrap() = proof.wait_for_capability(TaskKind::ProveShard).await?;
-        Ok(ProofOutput { proof: Vec::new(), cycles: 0 })
+        Ok(ProofOutput { proof: Vec::new(), cycles: 0, public_values: Vec::new(), gas: None })
     }
 }
 

@@ -1,6 +1,7 @@
 //! How workers are reached, refused, probed and shown.
 
 use super::*;
+use sp1d_orchestrator::UnknownWorker;
 
 #[tokio::test]
 async fn probing_a_worker_does_not_disturb_its_work() {
@@ -58,6 +59,39 @@ async fn disconnected_workers_are_listed_until_they_return_or_are_forgotten() {
     orchestrator.forget("one").unwrap();
     absent(&[]).await;
     assert!(orchestrator.forget("one").is_err());
+    orchestrator.shutdown().await;
+}
+
+/// Waits until `count` workers are disconnected. Then checks that the name "one" selects no worker to forget, and that
+/// the error lists two.
+async fn check_ambiguous(orchestrator: &Orchestrator, count: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while orchestrator.disconnected_workers().len() != count {
+        assert!(Instant::now() < deadline, "{:?}", orchestrator.disconnected_workers());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let refused = orchestrator.forget("one");
+    let Err(UnknownWorker::Ambiguous { addresses, .. }) = &refused else { panic!("{refused:?}") };
+    assert_eq!(addresses.len(), 2, "{addresses:?}");
+    assert_eq!(orchestrator.disconnected_workers().len(), count);
+}
+
+#[tokio::test]
+async fn a_name_of_two_workers_selects_none_to_forget() {
+    let first = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let second = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let address = first.address.to_string();
+    let orchestrator = connect(&[first.address, second.address]).await;
+    wait_for_workers(&orchestrator, |workers| workers.len() == 2).await;
+    check_ambiguous(&orchestrator, 0).await;
+    first.stop().await;
+    check_ambiguous(&orchestrator, 1).await;
+    second.stop().await;
+    check_ambiguous(&orchestrator, 2).await;
+    orchestrator.forget(&address).unwrap();
+    orchestrator.forget("one").unwrap();
+    assert!(orchestrator.disconnected_workers().is_empty(), "{:?}", orchestrator.disconnected_workers());
+    assert!(matches!(orchestrator.forget("one"), Err(UnknownWorker::NotConnected { .. })));
     orchestrator.shutdown().await;
 }
 

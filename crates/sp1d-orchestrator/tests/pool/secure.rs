@@ -2,8 +2,11 @@
 
 use super::*;
 use sp1d_identity::{Issuance, KeyAuthority, PeerIdentity, PeerRole, TlsError, TlsIdentity, revoke};
+use sp1d_model::WaitCode;
 use sp1d_orchestrator::{JoinSettings, UnknownWorker};
 use sp1d_protocol::{Role, dial};
+use sp1d_scheduler::TaskId;
+use sp1d_testing::RecordedLogs;
 use sp1d_worker::JoiningWorker;
 use tempfile::TempDir;
 use tokio::{
@@ -26,7 +29,11 @@ impl Keys {
     }
 
     fn worker(&self, name: &str) -> Arc<TlsIdentity> {
-        let identity = PeerIdentity { role: PeerRole::Worker, name: name.parse().unwrap(), group: None };
+        self.issue(name, false)
+    }
+
+    fn issue(&self, name: &str, trusted: bool) -> Arc<TlsIdentity> {
+        let identity = PeerIdentity { role: PeerRole::Worker, name: name.parse().unwrap(), group: None, trusted };
         let path = self.authority.issue(Issuance { identity, hosts: Vec::new(), days: 30 }).unwrap();
         TlsIdentity::load(&path, PeerRole::Worker).unwrap()
     }
@@ -39,6 +46,7 @@ impl Keys {
     async fn start(&self) -> (Orchestrator, SocketAddr) {
         let mut settings = settings();
         settings.tls = Some(self.orchestrator());
+        settings.patience = PATIENCE;
         let orchestrator = Orchestrator::start(settings, None, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -67,6 +75,61 @@ async fn workers_with_certificates_prove_in_both_dialing_directions() {
     stop.cancel();
     joins.await.unwrap();
     listens.stop().await;
+}
+
+#[tokio::test]
+async fn a_private_proof_waits_for_trusted_workers_and_runs_only_there() {
+    let keys = Keys::new();
+    let (orchestrator, address) = keys.start().await;
+    let stop = CancellationToken::new();
+    let other = join("other", Some(keys.worker("other")), address, &stop);
+    wait_for_workers(&orchestrator, |workers| workers.len() == 1 && workers[0].ready).await;
+    let private = ProofRequest { trusted_only: true, label: "private".to_owned(), ..request(8) };
+    let trusted_joins = async {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // The tasks wait, although a worker is free.
+            let waiting = orchestrator.waiting("private", TaskId(0), 10).await.unwrap();
+            if waiting.waiting.iter().any(|waiting| waiting.code == WaitCode::NoTrustedWorker) {
+                return join("trusted", Some(keys.issue("trusted", true)), address, &stop);
+            }
+            assert!(Instant::now() < deadline, "{waiting:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let (proven, trusted) = tokio::join!(prove(&orchestrator, private), trusted_joins);
+    let proven = proven.unwrap();
+    assert_eq!(proven.output.proof, expected(8));
+    let shares: Vec<_> = proven.workers.iter().map(|share| (share.name.as_str(), share.tasks)).collect();
+    assert_eq!(shares, [("trusted", 8)]);
+    assert!(orchestrator.workers().iter().all(|worker| worker.trusted == (worker.name == "trusted")));
+    stop.cancel();
+    other.await.unwrap();
+    trusted.await.unwrap();
+    orchestrator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_private_proof_fails_if_no_worker_is_trusted_for_too_long() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let failed = prove(&orchestrator, ProofRequest { trusted_only: true, ..request(1) }).await;
+    assert!(
+        matches!(&failed, Err(ProofFailure::Unsupported { reasons, .. }) if reasons[0].contains("not trusted")),
+        "{failed:?}"
+    );
+    assert_empty(&orchestrator).await;
+    orchestrator.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_setting_applies_to_all_proofs() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let settings = OrchestratorSettings { trusted_only: true, ..settings() };
+    let orchestrator = Orchestrator::connect(&list(&[worker.address]), settings, None).await.unwrap();
+    let failed = prove(&orchestrator, request(1)).await;
+    assert!(matches!(&failed, Err(ProofFailure::Unsupported { .. })), "{failed:?}");
+    orchestrator.shutdown().await;
 }
 
 #[tokio::test]
@@ -146,6 +209,29 @@ async fn a_name_of_two_certificates_selects_no_worker() {
     let first = orchestrator.workers()[0].address.clone();
     orchestrator.drain(&first).await.unwrap();
     wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.drained).count() == 1).await;
+    stop.cancel();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    orchestrator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_shared_certificate_causes_one_warning() {
+    let logs = RecordedLogs::start();
+    let keys = Keys::new();
+    let (orchestrator, address) = keys.start().await;
+    let stop = CancellationToken::new();
+    let (own, shared) = (keys.worker("own"), keys.worker("shared"));
+    let mut workers = Vec::new();
+    // The first two have certificates of their own. The third worker is the second one with its certificate.
+    for (name, tls, warnings) in [("one", &own, 0), ("two", &shared, 0), ("three", &shared, 1), ("four", &shared, 1)] {
+        workers.push(join(name, Some(tls.clone()), address, &stop));
+        wait_for_workers(&orchestrator, |connected| connected.len() == workers.len()).await;
+        let lines = logs.lines_with("several workers share a certificate");
+        assert_eq!(lines.len(), warnings, "{name}: {lines:?}");
+        assert!(lines.iter().all(|line| line.contains("certificate=shared worker=three")), "{lines:?}");
+    }
     stop.cancel();
     for worker in workers {
         worker.await.unwrap();

@@ -3,13 +3,14 @@
 //! - `filter`, `peer_filter`: who may connect. `port_guard`: how many connections are in their handshake.
 //! - `peer_network`, `peer_table`, `peer_places`: counts of connections, in total and per address.
 //! - `rate_limiter`: how often a peer may cause a log line.
-//! - `reserved_port`: a free port for a process that is started later.
+//! - `open_listener`: waits for a port that is in use. `reserved_port`: a free port for a process that starts later.
 //! - `preamble`, `queue`: the first bytes, and the wait for a worker's turn. `http2`: what follows.
 
 mod address;
 mod backoff;
 mod filter;
 mod http2;
+mod open_listener;
 mod peer_filter;
 mod peer_network;
 mod peer_places;
@@ -25,6 +26,7 @@ pub use backoff::Backoff;
 pub use filter::{Filter, FilterError};
 pub(crate) use http2::LIMITS as HTTP2_LIMITS;
 pub use http2::{Closer, Connection, connect_client, serve_connection};
+pub use open_listener::open_listener;
 pub(crate) use peer_filter::LIMITS as FILTER_LIMITS;
 pub use peer_network::PeerNetwork;
 pub use peer_places::{PeerPlace, PeerPlaces};

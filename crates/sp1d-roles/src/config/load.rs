@@ -5,8 +5,8 @@ use super::{
     overrides::ConfigOverrides,
     setting::{
         AUTO, CA_FILE, ConfigSetting, HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, NONE,
-        PATIENCE, PLACEMENT, SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TLS, TOKEN_FILE, URL,
-        UnacceptedValue, VERIFY, WORKER_ORIGINS, settings,
+        PATIENCE, PLACEMENT, SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TLS, TOKEN_FILE,
+        TRUSTED_ONLY, URL, UnacceptedValue, VERIFY, WORKER_ORIGINS, settings,
     },
     source::{EffectiveSetting, ValueSource},
 };
@@ -110,6 +110,7 @@ impl Config {
         orchestrator.max_losses = small(number(MAX_LOSSES));
         let origins = WorkerOrigins::ALL.into_iter().find(|origins| origins.name() == text(WORKER_ORIGINS));
         orchestrator.worker_origins = origins.expect("checked against the choices");
+        orchestrator.trusted_only = text(TRUSTED_ONLY) == "true";
         // A program whose proofs a service makes connects to no worker.
         if let (Some(path), None) = (file_of(TLS), &service) {
             orchestrator.tls = Some(TlsIdentity::load(&path, PeerRole::Orchestrator)?);
@@ -152,7 +153,7 @@ fn find(
     environment: impl Fn(&str) -> Option<String>,
     in_file: Option<(String, PathBuf)>,
 ) -> Result<(EffectiveSetting, Option<ReplacedValue>), ConfigError> {
-    let of_program = overrides.values.get(setting.name.as_str()).cloned().map(|value| (value, ValueSource::Program));
+    let of_program = overrides.value(&setting.name);
     let of_environment =
         || environment(setting.variable).map(|value| (value, ValueSource::Environment(setting.variable)));
     let of_file = || in_file.map(|(value, path)| (value, ValueSource::File(path)));

@@ -4,7 +4,7 @@ use super::{
     error::ConfigError,
     setting::{
         CA_FILE, HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, NONE, PATIENCE, PLACEMENT,
-        SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TLS, TOKEN_FILE, URL, VERIFY,
+        SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TLS, TOKEN_FILE, TRUSTED_ONLY, URL, VERIFY,
         WORKER_ORIGINS, WORKERS,
     },
     source::{EffectiveSetting, ValueSource},
@@ -23,6 +23,7 @@ pub struct ConfigOverrides {
     pub(super) local: bool,
     pub(super) joined: bool,
     service: bool,
+    flags: bool,
     pub(super) cut: Option<CutOptions>,
     /// The numbers that `cut` contains instead of the program's own.
     pub(super) replaced: Vec<ReplacedValue>,
@@ -42,6 +43,18 @@ impl ConfigOverrides {
     /// Makes the worker list optional, because workers dial this orchestrator.
     pub fn joined_workers(&mut self) {
         self.joined = true;
+    }
+
+    /// Names the values by their flags in messages: the flag of a setting is its name, with hyphens for underscores.
+    pub fn name_flags(&mut self) {
+        self.flags = true;
+    }
+
+    /// Returns the value of the setting `name`, and its source.
+    pub(super) fn value(&self, name: &str) -> Option<(String, ValueSource)> {
+        let value = self.values.get(name)?.clone();
+        let flag = || ValueSource::Flag(format!("--{}", name.replace('_', "-")));
+        Some((value, if self.flags { flag() } else { ValueSource::Program }))
     }
 
     /// Allows a service to create the proofs instead of workers.
@@ -78,7 +91,7 @@ impl ConfigOverrides {
         let names_workers = self.workers.is_some() || self.local || self.values.contains_key(WORKERS);
         match (url.value.as_str(), &url.source) {
             (NONE, _) => Ok(false),
-            (_, ValueSource::Program) if names_workers => Err(ConfigError::Setting {
+            (_, ValueSource::Program | ValueSource::Flag(_)) if names_workers => Err(ConfigError::Setting {
                 name: URL.to_owned(),
                 value: redacted(&url.value),
                 source_text: url.source.to_string(),
@@ -141,6 +154,11 @@ impl ConfigOverrides {
     /// Sets `worker_origins`, see [`settings`](super::settings).
     pub fn worker_origins(&mut self, origins: WorkerOrigins) {
         self.values.insert(WORKER_ORIGINS, origins.name().to_owned());
+    }
+
+    /// Sets `trusted_only`, see [`settings`](super::settings).
+    pub fn trusted_only(&mut self, is_set: bool) {
+        self.values.insert(TRUSTED_ONLY, is_set.to_string());
     }
 
     /// Sets `store_memory_mb`, `store_disk_mb` and `spill_folder`, see [`settings`](super::settings). Rounds sizes down

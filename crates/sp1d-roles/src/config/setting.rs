@@ -140,6 +140,7 @@ pub(super) const VERIFY: &str = "verify";
 pub(super) const MAX_FAILURES: &str = "max_failures";
 pub(super) const MAX_LOSSES: &str = "max_losses";
 pub(super) const WORKER_ORIGINS: &str = "worker_origins";
+pub(super) const TRUSTED_ONLY: &str = "trusted_only";
 pub(super) const TLS: &str = "tls";
 pub(super) const STORE_MEMORY: &str = "store_memory_mb";
 pub(super) const STORE_DISK: &str = "store_disk_mb";
@@ -284,7 +285,15 @@ pub fn settings() -> Vec<ConfigSetting> {
             NONE,
             ValueRange::FileOr(NONE),
             "",
-            "file or folder with the identity of this orchestrator (`sp1d keys`). With it, connections to workers use TLS, and a worker is its certificate. The HTTP ports of `sp1d serve` then use HTTPS, except on the loopback interface",
+            "file or folder with the identity of this orchestrator (`sp1d keys`). With it, connections to workers use TLS, and the name in a worker's certificate and the worker's own name identify the worker, whatever its address is. The HTTP ports of `sp1d serve` then use HTTPS, except on the loopback interface",
+        ),
+        setting(
+            TRUSTED_ONLY,
+            "SP1_DISTRIBUTED_TRUSTED_ONLY",
+            "false",
+            ValueRange::Choice(&["false", "true"]),
+            "",
+            "whether only trusted workers get tasks: those whose certificates were issued with `sp1d keys issue --trusted`, and the worker \"local\". In `sp1d serve`, `true` applies to all proofs; with `false`, each request can ask for it",
         ),
         setting(
             STORE_MEMORY,

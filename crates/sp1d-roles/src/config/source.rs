@@ -12,8 +12,10 @@ pub enum ValueSource {
     File(PathBuf),
     /// An environment variable.
     Environment(&'static str),
-    /// A command line flag or the builder in the program.
+    /// The builder in the program, or a flag of a command that does not name its flags.
     Program,
+    /// A command line flag, for example `--workers`.
+    Flag(String),
 }
 
 impl fmt::Display for ValueSource {
@@ -23,6 +25,7 @@ impl fmt::Display for ValueSource {
             Self::File(path) => path.display().fmt(f),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::Program => f.write_str("flag or builder"),
+            Self::Flag(flag) => write!(f, "flag {flag}"),
         }
     }
 }

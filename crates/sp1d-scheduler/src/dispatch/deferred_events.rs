@@ -63,7 +63,7 @@ impl DispatchMachine {
     /// Records `claim`, which `attempt` makes, and returns the verdict.
     fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimVerdict {
         let DispatchTask { try_id, kind, .. } = *self.tasks.get(&entry.task).expect("the task of an attempt is open");
-        let has_independent_worker = self.scheduler.has_independent_worker_for(kind, entry.session);
+        let has_independent_worker = self.scheduler.has_independent_worker_for(try_id, kind, entry.session);
         match (self.claims.get_mut(&try_id), self.scheduler.worker_of(attempt)) {
             (Some(claims), Some((worker, origin))) => claims.judge(claim, worker, origin, has_independent_worker),
             // The scheduler has forgotten the disconnected worker, and will ignore the failure that follows.

@@ -14,6 +14,8 @@ pub enum DispatchEvent {
         try_id: TryId,
         /// The claims of the earlier tries of the request.
         claims: ClaimHistory,
+        /// True if only trusted workers may get the tasks of the try.
+        trusted_only: bool,
     },
     /// A task of a running try was submitted.
     TaskSubmitted {
@@ -69,16 +71,17 @@ pub enum DispatchEvent {
         /// The attempt that started.
         attempt: AttemptId,
     },
-    /// A worker reports that an attempt has uploaded the deferred events of its shard. They are not yet checked.
+    /// A worker reports that an attempt has uploaded the deferred events of its shard, and their list. They are not yet
+    /// checked.
     DeferredEventsReported {
         /// The session that reports this.
         session: SessionId,
         /// The attempt that uploaded the events.
         attempt: AttemptId,
-        /// True if all the uploads have arrived. If false, the report is ignored, because the check cannot tell a
-        /// missing upload from an absent event. If the marker is still incomplete when the result of the attempt passes
-        /// its check, the result does not count.
-        are_complete: bool,
+        /// True if the list of deferred events has arrived. If false, the report is ignored: without the list, the
+        /// check would count the events as wrong. If the marker is still incomplete when the result of the attempt
+        /// passes its check, the result does not count.
+        has_list: bool,
     },
     /// The check of an attempt's deferred events ended: see [`DispatchCommand::CheckDeferredEvents`].
     ///
@@ -156,7 +159,9 @@ pub(super) const fn is_reported_by_driver(event: &Event) -> bool {
 impl fmt::Display for DispatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TryStarted { try_id, .. } => write!(f, "{try_id} started"),
+            Self::TryStarted { try_id, trusted_only, .. } => {
+                write!(f, "{try_id} started{}", if *trusted_only { " for trusted workers only" } else { "" })
+            }
             Self::TaskSubmitted { try_id, task, kind, .. } => write!(f, "{try_id} submitted {task} ({kind})"),
             Self::TryEnded { try_id } => write!(f, "{try_id} ended"),
             Self::WorkerJoined { session, joined: JoinedWorker { worker, holds, .. }, resumable_attempts } => {
@@ -167,11 +172,11 @@ impl fmt::Display for DispatchEvent {
             Self::DrainCancelled { session } => write!(f, "drain cancelled for {session}"),
             Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
-            Self::DeferredEventsReported { session, attempt, are_complete: true } => {
+            Self::DeferredEventsReported { session, attempt, has_list: true } => {
                 write!(f, "{session} reported the deferred events of {attempt}")
             }
-            Self::DeferredEventsReported { session, attempt, are_complete: false } => {
-                write!(f, "{session} reported the deferred events of {attempt}, but uploads are missing")
+            Self::DeferredEventsReported { session, attempt, has_list: false } => {
+                write!(f, "{session} reported the deferred events of {attempt}, but the list is missing")
             }
             Self::DeferredEventsChecked { attempt, outcome: Ok(_) } => {
                 write!(f, "the deferred events of {attempt} passed their check")

@@ -70,8 +70,8 @@ pub(crate) struct FreedWorker {
 }
 
 impl PlacementInputs<'_> {
-    /// Picks the next task and its worker. Takes the tries in fair-share order. The first try of which a worker with
-    /// a free slot may take a task provides its most useful such task.
+    /// Picks the next task and its worker. Visits the tries in fair-share order. Stops at the first try with a task
+    /// that a worker with a free slot may take, and returns the most useful of these tasks.
     pub(crate) fn next_assignment(&self) -> Option<(TaskId, SessionId)> {
         let kinds: KindSet = TaskKind::ALL
             .into_iter()

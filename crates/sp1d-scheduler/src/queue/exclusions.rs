@@ -11,13 +11,16 @@ pub(crate) struct Exclusions {
     /// The task ran out of memory on a worker with this many bytes. Unlike `workers`, this applies even if no other
     /// worker is left.
     too_small_bytes: Option<u64>,
-    /// The task is a shard of this size, and its try leaves out workers into which it does not fit. This applies even
-    /// if no other worker is left, too.
+    /// The task is a shard of this size, and its try excludes the workers into which it does not fit. Like
+    /// `too_small_bytes`, this applies even if no other worker is left.
     shard_size: Option<ShardSize>,
+    /// The try of the task is only for trusted workers. This applies even if no other worker is left, too.
+    untrusted: bool,
 }
 
 impl Exclusions {
-    pub(crate) const NONE: Self = Self { workers: BTreeSet::new(), too_small_bytes: None, shard_size: None };
+    pub(crate) const NONE: Self =
+        Self { workers: BTreeSet::new(), too_small_bytes: None, shard_size: None, untrusted: false };
 
     pub(crate) fn add(&mut self, worker: WorkerId) {
         self.workers.insert(worker);
@@ -38,12 +41,23 @@ impl Exclusions {
         self.shard_size = Some(size);
     }
 
+    /// Excludes every worker that is not trusted.
+    pub(crate) fn set_trusted_only(&mut self) {
+        self.untrusted = true;
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::NONE
     }
 
-    pub(crate) fn contains(&self, worker: WorkerId, memory_bytes: u64, shard_room: ShardRoom) -> bool {
-        self.is_too_small(memory_bytes, shard_room) || self.workers.contains(&worker)
+    /// Returns true if the task is kept away from `worker`, which is `trusted` or not.
+    pub(crate) fn contains(&self, worker: WorkerId, trusted: bool, memory_bytes: u64, shard_room: ShardRoom) -> bool {
+        self.is_untrusted(trusted) || self.is_too_small(memory_bytes, shard_room) || self.workers.contains(&worker)
+    }
+
+    /// Returns true if the task is only for trusted workers, and this one is not `trusted`.
+    pub(crate) const fn is_untrusted(&self, trusted: bool) -> bool {
+        self.untrusted && !trusted
     }
 
     /// Returns true if the task ran out of memory on a worker with at least `memory_bytes`, less the tolerance of
@@ -62,8 +76,24 @@ impl Exclusions {
         self.too_small_bytes.is_some() || self.shard_size.is_some()
     }
 
+    /// Returns true if workers may be excluded for what they are, and not because of their number in `workers`.
+    pub(crate) const fn is_by_property(&self) -> bool {
+        self.is_by_memory() || self.untrusted
+    }
+
+    /// Returns true if only trusted workers get the task.
+    pub(crate) const fn is_trusted_only(&self) -> bool {
+        self.untrusted
+    }
+
     /// Returns the exclusions that apply even if no other worker is left.
     pub(crate) const fn lasting(&self) -> Self {
-        Self { workers: BTreeSet::new(), too_small_bytes: self.too_small_bytes, shard_size: self.shard_size }
+        let Self { too_small_bytes, shard_size, untrusted, .. } = *self;
+        Self { workers: BTreeSet::new(), too_small_bytes, shard_size, untrusted }
+    }
+
+    /// Returns only the exclusion of workers that are not trusted.
+    pub(crate) fn by_trust(&self) -> Self {
+        Self { untrusted: self.untrusted, ..Self::NONE }
     }
 }

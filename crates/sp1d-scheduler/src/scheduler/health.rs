@@ -278,9 +278,13 @@ impl Scheduler {
         }
     }
 
-    /// Returns true if a waiting task of `kind` excludes every worker available for it now, but not `session`.
+    /// Returns true if a waiting task of `kind` excludes every worker available for it now, but not `session`. If no
+    /// other trusted worker is left, a private task may return to a trusted worker that failed at it.
     fn is_last_resort(&self, session: &SessionState, kind: TaskKind) -> bool {
         let failed = |excluded: &Exclusions| {
+            let lasting = excluded.lasting();
+            let may_return = excluded.is_trusted_only() && self.sessions.all_excluded(kind, excluded);
+            let excluded = if may_return { &lasting } else { excluded };
             !excluded.is_empty()
                 && !session.is_excluded(excluded)
                 && self.sessions.available_are_excluded(kind, excluded)

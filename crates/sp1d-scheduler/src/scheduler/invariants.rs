@@ -190,6 +190,12 @@ impl Scheduler {
                     attempt.session
                 );
                 assert_eq!(sessions[&attempt.session].worker(), attempt.worker, "{id} is held by another worker");
+                let trusted_only = self.try_of(self.task(attempt.task)).trusted_only;
+                assert!(
+                    !trusted_only || sessions[&attempt.session].is_trusted(),
+                    "{id} is only for trusted workers, and {} is not trusted",
+                    attempt.session
+                );
             }
             assert_eq!(attempt.kind, self.task(attempt.task).kind, "{id} and its task are of different kinds");
         }

@@ -120,16 +120,19 @@ impl Scheduler {
             || is_spent(task.losses(), self.config.max_losses)
     }
 
-    /// Returns true if `task` ran out of memory or is too large for small workers, and no connected worker is larger.
+    /// Returns true if `task` ran out of memory or is too large for small workers, and no connected worker is larger. A
+    /// task that is only for trusted workers does not lack memory while it waits for the first of them.
     pub(super) fn lacks_memory(&self, task: &ScheduledTask) -> bool {
-        task.excluded.is_by_memory() && self.sessions.all_excluded(task.kind, &task.excluded.lasting())
+        let excluded = &task.excluded;
+        let is_for_none = || excluded.is_trusted_only() && self.sessions.all_excluded(task.kind, &excluded.by_trust());
+        excluded.is_by_memory() && self.sessions.all_excluded(task.kind, &excluded.lasting()) && !is_for_none()
     }
 
     /// Fails the tries of tasks that have waited too long for a worker with more memory.
     ///
     /// A wait starts when a task is in the queue and no connected worker has enough memory for it. It ends when the
-    /// task leaves the queue or such a worker joins. Time in the queue for a full larger worker does not count, because
-    /// that worker may return within seconds after it was lost.
+    /// task leaves the queue or such a worker connects. Time that the task spends in the queue for a larger worker that
+    /// is full does not count. So if that worker is lost, it has the whole patience to return.
     pub(super) fn expire_memory_waits(&mut self, commands: &mut Vec<Command>) {
         let now = self.clock.attended_time();
         let earlier = mem::take(&mut self.memory_waits);

@@ -2,10 +2,10 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptId, OriginId, PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, WaitReason,
+    AttemptId, OriginId, PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, TryId, WaitReason,
     WorkerChanges, WorkerId, WorkerStanding, WorkerStatus,
     tasks::{AttemptState, ScheduledTask, TaskState},
-    workers::{KnownWorker, PresentQuarantine},
+    workers::{KnownWorker, PresentQuarantine, SessionState},
 };
 use std::collections::BTreeMap;
 
@@ -33,12 +33,15 @@ impl Scheduler {
         Some((worker, self.workers.get(worker)?.origin()))
     }
 
-    /// Returns true if a worker of another origin than `session` is available for `kind`.
+    /// Returns true if a worker of another origin than `session` is available for the tasks of `kind` of `try_id`.
     #[must_use]
-    pub fn has_independent_worker_for(&self, kind: TaskKind, session: SessionId) -> bool {
+    pub fn has_independent_worker_for(&self, try_id: TryId, kind: TaskKind, session: SessionId) -> bool {
+        let trusted_only = self.tries.get(&try_id).is_some_and(|entry| entry.trusted_only);
         let origin = |worker: WorkerId| self.workers.get(worker).map(KnownWorker::origin);
         let own = self.sessions.get(session).and_then(|session| origin(session.worker()));
-        let available = self.sessions.iter().filter(|other| other.available_kinds().contains(kind));
+        let may_take =
+            |other: &&SessionState| other.available_kinds().contains(kind) && (other.is_trusted() || !trusted_only);
+        let available = self.sessions.iter().filter(may_take);
         available.map(|other| origin(other.worker())).any(|other| other != own)
     }
 

@@ -77,6 +77,10 @@ impl Scheduler {
         }
         let is_unavailable = found.quarantined().contains(attempt.kind) || found.is_draining();
         let task = attempt.task;
+        // The worker may have been trusted in its earlier session only.
+        if self.task(task).excluded.is_untrusted(found.is_trusted()) {
+            return false;
+        }
         let is_useless = attempt.overdue || attempt.failed || is_unavailable && attempt.proving_since.is_none();
         if attempt.state != AttemptState::Lapsed || is_useless || self.try_of(self.task(task)).failed {
             return false;
@@ -154,8 +158,8 @@ impl Scheduler {
     /// Removes `session` and requeues the tasks that it holds. Results that it has already delivered are still
     /// verified.
     ///
-    /// Only attempts that had started can have caused the loss, so only they are counted as losses. If none had
-    /// started, all of them are counted, because fetching inputs can also crash a worker.
+    /// If some attempts had started, only these are counted as losses, because they most likely caused the loss. If
+    /// none had started, all are counted, because fetching inputs can also crash a worker.
     pub(super) fn on_session_ended(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         let Some(found) = self.sessions.get(session) else { return };
         let (held, worker) = (found.held().clone(), found.worker());

@@ -49,8 +49,8 @@ impl Scheduler {
 
     /// Returns a bound that is larger than the number of workers excluded by any task that can still be assigned.
     fn max_excluded(&self) -> usize {
-        // Exclusions by memory can exclude any number of workers.
-        if !self.memory_bound.is_empty() {
+        // Exclusions by memory or trust can exclude any number of workers.
+        if !self.memory_bound.is_empty() || self.tries.values().any(|entry| entry.trusted_only) {
             return usize::MAX;
         }
         self.max_excluded_workers + 1

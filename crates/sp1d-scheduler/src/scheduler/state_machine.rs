@@ -19,8 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - A task goes to an idle worker if there is one, unless a faster busy worker would finish it earlier. Otherwise it
 ///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
 ///   free instead.
-/// - A task has at most one live attempt, or two while one of them is slow or after a reconnect. The first result that
-///   verifies is final, even if its attempt is no longer live.
+/// - A task has at most one live attempt, or two: while one of them is slow, starts late, or waits for a slow check of
+///   its deferred events, or after a reconnect. The first result that passes its check is final, even if its attempt is
+///   no longer live.
 /// - A failed attempt is retried on another worker. A task whose worker was lost is requeued. Both happen a limited
 ///   number of times.
 /// - A slow attempt gets a speculative attempt beside it. After a longer time its task is retried elsewhere: see
@@ -157,7 +158,7 @@ impl Scheduler {
 
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
         match event {
-            Event::TryStarted { try_id } => self.on_try_started(try_id),
+            Event::TryStarted { try_id, trusted_only } => self.on_try_started(try_id, trusted_only),
             Event::SmallWorkersLeftOut { try_id, size } => self.on_small_workers_left_out(try_id, size),
             Event::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 let is_new = !self.tasks.contains_key(&task);

@@ -12,12 +12,13 @@ use std::{
 };
 
 impl Scheduler {
-    pub(super) fn on_try_started(&mut self, try_id: TryId) {
+    pub(super) fn on_try_started(&mut self, try_id: TryId, trusted_only: bool) {
         if let Entry::Vacant(entry) = self.tries.entry(try_id) {
             entry.insert(ScheduledTry {
                 order: self.tries_started,
                 failed: false,
                 shard_size: None,
+                trusted_only,
                 tasks: BTreeSet::new(),
                 markers: BTreeSet::new(),
             });
@@ -25,7 +26,8 @@ impl Scheduler {
         }
     }
 
-    /// Leaves workers out of the shards of a try into which shards of `size` do not fit. Only the first size counts.
+    /// Excludes small workers: those into which shards of `size` do not fit get no shard of the try, even if they
+    /// connect later. Only the first size counts.
     pub(super) fn on_small_workers_left_out(&mut self, try_id: TryId, size: ShardSize) {
         let Some(entry) = self.tries.get_mut(&try_id).filter(|entry| entry.shard_size.is_none()) else { return };
         entry.shard_size = Some(size);
@@ -52,7 +54,8 @@ impl Scheduler {
             return;
         }
         let running = self.tries.get(&try_id).filter(|entry| !entry.failed);
-        let Some((order, shard_size)) = running.map(|entry| (entry.order, entry.shard_size)) else { return };
+        let Some(running) = running else { return };
+        let (order, shard_size, trusted_only) = (running.order, running.shard_size, running.trusted_only);
         if let Some(marker) = marker {
             // A marker that arrives after its task is registered here. If the marker were dropped, the task could be
             // accepted without it.
@@ -64,6 +67,9 @@ impl Scheduler {
         let rank = Rank::new(order, kind, self.tasks_submitted, id);
         self.tasks_submitted += 1;
         let mut task = ScheduledTask::new(try_id, kind, rank, marker, self.clock.now());
+        if trusted_only {
+            task.excluded.set_trusted_only();
+        }
         if let Some(size) = shard_size.filter(|_| kind.is_shard()) {
             task.excluded.set_shard_size(size);
             self.memory_bound.insert(id);

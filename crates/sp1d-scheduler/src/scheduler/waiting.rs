@@ -1,10 +1,11 @@
 //! Why tasks wait.
 
 use super::state_machine::Scheduler;
-use crate::{TaskId, TaskKind, TryId, WaitReason, queue::Exclusions, tasks::TaskState};
+use crate::{TaskId, TaskKind, TryId, WaitReason, queue::Exclusions, tasks::TaskState, workers::SessionState};
 use std::collections::BTreeMap;
 
-/// Numbers of connected workers that support a kind, seen by a task with some exclusions.
+/// Numbers of connected workers that support a kind, seen by a task with some exclusions. If the task is only for
+/// trusted workers, the others do not count.
 #[derive(Debug, Default)]
 struct WorkerTally {
     draining: usize,
@@ -61,12 +62,16 @@ impl Scheduler {
         if connected == 0 {
             return WaitReason::NoWorkerReady;
         }
+        let supporting = self.sessions.iter().filter(|session| session.supported_kinds().contains(kind));
+        let untrusted = supporting.filter(|session| excluded.is_untrusted(session.is_trusted())).count();
         // A task that failed on every worker may return to any of them that has enough memory.
         let everywhere = self.sessions.all_excluded(kind, excluded);
         let tally = if everywhere { self.tally(kind, &excluded.lasting()) } else { self.tally(kind, excluded) };
         let WorkerTally { draining, quarantined, starting, available, on_probation, fit, fit_free, .. } = tally;
         let prospects = available + quarantined + starting;
-        if prospects + draining == 0 {
+        if prospects + draining == 0 && untrusted > 0 {
+            WaitReason::NoTrustedWorker { kind, untrusted }
+        } else if prospects + draining == 0 {
             WaitReason::KindUnsupported { kind, connected }
         } else if excluded.is_by_memory() && prospects > 0 && fit + tally.unavailable_fit == 0 {
             WaitReason::TooLittleMemory { kind, workers: prospects }
@@ -88,7 +93,10 @@ impl Scheduler {
 
     fn tally(&self, kind: TaskKind, excluded: &Exclusions) -> WorkerTally {
         let mut tally = WorkerTally::default();
-        for session in self.sessions.iter().filter(|session| session.supported_kinds().contains(kind)) {
+        let may_get_it = |session: &&SessionState| {
+            session.supported_kinds().contains(kind) && !excluded.is_untrusted(session.is_trusted())
+        };
+        for session in self.sessions.iter().filter(may_get_it) {
             let free = usize::from(session.has_free_slot(kind));
             let is_quarantined = session.quarantined().contains(kind);
             let fits = !session.is_excluded(excluded);

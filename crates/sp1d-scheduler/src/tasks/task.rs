@@ -26,6 +26,8 @@ pub(crate) struct ScheduledTry {
     pub(crate) failed: bool,
     /// Workers into which shards of this size do not fit get no shard of the try. `None` if every worker gets some.
     pub(crate) shard_size: Option<ShardSize>,
+    /// Only trusted workers get the tasks of the try.
+    pub(crate) trusted_only: bool,
     pub(crate) tasks: BTreeSet<TaskId>,
     pub(crate) markers: BTreeSet<TaskId>,
 }

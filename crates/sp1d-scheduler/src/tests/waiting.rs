@@ -65,7 +65,7 @@ fn a_task_waits_for_a_worker_with_more_memory() {
     check(
         joins.into_iter().chain([task(1, 10, SHARD), out_of_memory(1, 2), lost(2)]),
         WaitReason::TooLittleMemory { kind: SHARD, workers: 1 },
-        "none of 1 workers for prove_shard has enough memory; draining workers do not count",
+        "no worker for prove_shard has enough memory (too small: 1); draining workers do not count",
     );
 }
 
@@ -76,7 +76,7 @@ fn a_task_waits_for_a_starting_worker_that_it_has_not_failed_on() {
             .into_iter()
             .chain([failed(1, 1)]),
         WaitReason::AllAvailableExcluded { kind: SHARD, tried: 1, too_small: 0, unavailable: 1 },
-        "every available worker for prove_shard is excluded (1 tried before); 1 quarantined or starting workers remain",
+        "every available worker for prove_shard is excluded (1 tried before); quarantined or starting: 1",
     );
 }
 
@@ -93,8 +93,7 @@ fn a_task_waits_for_a_full_worker_although_others_are_free() {
             out_of_memory(2, 3),
         ]),
         WaitReason::AllFreeExcluded { kind: SHARD, tried: 1, too_small: 1, full: 1 },
-        "every free worker for prove_shard is excluded (1 tried before, 1 with too little memory); 1 full workers \
-         remain",
+        "every free worker for prove_shard is excluded (1 tried before, 1 with too little memory); full: 1",
     );
 }
 

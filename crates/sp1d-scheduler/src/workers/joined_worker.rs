@@ -10,6 +10,8 @@ pub struct JoinedWorker {
     pub worker: WorkerId,
     /// Where the worker comes from.
     pub origin: OriginId,
+    /// Whether the worker may get the tasks of tries that are only for trusted workers.
+    pub trusted: bool,
     /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
     pub memory_bytes: u64,
     /// What bounds its shards, in tries that leave small workers out.

@@ -58,7 +58,7 @@ impl KnownWorker {
         self.kinds_with(|standing| matches!(standing, Standing::Quarantined { .. }))
     }
 
-    /// Returns the kinds for which the worker is quarantined until it is needed.
+    /// Returns the kinds whose quarantine ends early if the worker is needed.
     pub(crate) fn releasable(&self) -> KindSet {
         self.kinds_with(|standing| matches!(standing, Standing::Quarantined { is_firm: false, .. }))
     }

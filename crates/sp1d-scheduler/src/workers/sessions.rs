@@ -21,6 +21,8 @@ const BUSY: FreeSlotRank = (1, Duration::ZERO, SessionId(0));
 #[derive(Debug)]
 pub(crate) struct SessionState {
     worker: WorkerId,
+    /// Whether it may get the tasks of tries that are only for trusted workers.
+    trusted: bool,
     /// Bytes of memory that one attempt can use; 0 if unknown.
     memory_bytes: u64,
     shard_room: ShardRoom,
@@ -113,7 +115,11 @@ impl SessionState {
     }
 
     pub(crate) fn is_excluded(&self, exclusions: &Exclusions) -> bool {
-        exclusions.contains(self.worker, self.memory_bytes, self.shard_room)
+        exclusions.contains(self.worker, self.trusted, self.memory_bytes, self.shard_room)
+    }
+
+    pub(crate) const fn is_trusted(&self) -> bool {
+        self.trusted
     }
 
     /// Returns the expected durations of tasks, without the unknown ones.
@@ -214,12 +220,12 @@ impl WorkerSessions {
         self.holders(kind) > self.excluded(excluded).filter(|session| holds(session)).count()
     }
 
-    /// Returns the connected workers that `exclusions` excludes. Only exclusions by memory require a look at every
-    /// worker.
+    /// Returns the connected workers that `exclusions` excludes. Only exclusions by memory or trust require a look at
+    /// every worker.
     fn excluded<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a SessionState> {
-        let by_memory = exclusions.is_by_memory();
-        let all = self.sessions.values().filter(move |session| by_memory && session.is_excluded(exclusions));
-        let named = exclusions.workers().iter().filter(move |_| !by_memory);
+        let by_property = exclusions.is_by_property();
+        let all = self.sessions.values().filter(move |session| by_property && session.is_excluded(exclusions));
+        let named = exclusions.workers().iter().filter(move |_| !by_property);
         all.chain(named.filter_map(|worker| self.get(*self.of_worker.get(worker)?)))
     }
 
@@ -234,9 +240,10 @@ impl WorkerSessions {
     /// # Panics
     /// Panics if the worker is already there.
     pub(crate) fn insert(&mut self, id: SessionId, joined: &JoinedWorker, paces: [Duration; TaskKind::ALL.len()]) {
-        let JoinedWorker { worker, memory_bytes, shard_room, slots, supported_kinds, .. } = *joined;
+        let JoinedWorker { worker, trusted, memory_bytes, shard_room, slots, supported_kinds, .. } = *joined;
         let session = SessionState {
             worker,
+            trusted,
             memory_bytes,
             shard_room,
             slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),

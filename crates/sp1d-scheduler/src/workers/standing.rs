@@ -20,8 +20,8 @@ use std::time::Duration;
 /// After the quarantine, the worker is on probation: it gets one task of the kind at a time. An accepted result of the
 /// kind ends the probation, and a single fault starts the next quarantine.
 ///
-/// A worker that joins for the first time starts with the worst record of the workers of its origin. So a worker does
-/// not lose its faults with its name.
+/// A worker that connects for the first time starts with the worst record of the workers of its origin. So a worker
+/// does not lose its faults with its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuarantineRules {
     /// Number of faults that lead to quarantine, at least 1.

@@ -79,6 +79,16 @@ struct ProofForm {
     stdin: Option<String>,
 }
 
+/// The outcome of a deletion.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeletedProof {
+    /// Id of the proof.
+    id: String,
+    /// True if this request deleted the proof. False if the service had no such proof, for example because an earlier
+    /// request deleted it.
+    deleted: bool,
+}
+
 /// Returns the number of items on a page for which the client sent `limit`.
 pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
     let limit = limit.unwrap_or(PAGE);
@@ -252,6 +262,31 @@ pub(crate) async fn cancel(
     PathPart(id): PathPart,
 ) -> Result<Json<ProofSummary>, Problem> {
     Ok(Json(service.cancel(&id).await?))
+}
+
+/// Deletes an ended proof with its data: the finished proof, its events and its trace. If no other proof has the same
+/// input, the input is deleted too, with the cached results that were made for it. Cancel a queued or running proof
+/// first. A repeated request changes nothing. If the service is stopped meanwhile, it completes the deletion later.
+#[utoipa::path(
+    delete,
+    operation_id = "delete_proof_data",
+    path = "/v1/proofs/{id}/data",
+    tag = "proofs",
+    params(("id" = String, Path, description = "Id of the proof.")),
+    responses(
+        (status = 200, description = "No such proof is left.", body = DeletedProof),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The proof has not ended.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is locked.", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The disk is full.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn delete(
+    State(service): State<Service>,
+    PathPart(id): PathPart,
+) -> Result<Json<DeletedProof>, Problem> {
+    let deleted = service.delete(&id).await?;
+    Ok(Json(DeletedProof { id, deleted }))
 }
 
 /// Downloads a finished proof, in the file format of SP1's own tools.

@@ -39,6 +39,7 @@ fn documented_routes() -> OpenApiRouter<Service> {
         .routes(routes!(programs::add_input))
         .routes(routes!(proofs::list, proofs::submit))
         .routes(routes!(proofs::show, proofs::cancel))
+        .routes(routes!(proofs::delete))
         .routes(routes!(proofs::fetch))
         .routes(routes!(tasks::open_tasks))
         .routes(routes!(event_stream::events))

@@ -11,6 +11,7 @@ fn connected(info: WorkerInfo) -> WorkerSummary {
         state: state_of(&info),
         name: info.name,
         address: info.address,
+        trusted: info.trusted,
         holds: info.holds,
         done: info.done,
         failed_attempts: info.failed_attempts,
@@ -58,7 +59,8 @@ pub(crate) async fn list(State(service): State<Service>) -> Json<WorkersReport> 
     responses(
         (status = 204, description = "The worker is draining or drained."),
         (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json")
+        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Several workers have this name.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn drain(State(service): State<Service>, PathPart(worker): PathPart) -> Result<StatusCode, Problem> {
@@ -76,7 +78,8 @@ pub(crate) async fn drain(State(service): State<Service>, PathPart(worker): Path
     responses(
         (status = 204, description = "The worker gets tasks."),
         (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json")
+        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Several workers have this name.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn resume(State(service): State<Service>, PathPart(worker): PathPart) -> Result<StatusCode, Problem> {
@@ -95,7 +98,8 @@ pub(crate) async fn resume(State(service): State<Service>, PathPart(worker): Pat
     responses(
         (status = 204, description = "The worker was removed."),
         (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json")
+        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Several workers have this name.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn forget(State(service): State<Service>, PathPart(worker): PathPart) -> Result<StatusCode, Problem> {

@@ -2,7 +2,7 @@
 
 use super::place::ArchivePlace;
 use crate::state::{BlobError, DatabaseError, StateError};
-use sp1d_model::Moment;
+use sp1d_model::{Moment, counted};
 use std::{io, path::PathBuf};
 
 /// Why the archive cannot be written or read.
@@ -69,7 +69,8 @@ pub enum ArchiveError {
     },
     /// Files that the state needs are not in the archive.
     #[error(
-        "the archive lacks {count} files that the state needs, for example {example}\nhint: `--incomplete` restores the rest; proofs that need the missing files fail, and missing results cannot be fetched"
+        "the archive lacks {} that the state needs, for example {example}\nhint: `--incomplete` restores the rest; proofs that need the missing files fail, and missing results cannot be fetched",
+        counted(*count, "file")
     )]
     Incomplete {
         /// Number of missing files.

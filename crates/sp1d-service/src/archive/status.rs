@@ -1,7 +1,7 @@
 //! The state of the archive, for people and metrics.
 
 use super::place::ArchivePlace;
-use sp1d_model::hint;
+use sp1d_model::{counted, hint};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -93,8 +93,8 @@ fn warnings(place: &ArchivePlace, state: &ArchiveState, now: Duration) -> Vec<St
         _ => {}
     }
     if state.missing > 0 {
-        let missing = state.missing;
-        warnings.push(format!("{missing} files that proofs need are missing or damaged, and are not in the archive"));
+        let missing = counted(state.missing, "file");
+        warnings.push(format!("missing or damaged, and not in the archive: {missing} that proofs need"));
     }
     warnings
 }

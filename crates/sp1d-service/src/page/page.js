@@ -19,6 +19,8 @@ const gpuLine = (gpu) => {
 };
 const state = (name) => fresh("span", { className: `state ${name}`, textContent: name });
 
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
 function seconds(value) {
   if (!Number.isFinite(value)) return "";
   const whole = Math.max(0, Math.round(value));
@@ -79,7 +81,7 @@ function showOverview(now) {
   const counts = ["running", "queued", "done", "failed", "cancelled"].map((name) => `${now.counts[name] ?? 0} ${name}`);
   const connected = now.workers.filter((worker) => !worker.disconnection), ready = connected.filter((worker) => worker.state !== "starting").length;
   const disconnected = now.workers.length - connected.length;
-  $("summary").textContent = `${counts.join(", ")}; ${connected.length} ${connected.length === 1 ? "worker" : "workers"}, ${ready} ready${disconnected ? `, ${disconnected} disconnected` : ""}`;
+  $("summary").textContent = `${counts.join(", ")}; ${counted(connected.length, "worker")}, ${ready} ready${disconnected ? `, ${disconnected} disconnected` : ""}`;
   $("list-error").hidden = !now.list.error;
   $("list-error").textContent = now.list.error ? `Cannot read the worker list: ${now.list.error}` : "";
   $("no-proofs").hidden = now.proofs.length > 0;
@@ -124,7 +126,7 @@ function words(event) {
     case "done": return `${event.worker} finished ${task}`;
     case "attempt_failed": return `${task} failed on ${event.worker}: ${event.reason}`;
     case "dropped": return `${task} dropped on ${event.worker}: no longer needed`;
-    case "executed": return `program executed: ${event.cycles} cycles`;
+    case "executed": return `program executed: ${counted(event.cycles, "cycle")}`;
     case "worker_ready": return `worker ${event.worker} is ready`;
     case "cut": return `run is cut into shards by ${event.name}: ${event.reason}`;
     case "worker_lost": return `worker ${event.worker} disconnected: ${event.reason}`;
@@ -251,7 +253,7 @@ class Looked {
     }
     pen.fillStyle = ink.failed;
     for (const { worker, at } of this.disconnections) if (lanes.has(worker)) pen.fillRect(x(at) - 1, y(lanes.get(worker)) + 1, 3, row - 2);
-    const canvasText = `Timeline: ${this.lanes.length} workers, ${this.attempts.size} attempts in ${seconds(all)}`;
+    const canvasText = `Timeline: ${counted(this.lanes.length, "worker")}, ${counted(this.attempts.size, "attempt")} in ${seconds(all)}`;
     if (canvas.getAttribute("aria-label") !== canvasText && (this.over || !canvas.hasAttribute("aria-label"))) canvas.setAttribute("aria-label", canvasText);
   }
 
@@ -274,7 +276,7 @@ function showFacts(proof) {
   const facts = {
     Mode: proof.mode, Tasks: `${proof.tasks.done} of ${proof.tasks.known} done${proof.tasks.cached ? `, ${proof.tasks.cached} of them from the result cache` : ""}`,
     Duration: seconds(span(proof)), Remaining: Number.isFinite(left(proof)) ? `about ${seconds(left(proof))}` : "", Accepted: clock(proof.created), Deadline: clock(proof.deadline),
-    Priority: String(proof.priority), Cycles: proof.cycles?.toLocaleString() ?? "", Shards: proof.shards?.toString() ?? "", Starts: proof.starts > 1 ? String(proof.starts) : "",
+    Priority: String(proof.priority), Cycles: proof.cycles?.toLocaleString() ?? "", Gas: proof.gas?.toLocaleString() ?? "", Shards: proof.shards?.toString() ?? "", Starts: proof.starts > 1 ? String(proof.starts) : "",
     Requester: proof.requester ?? "", Program: proof.program,
   };
   $("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value).map(([name, value]) =>

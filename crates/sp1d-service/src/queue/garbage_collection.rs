@@ -75,6 +75,9 @@ impl ServiceInner {
             removed => removed?,
         };
         let files = self.remove_unused_files(now)?;
+        if let Err(error) = self.finish_removals(None, true) {
+            tracing::warn!(%error, "cannot remove all data of deleted proofs; retrying");
+        }
         drop(undisturbed);
         self.database.record_clock(&self.clock.record())?;
         self.database.shrink()?;

@@ -3,6 +3,7 @@
 
 mod client_network;
 mod control;
+mod deletion;
 mod events;
 mod followers;
 mod garbage_collection;

@@ -1,7 +1,7 @@
 //! Validation of proof requests, and the reasons for refusing a request.
 
 use crate::state::{BlobError, DatabaseError};
-use sp1d_model::NewProof;
+use sp1d_model::{NewProof, counted};
 use sp1d_orchestrator::UnknownWorker;
 
 /// Order of SP1's field, 2^31 - 2^24 + 1. Each word of a nonce is an element of this field and therefore smaller.
@@ -40,7 +40,8 @@ pub enum RequestError {
     Conflict(String),
     /// The queue is full. Contains the number of queued proofs.
     #[error(
-        "the queue is full: {0} proofs are waiting\nhint: try again when some proofs have started, or raise `--max-queue` of `sp1d serve`"
+        "the queue is full: {} in it\nhint: try again when some proofs have started, or raise `--max-queue` of `sp1d serve`",
+        counted(*.0, "proof")
     )]
     QueueFull(u64),
     /// Too many uploads run at the same time.
@@ -101,11 +102,13 @@ pub(super) fn check_request(request: &NewProof) -> Result<(), RequestError> {
     if let Some(word) = request.nonce.iter().find(|word| **word >= NONCE_WORDS) {
         return invalid(format!("nonce word {word} is out of range: 0 to {}", NONCE_WORDS - 1));
     }
-    if let Some(limit) = request.cycle_limit
-        && (limit == 0 || i64::try_from(limit).is_err())
-    {
-        let text = format!("cycle_limit {limit} is out of range: 1 to {}\nhint: leave it out for no limit", i64::MAX);
-        return invalid(text);
+    for (name, limit) in [("cycle_limit", request.cycle_limit), ("gas_limit", request.gas_limit)] {
+        if let Some(limit) = limit
+            && (limit == 0 || i64::try_from(limit).is_err())
+        {
+            let text = format!("{name} {limit} is out of range: 1 to {}\nhint: leave it out for no limit", i64::MAX);
+            return invalid(text);
+        }
     }
     if let Some(seconds) = request.timeout_seconds
         && !(1..=MAX_TIMEOUT_SECONDS).contains(&seconds)

@@ -225,8 +225,10 @@ impl ServiceInner {
             stdin: stdin.into(),
             mode: job.proof.mode,
             cycle_limit: lower(job.proof.cycle_limit, self.settings.max_cycles),
+            gas_limit: job.proof.gas_limit,
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
+            trusted_only: job.proof.trusted_only,
             nonce: job.proof.nonce,
             options: job.options,
             timeout: lower(timeout, self.settings.max_time),
@@ -304,6 +306,7 @@ impl ServiceInner {
                 Ok(result) => {
                     return Some(ProofOutcome::Done {
                         cycles: output.cycles,
+                        gas: output.gas,
                         shards,
                         result,
                         result_bytes: proof.len() as u64,

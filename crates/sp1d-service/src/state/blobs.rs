@@ -218,6 +218,21 @@ impl Blobs {
         }
     }
 
+    /// Removes a blob for good: when this returns, a power failure does not bring it back. A missing blob is not an
+    /// error. Blocks.
+    pub(crate) fn erase(&self, digest: &str) -> Result<(), BlobError> {
+        self.compared().remove(digest);
+        let path = self.path(digest);
+        let folder = path.parent().expect("a blob's path has a parent folder");
+        match fs::remove_file(&path) {
+            // The folder exists once it has contained a blob.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|error| failed(&path, error))?,
+        }
+        sync_folder(folder).map_err(|error| failed(folder, error))
+    }
+
     /// Returns the digest of every blob and the time at which it was last stored. Blocks.
     pub(crate) fn list(&self) -> Vec<(String, std::time::SystemTime)> {
         let folders = fs::read_dir(&self.folder).into_iter().flatten().flatten();
@@ -338,6 +353,21 @@ mod tests {
         blobs.remove(&digest);
         assert!(matches!(blobs.read(&digest), Err(BlobError::Damaged { .. })));
         blobs.remove(&digest);
+    }
+
+    #[test]
+    fn erased_blob_is_gone_and_may_be_erased_again() {
+        let (_folder, blobs) = blobs();
+        let digest = blobs.put(b"content").unwrap();
+        assert!(blobs.is_intact(&digest));
+        for _ in 0..2 {
+            blobs.erase(&digest).unwrap();
+            assert!(!blobs.is_intact(&digest) && !blobs.path(&digest).exists());
+        }
+        blobs.erase(&"0a".repeat(32)).unwrap();
+        // A folder at the place of the file cannot be removed.
+        fs::create_dir(blobs.path(&digest)).unwrap();
+        assert!(blobs.erase(&digest).is_err());
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub(crate) use clock::ClockRecord;
 pub(crate) use clock::ServiceClock;
 pub use database::DatabaseError;
 pub(crate) use database::{
-    Database, DatabaseCopier, HostedArtifact, HostedRequest, NonceOutcome, ProofJob, ProofOutcome, ProofSelection,
-    SubmissionOutcome,
+    Database, DatabaseCopier, DeletionOutcome, HostedArtifact, HostedRequest, NonceOutcome, ProofJob, ProofOutcome,
+    ProofSelection, RemovalKind, SubmissionOutcome,
 };
 pub(crate) use disk::{DiskSpace, free_bytes};
 pub(crate) use private_files::{create_private_folder, replace_durably, sync_folder};

@@ -3,6 +3,7 @@
 mod addresses;
 mod client;
 mod frames;
+mod gas;
 mod harness;
 mod load;
 mod modes;

@@ -28,7 +28,7 @@ async fn bad_requests_are_refused_with_the_reason() {
         body
     };
     // Refused before the nonce is used, so that all have the same one.
-    let cases: [(Change<'_>, &str); 16] = [
+    let cases: [(Change<'_>, &str); 14] = [
         (&|body| body.version = "sp1-v1".to_owned(), "sp1-fake"),
         (&|body| body.version = String::new(), "sp1-fake"),
         (&|body| body.strategy = 2, "RESERVED"),
@@ -38,8 +38,6 @@ async fn bad_requests_are_refused_with_the_reason() {
         (&|body| body.mode = 9, "unknown proof mode 9"),
         (&|body| body.vk_hash = vec![1; 31], "vk_hash"),
         (&|body| body.cycle_limit = 0, "cycle_limit 0"),
-        (&|body| body.gas_limit = 7, "gas_limit 7"),
-        (&|body| body.gas_limit = 1_000_000_000, "limit the cycles with cycle_limit"),
         (&|body| body.min_auction_period = 5, "min_auction_period 5"),
         (&|body| body.whitelist = vec![vec![0; 20]], "whitelist"),
         (&|body| body.deadline = 5, "has passed"),

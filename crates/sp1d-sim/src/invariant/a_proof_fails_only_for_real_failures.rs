@@ -23,6 +23,8 @@ pub(crate) struct AProofFailsOnlyForRealFailures {
     ended_sessions: BTreeSet<SessionId>,
     connected: BTreeMap<SessionId, WorkerId>,
     able: BTreeMap<WorkerId, KindSet>,
+    /// The connected workers that are trusted.
+    trusted: BTreeSet<WorkerId>,
     /// Drained workers. They get no tasks, so a task may fail for good although they have not tried it.
     draining: BTreeSet<SessionId>,
 }
@@ -50,6 +52,11 @@ impl AProofFailsOnlyForRealFailures {
                     self.draining.insert(*session);
                 }
                 self.able.insert(joined.worker, joined.supported_kinds);
+                if joined.trusted {
+                    self.trusted.insert(joined.worker);
+                } else {
+                    self.trusted.remove(&joined.worker);
+                }
             }
             Event::DrainRequested { session } => {
                 self.draining.insert(*session);
@@ -144,10 +151,13 @@ impl AProofFailsOnlyForRealFailures {
             || reached(losses.len(), max_losses)
             || reached(refusals.len(), max_failures);
         // Failures or losses on fewer distinct workers are enough if no other capable worker is connected.
+        let of_try = step.plan.tasks.get(&task).and_then(|task| step.plan.tries.get(&task.try_id));
+        let trusted_only = of_try.is_some_and(|entry| entry.trusted_only);
         let untried = |(session, worker): &(&SessionId, &WorkerId)| {
             let able = self.able.get(worker).is_some_and(|kinds| kinds.contains(kind));
             let tried = failed_on.contains(worker) || lost_with.contains(worker) || tried_by.contains(worker);
-            able && !tried && !self.draining.contains(session)
+            let may_get_it = !trusted_only || self.trusted.contains(*worker);
+            able && may_get_it && !tried && !self.draining.contains(session)
         };
         let left = self.connected.iter().find(untried);
         if let (Some((_, worker)), false) = (left, distinct || out_of_memory) {

@@ -13,6 +13,7 @@ use super::{
     no_limit_is_exceeded::NoLimitIsExceeded,
     nothing_starts_for_an_ended_proof::NothingStartsForAnEndedProof,
     only_silence_ends_a_session::OnlySilenceEndsASession,
+    only_trusted_workers_get_private_tasks::OnlyTrustedWorkersGetPrivateTasks,
     property::{Invariant, Violation},
     resumable_task_returns_to_its_worker::ResumableTaskReturnsToItsWorker,
     step::SimStep,
@@ -39,6 +40,7 @@ impl Invariants {
             Box::new(NoLimitIsExceeded::default()),
             Box::new(NothingStartsForAnEndedProof::default()),
             Box::new(OnlySilenceEndsASession::default()),
+            Box::new(OnlyTrustedWorkersGetPrivateTasks::default()),
             Box::new(TheSchedulerIndexesAgree::default()),
             Box::new(ResumableTaskReturnsToItsWorker::default()),
         ])

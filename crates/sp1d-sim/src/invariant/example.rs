@@ -104,7 +104,8 @@ pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
 pub(crate) fn joined(session: u64, worker: u64, slots: u32, supported_kinds: KindSet) -> Event {
     let (session, worker, origin) = (SessionId(session), WorkerId(worker), OriginId(u128::from(worker)));
     let (shard_room, holds) = (ShardRoom::Unknown, Vec::new());
-    let joined = JoinedWorker { worker, origin, memory_bytes: 1, shard_room, slots, supported_kinds, holds };
+    let trusted = false;
+    let joined = JoinedWorker { worker, origin, trusted, memory_bytes: 1, shard_room, slots, supported_kinds, holds };
     Event::WorkerJoined { session, joined, resumable_tasks: Vec::new(), draining: false }
 }
 
@@ -114,7 +115,7 @@ pub(crate) const fn submitted(try_id: u64, task: u64) -> Event {
 }
 
 pub(crate) const fn new_try(try_id: u64) -> Event {
-    Event::TryStarted { try_id: TryId(try_id) }
+    Event::TryStarted { try_id: TryId(try_id), trusted_only: false }
 }
 
 pub(crate) const fn ended(try_id: u64) -> Event {

@@ -17,6 +17,7 @@ mod later_reports_change_nothing;
 mod no_limit_is_exceeded;
 mod nothing_starts_for_an_ended_proof;
 mod only_silence_ends_a_session;
+mod only_trusted_workers_get_private_tasks;
 mod property;
 mod resumable_task_returns_to_its_worker;
 mod step;

@@ -7,18 +7,28 @@ use super::{
     step::SimStep,
 };
 use sp1d_scheduler::{AttemptFailure, AttemptId, Command, Event, PastAttempt, SessionId, TaskId, WorkerId};
-use std::{collections::BTreeMap, slice};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    slice,
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct ResumableTaskReturnsToItsWorker {
     /// The worker of every session, including ended ones.
     workers: BTreeMap<SessionId, WorkerId>,
+    /// The sessions of trusted workers.
+    trusted: BTreeSet<SessionId>,
     books: Books,
 }
 
 impl ResumableTaskReturnsToItsWorker {
-    /// Returns true if the task may exclude `session`, because of an attempt on it or because of its memory.
+    /// Returns true if the task may exclude `session`, because of an attempt on it, because of its memory, or because
+    /// its worker is not trusted.
     fn may_exclude(&self, task: TaskId, session: SessionId, step: &SimStep<'_>) -> bool {
+        let of_try = step.plan.tasks.get(&task).and_then(|task| step.plan.tries.get(&task.try_id));
+        if of_try.is_some_and(|entry| entry.trusted_only) && !self.trusted.contains(&session) {
+            return true;
+        }
         let worker = self.workers.get(&session);
         let excludes = |past: &PastAttempt| {
             past.failure.is_out_of_memory() || past.failure != AttemptFailure::Cancelled && Some(&past.worker) == worker
@@ -41,6 +51,9 @@ impl Invariant for ResumableTaskReturnsToItsWorker {
         self.books.on_event(step.event, step.now);
         step.commands.iter().for_each(|command| self.books.on_command(command));
         if let Event::WorkerJoined { session, joined, .. } = step.event {
+            if !self.workers.contains_key(session) && joined.trusted {
+                self.trusted.insert(*session);
+            }
             self.workers.entry(*session).or_insert(joined.worker);
         }
         let (session, resumable) = match step.event {

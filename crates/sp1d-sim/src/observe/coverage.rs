@@ -22,7 +22,7 @@ pub const MARKS: &[&str] = &[
     "clock paused",
     "continuation refused",
     "deferred events rejected",
-    "deferred events without uploads ignored",
+    "deferred events without their list ignored",
     "duplicate report ignored",
     "late check of deferred events ignored",
     "late report accepted",
@@ -38,6 +38,7 @@ pub const MARKS: &[&str] = &[
     "proof failed after losses",
     "proof failed for its poison task",
     "proof failed for lack of memory",
+    "proof for trusted workers started",
     "prover restarted",
     "report of a forgotten attempt ignored",
     "report of another session ignored",
@@ -147,8 +148,8 @@ impl Coverage {
                     Some(_) => self.mark("duplicate report ignored"),
                 }
             }
-            DispatchEvent::DeferredEventsReported { are_complete: false, .. } => {
-                self.mark("deferred events without uploads ignored");
+            DispatchEvent::DeferredEventsReported { has_list: false, .. } => {
+                self.mark("deferred events without their list ignored");
             }
             DispatchEvent::DeferredEventsChecked { .. } if commands.is_empty() => {
                 self.mark("late check of deferred events ignored");
@@ -183,6 +184,7 @@ impl Coverage {
 
     fn on_event(&mut self, step: &SimStep<'_>) {
         match *step.event {
+            Event::TryStarted { trusted_only: true, .. } => self.mark("proof for trusted workers started"),
             Event::ResultDelivered { session, attempt } if self.books.task_of(attempt).is_some() => {
                 let late = self.books.holder(attempt) != Some(session);
                 self.reported.entry(attempt).or_insert((late, session));

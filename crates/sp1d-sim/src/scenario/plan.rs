@@ -55,6 +55,8 @@ pub(crate) struct TryPlan {
     /// Claims are compared: a marker is complete only if workers of two origins make the same claims, or if one worker
     /// is alone.
     pub(crate) compares: bool,
+    /// Only trusted workers may get its tasks.
+    pub(crate) trusted_only: bool,
     /// When the user cancels the proof, counted from its start.
     pub(crate) cancelled: Option<Duration>,
 }
@@ -131,6 +133,8 @@ impl Builder<'_> {
             entry.poisoned = true;
         }
         entry.compares = self.dice.chance(250);
+        // One proof in six. Without the dice, which would change the rest of the plan.
+        entry.trusted_only = mixed(share ^ (try_id.0 << 32)).is_multiple_of(6);
         if self.dice.chance(120) {
             entry.cancelled = Some(self.dice.ms(0..=safety_ms / 2));
         }

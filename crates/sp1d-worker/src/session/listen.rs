@@ -60,7 +60,7 @@ pub struct ListeningWorker {
 }
 
 impl ListeningWorker {
-    /// Opens the port. Call this before loading the engine, so that a port that is in use is reported at once.
+    /// Opens the port. Call this before loading the engine, so that a port of another program is reported first.
     ///
     /// # Errors
     /// Fails if the address cannot be resolved, or if the worker cannot listen on it.

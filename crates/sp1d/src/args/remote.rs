@@ -1,6 +1,6 @@
 //! Arguments of the subcommands that talk to a service.
 
-use super::shared::{ProgramArguments, RemoteArguments, mode_parser};
+use super::shared::{ProgramArguments, ProofLimitArguments, RemoteArguments, mode_parser};
 use clap::{Args, Subcommand};
 use sp1d_model::ProofMode;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ pub(crate) enum ServiceCommand {
     Wait(WaitArguments),
     /// Cancel a proof of a service.
     Cancel(ProofArguments),
+    /// Delete an ended proof of a service with its data: the proof, its events, and its input unless another proof uses
+    /// it.
+    Delete(ProofArguments),
     /// Download a finished proof from a service.
     Fetch(FetchArguments),
     /// Show the events of a proof of a service.
@@ -68,12 +71,17 @@ pub(crate) struct SubmitArguments {
     pub(crate) remote: RemoteArguments,
     #[command(flatten)]
     pub(crate) program: ProgramArguments,
+    #[command(flatten)]
+    pub(crate) limits: ProofLimitArguments,
     /// Kind of proof.
     #[arg(long, default_value = "core", value_parser = mode_parser())]
     pub(crate) mode: ProofMode,
     /// Priority, from -100 to 100. Proofs with a higher priority start first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,
+    /// Give tasks of this proof only to trusted workers: those with a certificate of `sp1d keys issue --trusted`.
+    #[arg(long)]
+    pub(crate) trusted_only: bool,
     /// Text of your choice that identifies this request. Submitting the same request with the same text again returns
     /// the same proof.
     #[arg(long, value_name = "TEXT")]

@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn subcommands_that_can_print_json_have_the_flag_json() {
         check(&["status", "top", "proofs", "workers", "submit", "wait", "cancel", "fetch", "logs", "explain"]);
-        check(&["drain", "resume", "forget"]);
+        check(&["delete", "drain", "resume", "forget"]);
         #[cfg(feature = "prover")]
         check(&["prove", "execute", "demo", "tune", "config", "doctor", "restore"]);
     }

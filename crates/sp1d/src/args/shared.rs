@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProgramArguments {
-    /// Program file (ELF), as built by `cargo prove build`.
+    /// Program file (ELF), as built by `cargo prove build` or `guests/build.sh`.
     #[arg(long, value_name = "FILE")]
     pub(crate) elf: PathBuf,
     /// File with the whole input: an SP1Stdin serialized with bincode.
@@ -27,6 +27,15 @@ pub(crate) struct ProgramArguments {
     /// Fail after this many seconds. For `sp1d prove`, the wait for the first worker counts too.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
+}
+
+/// Limits of a proof that an execution without proof does not have.
+#[derive(Debug, Args)]
+pub(crate) struct ProofLimitArguments {
+    /// Fail if the program needs more than this much gas. The program is then executed once more to count its gas,
+    /// before proving starts. `sp1d execute` prints the gas of a run.
+    #[arg(long, value_name = "GAS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) gas_limit: Option<u64>,
 }
 
 /// Connection to a service.

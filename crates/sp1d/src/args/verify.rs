@@ -10,6 +10,10 @@ pub(crate) struct VerifyArguments {
     /// Proof file, as saved by `sp1d prove`, `sp1d fetch` or SP1's own tools, or - for standard input.
     #[arg(value_name = "PROOF")]
     pub(crate) proof: PathBuf,
+    /// Print the outcome as one JSON object: whether the proof is valid, its mode, the hash of the program's verifying
+    /// key, the SP1 version and the public values.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where the verifying key comes from.

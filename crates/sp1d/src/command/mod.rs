@@ -5,6 +5,7 @@
 mod manual;
 #[cfg(feature = "prover")]
 mod prover;
+mod public_values;
 mod remote;
 mod run_subcommand;
 mod runtime;

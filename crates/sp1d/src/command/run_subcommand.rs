@@ -32,6 +32,7 @@ async fn ask_service(command: ServiceCommand) -> Result<()> {
         ServiceCommand::Submit(arguments) => requests::submit(arguments).await,
         ServiceCommand::Wait(arguments) => requests::wait(arguments).await,
         ServiceCommand::Cancel(arguments) => requests::cancel(arguments).await,
+        ServiceCommand::Delete(arguments) => requests::delete(arguments).await,
         ServiceCommand::Fetch(arguments) => requests::fetch(arguments).await,
         ServiceCommand::Logs(arguments) => requests::logs(arguments).await,
         ServiceCommand::Explain(arguments) => explain::run(arguments).await,

@@ -10,7 +10,7 @@ use sp1d_worker::MemoryError;
 pub(super) fn code_of(error: &anyhow::Error) -> Option<u8> {
     if let Some(failure) = error.downcast_ref::<ProofFailure>() {
         return Some(match failure {
-            ProofFailure::Program(_) => PROGRAM,
+            ProofFailure::Program(_) | ProofFailure::GasLimit { .. } => PROGRAM,
             ProofFailure::Request(_) => USAGE,
             ProofFailure::Machine(_) | ProofFailure::Interrupted(_) => HOST,
             ProofFailure::NoWorkers { .. }

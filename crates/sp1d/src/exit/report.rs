@@ -21,6 +21,10 @@ impl CliError {
         Self { code, text: text.into() }
     }
 
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self::new(USAGE, text)
     }

@@ -1,6 +1,6 @@
 //! The input of a program.
 
-use super::read::read_file;
+use super::{decode::check_end, read::read_file};
 use crate::exit::CliError;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -64,9 +64,9 @@ struct PlainStdin {
 pub(crate) fn read_stdin(stdin: Option<&Path>, inputs: &[InputArgument]) -> Result<Vec<u8>> {
     if let Some(path) = stdin {
         let bytes = read_file(path, "the input")?;
-        if let Err(error) = bincode::deserialize::<PlainStdin>(&bytes) {
+        if let Err(reason) = check_form(&bytes) {
             let text = format!(
-                "{} does not contain a serialized SP1Stdin: {error}\nhint: serialize it with bincode 1, as SP1's own \
+                "{} does not contain a serialized SP1Stdin: {reason}\nhint: serialize it with bincode 1, as SP1's own \
                  tools do, or pass values with `--input`",
                 path.display()
             );
@@ -76,6 +76,14 @@ pub(crate) fn read_stdin(stdin: Option<&Path>, inputs: &[InputArgument]) -> Resu
     }
     let values = inputs.iter().map(serialized).collect::<Result<_>>()?;
     bincode::serialize(&PlainStdin { values, position: 0, proofs: 0 }).context("cannot serialize the input")
+}
+
+/// Checks that `bytes` are a serialized `SP1Stdin`. The proofs in it are not checked.
+fn check_form(bytes: &[u8]) -> Result<(), String> {
+    let PlainStdin { values, proofs, .. } = bincode::deserialize(bytes).map_err(|error| error.to_string())?;
+    // Each value follows its length. The other fields and the number of values have eight bytes each.
+    let end = 3 * 8 + values.iter().map(|value| 8 + value.len()).sum::<usize>();
+    if proofs > 0 { Ok(()) } else { check_end(&bytes[end..]) }
 }
 
 /// Returns a value as the program reads it.
@@ -153,6 +161,12 @@ mod tests {
         fs::write(file.path(), [255; 16]).unwrap();
         let text = read_stdin(Some(file.path()), &[]).unwrap_err().to_string();
         assert!(text.contains("does not contain a serialized SP1Stdin"), "{text}");
+        let whole = read_stdin(None, &[InputArgument::U32(7), InputArgument::Bytes(vec![1, 2])]).unwrap();
+        fs::write(file.path(), &whole).unwrap();
+        assert_eq!(read_stdin(Some(file.path()), &[]).unwrap(), whole);
+        fs::write(file.path(), [whole.as_slice(), b"rest"].concat()).unwrap();
+        let text = read_stdin(Some(file.path()), &[]).unwrap_err().to_string();
+        assert!(text.contains("SP1Stdin: 4 bytes too many at its end"), "{text}");
         let text = read_stdin(Some(Path::new("/no/such/stdin")), &[]).unwrap_err().to_string();
         assert!(text.contains("/no/such/stdin"), "{text}");
     }

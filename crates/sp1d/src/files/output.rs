@@ -33,17 +33,27 @@ impl OutputFile {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let file = tempfile::Builder::new()
-            .prefix(".sp1d-")
-            .suffix(".part")
-            .tempfile_in(folder)
-            .map_err(|error| cannot(&error.to_string(), "choose a file in a folder that exists and is writable"))?;
+        if !folder.exists() {
+            let reason = format!("the folder {} does not exist", folder.display());
+            let hint = format!("create it with `mkdir -p {}`, or choose a file in another folder", folder.display());
+            return Err(cannot(&reason, &hint).into());
+        }
+        if !folder.is_dir() {
+            let reason = format!("{} is not a folder", folder.display());
+            return Err(cannot(&reason, "choose a file in a folder").into());
+        }
+        let file = tempfile::Builder::new().prefix(".sp1d-").suffix(".part").tempfile_in(folder).map_err(|error| {
+            // The text of the error names the temporary file, which the user does not know. Its kind does not.
+            let reason = format!("cannot create a file in the folder {}: {}", folder.display(), error.kind());
+            cannot(&reason, "choose a file in a folder that is writable")
+        })?;
         Ok(Self { path: path.to_owned(), file })
     }
 
     /// Writes `content` and renames the temporary file to its final name.
     pub(crate) fn commit(mut self, content: &[u8]) -> Result<()> {
-        self.file.write_all(content).with_context(|| format!("cannot write {}", self.path.display()))?;
+        // Errors of `self.file` would name the temporary file.
+        self.file.as_file_mut().write_all(content).with_context(|| format!("cannot write {}", self.path.display()))?;
         self.file.as_file().sync_all().with_context(|| format!("cannot write {}", self.path.display()))?;
         apply_umask(self.file.as_file()).with_context(|| format!("cannot write {}", self.path.display()))?;
         self.file.persist(&self.path).with_context(|| format!("cannot write {}", self.path.display()))?;
@@ -88,9 +98,16 @@ mod tests {
         let check = |path: &Path, part: &str| {
             let text = OutputFile::reserve(path).err().unwrap().to_string();
             assert!(text.contains(part), "{text}");
+            assert!(!text.contains(".part"), "the temporary file is named: {text}");
         };
         check(folder.path(), "is a folder");
-        check(&folder.path().join("missing/proof"), "No such file");
+        let missing = folder.path().join("missing");
+        check(&missing.join("proof"), &format!("cannot write {}/proof: the folder", missing.display()));
+        check(&missing.join("proof"), &format!("hint: create it with `mkdir -p {}`", missing.display()));
+        fs::write(folder.path().join("file"), "").unwrap();
+        check(&folder.path().join("file/proof"), "file is not a folder");
         check(Path::new("/dev/null"), "not a regular file");
+        // No file can be created in this folder, even by root.
+        check(Path::new("/proc/self/fd/proof"), "cannot create a file in the folder /proc/self/fd: ");
     }
 }

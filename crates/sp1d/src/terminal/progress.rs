@@ -2,7 +2,7 @@
 
 use super::screen::{SCREEN, say_text};
 use indicatif::{ProgressBar, ProgressStyle};
-use sp1d_model::{AttemptInfo, ProofEvent, TaskKind};
+use sp1d_model::{AttemptInfo, ProofEvent, TaskKind, counted};
 use std::{
     io::{self, IsTerminal},
     time::{Duration, Instant},
@@ -83,7 +83,7 @@ impl ProofProgressView {
             }
             ProofEvent::Executed { cycles } => {
                 self.executed = true;
-                self.line(&format!("executed: {cycles} cycles"));
+                self.line(&format!("executed: {}", counted(cycles, "cycle")));
             }
             ProofEvent::WorkerReady { worker } => {
                 if !self.ready {

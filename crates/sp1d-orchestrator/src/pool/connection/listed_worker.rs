@@ -199,7 +199,7 @@ impl ListedWorker {
                     held_s = place.held.as_secs(),
                     place = place.place,
                     waited_s = started.elapsed().as_secs(),
-                    patience_s = self.shared.settings.patience.as_secs(),
+                    max_wait_s = self.shared.settings.patience.as_secs(),
                     "waiting for a worker that serves another orchestrator"
                 );
             }
@@ -255,7 +255,7 @@ impl ListedWorker {
         let mut disconnected = self.shared.disconnected();
         // Code that forgets a disconnected worker cancels `stop` while it holds this lock, so a forgotten worker is not
         // listed again.
-        if !self.stop.now.is_cancelled() {
+        if !self.stop.at_once.is_cancelled() {
             disconnected.connection_failed(&self.member, reason, SystemTime::now());
         }
     }
@@ -275,7 +275,7 @@ impl ListedWorker {
 
 /// Sets the state of a worker, unless it was removed from the list or had joined by itself.
 fn note(shared: &SharedState, member: &Member, stop: &SessionStop, contact: Contact) {
-    shared.contacts.send_if_modified(|contacts| !stop.now.is_cancelled() && contacts.set(member, contact));
+    shared.contacts.send_if_modified(|contacts| !stop.at_once.is_cancelled() && contacts.set(member, contact));
 }
 
 /// Serves a session with the worker at the other end of `stream`. `peer` is who it is, with TLS. Fails if no session

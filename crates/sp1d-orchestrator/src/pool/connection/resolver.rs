@@ -16,7 +16,8 @@ pub trait AddressResolver: fmt::Debug + Send + Sync + 'static {
     /// Fails if the name is unknown or the name server does not respond.
     fn resolve<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 
-    /// Returns the time between two lookups of a name, which find new workers and workers that are gone.
+    /// Returns the time between two lookups of a name, which find new workers and workers that are gone. The default
+    /// implementation returns 15 s.
     fn interval(&self) -> Duration {
         LOOKUP_INTERVAL
     }

@@ -15,7 +15,7 @@ pub struct Unreachable {
 
 /// No worker of the list could be reached.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot reach any worker of the list: {}\nhint: start the workers with `sp1d worker`, or correct the list", UnreachableList(.0))]
+#[error("cannot reach any worker of the list: {}\nhint: start the workers with `sp1d worker`, or correct the list; `[\"local\"]` proves in this process", UnreachableList(.0))]
 pub struct ConnectError(pub Vec<Unreachable>);
 
 /// Displays each worker with its reason.

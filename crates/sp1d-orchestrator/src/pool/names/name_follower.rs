@@ -68,7 +68,7 @@ impl NamedCallEnds {
 /// The task that keeps one worker connected.
 pub(crate) struct NamedCall {
     /// Ends the connection when the worker holds no attempt.
-    retire: CancellationToken,
+    when_idle: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -126,7 +126,7 @@ impl NameFollower {
             NameCommand::DialName => self.dial(itself),
             NameCommand::RetireName => {
                 if !self.retire(&itself) {
-                    forget(&self.shared, &itself, &self.stop);
+                    remove_contact(&self.shared, &itself, &self.stop);
                 }
             }
             NameCommand::Dial(address) => {
@@ -143,10 +143,10 @@ impl NameFollower {
     /// Connects to `member`, after an earlier connection to it has ended.
     fn dial(&mut self, member: Member) {
         let (shared, first) = (self.shared.clone(), self.first.take());
-        let stop = SessionStop { now: self.stop.child_token(), retire: CancellationToken::new() };
-        let (now, retire) = (stop.now.clone(), stop.retire.clone());
+        let stop = SessionStop { at_once: self.stop.child_token(), when_idle: CancellationToken::new() };
+        let (at_once, when_idle) = (stop.at_once.clone(), stop.when_idle.clone());
         let earlier = self.calls.remove(&member).map(|call| call.task);
-        expect(&shared, &member, &now);
+        add_contact(&shared, &member, &at_once);
         let named = self.named.clone();
         let task = self.tasks.spawn({
             let member = member.clone();
@@ -154,53 +154,53 @@ impl NameFollower {
                 if let Some(earlier) = earlier {
                     // A panic of that task is in the log.
                     let _ = earlier.await;
-                    expect(&shared, &member, &now);
+                    add_contact(&shared, &member, &at_once);
                 }
                 if let Member::Named(..) = &member {
-                    named.add(member.clone(), now.clone());
+                    named.add(member.clone(), at_once.clone());
                 }
                 keep_connected(member.clone(), shared.clone(), first, stop).await;
-                forget(&shared, &member, &now);
-                now.cancel();
+                remove_contact(&shared, &member, &at_once);
+                at_once.cancel();
                 named.remove_ended();
             }
         });
-        self.calls.insert(member, NamedCall { retire, task });
+        self.calls.insert(member, NamedCall { when_idle, task });
     }
 
     /// Lets the connection to `member` end. Returns false if no such connection exists.
     fn retire(&self, member: &Member) -> bool {
         let call = self.calls.get(member);
         if let Some(call) = call {
-            call.retire.cancel();
+            call.when_idle.cancel();
         }
         call.is_some()
     }
 }
 
-/// Notes that `member` is being called, unless `now` has ended its calls.
-fn expect(shared: &SharedState, member: &Member, now: &CancellationToken) {
+/// Adds `member` to the contacts. Does nothing if `stop` is cancelled.
+fn add_contact(shared: &SharedState, member: &Member, stop: &CancellationToken) {
     shared.contacts.send_if_modified(|contacts| {
-        let is_called = !now.is_cancelled();
-        if is_called {
+        let is_wanted = !stop.is_cancelled();
+        if is_wanted {
             contacts.add(member.clone());
         }
-        is_called
+        is_wanted
     });
 }
 
-/// Removes `member`, which is no longer expected. The code that cancels `now` does this itself. The list may have the
-/// name again since, with another call to the worker.
-fn forget(shared: &SharedState, member: &Member, now: &CancellationToken) {
+/// Removes `member` from the contacts and from the disconnected workers. Does nothing if `stop` is cancelled: the code
+/// that cancelled it has removed the member, and the list may contain the name again.
+fn remove_contact(shared: &SharedState, member: &Member, stop: &CancellationToken) {
     shared.contacts.send_if_modified(|contacts| {
-        let is_called = !now.is_cancelled();
-        if is_called {
+        let is_wanted = !stop.is_cancelled();
+        if is_wanted {
             contacts.remove(member);
         }
-        is_called
+        is_wanted
     });
     let mut disconnected = shared.disconnected();
-    if !now.is_cancelled() {
+    if !stop.is_cancelled() {
         disconnected.remove_listed(member);
     }
 }

@@ -97,10 +97,10 @@ fn deferred_events_count_once_and_only_from_the_session_of_their_attempt() {
 }
 
 #[test]
-fn deferred_events_are_not_checked_before_all_uploads_have_arrived() {
+fn deferred_events_are_not_checked_before_their_list_has_arrived() {
     let mut table = one_marker();
     let (session, attempt) = (SessionId(1), AttemptId(1));
-    table.check([DispatchEvent::DeferredEventsReported { session, attempt, are_complete: false }], []);
+    table.check([DispatchEvent::DeferredEventsReported { session, attempt, has_list: false }], []);
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
 }
 

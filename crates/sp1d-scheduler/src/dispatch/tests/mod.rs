@@ -55,7 +55,7 @@ impl Table {
 const SHARD: TaskKind = TaskKind::ProveShard;
 
 fn new_try(try_id: u64) -> DispatchEvent {
-    DispatchEvent::TryStarted { try_id: TryId(try_id), claims: ClaimHistory::default() }
+    DispatchEvent::TryStarted { try_id: TryId(try_id), claims: ClaimHistory::default(), trusted_only: false }
 }
 
 /// A try that compares claims. In an earlier try, the workers `before` made the claims beside them for the shard.
@@ -65,7 +65,7 @@ fn comparing(try_id: u64, before: &[(u8, u64)]) -> DispatchEvent {
     for (claimed, worker) in before {
         claims.record(&claim(*claimed), WorkerId(*worker), OriginId(u128::from(*worker)));
     }
-    DispatchEvent::TryStarted { try_id: TryId(try_id), claims }
+    DispatchEvent::TryStarted { try_id: TryId(try_id), claims, trusted_only: false }
 }
 
 const fn ended(try_id: u64) -> DispatchEvent {
@@ -99,6 +99,7 @@ fn rejoined(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) 
     let joined = JoinedWorker {
         worker: WorkerId(worker),
         origin: OriginId(u128::from(worker)),
+        trusted: false,
         memory_bytes: 0,
         shard_room: ShardRoom::Unknown,
         slots: 1,
@@ -136,7 +137,7 @@ fn failed(session: u64, attempt: u64) -> DispatchEvent {
 
 const fn events_uploaded(session: u64, attempt: u64) -> DispatchEvent {
     let (session, attempt) = (SessionId(session), AttemptId(attempt));
-    DispatchEvent::DeferredEventsReported { session, attempt, are_complete: true }
+    DispatchEvent::DeferredEventsReported { session, attempt, has_list: true }
 }
 
 /// The claim number `number`. All claims are about the same shard.

@@ -219,6 +219,7 @@ pub(super) async fn request_proof(
         mode: asked.mode,
         deadline: asked.deadline,
         cycle_limit: asked.cycle_limit,
+        gas_limit: asked.gas_limit,
     };
     let id = interface.key().request_id(&facts);
     let hosted = HostedRequest {
@@ -233,6 +234,7 @@ pub(super) async fn request_proof(
         input: Some(input),
         mode: asked.mode,
         cycle_limit: asked.cycle_limit,
+        gas_limit: asked.gas_limit,
         timeout_seconds: Some(asked.timeout_seconds),
         ..NewProof::default()
     };
@@ -333,7 +335,9 @@ pub(super) async fn details(
         updated_at: seconds(proof.ended.or(proof.started).unwrap_or(proof.created)),
         fulfilled_at: proof.ended.filter(|_| is_fulfilled).map(seconds),
         cycles: proof.cycles,
-        gas_limit: u64::MAX,
+        gas_limit: proof.gas_limit.unwrap_or(u64::MAX),
+        gas_used: proof.gas,
+        execute_fail_cause: progress.cause.into(),
         error: progress.error.into(),
         stdin_private: hosted.private,
     };

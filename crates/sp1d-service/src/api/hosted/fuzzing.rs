@@ -29,6 +29,8 @@ pub struct HostedRequestFacts {
     pub timeout_seconds: u64,
     /// `None` for no limit.
     pub cycle_limit: Option<u64>,
+    /// `None` for no limit.
+    pub gas_limit: Option<u64>,
 }
 
 fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, String> {
@@ -51,6 +53,7 @@ pub fn read_hosted_request(request: &[u8], version: &str, now: u64) -> Result<Ho
         program: asked.program.key(),
         timeout_seconds: asked.timeout_seconds,
         cycle_limit: asked.cycle_limit,
+        gas_limit: asked.gas_limit,
     })
 }
 

@@ -1,6 +1,6 @@
 //! How the state of a proof is reported to the client.
 
-use super::wire::network::{ExecutionStatus, FulfillmentStatus, ProofRequestError};
+use super::wire::network::{ExecuteFailureCause, ExecutionStatus, FulfillmentStatus, ProofRequestError};
 use sp1d_model::{ProofFailureKind, ProofState, ProofSummary};
 
 /// The state of a proof in the words of the prover network. sp1-sdk knows only these values and fails on others.
@@ -9,6 +9,8 @@ pub(super) struct HostedProgress {
     pub(super) fulfillment: FulfillmentStatus,
     pub(super) execution: ExecutionStatus,
     pub(super) error: ProofRequestError,
+    /// Known only for a gas limit. The text of the failure says more.
+    pub(super) cause: ExecuteFailureCause,
 }
 
 /// Returns the state of `proof`.
@@ -24,7 +26,9 @@ pub(super) fn progress_of(proof: &ProofSummary) -> HostedProgress {
         ProofState::Done => (Fulfilled, Executed, UnspecifiedProofRequestFailure),
         ProofState::Cancelled => (Unfulfillable, Unexecuted, UnknownFailure),
         ProofState::Failed => match proof.failure.as_ref().map(|failure| failure.kind) {
-            Some(ProofFailureKind::Program) => (Unfulfillable, Unexecutable, ExecutionFailure),
+            Some(ProofFailureKind::Program | ProofFailureKind::GasLimit) => {
+                (Unfulfillable, Unexecutable, ExecutionFailure)
+            }
             Some(ProofFailureKind::Timeout) => (Expired, Unexecuted, UnknownFailure),
             Some(ProofFailureKind::Unverified) => (Unfulfillable, Executed, VerificationFailure),
             Some(
@@ -36,7 +40,11 @@ pub(super) fn progress_of(proof: &ProofSummary) -> HostedProgress {
             _ => (Unfulfillable, Unexecuted, UnknownFailure),
         },
     };
-    HostedProgress { fulfillment, execution, error }
+    let cause = match proof.failure.as_ref().map(|failure| failure.kind) {
+        Some(ProofFailureKind::GasLimit) => ExecuteFailureCause::ExceededGasLimit,
+        _ => ExecuteFailureCause::UnspecifiedExecutionFailureCause,
+    };
+    HostedProgress { fulfillment, execution, error, cause }
 }
 
 #[cfg(test)]
@@ -46,7 +54,7 @@ mod tests {
 
     /// Checks the numbers on the wire of a proof with this state and failure.
     #[track_caller]
-    fn check(state: &str, failure: Option<&str>, expected: (i32, i32, i32)) {
+    fn check(state: &str, failure: Option<&str>, expected: (i32, i32, i32, i32)) {
         let proof: ProofSummary = serde_json::from_value(json!({
             "id": "0123456789ab", "program": "", "input": "", "mode": "core", "state": state, "priority": 0,
             "nonce": [0, 0, 0, 0], "created": "2026-01-01T00:00:10Z", "starts": 1,
@@ -55,22 +63,24 @@ mod tests {
         }))
         .unwrap();
         let progress = progress_of(&proof);
-        let found = (progress.fulfillment as i32, progress.execution as i32, progress.error as i32);
+        let (fulfillment, execution) = (progress.fulfillment as i32, progress.execution as i32);
+        let found = (fulfillment, execution, progress.error as i32, progress.cause as i32);
         assert_eq!(found, expected, "{state} {failure:?}");
     }
 
     #[test]
     fn states_have_values_that_sp1_sdk_knows() {
-        check("queued", None, (1, 1, 0));
-        check("running", None, (2, 1, 0));
-        check("done", None, (3, 2, 0));
-        check("cancelled", Some("cancelled"), (4, 1, 3));
-        check("failed", Some("program"), (4, 3, 1));
-        check("failed", Some("timeout"), (6, 1, 3));
-        check("failed", Some("unverified"), (4, 2, 5));
-        check("failed", Some("task"), (4, 2, 6));
-        check("failed", Some("machine"), (4, 1, 3));
-        check("failed", Some("a_kind_of_a_later_release"), (4, 1, 3));
-        check("failed", None, (4, 1, 3));
+        check("queued", None, (1, 1, 0, 0));
+        check("running", None, (2, 1, 0, 0));
+        check("done", None, (3, 2, 0, 0));
+        check("cancelled", Some("cancelled"), (4, 1, 3, 0));
+        check("failed", Some("program"), (4, 3, 1, 0));
+        check("failed", Some("gas_limit"), (4, 3, 1, 9));
+        check("failed", Some("timeout"), (6, 1, 3, 0));
+        check("failed", Some("unverified"), (4, 2, 5, 0));
+        check("failed", Some("task"), (4, 2, 6, 0));
+        check("failed", Some("machine"), (4, 1, 3, 0));
+        check("failed", Some("a_kind_of_a_later_release"), (4, 1, 3, 0));
+        check("failed", None, (4, 1, 3, 0));
     }
 }

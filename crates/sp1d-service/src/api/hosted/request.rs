@@ -10,7 +10,7 @@ use super::{
     },
 };
 use prost::Message;
-use sp1d_model::{ProofMode, TaskKind};
+use sp1d_model::{ProofMode, TaskKind, counted};
 
 /// Text that a client signs to create an artifact.
 const ARTIFACT_TEXT: &[u8] = b"create_artifact";
@@ -37,6 +37,8 @@ pub(super) struct HostedProofBody {
     pub(super) timeout_seconds: u64,
     /// `None` for no limit.
     pub(super) cycle_limit: Option<u64>,
+    /// `None` for no limit.
+    pub(super) gas_limit: Option<u64>,
     pub(super) private: bool,
 }
 
@@ -135,14 +137,6 @@ pub(super) fn check_body(
     let mode = mode_of(body.mode)?;
     let program = program_hash(&body.vk_hash)?;
     let input = artifact_id(&body.stdin_uri, "stdin_uri")?;
-    // The protocol uses the cycle limit instead of a gas limit of 0, and no program reaches the largest numbers. Any
-    // other limit would need a second execution: the execution for a proof does not calculate gas.
-    if body.gas_limit != 0 && i64::try_from(body.gas_limit).is_ok() {
-        return invalid(format!(
-            "gas_limit {} is not supported: this service does not count gas\nhint: set it to the largest number or to 0, and limit the cycles with cycle_limit",
-            body.gas_limit
-        ));
-    }
     if body.min_auction_period != 0 {
         return invalid(format!(
             "min_auction_period {} is not supported: this service holds no auctions",
@@ -151,8 +145,8 @@ pub(super) fn check_body(
     }
     if !body.whitelist.is_empty() {
         return invalid(format!(
-            "whitelist with {} provers is not supported: this service chooses its workers itself",
-            body.whitelist.len()
+            "whitelist with {} is not supported: this service chooses its workers itself",
+            counted(body.whitelist.len(), "prover")
         ));
     }
     let cycle_limit = match body.cycle_limit {
@@ -161,6 +155,8 @@ pub(super) fn check_body(
         limit if i64::try_from(limit).is_err() => None,
         limit => Some(limit),
     };
+    // In the protocol, a gas limit of 0 means that only the cycle limit counts. No program reaches the largest numbers.
+    let gas_limit = Some(body.gas_limit).filter(|limit| *limit > 0 && i64::try_from(*limit).is_ok());
     let timeout_seconds = match body.deadline.checked_sub(now) {
         None | Some(0) => {
             return invalid(format!(
@@ -174,7 +170,7 @@ pub(super) fn check_body(
         Some(seconds) => seconds,
     };
     let (nonce, deadline, private) = (body.nonce, body.deadline, body.stdin_private);
-    Ok(HostedProofBody { nonce, program, mode, input, deadline, timeout_seconds, cycle_limit, private })
+    Ok(HostedProofBody { nonce, program, mode, input, deadline, timeout_seconds, cycle_limit, gas_limit, private })
 }
 
 /// Returns a task kind that a proof of `mode` needs and that none of the workers supports. `None` without workers: the
@@ -217,13 +213,16 @@ mod tests {
         }
     }
 
-    /// Checks what a changed request becomes, or that its refusal contains all of `expected`.
+    /// The limits of cycles and of gas.
+    type BodyLimits = (Option<u64>, Option<u64>);
+
+    /// Checks the limits of a changed request, or that its refusal contains all of `expected`.
     #[track_caller]
-    fn check(change: impl FnOnce(&mut RequestProofRequestBody), expected: Result<Option<u64>, &[&str]>) {
+    fn check(change: impl FnOnce(&mut RequestProofRequestBody), expected: Result<BodyLimits, &[&str]>) {
         let mut changed = body();
         change(&mut changed);
         match (check_body(&changed, "sp1-v6.1.0", NOW), expected) {
-            (Ok(proof), Ok(cycle_limit)) => assert_eq!(proof.cycle_limit, cycle_limit),
+            (Ok(proof), Ok(limits)) => assert_eq!((proof.cycle_limit, proof.gas_limit), limits),
             (Err(refusal), Err(parts)) => {
                 let status = Status::from(refusal);
                 assert_eq!(status.code(), tonic::Code::InvalidArgument);
@@ -246,12 +245,21 @@ mod tests {
             deadline: NOW + 60,
             timeout_seconds: 60,
             cycle_limit: None,
+            gas_limit: None,
             private: true,
         };
         assert_eq!(proof, expected);
-        check(|body| body.cycle_limit = 1000, Ok(Some(1000)));
-        check(|body| (body.cycle_limit, body.gas_limit) = (1000, 0), Ok(Some(1000)));
-        check(|body| body.gas_limit = 1 << 63, Ok(None));
+    }
+
+    #[test]
+    fn limits_that_no_program_reaches_are_no_limits() {
+        check(|body| body.cycle_limit = 1000, Ok((Some(1000), None)));
+        check(|body| (body.cycle_limit, body.gas_limit) = (1000, 0), Ok((Some(1000), None)));
+        check(|body| body.gas_limit = 1 << 63, Ok((None, None)));
+        check(|body| body.gas_limit = i64::MAX as u64, Ok((None, Some(i64::MAX as u64))));
+        check(|body| body.gas_limit = 1, Ok((None, Some(1))));
+        // sp1-sdk sends this limit if a program uses neither `hosted` nor a simulation.
+        check(|body| body.gas_limit = 1_000_000_000, Ok((None, Some(1_000_000_000))));
     }
 
     #[test]
@@ -265,10 +273,6 @@ mod tests {
         check(|body| body.vk_hash = vec![0x11; 31], Err(&["vk_hash"]));
         check(|body| body.vk_hash = vec![0xff; 32], Err(&["vk_hash"]));
         check(|body| body.stdin_uri = "s3://elsewhere".into(), Err(&["stdin_uri", "s3://elsewhere"]));
-        check(|body| body.gas_limit = 5, Err(&["gas_limit 5"]));
-        // sp1-sdk sends this limit if a program uses neither `hosted` nor a simulation.
-        check(|body| body.gas_limit = 1_000_000_000, Err(&["does not count gas", "cycle_limit"]));
-        check(|body| body.gas_limit = i64::MAX as u64, Err(&["gas_limit"]));
         check(|body| body.cycle_limit = 0, Err(&["cycle_limit 0"]));
         check(|body| body.min_auction_period = 5, Err(&["min_auction_period 5"]));
         check(|body| body.whitelist = vec![vec![1; 20]], Err(&["whitelist with 1"]));

@@ -66,6 +66,7 @@ pub(super) struct RequestFacts<'a> {
     pub(super) mode: ProofMode,
     pub(super) deadline: u64,
     pub(super) cycle_limit: Option<u64>,
+    pub(super) gas_limit: Option<u64>,
 }
 
 /// Makes and checks addresses.
@@ -120,15 +121,19 @@ impl UrlPermitKey {
 
     /// Returns the id of a request. Equal requests of one requester have the same id. Only this service can compute it.
     pub(super) fn request_id(&self, facts: &RequestFacts<'_>) -> [u8; 32] {
-        let RequestFacts { requester, program, input, mode, deadline, cycle_limit } = *facts;
+        let RequestFacts { requester, program, input, mode, deadline, cycle_limit, gas_limit } = *facts;
         let mut bytes = b"request".to_vec();
         bytes.extend(requester.0);
         bytes.extend(program);
         bytes.extend(deadline.to_be_bytes());
         bytes.extend(cycle_limit.unwrap_or(u64::MAX).to_be_bytes());
-        // The digest has a fixed length, and the name of the mode is the rest.
+        // The digest has a fixed length, and no name of a mode contains a zero.
         bytes.extend(input.as_bytes());
         bytes.extend(mode.name().as_bytes());
+        if let Some(limit) = gas_limit {
+            bytes.push(0);
+            bytes.extend(limit.to_be_bytes());
+        }
         *blake3::keyed_hash(&self.0, &bytes).as_bytes()
     }
 
@@ -177,6 +182,7 @@ mod tests {
             mode: ProofMode::Core,
             deadline: 100,
             cycle_limit: None,
+            gas_limit: None,
         };
         let other = [
             RequestFacts { requester: RequesterAddress([5; 20]), ..facts },
@@ -185,13 +191,15 @@ mod tests {
             RequestFacts { mode: ProofMode::Compressed, ..facts },
             RequestFacts { deadline: 101, ..facts },
             RequestFacts { cycle_limit: Some(7), ..facts },
+            RequestFacts { gas_limit: Some(7), ..facts },
+            RequestFacts { gas_limit: Some(8), ..facts },
         ];
         let ids: Vec<_> = other.iter().chain([&facts]).map(|facts| key.request_id(facts)).collect();
         for (at, id) in ids.iter().enumerate() {
             assert!(!ids[..at].contains(id), "fact {at} does not count");
         }
-        assert_eq!(key.request_id(&facts), ids[6]);
-        assert_ne!(UrlPermitKey::new([2; 32]).request_id(&facts), ids[6]);
+        assert_eq!(Some(&key.request_id(&facts)), ids.last());
+        assert_ne!(Some(&UrlPermitKey::new([2; 32]).request_id(&facts)), ids.last());
     }
 
     #[test]

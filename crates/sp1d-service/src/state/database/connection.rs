@@ -199,6 +199,8 @@ fn connect(path: &Path, fresh: bool, sharing: Sharing) -> Result<Connection> {
     // An accepted proof must survive a power failure.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // Deleted rows are overwritten, so that the file does not contain them any more.
+    connection.pragma_update_and_check(None, "secure_delete", true, |row| row.get::<_, i64>(0))?;
     connection.pragma_update(None, "cache_size", CACHE_SIZE)?;
     let checked = connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0));
     match checked {

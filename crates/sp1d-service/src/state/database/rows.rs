@@ -4,7 +4,7 @@ use rusqlite::{Row, types::Type};
 use sp1d_model::{Moment, ProgramSummary, ProofMode, ProofState, ProofSummary};
 
 /// Columns that [`proof_of`] reads.
-pub(super) const COLUMNS: &str = "id, program, input, mode, state, priority, cycle_limit, nonce, created, started, ended, deadline, starts, tasks, cycles, shards, result_bytes, workers, requester, failure";
+pub(super) const COLUMNS: &str = "id, program, input, mode, state, priority, cycle_limit, gas_limit, trusted_only, nonce, created, started, ended, deadline, starts, tasks, cycles, gas, shards, result_bytes, workers, requester, failure";
 
 /// Converts to the signed integers of SQLite. No value here comes close to the limit of `i64`.
 pub(super) fn signed(number: u64) -> i64 {
@@ -55,6 +55,8 @@ pub(super) fn proof_of(row: &Row<'_>) -> rusqlite::Result<ProofSummary> {
         state: named(row, "state", &ProofState::ALL, ProofState::name)?,
         priority: row.get("priority")?,
         cycle_limit: optional(row, "cycle_limit")?,
+        gas_limit: optional(row, "gas_limit")?,
+        trusted_only: row.get("trusted_only")?,
         nonce: from_json(row, "nonce")?,
         created: Moment(row.get("created")?),
         started: moment("started")?,
@@ -63,6 +65,7 @@ pub(super) fn proof_of(row: &Row<'_>) -> rusqlite::Result<ProofSummary> {
         starts: row.get("starts")?,
         tasks: from_json(row, "tasks")?,
         cycles: optional(row, "cycles")?,
+        gas: optional(row, "gas")?,
         shards: optional(row, "shards")?,
         proof_bytes: optional(row, "result_bytes")?,
         workers: from_json(row, "workers")?,

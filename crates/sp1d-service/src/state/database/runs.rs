@@ -24,7 +24,7 @@ pub(crate) struct ProofJob {
 /// How a proof ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ProofOutcome {
-    Done { cycles: u64, shards: u64, result: String, result_bytes: u64, workers: Vec<WorkerTasks> },
+    Done { cycles: u64, gas: Option<u64>, shards: u64, result: String, result_bytes: u64, workers: Vec<WorkerTasks> },
     Failed(FailureInfo),
     Cancelled,
 }
@@ -130,18 +130,18 @@ impl Database {
         tasks: TaskCounts,
         now: Moment,
     ) -> Result<Option<ProofSummary>> {
-        let (mut cycles, mut shards, mut result, mut bytes, mut workers, mut failure) =
-            (None, None, None, None, &Vec::new(), None);
+        let (mut cycles, mut gas, mut shards, mut result, mut bytes, mut workers, mut failure) =
+            (None, None, None, None, None, &Vec::new(), None);
         match outcome {
-            ProofOutcome::Done { cycles: c, shards: s, result: r, result_bytes: b, workers: w } => {
-                (cycles, shards, result, bytes, workers) =
-                    (Some(signed(*c)), Some(signed(*s)), Some(r), Some(signed(*b)), w);
+            ProofOutcome::Done { cycles: c, gas: g, shards: s, result: r, result_bytes: b, workers: w } => {
+                (cycles, gas, shards, result, bytes, workers) =
+                    (Some(signed(*c)), g.map(signed), Some(signed(*s)), Some(r), Some(signed(*b)), w);
             }
             ProofOutcome::Failed(info) => failure = Some(to_json(info)),
             ProofOutcome::Cancelled => {}
         }
         let end = format!(
-            "UPDATE proofs SET state = ?2, ended = ?3, cycles = ?4, shards = ?5, result = ?6, result_bytes = ?7, workers = ?8, failure = ?9, tasks = ?10
+            "UPDATE proofs SET state = ?2, ended = ?3, cycles = ?4, shards = ?5, result = ?6, result_bytes = ?7, workers = ?8, failure = ?9, tasks = ?10, gas = ?11
              WHERE id = ?1 AND state IN ('queued', 'running') RETURNING {COLUMNS}"
         );
         let values = params![
@@ -154,7 +154,8 @@ impl Database {
             bytes,
             to_json(workers),
             failure,
-            to_json(&tasks)
+            to_json(&tasks),
+            gas
         ];
         self.write(|transaction| end_one(transaction, &end, values))
     }

@@ -5,7 +5,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5350_3144;
 
 /// Version of `SCHEMA` and of the JSON in its columns, stored as SQLite's `user_version`. Raise it when a stored name
 /// changes.
-pub(super) const SCHEMA_VERSION: i32 = 4;
+pub(super) const SCHEMA_VERSION: i32 = 5;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -25,6 +25,9 @@ CREATE TABLE proofs (
     state TEXT NOT NULL,
     priority INTEGER NOT NULL,
     cycle_limit INTEGER,
+    gas_limit INTEGER,
+    -- 1 if only trusted workers may get tasks.
+    trusted_only INTEGER NOT NULL,
     nonce TEXT NOT NULL,
     options TEXT NOT NULL,
     idempotency_key TEXT UNIQUE,
@@ -44,6 +47,7 @@ CREATE TABLE proofs (
     suspect INTEGER NOT NULL DEFAULT 0,
     tasks TEXT NOT NULL DEFAULT '{\"known\":0,\"done\":0,\"cached\":0}',
     cycles INTEGER,
+    gas INTEGER,
     shards INTEGER,
     result TEXT,
     result_bytes INTEGER,
@@ -78,6 +82,12 @@ CREATE TABLE hosted_nonces (
     PRIMARY KEY (requester, nonce)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX hosted_nonces_by_age ON hosted_nonces (nonce);
+-- What is left to remove of deleted proofs: files, and cached results of an input.
+CREATE TABLE removals (
+    kind TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (kind, digest)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE events (
     proof TEXT NOT NULL REFERENCES proofs (id) ON DELETE CASCADE,

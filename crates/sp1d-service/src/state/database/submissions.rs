@@ -32,8 +32,10 @@ fn differences(one: &NewProof, other: &NewProof) -> Vec<&'static str> {
         ("input", one.input != other.input),
         ("mode", one.mode != other.mode),
         ("cycle_limit", one.cycle_limit != other.cycle_limit),
+        ("gas_limit", one.gas_limit != other.gas_limit),
         ("timeout_seconds", one.timeout_seconds != other.timeout_seconds),
         ("priority", one.priority != other.priority),
+        ("trusted_only", one.trusted_only != other.trusted_only),
         ("nonce", one.nonce != other.nonce),
     ];
     fields.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
@@ -66,8 +68,8 @@ pub(super) fn insert_proof(connection: &Connection, new: &AcceptedProof<'_>) -> 
     let AcceptedProof { id, request, requester, program, input, options, text, now } = *new;
     let deadline = request.timeout_seconds.map(|seconds| now.plus_seconds(seconds).0);
     connection.execute(
-        "INSERT INTO proofs (id, program, input, mode, state, priority, cycle_limit, nonce, options, idempotency_key, request, requester, created, deadline)
-         VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "INSERT INTO proofs (id, program, input, mode, state, priority, cycle_limit, gas_limit, nonce, options, idempotency_key, request, requester, created, deadline, trusted_only)
+         VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
             id,
             program,
@@ -75,6 +77,7 @@ pub(super) fn insert_proof(connection: &Connection, new: &AcceptedProof<'_>) -> 
             request.mode.name(),
             request.priority,
             request.cycle_limit.map(signed),
+            request.gas_limit.map(signed),
             serde_json::to_string(&request.nonce).expect("a nonce can be serialized"),
             options,
             request.idempotency_key,
@@ -82,6 +85,7 @@ pub(super) fn insert_proof(connection: &Connection, new: &AcceptedProof<'_>) -> 
             requester,
             now.0,
             deadline,
+            request.trusted_only,
         ],
     )?;
     let proof = connection.query_row(&format!("SELECT {COLUMNS} FROM proofs WHERE id = ?1"), [id], proof_of)?;

@@ -246,14 +246,23 @@ fn queued_proof_fails_at_its_deadline() {
 #[test]
 fn a_proof_ends_only_once() {
     let (_folder, database) = database();
-    add(&database, "a", &NewProof { mode: ProofMode::Compressed, cycle_limit: Some(9), ..NewProof::default() });
+    let request =
+        NewProof { mode: ProofMode::Compressed, cycle_limit: Some(9), gas_limit: Some(8), ..NewProof::default() };
+    add(&database, "a", &request);
     next(&database);
     let workers = vec![WorkerTasks { name: "w".into(), address: "h:1".into(), tasks: 3 }];
-    let done =
-        ProofOutcome::Done { cycles: 7, shards: 2, result: "r".into(), result_bytes: 5, workers: workers.clone() };
+    let done = ProofOutcome::Done {
+        cycles: 7,
+        gas: Some(6),
+        shards: 2,
+        result: "r".into(),
+        result_bytes: 5,
+        workers: workers.clone(),
+    };
     let tasks = TaskCounts { known: 3, done: 3, cached: 1 };
     let proof = database.end("a", &done, tasks, NOW).unwrap().unwrap();
     assert_eq!((proof.state, proof.mode, proof.tasks), (ProofState::Done, ProofMode::Compressed, tasks));
+    assert_eq!((proof.cycle_limit, proof.gas_limit, proof.gas), (Some(9), Some(8), Some(6)));
     assert_eq!((proof.cycles, proof.shards, proof.proof_bytes, &proof.workers), (Some(7), Some(2), Some(5), &workers));
     assert_eq!(database.end("a", &ProofOutcome::Cancelled, tasks, NOW).unwrap(), None);
     assert_eq!(database.cancel_queued("a", NOW).unwrap(), None);
@@ -275,8 +284,8 @@ fn repeated_request_returns_the_first_proof() {
     let request = NewProof { idempotency_key: Some("k".into()), ..NewProof::default() };
     let SubmissionOutcome::New(first) = add(&database, "a", &request) else { panic!("the first request is not new") };
     assert_eq!(add(&database, "b", &request), SubmissionOutcome::Known(first));
-    let other = NewProof { priority: 1, mode: ProofMode::Compressed, ..request };
-    let differences = vec!["mode", "priority"];
+    let other = NewProof { priority: 1, mode: ProofMode::Compressed, gas_limit: Some(9), ..request };
+    let differences = vec!["mode", "gas_limit", "priority"];
     assert_eq!(add(&database, "b", &other), SubmissionOutcome::Other { proof: "a".to_owned(), differences });
     assert_eq!(database.proofs(ProofSelection { limit: 9, ..ProofSelection::default() }).unwrap().len(), 1);
 }

@@ -6,8 +6,9 @@ use super::{
     start::{CacheStart, LINEAGE, STARTS, plan_start, write_start},
 };
 use crate::state::{
+    blobs::is_digest,
     disk::{DiskSpace, ReclaimableSpace},
-    private_files::{create_private_folder, make_private},
+    private_files::{create_private_folder, make_private, sync_folder},
 };
 use sp1d_artifacts::Digest;
 use sp1d_orchestrator::{CachedResult, ResultCache};
@@ -81,6 +82,38 @@ impl DiskResultCache {
             self.remove_all(&self.index().give_back(u64::MAX));
         }
         write_start(&self.folder, start)
+    }
+
+    /// Removes all results that were made for the `input` with this digest, and files of another format. Returns their
+    /// number. When this returns, a power failure does not bring them back. Blocks.
+    ///
+    /// # Errors
+    /// If a file cannot be read or removed.
+    pub(crate) fn forget_input(&self, input: &str) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let Some(name) = entry.file_name().into_string().ok().filter(|name| is_digest(name)) else { continue };
+            let path = entry.path();
+            let of = match File::open(&path) {
+                Ok(mut file) => file_format::read_input(&mut file),
+                // It gave way to another result meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if of.is_some_and(|of| of.to_string() != input) {
+                continue;
+            }
+            self.index().remove(&name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => removed += 1,
+            }
+        }
+        if removed > 0 {
+            sync_folder(&self.folder)?;
+        }
+        Ok(removed)
     }
 
     /// Writes a file of `bytes` bytes, for which the index has made room.
@@ -203,8 +236,12 @@ mod tests {
     }
 
     fn result(content: &[u8]) -> CachedResult {
+        result_for(b"input", content)
+    }
+
+    fn result_for(input: &[u8], content: &[u8]) -> CachedResult {
         let event_uploads = vec![("#1".into(), Blob::encode(&[1])), ("made-1-x".into(), Blob::encode(&[]))];
-        CachedResult { output: Blob::encode(content), event_uploads }
+        CachedResult { input: Digest::of(input), output: Blob::encode(content), event_uploads }
     }
 
     /// Returns the output of the result under `key`.
@@ -231,6 +268,22 @@ mod tests {
         assert_eq!(found(&again, two).unwrap(), b"second");
         again.forget(&[one]);
         assert_eq!((found(&again, one), found(&again, two).unwrap()), (None, b"second".to_vec()));
+    }
+
+    #[test]
+    fn results_of_a_deleted_input_are_removed() {
+        let (folder, cache) = cache(1 << 20);
+        let [one, two, old] = [b"one", b"two", b"old"].map(|key| Digest::of(key));
+        cache.keep(one, result_for(b"first input", b"first"));
+        cache.keep(two, result_for(b"second input", b"second"));
+        fs::write(cache.folder.join(old.to_string()), b"sp1memo2 and more").unwrap();
+        assert_eq!(cache.forget_input(&Digest::of(b"first input").to_string()).unwrap(), 2);
+        assert_eq!((found(&cache, one), found(&cache, two).unwrap()), (None, b"second".to_vec()));
+        assert!(!cache.folder.join(one.to_string()).exists() && !cache.folder.join(old.to_string()).exists());
+        assert_eq!(cache.forget_input(&Digest::of(b"first input").to_string()).unwrap(), 0);
+        // The removed files no longer count.
+        assert_eq!(stored(&cache), file_format::file_bytes(&result_for(b"second input", b"second")).unwrap());
+        drop((cache, folder));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //!   MAGIC
 //!   length of the header: u32, blake3 digest of the header, header:
-//!       count of parts: u32, then for each part:
+//!       blake3 digest of the input of the proof, count of parts: u32, then for each part:
 //!           name length: u32, name, blake3 digest of the content, content length: u64, count of chunks: u32
 //!   the chunks of all parts, each: encoding: u8, decoded length: u32, stored length: u32, stored bytes
 //! ```
@@ -17,7 +17,7 @@ use sp1d_orchestrator::CachedResult;
 use std::io::{self, Read, Write};
 
 /// First bytes of each file. A changed file format must use different bytes.
-const MAGIC: &[u8; 8] = b"sp1memo2";
+const MAGIC: &[u8; 8] = b"sp1memo3";
 
 /// Maximum length of a header. A task delivers far fewer artifacts than fit.
 const MAX_HEADER_BYTES: u32 = 1 << 20;
@@ -38,7 +38,8 @@ fn parts(result: &CachedResult) -> impl Iterator<Item = (&str, &Blob)> {
 }
 
 fn header(result: &CachedResult) -> Vec<u8> {
-    let mut header = length(parts(result).count()).to_le_bytes().to_vec();
+    let mut header = result.input.as_bytes().to_vec();
+    header.extend(length(parts(result).count()).to_le_bytes());
     for (name, content) in parts(result) {
         header.extend(length(name.len()).to_le_bytes());
         header.extend(name.as_bytes());
@@ -134,6 +135,15 @@ fn read_part(part: &PartHeader, file: &mut impl Read) -> Option<Blob> {
     assembler.finish(part.digest).ok()
 }
 
+/// Reads the digest of the input for which the result in `file` was made. `None` if the file is not one of this format.
+pub(super) fn read_input(file: &mut impl Read) -> Option<Digest> {
+    let prefix = read_bytes(file, PREFIX_BYTES)?;
+    if !prefix.starts_with(MAGIC) {
+        return None;
+    }
+    Digest::from_slice(&read_bytes(file, blake3::OUT_LEN)?)
+}
+
 /// Reads a result. `None` if the file is incomplete, too long or damaged.
 pub(crate) fn read(file: &mut impl Read) -> Option<CachedResult> {
     if read_bytes(file, MAGIC.len())? != MAGIC {
@@ -149,6 +159,7 @@ pub(crate) fn read(file: &mut impl Read) -> Option<CachedResult> {
         return None;
     }
     let mut rest = &*header;
+    let input = Digest::from_slice(take(&mut rest, blake3::OUT_LEN)?)?;
     let count = take_u32(&mut rest)?;
     // The header is intact, so the number of its parts is right and small.
     let headers = (0..count).map(|_| part_header(&mut rest)).collect::<Option<Vec<PartHeader>>>()?;
@@ -160,7 +171,7 @@ pub(crate) fn read(file: &mut impl Read) -> Option<CachedResult> {
     let is_whole = rest.is_empty() && file.read(&mut [0]).is_ok_and(|read| read == 0);
     let mut parts = parts.into_iter();
     let (_, output) = parts.next().filter(|(name, _)| is_whole && name.is_empty())?;
-    Some(CachedResult { output, event_uploads: parts.collect() })
+    Some(CachedResult { input, output, event_uploads: parts.collect() })
 }
 
 #[cfg(test)]
@@ -171,6 +182,7 @@ mod tests {
         let mut blobs = contents.iter().map(|content| Blob::encode(content));
         let output = blobs.next().unwrap();
         CachedResult {
+            input: Digest::of(b"input"),
             output,
             event_uploads: blobs.zip(1..).map(|(blob, number)| (format!("#{number}"), blob)).collect(),
         }
@@ -184,7 +196,7 @@ mod tests {
     }
 
     fn contents(result: CachedResult) -> Vec<(String, Vec<u8>)> {
-        let CachedResult { output, event_uploads } = result;
+        let CachedResult { output, event_uploads, .. } = result;
         let parts = std::iter::once((String::new(), output)).chain(event_uploads);
         parts.map(|(name, content)| (name, content.decode().unwrap())).collect()
     }
@@ -195,7 +207,10 @@ mod tests {
         let cases: [&[&[u8]]; 3] = [&[b"output"], &[b"", b"", b"events"], &[&long, b"x"]];
         for parts in cases {
             let whole = result(parts);
-            let read = read(&mut &*written(&whole)).unwrap();
+            let file = written(&whole);
+            assert_eq!(read_input(&mut &*file), Some(whole.input));
+            let read = read(&mut &*file).unwrap();
+            assert_eq!(read.input, whole.input);
             assert_eq!(contents(read), contents(whole));
         }
     }
@@ -215,9 +230,10 @@ mod tests {
     #[test]
     fn result_with_a_name_is_refused() {
         let file = written(&result(&[b"output"]));
-        // The count of parts, then one part.
-        let (header, chunks) = file[PREFIX_BYTES..].split_at(4 + 4 + blake3::OUT_LEN + 8 + 4);
-        let named = [&header[..4], &1_u32.to_le_bytes(), b"x", &header[8..]].concat();
+        // The digest of the input and the count of parts, then one part.
+        let start = blake3::OUT_LEN + 4;
+        let (header, chunks) = file[PREFIX_BYTES..].split_at(start + 4 + blake3::OUT_LEN + 8 + 4);
+        let named = [&header[..start], &1_u32.to_le_bytes(), b"x", &header[start + 4..]].concat();
         let with_header = |header: &[u8]| {
             let digest = blake3::hash(header);
             [&MAGIC[..], &length(header.len()).to_le_bytes(), digest.as_bytes(), header, chunks].concat()

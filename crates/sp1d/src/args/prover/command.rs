@@ -35,7 +35,9 @@ pub(crate) enum Sp1Command {
     /// Find the worker settings that prove fastest on this machine. Takes several minutes per setting and uses all
     /// cores.
     Tune(TuneArguments),
-    /// Check this machine, the workers of a worker list and a service, and suggest a fix for each problem.
+    /// Check this machine, the workers of a worker list and a service, and suggest a fix for each problem. The exit
+    /// code is 0 if no check failed, 7 if a check of this machine failed, else 2 if the worker list or a setting cannot
+    /// be used, else 4 if a worker or the service cannot be reached or used.
     Doctor(DoctorArguments),
     /// Run a proof service: accept proof requests, queue them, and prove them on many workers. Requests survive
     /// restarts.

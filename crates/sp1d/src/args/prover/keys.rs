@@ -14,8 +14,8 @@ pub(crate) enum KeysCommand {
     Init(KeysInitArguments),
     /// Create an identity: one file, NAME.pem, for `--tls` on its machine. Keep it secret.
     Issue(KeysIssueArguments),
-    /// Renew an identity: replace NAME.pem by one with a new key, and the same role, group and hosts. Copy it to its
-    /// machine, which notices it within a second.
+    /// Renew an identity: replace NAME.pem by one with a new key, and the same role, group, trust and hosts. Copy it to
+    /// its machine, which notices it within a second.
     Renew(KeysRenewArguments),
     /// Revoke all certificates of a name. Copy the changed file `revoked` beside the identities of the other machines;
     /// they notice it within a second.
@@ -40,6 +40,9 @@ pub(crate) struct KeysJoinTokenArguments {
     /// What the machine does: `worker` or `orchestrator`.
     #[arg(long, value_name = "ROLE", default_value = "worker")]
     pub(crate) role: PeerRole,
+    /// The worker may get the tasks of proofs that are only for trusted workers (`--trusted-only`).
+    #[arg(long)]
+    pub(crate) trusted: bool,
     /// Minutes that the token is valid, 1 to 10080 (a week).
     #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
     pub(crate) minutes: u32,
@@ -101,6 +104,9 @@ pub(crate) struct KeysIssueArguments {
     /// What the machine does: `worker` or `orchestrator`.
     #[arg(long, value_name = "ROLE", default_value = "worker")]
     pub(crate) role: PeerRole,
+    /// The worker may get the tasks of proofs that are only for trusted workers (`--trusted-only`).
+    #[arg(long)]
+    pub(crate) trusted: bool,
     /// Folder of the authority, as given to `sp1d keys init`.
     #[arg(long, value_name = "FOLDER", default_value = "keys")]
     pub(crate) keys: PathBuf,

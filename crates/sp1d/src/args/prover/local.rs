@@ -2,7 +2,7 @@
 
 use super::pool::PoolArguments;
 use crate::args::{
-    shared::{ProgramArguments, mode_parser},
+    shared::{ProgramArguments, ProofLimitArguments, mode_parser},
     verify::KeyArguments,
 };
 use clap::Args;
@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub(crate) struct ProveArguments {
     #[command(flatten)]
     pub(crate) program: ProgramArguments,
+    #[command(flatten)]
+    pub(crate) limits: ProofLimitArguments,
     /// Kind of proof.
     #[arg(long, default_value = "core", value_parser = mode_parser())]
     pub(crate) mode: ProofMode,

@@ -24,4 +24,8 @@ pub(crate) struct PoolArguments {
     /// loopback interface [env: SP1_DISTRIBUTED_TLS] [default: no TLS].
     #[arg(long, value_name = "PATH")]
     pub(crate) tls: Option<PathBuf>,
+    /// Give tasks only to trusted workers: those with a certificate of `sp1d keys issue --trusted`, and "local" [env:
+    /// SP1_DISTRIBUTED_TRUSTED_ONLY] [default: to all workers].
+    #[arg(long)]
+    pub(crate) trusted_only: bool,
 }

@@ -8,6 +8,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::json;
 use sp1d_engine::preview_cut;
+use sp1d_model::counted;
 use sp1d_orchestrator::{ProbeError, Probed, ProofMode, ShardWorker, probe};
 use sp1d_roles::config::{Config, ConfigError, ConfigOverrides, environment};
 
@@ -32,6 +33,7 @@ pub(crate) fn load_joined(arguments: &PoolArguments) -> Result<Config, ConfigErr
 
 fn overrides(arguments: &PoolArguments) -> ConfigOverrides {
     let mut overrides = ConfigOverrides::default();
+    overrides.name_flags();
     if let Some(path) = &arguments.workers {
         overrides.workers_file(path);
     }
@@ -43,6 +45,9 @@ fn overrides(arguments: &PoolArguments) -> ConfigOverrides {
     }
     if let Some(path) = &arguments.tls {
         overrides.tls(path);
+    }
+    if arguments.trusted_only {
+        overrides.trusted_only(true);
     }
     overrides
 }
@@ -97,9 +102,10 @@ async fn automatic_cut(config: &Config) -> String {
         Some((cut, reason)) if !workers.is_empty() => format!("ELEMENT_THRESHOLD={cut} for a core proof: {reason}"),
         _ => "chosen when a proof starts".to_owned(),
     };
-    for (count, why) in [(busy, "serve another orchestrator"), (silent, "cannot be reached")] {
+    for (count, why) in [(busy, "in use by another orchestrator"), (silent, "unreachable")] {
         if count > 0 {
-            text.push_str(&format!("; {count} of {} workers {why} and are not considered", config.list.0.len()));
+            let all = counted(config.list.0.len(), "worker");
+            text.push_str(&format!("; not considered, because {why}: {count} of {all}"));
         }
     }
     text

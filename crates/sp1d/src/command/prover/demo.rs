@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use sp1d_engine::{CutOptions, check_executor_host, smallest_worker_bytes};
 use sp1d_machine::Memory;
+use sp1d_model::counted;
 use sp1d_orchestrator::ProofRequest;
 use sp1d_roles::{
     config::{Config, ConfigOverrides},
@@ -163,7 +164,7 @@ async fn prove_on(
     path: &Path,
     cancel: CancellationToken,
 ) -> Result<(ProveSummary, PhaseStarts)> {
-    say(&format!("loading the prover in each of {} workers; this takes some seconds", workers.len()));
+    say(&format!("loading the prover in {}; this takes some seconds", counted(workers.len(), "worker")));
     tokio::select! {
         () = cancel.cancelled() => return Err(sp1d_orchestrator::ProofFailure::Cancelled.into()),
         listening = child_worker::wait_until_listening(workers) => listening?,

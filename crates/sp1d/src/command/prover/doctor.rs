@@ -19,10 +19,11 @@ use serde_json::json;
 use sp1d_client::{Client, ClientError, Moment, WorkerActivity, redacted};
 use sp1d_engine::{MachineError, check_executor_host, check_temporary_folder, smallest_worker_bytes};
 use sp1d_machine::{Memory, gpu_library, unused_processor_feature};
-use sp1d_model::hint;
-use sp1d_orchestrator::{Member, ProbeError, Probed, probe};
+use sp1d_model::{counted, hint};
+use sp1d_orchestrator::{ListError, Member, ProbeError, Probed, probe};
 use sp1d_protocol::Address;
-use sp1d_roles::config::Config;
+use sp1d_roles::config::{Config, ConfigError, environment};
+use std::io;
 use tokio::net::TcpListener;
 
 /// Clocks that differ by more make timelines and deadlines hard to read.
@@ -32,36 +33,57 @@ const MAX_CLOCK_DIFFERENCE_SECONDS: i64 = 2;
 const ORCHESTRATOR_BYTES: u64 = 4_000_000_000;
 
 pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
-    let mut findings = vec![memory(Memory::now()), processor()];
-    findings.extend(cores(std::thread::available_parallelism().map_or(1, usize::from)));
-    findings.extend(gpus(&gpu_library()));
-    findings.extend(executor());
+    let mut machine = vec![memory(Memory::now()), processor()];
+    machine.extend(cores(std::thread::available_parallelism().map_or(1, usize::from)));
+    machine.extend(gpus(&gpu_library()));
+    machine.extend(executor());
     for address in &arguments.listen {
-        findings.push(port(address).await);
+        machine.push(port(address).await);
     }
-    // Without `--workers`, an unusable worker list is not an error: only this machine is checked.
+    let (mut settings, mut peers) = (Vec::new(), Vec::new());
     match config::load(&arguments.pool) {
-        Ok(config) => findings.extend(workers(&config).await),
-        Err(error) if arguments.pool.workers.is_some() => {
-            findings.push(wrong("worker list", error, "correct the list, or pass another one with `--workers`"));
-        }
+        Ok(config) => peers.extend(workers(&config).await),
         Err(error) => {
-            let (found, _) = hint::separate([error.to_string()]);
-            findings.push(finding(
-                "worker list",
-                CheckVerdict::Odd,
-                found,
-                "to check workers, pass a list with `--workers`",
-            ));
+            let is_named = arguments.pool.workers.is_some() || environment(WORKERS_VARIABLE).is_some();
+            settings.push(unusable_list(&error, is_named));
         }
     }
     if let Some(url) = &arguments.url {
-        findings.extend(service(url, arguments.access.client(url)).await);
+        peers.extend(service(url, arguments.access.client(url)).await);
     }
+    let code = exit_code(&machine, &settings, &peers);
+    let findings: Vec<CheckFinding> = machine.into_iter().chain(settings).chain(peers).collect();
     show(&findings, arguments.json)?;
-    match findings.iter().filter(|finding| finding.verdict == CheckVerdict::Wrong).count() {
-        0 => Ok(()),
-        wrong => Err(CliError::new(exit::HOST, format!("{wrong} of {} checks failed", findings.len())).into()),
+    match code {
+        None => Ok(()),
+        Some(code) => {
+            let failed = findings.iter().filter(|finding| finding.verdict == CheckVerdict::Wrong).count();
+            Err(CliError::new(code, format!("{failed} of {} failed", counted(findings.len(), "check"))).into())
+        }
+    }
+}
+
+/// Environment variable with the path of the worker list.
+const WORKERS_VARIABLE: &str = "SP1_DISTRIBUTED_WORKERS";
+
+/// Returns the exit code, or `None` if no check failed. A problem of this machine comes first, then one of the
+/// settings, then one of the workers and the service.
+fn exit_code(machine: &[CheckFinding], settings: &[CheckFinding], peers: &[CheckFinding]) -> Option<u8> {
+    let groups = [(machine, exit::HOST), (settings, exit::USAGE), (peers, exit::WORKERS)];
+    let is_failed = |finding: &CheckFinding| finding.verdict == CheckVerdict::Wrong;
+    groups.into_iter().find(|(findings, _)| findings.iter().any(is_failed)).map(|(_, code)| code)
+}
+
+/// Returns the finding for a configuration that cannot be used. A user who has named no worker list need not have one:
+/// then only this machine is checked.
+fn unusable_list(error: &ConfigError, is_named: bool) -> CheckFinding {
+    let what = "worker list";
+    match error {
+        ConfigError::List(ListError::Read { reason, .. }) if reason.kind() == io::ErrorKind::NotFound && !is_named => {
+            let (found, _) = hint::separate([error.to_string()]);
+            finding(what, CheckVerdict::Odd, found, "to check workers, pass a list with `--workers`")
+        }
+        _ => wrong(what, error, "correct the list, or pass another one with `--workers`"),
     }
 }
 
@@ -166,10 +188,7 @@ async fn workers(config: &Config) -> Vec<CheckFinding> {
             return finding(what, CheckVerdict::Good, "the orchestrator's own process", "");
         }
         match probe(member, &config.orchestrator.build, config.orchestrator.tls.as_ref()).await {
-            Ok(Probed { name, threads, memory_bytes, cpu, .. }) => {
-                let found = format!("{name}: {threads} threads, {:.0} GB, {cpu}", memory_bytes as f64 / 1e9);
-                finding(what, CheckVerdict::Good, found, "")
-            }
+            Ok(probed) => reached(what, &probed),
             Err(ProbeError::Busy(text)) => {
                 finding(what, CheckVerdict::Good, format!("in use: {}", hint::separate([text]).0), "")
             }
@@ -179,6 +198,20 @@ async fn workers(config: &Config) -> Vec<CheckFinding> {
     };
     // Probe all workers at the same time: unreachable workers only fail after a timeout.
     futures::future::join_all(config.list.0.iter().map(look)).await
+}
+
+/// Returns the finding for a worker that responds.
+fn reached(what: String, probed: &Probed) -> CheckFinding {
+    let Probed { name, memory_bytes, cpu, ready_provers, failed_provers, .. } = probed;
+    let threads = counted(probed.threads, "thread");
+    let found = format!("{name}: {threads}, {:.0} GB, {cpu}", *memory_bytes as f64 / 1e9);
+    if *failed_provers == 0 {
+        return finding(what, CheckVerdict::Good, found, "");
+    }
+    // With provers that still load, the worker may soon prove.
+    let verdict = if *ready_provers == 0 { CheckVerdict::Wrong } else { CheckVerdict::Odd };
+    let failed = counted(*failed_provers, "prover");
+    finding(what, verdict, format!("{found}: {failed} cannot be loaded"), "see the log of the worker")
 }
 
 const UNREACHABLE: &str =
@@ -201,7 +234,7 @@ async fn ask_service(client: &Client, what: &str, findings: &mut Vec<CheckFindin
     let health = client.health().await?;
     let own = env!("CARGO_PKG_VERSION");
     findings.push(if health.release == own {
-        let found = format!("release {own}, {} of {} workers ready", health.ready_workers, health.workers);
+        let found = format!("release {own}, {} of {} ready", health.ready_workers, counted(health.workers, "worker"));
         finding(what, CheckVerdict::Good, found, "")
     } else {
         let found = format!("release {}, but this sp1d is release {own}", health.release);
@@ -266,6 +299,54 @@ mod tests {
     fn shared_memory_of_a_default_container_is_odd() {
         let small = SmallSharedMemory { size_mb: 67, wanted_mb: 1600 };
         check(&little_shared_memory(small), CheckVerdict::Odd, "67 MB: enough for small programs");
+    }
+
+    #[test]
+    fn the_exit_code_names_the_first_group_with_a_failed_check() {
+        use CheckVerdict::{Good, Odd, Wrong};
+        let of = |verdict| vec![finding("what", verdict, "found", "")];
+        let check = |machine, settings, peers, expected| {
+            assert_eq!(exit_code(&of(machine), &of(settings), &of(peers)), expected);
+        };
+        check(Good, Odd, Odd, None);
+        check(Odd, Good, Wrong, Some(exit::WORKERS));
+        check(Good, Wrong, Wrong, Some(exit::USAGE));
+        check(Wrong, Wrong, Wrong, Some(exit::HOST));
+        check(Wrong, Good, Good, Some(exit::HOST));
+    }
+
+    #[test]
+    fn only_a_list_that_need_not_exist_may_be_missing() {
+        let error = |reason: io::ErrorKind| {
+            ConfigError::List(ListError::Read { path: "distributed.json".into(), reason: reason.into() })
+        };
+        let missing = error(io::ErrorKind::NotFound);
+        check(&unusable_list(&missing, false), CheckVerdict::Odd, "cannot read the worker list distributed.json");
+        check(&unusable_list(&missing, true), CheckVerdict::Wrong, "cannot read the worker list distributed.json");
+        let unreadable = error(io::ErrorKind::PermissionDenied);
+        check(&unusable_list(&unreadable, false), CheckVerdict::Wrong, "cannot read the worker list");
+        let empty = ConfigError::List(ListError::Empty { path: "distributed.json".into() });
+        check(&unusable_list(&empty, false), CheckVerdict::Wrong, "names no worker");
+    }
+
+    #[test]
+    fn a_worker_whose_provers_cannot_be_loaded_is_wrong() {
+        let of = |ready_provers, failed_provers| {
+            let probed = Probed {
+                name: "w".to_owned(),
+                threads: 1,
+                memory_bytes: 16_000_000_000,
+                memory: None,
+                largest_cut: None,
+                cpu: "a processor".to_owned(),
+                ready_provers,
+                failed_provers,
+            };
+            reached("worker".to_owned(), &probed)
+        };
+        check(&of(0, 0), CheckVerdict::Good, "w: 1 thread, 16 GB, a processor");
+        check(&of(1, 1), CheckVerdict::Odd, "1 prover cannot be loaded");
+        check(&of(0, 2), CheckVerdict::Wrong, "2 provers cannot be loaded");
     }
 
     #[test]

@@ -8,10 +8,11 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use sp1d_identity::{
-    Enrollment, Issuance, KeyAuthority, KeysError, MAX_ENROLLMENT_LOG_RATE, PeerIdentity, fetch_identity, revoke,
+    Enrollment, Issuance, KeyAuthority, KeysError, MAX_ENROLLMENT_LOG_RATE, PeerIdentity, PeerName, PeerRole,
+    fetch_identity, revoke,
 };
 use sp1d_model::hint::one_line;
-use sp1d_protocol::{PortGuard, RateLimiter};
+use sp1d_protocol::{PortGuard, RateLimiter, open_listener};
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -37,7 +38,7 @@ pub(super) fn run(command: KeysCommand) -> Result<()> {
             print(&format!("next: `sp1d keys issue NAME --keys {folder}` for each worker"))
         }
         KeysCommand::Issue(arguments) => {
-            let identity = PeerIdentity { role: arguments.role, name: arguments.name, group: arguments.group };
+            let identity = identity_of(arguments.role, arguments.name, arguments.group, arguments.trusted)?;
             let authority = KeyAuthority::open(&arguments.keys).map_err(usage)?;
             let issuance = Issuance { identity, hosts: arguments.hosts, days: arguments.days };
             let made = authority.issue(issuance).map_err(usage)?;
@@ -58,7 +59,7 @@ pub(super) fn run(command: KeysCommand) -> Result<()> {
             print(&format!("revoked {name}: see {}/revoked", folder.display()))
         }
         KeysCommand::JoinToken(arguments) => {
-            let identity = PeerIdentity { role: arguments.role, name: arguments.name, group: arguments.group };
+            let identity = identity_of(arguments.role, arguments.name, arguments.group, arguments.trusted)?;
             let authority = KeyAuthority::open(&arguments.keys).map_err(usage)?;
             let valid = Duration::from_secs(u64::from(arguments.minutes) * 60);
             print(&authority.new_token(&identity, valid).map_err(usage)?.to_string())
@@ -68,10 +69,19 @@ pub(super) fn run(command: KeysCommand) -> Result<()> {
     }
 }
 
+/// Returns the identity to issue.
+fn identity_of(role: PeerRole, name: PeerName, group: Option<PeerName>, trusted: bool) -> Result<PeerIdentity> {
+    if trusted && role != PeerRole::Worker {
+        let text =
+            "only a worker can be trusted\nhint: leave out `--trusted`: an orchestrator has the whole input anyway";
+        return Err(CliError::usage(text.to_owned()).into());
+    }
+    Ok(PeerIdentity { role, name, group, trusted })
+}
+
 async fn serve(KeysServeArguments { listen, keys, days }: KeysServeArguments) -> Result<()> {
     let authority = KeyAuthority::open(&keys).map_err(usage)?;
-    let found = listen.resolve().await.with_context(|| format!("cannot listen on {listen}"))?;
-    let listener = TcpListener::bind(found.as_slice()).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = open_listener(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     print(&format!("giving identities to machines with tokens at {}; stop with Ctrl-C", listener.local_addr()?))?;
     let enrollment = Enrollment::new(authority, days).map_err(usage)?;
     Arc::new(EnrollmentPort::new(enrollment)).serve(listener).await;
@@ -160,14 +170,21 @@ fn usage(error: KeysError) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sp1d_identity::PeerRole;
+
+    #[test]
+    fn only_a_worker_can_be_trusted() {
+        let name = || "a".parse::<PeerName>().unwrap();
+        assert!(identity_of(PeerRole::Worker, name(), None, true).unwrap().trusted);
+        assert!(identity_of(PeerRole::Orchestrator, name(), None, true).is_err());
+        assert!(!identity_of(PeerRole::Orchestrator, name(), None, false).unwrap().trusted);
+    }
 
     #[tokio::test]
     async fn silent_connections_do_not_keep_a_machine_from_its_identity() {
         let folder = tempfile::tempdir().unwrap();
         KeyAuthority::init(folder.path(), Vec::new(), 1).unwrap();
         let authority = KeyAuthority::open(folder.path()).unwrap();
-        let identity = PeerIdentity { role: PeerRole::Worker, name: "w".parse().unwrap(), group: None };
+        let identity = PeerIdentity { role: PeerRole::Worker, name: "w".parse().unwrap(), group: None, trusted: false };
         let token = authority.new_token(&identity, Duration::from_secs(60)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -3,13 +3,13 @@
 use super::signals::cancelled_by_signals;
 use crate::{
     args::{ExecuteArguments, KeyArguments, KeySource, VkeyArguments},
+    command::public_values::{hexadecimal, shown},
     exit::{self, CliError},
-    files::{OutputFile, read_bounded, read_file, read_stdin},
+    files::{OutputFile, check_end, decode_start, read_bounded, read_program_file, read_stdin},
     process::allocator,
     terminal::print,
 };
 use anyhow::{Context, Result};
-use bincode::Options;
 use serde::Serialize;
 use sp1d_engine::{HashableKey, ProofRunnerSettings, SP1VerifyingKey, Sp1ProofRunner};
 use sp1d_orchestrator::ProofFailure;
@@ -57,7 +57,7 @@ pub(crate) async fn execute(arguments: ExecuteArguments) -> Result<()> {
     let outcome = ExecuteSummary {
         cycles: executed.cycles,
         gas: executed.gas,
-        public_values: format!("0x{}", hex::encode(&executed.public_values)),
+        public_values: hexadecimal(&executed.public_values),
         seconds: started.elapsed().as_secs_f64(),
     };
     if arguments.json {
@@ -67,7 +67,7 @@ pub(crate) async fn execute(arguments: ExecuteArguments) -> Result<()> {
     if let Some(gas) = outcome.gas {
         print(&format!("gas:           {gas}"))?;
     }
-    print(&format!("public values: {}", outcome.public_values))?;
+    print(&format!("public values: {}", shown(&executed.public_values)))?;
     print(&format!("seconds:       {:.2}", outcome.seconds))
 }
 
@@ -98,14 +98,16 @@ fn read_key(path: &Path) -> Result<SP1VerifyingKey> {
     /// Largest key file in bytes. A key has some hundred bytes.
     const MAX_KEY_BYTES: u64 = 1 << 16;
     let bytes = read_bounded(path, "the verifying key", MAX_KEY_BYTES)?;
-    bincode::options().with_fixint_encoding().deserialize(&bytes).map_err(|error| {
-        let text = format!(
-            "{} does not contain a verifying key of SP1: {error}\nhint: write the key with `sp1d vkey --elf PROGRAM \
+    let invalid = |reason: String| {
+        CliError::usage(format!(
+            "{} does not contain a verifying key of SP1: {reason}\nhint: write the key with `sp1d vkey --elf PROGRAM \
              --output FILE`",
             path.display()
-        );
-        CliError::usage(text).into()
-    })
+        ))
+    };
+    let (key, rest) = decode_start(&bytes).map_err(|error| invalid(error.to_string()))?;
+    check_end(rest).map_err(invalid)?;
+    Ok(key)
 }
 
 /// Returns a runner that uses the user's stored keys and this program's allocator.
@@ -116,7 +118,7 @@ pub(crate) async fn runner() -> Sp1ProofRunner {
 
 /// Reads the program file and checks its headers before anything slow starts.
 pub(crate) fn read_program(path: &Path) -> Result<Vec<u8>> {
-    let program = read_file(path, "the program")?;
+    let program = read_program_file(path)?;
     sp1d_engine::check_program(&program)
         .map_err(|error| CliError::usage(format!("cannot prove the program {}: {error}", path.display())))?;
     Ok(program)

@@ -8,15 +8,16 @@ use super::{
 };
 use crate::{
     args::ProveArguments,
+    command::public_values::{hexadecimal, shown},
     files::{OutputFile, read_stdin},
     terminal::{PhaseStarts, print, show_progress},
 };
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sp1d_engine::check_executor_host;
 use sp1d_machine::Memory;
-use sp1d_model::WorkerTasks;
+use sp1d_model::{WorkerTasks, counted};
 use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode, ProofRequest};
 use sp1d_roles::{CallDeadline, WorkerPool, check_local_memory, config::Config, start_proving_threads};
 use std::{
@@ -32,11 +33,20 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct ProveSummary {
     mode: ProofMode,
     cycles: u64,
+    /// Known only with `--gas-limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gas: Option<u64>,
     shards: u64,
     seconds: f64,
     verified: bool,
     proof: String,
+    #[serde(serialize_with = "as_hexadecimal")]
+    public_values: Vec<u8>,
     workers: Vec<WorkerTasks>,
+}
+
+fn as_hexadecimal<S: Serializer>(values: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hexadecimal(values))
 }
 
 impl ProveSummary {
@@ -47,8 +57,10 @@ impl ProveSummary {
             table.add_row([share.name.clone(), share.address.clone(), share.tasks.to_string()]);
         }
         print(&table.to_string())?;
-        let Self { mode, cycles, shards, seconds, proof, .. } = self;
-        print(&format!("{mode} proof of {cycles} cycles in {shards} shards, verified, {seconds:.1} s: {proof}"))
+        print(&format!("public values: {}", shown(&self.public_values)))?;
+        let Self { mode, seconds, proof, .. } = self;
+        let (cycles, shards) = (counted(self.cycles, "cycle"), counted(self.shards, "shard"));
+        print(&format!("{mode} proof of {cycles} in {shards}, verified, {seconds:.1} s: {proof}"))
     }
 }
 
@@ -63,8 +75,10 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
         stdin: stdin.into(),
         mode: arguments.mode,
         cycle_limit: arguments.program.cycle_limit,
+        gas_limit: arguments.limits.gas_limit,
         expected_exit: ExpectedExit::Success,
         check_input_proofs: true,
+        trusted_only: config.orchestrator.trusted_only,
         nonce: fresh_nonce()?,
         options: config.cut.encode(),
         timeout: arguments.program.timeout.map(Duration::from_secs).or(config.timeout),
@@ -121,11 +135,13 @@ pub(super) async fn prove(
     let summary = ProveSummary {
         mode,
         cycles: proven.output.cycles,
+        gas: proven.output.gas,
         shards: proven.shards,
         seconds: started.elapsed().as_secs_f64(),
         // `WorkerPool::prove` only returns verified proofs.
         verified: true,
         proof: path.display().to_string(),
+        public_values: proven.output.public_values,
         workers: proven.workers,
     };
     Ok((summary, phases))

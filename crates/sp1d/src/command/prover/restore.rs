@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::Result;
 use serde_json::json;
+use sp1d_model::counted;
 use sp1d_service::{ArchiveError, ArchivePlace, RestoreRequest, Restored, archived_copies, restore};
 
 pub(super) async fn run(arguments: RestoreArguments) -> Result<()> {
@@ -31,9 +32,12 @@ pub(super) async fn run(arguments: RestoreArguments) -> Result<()> {
         let outcome = json!({ "state": state.to_string(), "copy": copy, "at": at, "files": files, "missing": missing });
         return print(&outcome.to_string());
     }
-    print(&format!("restored {state}: the database of {at}, and {files} programs, inputs and proofs"))?;
+    print(&format!(
+        "restored {state}: the database of {at}, and {} (programs, inputs and proofs)",
+        counted(files, "file")
+    ))?;
     if missing > 0 {
-        print(&format!("warning: the archive lacks {missing} files"))?;
+        print(&format!("warning: the archive lacks {}", counted(missing, "file")))?;
     }
     print(&format!("start the service with `sp1d serve --state {state} --archive {}`", request.place))
 }

@@ -9,10 +9,13 @@ use crate::{
     process::use_private_folder,
 };
 use anyhow::Result;
+use sp1d_machine::disable_core_dumps;
 
 /// Performs the setup that needs a process with only one thread.
 pub(crate) fn prepare(command: &CliCommand) -> Result<()> {
     let CliCommand::Prover(command) = command else { return Ok(()) };
+    // Inputs are in the memory of this process and of its children: of provers and executors.
+    disable_core_dumps();
     match command {
         // Threads inherit the pinning of the thread that creates them.
         Sp1Command::Worker(arguments) => worker::pin(&arguments.pin),

@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, check_executor_host};
 use sp1d_machine::raise_open_files;
 use sp1d_orchestrator::JoinSettings;
+use sp1d_protocol::open_listener;
 use sp1d_roles::{
     LocalProver,
     config::{Config, EffectiveSetting, ValueSource},
@@ -86,7 +87,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
             warn_of_plain_workers(&config.list).await;
         }
     }
-    // Bind the ports before starting anything else: a port that is in use fails at once.
+    // Bind the ports before starting anything else, so that a port of another program is reported before that.
     let interface = listen(&arguments.listen, "--listen").await?;
     let open_files = raise_open_files();
     let joining = match (&arguments.join_listen, &arguments.join_from) {
@@ -227,8 +228,7 @@ async fn listen(address: &sp1d_protocol::Address, flag: &str) -> Result<TcpListe
     let cannot = |reason: std::io::Error| {
         CliError::usage(format!("cannot listen on {address}: {reason}\nhint: choose another address with `{flag}`"))
     };
-    let found = address.resolve().await.map_err(cannot)?;
-    Ok(TcpListener::bind(found.as_slice()).await.map_err(cannot)?)
+    Ok(open_listener(address).await.map_err(cannot)?)
 }
 
 /// The worker list's file, if it names any workers.

@@ -17,7 +17,7 @@ use serde_json::json;
 use sp1d_client::{
     AttemptInfo, Client, EventRecord, NewProof, ProofEvent, ProofFailureKind, ProofState, ProofSummary, WorkerAction,
 };
-use sp1d_model::hint;
+use sp1d_model::{counted, hint};
 use std::{iter, pin::pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
@@ -73,15 +73,19 @@ pub(in crate::command) async fn workers(arguments: ShowArguments) -> Result<()> 
     if arguments.remote.json {
         return print(&serde_json::to_string(&found.workers)?);
     }
-    let mut table =
-        table(["worker", "address", "state", "tasks now", "done", "failed", "threads", "memory", "problem"]);
+    // Only a pool with certificates has trusted workers.
+    let has_trusted = found.workers.iter().any(|worker| worker.trusted);
+    let trust = has_trusted.then_some("trusted");
+    let columns = ["worker", "address", "state"].into_iter().chain(trust);
+    let mut table = table(columns.chain(["tasks now", "done", "failed", "threads", "memory", "problem"]));
     for worker in found.workers {
         let numbers = [worker.holds.to_string(), worker.done.to_string(), worker.failed_attempts.to_string()];
         let known = |text: String, is_known: bool| if is_known { text } else { String::new() };
         let threads = known(worker.threads.to_string(), worker.threads > 0);
         let memory = known(format!("{} GB", worker.memory_bytes / 1_000_000_000), worker.memory_bytes > 0);
         let why = worker_problem(&worker);
-        let row = [worker.name, worker.address, worker.state.to_string()].into_iter().chain(numbers);
+        let trust = has_trusted.then(|| known("yes".to_owned(), worker.trusted));
+        let row = [worker.name, worker.address, worker.state.to_string()].into_iter().chain(trust).chain(numbers);
         table.add_row(row.chain([threads, memory, why]));
     }
     print(&table.to_string())?;
@@ -102,8 +106,10 @@ pub(in crate::command) async fn submit(arguments: SubmitArguments) -> Result<()>
         input: Some(input),
         mode: arguments.mode,
         cycle_limit: arguments.program.cycle_limit,
+        gas_limit: arguments.limits.gas_limit,
         timeout_seconds: arguments.program.timeout,
         priority: arguments.priority,
+        trusted_only: arguments.trusted_only,
         idempotency_key: arguments.idempotency_key,
         ..NewProof::default()
     };
@@ -147,7 +153,7 @@ async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &R
             "proof {} is {}{}",
             proof.id,
             proof.state.name(),
-            proof.shards.map(|shards| format!(": {shards} shards")).unwrap_or_default()
+            proof.shards.map(|shards| format!(": {}", counted(shards, "shard"))).unwrap_or_default()
         ))
     })?;
     outcome(&proof)
@@ -157,7 +163,7 @@ async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &R
 fn outcome(proof: &ProofSummary) -> Result<()> {
     let code = match (proof.state, proof.failure.as_ref().map(|failure| failure.kind)) {
         (ProofState::Cancelled, _) => exit::INTERRUPTED,
-        (ProofState::Failed, Some(ProofFailureKind::Program)) => exit::PROGRAM,
+        (ProofState::Failed, Some(ProofFailureKind::Program | ProofFailureKind::GasLimit)) => exit::PROGRAM,
         (ProofState::Failed, Some(ProofFailureKind::Request)) => exit::USAGE,
         (ProofState::Failed, Some(ProofFailureKind::Machine | ProofFailureKind::Interrupted)) => exit::HOST,
         (
@@ -183,6 +189,18 @@ pub(in crate::command) async fn cancel(arguments: ProofArguments) -> Result<()> 
     })
 }
 
+pub(in crate::command) async fn delete(ProofArguments { proof, remote }: ProofArguments) -> Result<()> {
+    let is_deleted = remote.client()?.delete(&proof).await?;
+    if remote.json {
+        return print(&json!({ "proof": proof, "deleted": is_deleted }).to_string());
+    }
+    if is_deleted {
+        print(&format!("proof {proof} and its data are deleted"))
+    } else {
+        print(&format!("the service has no proof {proof}: nothing to delete"))
+    }
+}
+
 pub(in crate::command) async fn fetch(arguments: FetchArguments) -> Result<()> {
     let output = OutputFile::reserve(&arguments.file)?;
     let content = arguments.remote.client()?.fetch(&arguments.proof).await?;
@@ -191,7 +209,7 @@ pub(in crate::command) async fn fetch(arguments: FetchArguments) -> Result<()> {
         let file = arguments.file.display().to_string();
         return print(&json!({ "proof": arguments.proof, "file": file, "bytes": content.len() }).to_string());
     }
-    print(&format!("wrote {} bytes to {}", content.len(), arguments.file.display()))
+    print(&format!("wrote {} to {}", counted(content.len(), "byte"), arguments.file.display()))
 }
 
 pub(in crate::command) async fn logs(arguments: LogsArguments) -> Result<()> {
@@ -243,7 +261,7 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
         ProofEvent::Dropped(attempt) => {
             format!("{} ended on {}: its result is no longer needed", task(attempt), attempt.worker)
         }
-        ProofEvent::Executed { cycles } => format!("the program ran to its end: {cycles} cycles"),
+        ProofEvent::Executed { cycles } => format!("the program ran to its end: {}", counted(*cycles, "cycle")),
         ProofEvent::Cut { name, reason, .. } => format!("cut {name}: {reason}"),
         ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
         ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} disconnected: {reason}"),

@@ -1,7 +1,10 @@
 //! Verifies on-chain proofs (plonk and groth16) with the hash of the verifying key. Needs no prover.
 
-use super::proof_bytes::ProofBytes;
-use crate::exit::{self, CliError};
+use super::{proof_bytes::ProofBytes, rejection::rejection, verified::VerifiedProof};
+use crate::{
+    exit::CliError,
+    files::{check_end, decode_start},
+};
 use anyhow::Result;
 use serde::Deserialize;
 use sp1_verifier::{GROTH16_VK_BYTES, Groth16Verifier, PLONK_VK_BYTES, PlonkVerifier};
@@ -18,21 +21,23 @@ const NEEDS_KEY_HINT: &str =
 /// The fields of an on-chain proof after its kind, as bincode writes them.
 #[derive(Deserialize)]
 struct OnChainProof {
-    _public_inputs: [String; 5],
+    /// Hash of the program's verifying key, digest of the public values, exit code, root of the recursion keys, and
+    /// nonce, as decimal numbers. The verifiers do not read them.
+    public_inputs: [String; 5],
     /// Exit code, root of the recursion keys, nonce and proof, in hexadecimal.
     encoded: String,
     _raw: String,
     /// Hash of the circuit's own verifying key.
     circuit_key: [u8; 32],
     public_values: Vec<u8>,
-    _version: String,
+    version: String,
 }
 
 /// Verifies that `proof` is a proof of the program whose verifying key has this hash, of a run with exit code 0.
 ///
 /// # Errors
 /// Fails if the proof is not an on-chain proof, or does not verify.
-pub(super) fn verify(proof: &ProofBytes, hash: &str) -> Result<()> {
+pub(super) fn verify(proof: &ProofBytes, hash: &str) -> Result<VerifiedProof> {
     let (mode, rest) = proof.mode()?;
     if matches!(mode, ProofMode::Core | ProofMode::Compressed) {
         let text = format!(
@@ -41,9 +46,43 @@ pub(super) fn verify(proof: &ProofBytes, hash: &str) -> Result<()> {
         );
         return Err(CliError::usage(text).into());
     }
-    let decoded: OnChainProof = bincode::deserialize(rest).map_err(|error| proof.invalid(error))?;
-    verify_decoded(mode, &decoded, hash)
-        .map_err(|reason| CliError::new(exit::UNVERIFIED, format!("the proof does not verify: {reason}")).into())
+    let (decoded, rest): (OnChainProof, _) = decode_start(rest).map_err(|error| proof.invalid(error))?;
+    check_rest(rest).map_err(|reason| proof.invalid(reason))?;
+    if let Err(reason) = verify_decoded(mode, &decoded, hash) {
+        // Not a hint about another program: a proof of a mock prover has no valid inputs.
+        let named = key_hash(&decoded.public_inputs[0]).unwrap_or_else(|| hash.to_owned());
+        return Err(rejection(&reason, Some(&named), hash).into());
+    }
+    let OnChainProof { version, public_values, .. } = decoded;
+    Ok(VerifiedProof { mode, program_key: hash.to_owned(), sp1_version: version, public_values })
+}
+
+/// Checks the bytes after an [`OnChainProof`]: a proof of trusted hardware or its absence. Proofs of SP1's prover
+/// network have neither.
+fn check_rest(rest: &[u8]) -> Result<(), String> {
+    check_end(decode_start::<Option<Vec<u8>>>(rest).map_or(rest, |(_, rest)| rest))
+}
+
+/// Returns a hash of a key, which is the decimal number `digits` in an on-chain proof, in the form in which
+/// `sp1d vkey` prints it. `None` if that is not such a number.
+fn key_hash(digits: &str) -> Option<String> {
+    let mut bytes = [0_u8; 32];
+    // A number of 256 bits has at most 78 digits.
+    if digits.is_empty() || digits.len() > 78 {
+        return None;
+    }
+    for digit in digits.chars() {
+        let mut carry = digit.to_digit(10)?;
+        for byte in bytes.iter_mut().rev() {
+            carry += u32::from(*byte) * 10;
+            *byte = (carry & 0xff) as u8;
+            carry >>= 8;
+        }
+        if carry > 0 {
+            return None;
+        }
+    }
+    Some(format!("0x{}", hex::encode(bytes)))
 }
 
 fn verify_decoded(mode: ProofMode, proof: &OnChainProof, hash: &str) -> Result<(), String> {
@@ -75,8 +114,13 @@ mod tests {
     #[track_caller]
     fn check(proof: SP1Proof, parts: &[&str]) {
         let saved = SP1ProofWithPublicValues::new(proof, SP1PublicValues::from(&[1, 2, 3]), "v6.1.0".to_owned());
+        check_bytes(&bincode::serialize(&saved).unwrap(), parts);
+    }
+
+    #[track_caller]
+    fn check_bytes(bytes: &[u8], parts: &[&str]) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bincode::serialize(&saved).unwrap()).unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
         let text = verify(&ProofBytes::read(file.path()).unwrap(), HASH).unwrap_err().to_string();
         for part in parts {
             assert!(text.contains(part), "no {part:?} in {text}");
@@ -93,6 +137,48 @@ mod tests {
         groth16.encoded_proof = "x".into();
         check(SP1Proof::Groth16(groth16), &["not valid hexadecimal"]);
         check(SP1Proof::Groth16(Groth16Bn254Proof::default()), &["made by a mock prover"]);
+    }
+
+    #[test]
+    fn bytes_after_a_proof_are_refused_and_counted() {
+        let proof = SP1Proof::Groth16(Groth16Bn254Proof::default());
+        let saved = SP1ProofWithPublicValues::new(proof, SP1PublicValues::new(), "v6.1.0".to_owned());
+        let whole = bincode::serialize(&saved).unwrap();
+        let check_longer = |bytes: &[u8], more: &[u8], part| check_bytes(&[bytes, more].concat(), &[part]);
+        check_longer(&whole, b"x", "is not an SP1 proof: 1 byte too many at its end");
+        check_longer(&whole, &[0; 500], "500 bytes too many at its end");
+        // A proof of SP1's prover network has no last field.
+        let of_network = &whole[..whole.len() - 1];
+        check_longer(of_network, b"", "made by a mock prover");
+        check_longer(of_network, b"xyz", "3 bytes too many at its end");
+    }
+
+    #[test]
+    fn a_proof_of_another_program_is_named_as_such() {
+        let named = |digits: &str| {
+            let mut proof = Groth16Bn254Proof { encoded_proof: "00".repeat(352), ..Default::default() };
+            digits.clone_into(&mut proof.public_inputs[0]);
+            SP1Proof::Groth16(proof)
+        };
+        check(named("258"), &["of another program", &format!("0x{}0102", "00".repeat(30)), HASH, "\nhint: "]);
+        check(named("not a number"), &["the proof does not verify"]);
+    }
+
+    #[test]
+    fn decimal_numbers_become_hashes() {
+        let check = |digits: &str, expected: Option<&str>| {
+            assert_eq!(key_hash(digits), expected.map(|end| format!("0x{end:0>64}")), "{digits}");
+        };
+        check("0", Some("0"));
+        check("255", Some("ff"));
+        check("65536", Some("10000"));
+        let largest = "115792089237316195423570985008687907853269984665640564039457584007913129639935";
+        check(largest, Some(&"f".repeat(64)));
+        check(&largest.replace("35", "36"), None);
+        check(&"9".repeat(79), None);
+        check("", None);
+        check("-1", None);
+        check("0x10", None);
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl ProofBytes {
     }
 
     /// Returns the kind of the proof and the bytes that follow. bincode writes the number of the kind in four bytes.
-    pub(super) fn mode(&self) -> Result<(ProofMode, &[u8])> {
+    pub(in crate::command) fn mode(&self) -> Result<(ProofMode, &[u8])> {
         let (kind, rest) = self.bytes.split_first_chunk::<4>().ok_or_else(|| self.invalid("it is too short"))?;
         let mode = match u32::from_le_bytes(*kind) {
             0 => ProofMode::Core,

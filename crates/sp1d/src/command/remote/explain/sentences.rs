@@ -4,7 +4,7 @@ use super::attempts::{ExplainedAttempt, ExplainedStep, ExplainedTask, shown};
 use sp1d_client::{
     EventRecord, Health, OpenTask, OpenTaskState, ProofEvent, ProofState, ProofSummary, ProofWaiting, WaitCode,
 };
-use sp1d_model::hint;
+use sp1d_model::{counted, hint};
 use std::collections::BTreeMap;
 
 /// The current state of a service.
@@ -29,9 +29,9 @@ pub(super) fn explain(
         ProofState::Queued => vec![queue(proof, context)],
         ProofState::Running => running(proof, events, attempts, only, context),
         ProofState::Done => vec![format!(
-            "proof {id} is done: {} shards, {} tasks (results from the cache: {})",
-            proof.shards.unwrap_or(0),
-            proof.tasks.known,
+            "proof {id} is done: {}, {} (results from the cache: {})",
+            counted(proof.shards.unwrap_or(0), "shard"),
+            counted(proof.tasks.known, "task"),
             proof.tasks.cached
         )],
         ProofState::Cancelled => vec![format!("proof {id} was cancelled")],
@@ -53,8 +53,9 @@ fn queue(proof: &ProofSummary, context: &ExplainContext) -> String {
     let running = context.health.proofs.get(ProofState::Running.name()).copied().unwrap_or(0);
     let (id, priority, places) = (&proof.id, proof.priority, context.health.parallel_proofs);
     format!(
-        "proof {id} is queued: {running} of at most {places} proofs are running, {before} queued proofs are ahead of it \
-         (its priority is {priority})"
+        "proof {id} is queued: {running} of at most {} running, {} ahead of it (its priority is {priority})",
+        counted(places, "proof"),
+        counted(before, "queued proof")
     )
 }
 
@@ -93,9 +94,9 @@ fn running(
     let ProofWaiting { waiting, open, tasks } = &context.waiting;
     let wait = context.waiting.waiting_tasks();
     sentences.push(format!(
-        "{} of {} tasks so far are done (results from the cache: {}), {} are assigned to workers, {wait} are waiting",
+        "done so far: {} of {} (results from the cache: {}); assigned to workers: {}; waiting: {wait}",
         proof.tasks.done,
-        proof.tasks.known,
+        counted(proof.tasks.known, "task"),
         proof.tasks.cached,
         open.saturating_sub(wait)
     ));
@@ -111,6 +112,9 @@ fn running(
         sentences.extend(tasks.iter().map(open_task));
     }
     sentences.extend(failures(attempts, only));
+    if waiting.iter().any(|waiting| waiting.code == WaitCode::NoTrustedWorker) {
+        sentences.push("hint: connect a worker whose identity was made with `sp1d keys issue --trusted`".to_owned());
+    }
     if waiting.iter().any(|waiting| is_unusual(waiting.code)) {
         sentences.push("hint: `sp1d workers` shows the state of each worker".to_owned());
     }
@@ -217,8 +221,8 @@ mod tests {
             proof(|proof| (proof.priority, proof.created) = (priority, Moment(proof.created.0 + created)))
         };
         let queued = vec![other(0, 1), other(1, 1), other(0, -1), other(-1, -1), proof(|_| {})];
-        let expected = "proof 0123456789ab is queued: 2 of at most 2 proofs are running, 2 queued proofs are ahead of it \
-                        (its priority is 0)";
+        let expected = "proof 0123456789ab is queued: 2 of at most 2 proofs running, 2 queued proofs ahead of it (its \
+                        priority is 0)";
         check(proof(|_| {}), vec![ProofEvent::Queued], None, ProofWaiting::default(), queued, &[expected]);
     }
 
@@ -267,7 +271,7 @@ mod tests {
                 "the proof restarted: the executor was killed",
                 "cut ELEMENT_THRESHOLD=7: the workers are small",
                 "the program is still executing and creates more tasks",
-                "2 of 7 tasks so far are done (results from the cache: 1), 3 are assigned to workers, 2 are waiting",
+                "done so far: 2 of 7 tasks (results from the cache: 1); assigned to workers: 3; waiting: 2",
                 "2 tasks wait: all workers are full",
                 "task 1 (prove_shard) has been proving on two for 3 s",
                 "task 4 (prove_shard) was assigned to two 2 s ago and has not started there",
@@ -275,6 +279,30 @@ mod tests {
                 "only the first 4 of 5 unfinished tasks are listed",
                 "task 1 (prove_shard) failed on one: it died",
                 "task 3 (prove_shard) was interrupted, because four disconnected: it was silent",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_private_proof_shows_how_to_get_a_trusted_worker() {
+        let running = proof(|proof| (proof.state, proof.tasks.known) = (ProofState::Running, 2));
+        let waiting = ProofWaiting {
+            waiting: vec![waiting(2, WaitCode::NoTrustedWorker, "none is trusted")],
+            open: 0,
+            tasks: Vec::new(),
+        };
+        check(
+            running,
+            vec![ProofEvent::Started { start: 1 }, ProofEvent::Executed { cycles: 1 }],
+            None,
+            waiting,
+            vec![],
+            &[
+                "proof 0123456789ab is running",
+                "0 of 2 tasks so far are done (results from the cache: 0), 0 are assigned to workers, 2 are waiting",
+                "2 tasks wait: none is trusted",
+                "hint: connect a worker whose identity was made with `sp1d keys issue --trusted`",
+                "hint: `sp1d workers` shows the state of each worker",
             ],
         );
     }
@@ -297,7 +325,7 @@ mod tests {
             vec![],
             &[
                 "proof 0123456789ab is running",
-                "0 of 2 tasks so far are done (results from the cache: 0), 0 are assigned to workers, 2 are waiting",
+                "done so far: 0 of 2 tasks (results from the cache: 0); assigned to workers: 0; waiting: 2",
                 "task 7 (prove_shard) has been waiting for 12 s: no worker is ready",
                 "hint: `sp1d workers` shows the state of each worker",
             ],

@@ -13,7 +13,7 @@ use ratatui::{
     widgets::{Block, Borders, Table, TableState},
 };
 use sp1d_client::{Moment, ProofState};
-use sp1d_model::hint;
+use sp1d_model::{counted, hint};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TopPane {
@@ -137,9 +137,9 @@ impl TopView {
                 Span::raw(format!("release {}", health.release)),
             ]),
             Line::from(format!(
-                "{} of {} workers ready, proofs: {}",
+                "{} of {} ready, proofs: {}",
                 health.ready_workers,
-                health.workers,
+                counted(health.workers, "worker"),
                 counts.join(", ")
             )),
         ];
@@ -200,6 +200,8 @@ mod tests {
             state,
             priority: 0,
             cycle_limit: None,
+            gas_limit: None,
+            trusted_only: false,
             nonce: [0; 4],
             created: Moment(0),
             started: Some(Moment(0)),
@@ -208,6 +210,7 @@ mod tests {
             starts: 1,
             tasks,
             cycles: None,
+            gas: None,
             shards: None,
             proof_bytes: None,
             workers: Vec::new(),

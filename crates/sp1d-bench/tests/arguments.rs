@@ -1,0 +1,21 @@
+//! Arguments that the bench refuses before it measures anything.
+
+use std::process::Command;
+
+#[track_caller]
+fn check(arguments: &[&str], expected: &str) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench")).args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_number_that_cannot_be_measured_is_refused() {
+    check(&["evm", "--transactions", "0"], "1..=10000");
+    check(&["evm", "--rounds", "0"], "1..=100");
+    check(&["evm", "--common-cut", "0"], "29360128..=402653184");
+    check(&["memory", "--cuts", "29360128,402653185"], "29360128..=402653184");
+    check(&["overhead", "--steps", "0"], "0 is not in");
+    check(&["setup", "--rounds", "2"], "3..=100");
+}

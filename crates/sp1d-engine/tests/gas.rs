@@ -1,0 +1,96 @@
+//! Counts the gas of real programs, without proving them.
+
+use sp1_core_executor::{RiscvAirId, SP1Context, get_complexity_mapping, rv64im_costs};
+use sp1_core_machine::io::SP1Stdin;
+use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, count_gas_on, execute_on};
+use sp1d_orchestrator::ProofFailure;
+
+/// Higher than the gas of every run here.
+const NO_LIMIT: u64 = u64::MAX >> 1;
+
+fn program(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/../../guests/elf/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+fn input(value: u32) -> SP1Stdin {
+    let mut stdin = SP1Stdin::new();
+    stdin.write(&value);
+    stdin
+}
+
+async fn runner() -> Sp1ProofRunner {
+    Sp1ProofRunner::new(ProofRunnerSettings { key_folder: None, ..ProofRunnerSettings::default() }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counted_gas_is_that_of_sp1_and_a_run_may_use_exactly_its_limits() {
+    let (runner, program) = (runner().await, program("fibonacci"));
+    let node = runner.light().inner();
+    let (_, report) = execute_on(node, &program, input(1000), SP1Context::builder().build()).await.unwrap();
+    let (gas, cycles) = (report.gas().unwrap(), report.total_instruction_count());
+    assert!(gas > 1 && cycles > 1, "{gas} gas, {cycles} cycles");
+    let too_much = |limit, gas| Err(ProofFailure::GasLimit { limit, gas });
+    // The limits of gas and of cycles, and the outcome.
+    let cases = [
+        (gas, None, Ok(gas)),
+        (gas, Some(cycles), Ok(gas)),
+        (NO_LIMIT, Some(cycles), Ok(gas)),
+        (gas - 1, None, too_much(gas - 1, Some(gas))),
+        (1, None, too_much(1, None)),
+    ];
+    for (gas_limit, cycle_limit, expected) in cases {
+        let counted = count_gas_on(node, &program, input(1000), gas_limit, cycle_limit).await;
+        assert_eq!(counted, expected, "limits: {gas_limit} gas, {cycle_limit:?} cycles");
+    }
+    let stopped = count_gas_on(node, &program, input(1000), NO_LIMIT, Some(cycles - 1)).await.unwrap_err();
+    assert!(matches!(stopped, ProofFailure::Program(_)), "{stopped:?}");
+    assert!(stopped.to_string().contains(&format!("limit of {} cycles", cycles - 1)), "{stopped}");
+}
+
+/// The loop accesses no memory, so SP1 never gets a part of its trace to count.
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_loop_exceeds_its_gas_limit() {
+    let runner = runner().await;
+    let counted = count_gas_on(runner.light().inner(), &program("spin"), input(0), 1_000_000, None).await;
+    assert_eq!(counted, Err(ProofFailure::GasLimit { limit: 1_000_000, gas: None }));
+}
+
+/// A run is stopped after two cycles for each gas of its limit. That must not stop a run within its limit.
+#[test]
+fn every_instruction_costs_more_than_half_a_gas() {
+    use RiscvAirId::{
+        Add, Addi, Addw, Bitwise, Branch, DivRem, Jal, Jalr, LoadByte, LoadDouble, LoadHalf, LoadWord, Lt, Mul,
+        ShiftLeft, ShiftRight, StoreByte, StoreDouble, StoreHalf, StoreWord, Sub, Subw, SyscallInstrs, UType,
+    };
+    let (costs, complexity) = (rv64im_costs(), get_complexity_mapping());
+    for table in [
+        Add,
+        Addi,
+        Addw,
+        Bitwise,
+        Branch,
+        DivRem,
+        Jal,
+        Jalr,
+        LoadByte,
+        LoadDouble,
+        LoadHalf,
+        LoadWord,
+        Lt,
+        Mul,
+        ShiftLeft,
+        ShiftRight,
+        StoreByte,
+        StoreDouble,
+        StoreHalf,
+        StoreWord,
+        Sub,
+        Subw,
+        SyscallInstrs,
+        UType,
+    ] {
+        // SP1 divides by 191.
+        let cost = 3 * costs[&table] as u64 + complexity[table];
+        assert!(2 * cost > 191, "{table:?}: {cost}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Deletes ended proofs with their data.
+//!
+//! The database deletes the proof and records what is left to remove, in one transaction. Then the files are removed.
+//! Garbage collection continues what was interrupted, also after a crash.
+
+use super::{
+    request::{RequestError, shortened},
+    service::{Service, ServiceInner, lock},
+};
+use crate::state::{BlobError, DatabaseError, DeletionOutcome, RemovalKind, is_digest};
+use std::{collections::HashSet, io};
+
+/// Why data of a deleted proof is still there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RemovalError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error("cannot remove cached results: {0}")]
+    Cache(#[from] io::Error),
+}
+
+impl Service {
+    /// Deletes an ended proof with its data: the finished proof, its events, and, unless another proof uses it, its
+    /// input with the cached results that were made for it. Returns false if no proof has this id, for example because
+    /// it was deleted before.
+    ///
+    /// # Errors
+    /// [`RequestError::Conflict`] if the proof has not ended. [`RequestError::Internal`] if the proof is deleted, but a
+    /// file of it cannot be removed; the service tries again later.
+    pub async fn delete(&self, id: &str) -> Result<bool, RequestError> {
+        let owned = id.to_owned();
+        let is_deleted = self.blocking(move |inner| inner.delete(&owned)).await?;
+        if is_deleted {
+            self.inner.followers.notify([id]);
+            self.inner.archive_wake.notify_one();
+        }
+        Ok(is_deleted)
+    }
+}
+
+impl ServiceInner {
+    fn delete(&self, id: &str) -> Result<bool, RequestError> {
+        self.check_writable()?;
+        // A request that is just accepted may need the same input.
+        let undisturbed = lock(&self.housekeeping);
+        match self.database.delete_ended(id)? {
+            DeletionOutcome::Deleted => {}
+            DeletionOutcome::Unknown => return Ok(false),
+            DeletionOutcome::NotEnded(state) => {
+                let (id, state) = (shortened(id), state.name());
+                return Err(RequestError::Conflict(format!(
+                    "proof {id} is {state}: only a proof that has ended can be deleted\n\
+                     hint: cancel it first with `sp1d cancel {id}`, and wait for its end with `sp1d wait {id}`"
+                )));
+            }
+        }
+        let finished = self.finish_removals(Some(id), false);
+        drop(undisturbed);
+        tracing::info!(proof_id = id, "proof deleted");
+        // The write-ahead log still has the deleted rows. Readers may keep it for a moment; then garbage collection
+        // truncates it.
+        if let Err(error) = self.database.shrink() {
+            tracing::debug!(%error, "cannot shrink the database now; garbage collection tries again");
+        }
+        match finished {
+            Ok(()) => Ok(true),
+            Err(error) => Err(RequestError::Internal(format!(
+                "proof {id} is deleted, but a part of its data could not be removed: {error}\n\
+                 hint: the service tries again every 10 minutes; see its log"
+            ))),
+        }
+    }
+
+    /// Removes what is left of deleted proofs, unless something else needs it. The caller holds `housekeeping`.
+    ///
+    /// The finished proof of the running proof `except` does not count as needed: it was just deleted, and the service
+    /// is about to take it from the running proofs. A result that a worker delivered just before the end of a proof is
+    /// cached in the background, perhaps after this call. Therefore only garbage collection, which comes later, forgets
+    /// the removal of cached results (`is_collection`).
+    pub(super) fn finish_removals(&self, except: Option<&str>, is_collection: bool) -> Result<(), RemovalError> {
+        let pending = self.database.removals()?;
+        if pending.is_empty() {
+            return Ok(());
+        }
+        // Read before the database: a proof that ends between the two reads is found by the second one.
+        let running: HashSet<String> = lock(&self.running)
+            .iter()
+            .filter(|(id, _)| except != Some(id.as_str()))
+            .filter_map(|(_, running)| lock(&running.result).clone())
+            .collect();
+        let needed = self.database.needed_blobs()?;
+        let mut outcome = Ok(());
+        for removal in pending {
+            let digest = &removal.digest;
+            let removed = match removal.kind {
+                // A proof that is about to end needs the same file. If that proof is deleted, so is the file.
+                RemovalKind::Blob if running.contains(digest) => Ok(false),
+                RemovalKind::Blob if needed.contains(digest) || !is_digest(digest) => Ok(true),
+                RemovalKind::Blob => self.blobs.erase(digest).map(|()| true).map_err(RemovalError::from),
+                RemovalKind::CachedResults => self.remove_cached_results(digest).map(|()| is_collection),
+            };
+            // One file that cannot be removed must not keep the others.
+            let ended = match removed {
+                Ok(true) => self.database.end_removal(&removal).map_err(RemovalError::from),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if ended.is_err() {
+                outcome = ended;
+            }
+        }
+        outcome
+    }
+
+    fn remove_cached_results(&self, input: &str) -> Result<(), RemovalError> {
+        if !self.database.has_input(input)? {
+            self.result_cache.forget_input(input)?;
+        }
+        Ok(())
+    }
+}

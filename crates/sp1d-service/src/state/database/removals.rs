@@ -1,0 +1,209 @@
+//! Deletes proofs, and remembers what must be removed for them until it is removed.
+
+use super::{
+    connection::Database,
+    error::Result,
+    rows::{COLUMNS, proof_of},
+};
+use rusqlite::{OptionalExtension, Row};
+use sp1d_model::ProofState;
+
+/// What became of the deletion of a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeletionOutcome {
+    Deleted,
+    /// The proof does not exist, perhaps because it was deleted before.
+    Unknown,
+    /// The proof is in this state, which is not final.
+    NotEnded(ProofState),
+}
+
+/// What is left to remove of a deleted proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RemovalKind {
+    /// A file: an input or a finished proof.
+    Blob,
+    /// The results in the result cache that were made for an input.
+    CachedResults,
+}
+
+impl RemovalKind {
+    const ALL: [Self; 2] = [Self::Blob, Self::CachedResults];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Blob => "blob",
+            Self::CachedResults => "cached_results",
+        }
+    }
+}
+
+/// A removal that may not be complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PendingRemoval {
+    pub(crate) kind: RemovalKind,
+    /// Digest of the file, or of the input.
+    pub(crate) digest: String,
+}
+
+impl Database {
+    /// Deletes a proof that has ended, with its events. The same transaction records what is left to remove, so that a
+    /// removal that is interrupted is continued later.
+    pub(crate) fn delete_ended(&self, id: &str) -> Result<DeletionOutcome> {
+        let select = format!("SELECT {COLUMNS}, result FROM proofs WHERE id = ?1");
+        let found = |row: &Row<'_>| Ok((proof_of(row)?, row.get::<_, Option<String>>("result")?));
+        self.write(|transaction| {
+            let Some((proof, result)) = transaction.query_row(&select, [id], found).optional()? else {
+                return Ok(DeletionOutcome::Unknown);
+            };
+            if !proof.state.is_final() {
+                return Ok(DeletionOutcome::NotEnded(proof.state));
+            }
+            transaction.execute("DELETE FROM proofs WHERE id = ?1", [id])?;
+            let input = proof.input;
+            // An upload of sp1-sdk's network client must not name a file that is removed.
+            let uploads =
+                "DELETE FROM hosted_artifacts WHERE blob = ?1 AND NOT EXISTS (SELECT 1 FROM proofs WHERE input = ?1)";
+            transaction.execute(uploads, [&input])?;
+            let blobs = result.into_iter().chain([input.clone()]).map(|digest| (RemovalKind::Blob, digest));
+            for (kind, digest) in blobs.chain([(RemovalKind::CachedResults, input)]) {
+                let insert = "INSERT INTO removals (kind, digest) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+                transaction.execute(insert, [kind.name(), digest.as_str()])?;
+            }
+            Ok(DeletionOutcome::Deleted)
+        })
+    }
+
+    /// Returns the removals that may not be complete.
+    pub(crate) fn removals(&self) -> Result<Vec<PendingRemoval>> {
+        self.read(|connection| {
+            let mut select = connection.prepare("SELECT kind, digest FROM removals")?;
+            let rows = select.query_map([], |row| Ok((row.get::<_, String>("kind")?, row.get("digest")?)))?;
+            let rows = rows.collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+            let known = |(name, digest): (String, String)| {
+                let kind = RemovalKind::ALL.into_iter().find(|kind| kind.name() == name)?;
+                Some(PendingRemoval { kind, digest })
+            };
+            Ok(rows.into_iter().filter_map(known).collect())
+        })
+    }
+
+    /// Forgets a removal that is complete.
+    pub(crate) fn end_removal(&self, removal: &PendingRemoval) -> Result<()> {
+        let delete = "DELETE FROM removals WHERE kind = ?1 AND digest = ?2";
+        self.write(|transaction| transaction.execute(delete, [removal.kind.name(), removal.digest.as_str()]))?;
+        Ok(())
+    }
+
+    /// Returns true if a proof has the input with this digest.
+    pub(crate) fn has_input(&self, digest: &str) -> Result<bool> {
+        let select = "SELECT EXISTS (SELECT 1 FROM proofs WHERE input = ?1)";
+        self.read(|connection| Ok(connection.query_row(select, [digest], |row| row.get(0))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::database::{HostedArtifact, ProofOutcome};
+    use sp1d_model::{Moment, NewProof, ProgramSummary, TaskCounts};
+
+    const NOW: Moment = Moment(1_800_000_000_000);
+
+    fn database() -> (tempfile::TempDir, Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("service.db"), true).unwrap();
+        let program = ProgramSummary { id: "p".into(), bytes: 1, verifying_key: None, created: Moment(0) };
+        database.add_program(&program).unwrap();
+        (folder, database)
+    }
+
+    fn add(database: &Database, id: &str, input: &str) {
+        database.add_proof(id, &NewProof::default(), "p", input, "{}", NOW).unwrap();
+    }
+
+    fn end(database: &Database, id: &str) {
+        let (result, workers) = (format!("result of {id}"), Vec::new());
+        let done = ProofOutcome::Done { cycles: 1, shards: 1, result, result_bytes: 1, workers };
+        database.end(id, &done, TaskCounts::default(), NOW).unwrap().unwrap();
+    }
+
+    fn pending(database: &Database) -> Vec<(RemovalKind, String)> {
+        database.removals().unwrap().into_iter().map(|removal| (removal.kind, removal.digest)).collect()
+    }
+
+    #[test]
+    fn only_an_ended_proof_is_deleted_and_only_once() {
+        let (_folder, database) = database();
+        add(&database, "a", "i");
+        assert_eq!(database.delete_ended("a").unwrap(), DeletionOutcome::NotEnded(ProofState::Queued));
+        database.start_next(NOW).unwrap().unwrap();
+        assert_eq!(database.delete_ended("a").unwrap(), DeletionOutcome::NotEnded(ProofState::Running));
+        assert_eq!(pending(&database), []);
+        end(&database, "a");
+        assert_eq!(database.delete_ended("a").unwrap(), DeletionOutcome::Deleted);
+        assert_eq!(database.delete_ended("a").unwrap(), DeletionOutcome::Unknown);
+        assert_eq!((database.proof("a").unwrap(), database.events("a", 0, 9).unwrap()), (None, vec![]));
+    }
+
+    #[test]
+    fn what_is_left_to_remove_is_known_until_it_is_removed() {
+        let (folder, database) = database();
+        add(&database, "a", "i");
+        end(&database, "a");
+        database.delete_ended("a").unwrap();
+        // As after a crash.
+        drop(database);
+        let database = Database::open(&folder.path().join("service.db"), false).unwrap();
+        let expected = [
+            (RemovalKind::Blob, "i".to_owned()),
+            (RemovalKind::Blob, "result of a".to_owned()),
+            (RemovalKind::CachedResults, "i".to_owned()),
+        ];
+        assert_eq!(pending(&database), expected);
+        for removal in database.removals().unwrap() {
+            database.end_removal(&removal).unwrap();
+        }
+        assert_eq!(pending(&database), []);
+    }
+
+    #[test]
+    fn uploads_of_an_input_stay_while_another_proof_has_it() {
+        let (_folder, database) = database();
+        let upload = HostedArtifact {
+            id: "upload".into(),
+            requester: "requester".into(),
+            kind: "stdin".into(),
+            blob: "i".into(),
+            expires: NOW.plus_seconds(10),
+        };
+        database.add_artifact(&upload, NOW, 1).unwrap().unwrap();
+        for id in ["a", "b"] {
+            add(&database, id, "i");
+            end(&database, id);
+        }
+        for (id, has_input) in [("a", true), ("b", false)] {
+            database.delete_ended(id).unwrap();
+            assert_eq!(database.has_input("i").unwrap(), has_input, "{id}");
+            assert_eq!(database.artifact("upload", NOW).unwrap().is_some(), has_input, "{id}");
+        }
+    }
+
+    #[test]
+    fn deleted_rows_leave_no_text_in_the_files() {
+        let (folder, database) = database();
+        let marker = "a marker that no other row contains";
+        let request = NewProof { idempotency_key: Some(marker.to_owned()), ..NewProof::default() };
+        database.add_proof("a", &request, "p", "i", "{}", NOW).unwrap();
+        let contains = || {
+            let files = std::fs::read_dir(folder.path()).unwrap().flatten();
+            let mut contents = files.map(|file| std::fs::read(file.path()).unwrap());
+            contents.any(|content| content.windows(marker.len()).any(|part| part == marker.as_bytes()))
+        };
+        end(&database, "a");
+        assert!(contains());
+        database.delete_ended("a").unwrap();
+        database.shrink().unwrap();
+        assert!(!contains());
+    }
+}

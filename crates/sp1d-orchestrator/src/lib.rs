@@ -9,9 +9,10 @@
 //!
 //! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings. `proof/run.rs` has its `prove`.
 //! - `shared_state.rs` has the state that all parts share, for example the store and the connected workers, the
-//!   registered attempts and the running tries. Its documentation says who writes each part.
-//! - `pool/`: the worker list, connections, and which workers are connected or disconnected.
-//! - `session/`: one session with a worker.
+//!   registered attempts and the running tries. Its documentation says who writes each part. `published.rs` has the
+//!   parts that have a writer of their own: the dispatcher, or the cleanup of a try.
+//! - `pool/`: the worker list, and the connections to its workers and to those that join.
+//! - `session/`: one session with a worker. `workers/`: what both know about the workers.
 //! - `proof/`: runs proofs, and audits the unverified results of a failed try. `runner/`: the interface to the code
 //!   that knows SP1.
 //! - `dispatch/`: the dispatcher and its inputs.
@@ -31,25 +32,29 @@ mod lock;
 mod orchestrator;
 mod pool;
 mod proof;
+mod published;
 mod runner;
 mod scope;
 mod session;
 mod settings;
 mod shared_state;
+mod workers;
 
 pub use counts::OrchestratorCounts;
 pub use limits::limits;
 pub use orchestrator::{Holdings, Orchestrator};
 pub use pool::{
-    connection::{FirstContact, Reached},
-    dialer::{LocalConnector, Stream},
-    disconnected::DisconnectedWorker,
-    info::{ConnectError, UnknownWorker, Unreachable, WorkerInfo},
+    connection::{
+        dialer::{LocalConnector, Stream},
+        listed_worker::{FirstContact, Reached},
+        probe::{ProbeError, Probed, probe},
+        reach_error::ReachError,
+        resolver::{AddressResolver, SystemResolver},
+        unreachable::{ConnectError, Unreachable},
+    },
     join_port::JoinSettings,
-    list::{DEFAULT_PATH, ListError, Member, WorkerFile, WorkerList},
-    probe::{ProbeError, Probed, probe},
-    reach_error::ReachError,
-    resolver::{AddressResolver, SystemResolver},
+    list::{DEFAULT_PATH, ListError, WorkerFile, WorkerList},
+    unknown_worker::UnknownWorker,
 };
 pub use proof::{
     handle::ProofHandle,
@@ -67,3 +72,4 @@ pub use runner::{
 pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify, WorkerOrigins};
 pub use sp1d_model::{AttemptInfo, ProofEvent, ProofMode, ProofWaiting, WorkerTasks};
 pub use sp1d_scheduler::{Placement, ShardSize};
+pub use workers::{disconnected::DisconnectedWorker, info::WorkerInfo, member::Member};

@@ -3,10 +3,11 @@
 use crate::{
     check_places,
     dispatch::WAITING_LIMITS,
-    pool::{disconnected, identity, join_port, named_workers, reach_error},
+    pool::{connection::reach_error, join_port, names::named_workers},
     proof::{cache_entry, restart, run},
     session::{CONTROL_LIMITS, DELIVERY_LIMITS, PACE_LIMITS, SERVICE_LIMITS, introduction, upload_budget},
     settings, shared_state,
+    workers::{disconnected, identity},
 };
 use sp1d_model::Limit;
 

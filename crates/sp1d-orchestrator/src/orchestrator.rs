@@ -4,18 +4,18 @@ use crate::{
     counts::OrchestratorCounts,
     dispatch::{Dispatcher, input::DispatcherInput, scheduler_config},
     pool::{
-        connection::FirstContact,
-        dialer::LocalConnector,
-        disconnected::DisconnectedWorker,
+        connection::{dialer::LocalConnector, listed_worker::FirstContact, unreachable::ConnectError},
         first_contact::first_contact,
-        info::{ConnectError, UnknownWorker, WorkerInfo},
         join_port::JoinSettings,
-        list::{Member, WorkerList},
+        list::WorkerList,
         membership::Membership,
+        unknown_worker::UnknownWorker,
     },
     proof::result_cache::ResultCache,
+    published::{DispatchWriter, TryWriter},
     settings::OrchestratorSettings,
     shared_state::SharedState,
+    workers::{disconnected::DisconnectedWorker, info::WorkerInfo, member::Member},
 };
 use sp1d_model::ProofWaiting;
 use sp1d_scheduler::{DispatchEvent, TaskId};
@@ -47,6 +47,8 @@ pub struct Holdings {
 /// also waits until they have ended.
 pub struct Orchestrator {
     pub(crate) shared: Arc<SharedState>,
+    /// Writes the running tries in `shared`. Only the cleanup of a try gets a copy.
+    pub(crate) try_writer: TryWriter,
     membership: Membership,
     tasks: BackgroundTasks,
     /// Cancelled when the orchestrator ends.
@@ -103,12 +105,14 @@ impl Orchestrator {
     ) -> Self {
         let (inbox, inputs) = mpsc::channel(4096);
         let config = scheduler_config(&settings);
-        let shared = Arc::new(SharedState::new(settings, local, result_cache, inbox, Handle::current()));
+        let (dispatch_writer, try_writer) = (DispatchWriter::default(), TryWriter::default());
+        let writers = (&dispatch_writer, &try_writer);
+        let shared = Arc::new(SharedState::new(settings, local, result_cache, inbox, Handle::current(), writers));
         let (tasks, stop) = (BackgroundTasks::new(), CancellationToken::new());
-        let dispatcher = Dispatcher::new(shared.clone(), config);
+        let dispatcher = Dispatcher::new(shared.clone(), dispatch_writer, config);
         tasks.spawn(dispatcher.run(inputs, stop.clone()));
         let membership = Membership::new(shared.clone(), tasks.clone(), stop.clone());
-        Self { shared, membership, tasks, stop }
+        Self { shared, try_writer, membership, tasks, stop }
     }
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.

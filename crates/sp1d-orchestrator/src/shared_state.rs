@@ -1,20 +1,17 @@
 //! The state that all parts of the orchestrator share.
 //!
-//! Besides the settings, the store, the counters and the channel to the dispatcher, it has these entries and facts:
+//! Types say who writes most of it. The registered attempts, the running tries and the scheduler's view of the workers
+//! can only be read here: see [`published`](crate::published). An upload, a check and a proof request each take their
+//! share of [`UploadBudget`], [`CheckPlaces`] and [`Demand`], and return it at their end. The types do not say who
+//! writes the other entries and facts:
 //!
 //! | what | writer | readers |
 //! |---|---|---|
-//! | [`PoolSnapshot`] | dispatcher | callers that list the workers, sessions that drain, and tries that choose a cut |
-//! | registered attempts | dispatcher | sessions, for uploads and downloads |
-//! | running tries | each try; the dispatcher and the sessions report, count and fail it | dispatcher and sessions |
 //! | connected workers | each session; the dispatcher counts in it and closes it | dispatcher, tries and callers |
 //! | disconnected workers, last departure | sessions and connections | callers, and tries without workers |
-//! | uploads under way | each upload for itself | uploads, to share the memory |
 //! | identities of workers | connections and sessions, when a worker connects | sessions |
 //! | contacts: which workers of the list are reached | connections and the list | callers, and tries without workers |
-//! | demand: running proof requests | each request for itself | connections and sessions |
 //! | result cache | dispatcher; a try removes results that may be wrong | tries, when they submit tasks |
-//! | places for checks | each check and each audit for itself | checks, to wait for a place |
 //! | limits of the log lines that workers cause | sessions and dispatcher | the same |
 //! | limits of the events that workers cause | sessions | the same |
 //! | whether the whole orchestrator is stopping | `Orchestrator::end` | sessions, when they end |
@@ -22,37 +19,36 @@
 //!
 //! Each entry has one owner, which adds and removes it. Other parts neither add nor remove an entry, but they act on
 //! it: for example, the dispatcher and the sessions can fail a try, and the dispatcher ends its tasks and counts its
-//! results. The first three rows are published: a reader borrows the present state and cannot change it. The maps of
-//! attempts, tries and workers hold handles: the state of a try, or the channel to a worker. What the scheduler knows
-//! about a worker is only in the `PoolSnapshot`. A lock is only held for a moment. Only the scheduler decides about
-//! tasks. The shared state does not know how sessions and proofs work.
+//! results. The maps of attempts, tries and workers hold handles: the state of a try, or the channel to a worker. What
+//! the scheduler knows about a worker is only in the `PoolSnapshot`. A lock is only held for a moment. Only the
+//! scheduler decides about tasks. The shared state does not know how sessions and proofs work.
 
 use crate::{
     check_places::CheckPlaces,
     counts::Counters,
     dispatch::input::DispatcherInput,
     lock::lock,
-    pool::{
-        connected::ConnectedWorker,
-        contacts::Contacts,
-        demand::Demand,
-        dialer::LocalConnector,
-        disconnected::{DisconnectedWorkers, is_same},
-        identity::{WorkerIdentities, WorkerIdentity},
-        list::Member,
-        snapshot::PoolSnapshot,
-    },
-    proof::{attempt_rights::AttemptRights, result_cache::ResultCache, running::RunningTry},
+    pool::connection::{contacts::Contacts, dialer::LocalConnector},
+    proof::result_cache::ResultCache,
+    published::{DispatchWriter, RegisteredAttempt, RegisteredAttempts, RunningTries, TryWriter},
     session::upload_budget::UploadBudget,
     settings::OrchestratorSettings,
+    workers::{
+        connected::ConnectedWorker,
+        demand::Demand,
+        disconnected::{DisconnectedWorkers, is_same},
+        identity::{WorkerIdentities, WorkerIdentity},
+        member::Member,
+        snapshot::PoolSnapshot,
+    },
 };
 use sp1d_artifacts::Store;
 use sp1d_identity::PeerIdentity;
 use sp1d_model::ProofEvent;
-use sp1d_protocol::{Rate, RateLimiter, TaskOutputs};
-use sp1d_scheduler::{AttemptId, OriginId, SessionId, TaskKind, TryId, WorkerChanges, WorkerId};
+use sp1d_protocol::{Rate, RateLimiter};
+use sp1d_scheduler::{AttemptId, OriginId, SessionId, TaskKind};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{
@@ -77,27 +73,6 @@ sp1d_model::limits! {
     const MAX_WORKER_EVENT_RATE: Rate = Rate { burst: 40, interval: Duration::from_secs(300) }; Events by Worker;
 }
 
-/// A registered attempt: it was given to a worker, and it is neither accepted nor discarded. Its worker may fetch and
-/// upload artifacts.
-#[derive(Clone)]
-pub(crate) struct RegisteredAttempt {
-    /// The session that holds it, or held it last.
-    pub(crate) session: SessionId,
-    /// The worker that got it. The worker may be disconnected when the result of the attempt is accepted, so its name
-    /// and its address are kept here.
-    pub(crate) worker_id: WorkerId,
-    pub(crate) worker_name: String,
-    pub(crate) worker_address: String,
-    pub(crate) running_try: Arc<RunningTry>,
-    /// Names of the outputs that it was asked to upload.
-    pub(crate) outputs: TaskOutputs,
-    /// What it may read and upload.
-    pub(crate) rights: Arc<AttemptRights>,
-    /// The attempt from before the orchestrator restarted that it may resume. If it does, the names of the artifacts
-    /// that it makes contain the number of that attempt.
-    pub(crate) resumes: Option<AttemptId>,
-}
-
 /// The state that all parts of the orchestrator share.
 pub(crate) struct SharedState {
     pub(crate) settings: OrchestratorSettings,
@@ -119,18 +94,18 @@ pub(crate) struct SharedState {
     pub(crate) next_try: AtomicU64,
     /// The handles of the connected workers. A session adds its worker after the hello, and removes it at its end.
     workers: Mutex<BTreeMap<SessionId, Arc<ConnectedWorker>>>,
-    /// The registered attempts. Only the dispatcher changes them.
-    attempts: watch::Sender<HashMap<AttemptId, Arc<RegisteredAttempt>>>,
-    /// The running tries. A try adds itself at its start, and removes itself at its end.
-    tries: watch::Sender<BTreeMap<TryId, Arc<RunningTry>>>,
+    /// The registered attempts.
+    attempts: watch::Receiver<RegisteredAttempts>,
+    /// The running tries.
+    tries: watch::Receiver<RunningTries>,
     /// The identity of each worker over all its sessions.
     identities: Mutex<WorkerIdentities>,
     /// Limits the log lines that workers cause.
     worker_logs: Mutex<RateLimiter<OriginId>>,
     /// Limits how often the running proofs get events about workers that came or left.
     worker_events: Mutex<RateLimiter<OriginId>>,
-    /// The scheduler's view of the workers. Only the dispatcher publishes it.
-    pool: watch::Sender<PoolSnapshot>,
+    /// The scheduler's view of the workers.
+    pool: watch::Receiver<PoolSnapshot>,
     /// Which worker left last and why, for the error of a proof that waits in vain.
     last_departure: Mutex<String>,
     /// The workers that should be connected and are not. Sessions and connections change it, and callers read it.
@@ -156,13 +131,16 @@ fn instance() -> [u8; 16] {
 }
 
 impl SharedState {
+    /// Creates the state before any worker is connected. The writers write the parts that can only be read here.
     pub(crate) fn new(
         settings: OrchestratorSettings,
         local: Option<Arc<dyn LocalConnector>>,
         result_cache: Option<Arc<dyn ResultCache>>,
         inbox: mpsc::Sender<DispatcherInput>,
         runtime: Handle,
+        (dispatch_writer, try_writer): (&DispatchWriter, &TryWriter),
     ) -> Self {
+        let (attempts, pool) = dispatch_writer.readers();
         Self {
             store: Store::new(settings.store.clone()),
             identities: Mutex::new(WorkerIdentities::new(settings.worker_origins)),
@@ -178,11 +156,11 @@ impl SharedState {
             next_session: AtomicU64::new(1),
             next_try: AtomicU64::new(1),
             workers: Mutex::default(),
-            attempts: watch::Sender::default(),
-            tries: watch::Sender::default(),
+            attempts,
+            tries: try_writer.reader(),
             worker_logs: Mutex::new(RateLimiter::new(MAX_WORKER_LOG_RATE)),
             worker_events: Mutex::new(RateLimiter::new(MAX_WORKER_EVENT_RATE)),
-            pool: watch::Sender::default(),
+            pool,
             last_departure: Mutex::new("none".to_owned()),
             disconnected: Mutex::default(),
             contacts: watch::Sender::default(),
@@ -199,14 +177,6 @@ impl SharedState {
 
     pub(crate) fn worker(&self, id: SessionId) -> Option<Arc<ConnectedWorker>> {
         self.workers().get(&id).cloned()
-    }
-
-    /// Publishes what the scheduler changed about the workers. Only the dispatcher calls this, after each event and
-    /// before it carries out the commands, so that a caller whom a command notifies finds the change.
-    pub(crate) fn publish(&self, changes: WorkerChanges) {
-        if !changes.is_empty() {
-            self.pool.send_modify(|pool| pool.apply(changes));
-        }
     }
 
     /// Returns the scheduler's view of the workers. The dispatcher cannot publish while the returned value exists.
@@ -230,33 +200,8 @@ impl SharedState {
     }
 
     /// Returns the registered attempts. The dispatcher cannot change them while the returned value exists.
-    pub(crate) fn attempts(&self) -> watch::Ref<'_, HashMap<AttemptId, Arc<RegisteredAttempt>>> {
+    pub(crate) fn attempts(&self) -> watch::Ref<'_, RegisteredAttempts> {
         self.attempts.borrow()
-    }
-
-    /// Registers an attempt. Only the dispatcher calls this.
-    pub(crate) fn add_attempt(&self, id: AttemptId, attempt: RegisteredAttempt) {
-        self.attempts.send_modify(|attempts| _ = attempts.insert(id, Arc::new(attempt)));
-    }
-
-    /// Moves the attempt `id` to `session`, a new session of its worker. Returns false if there is no such attempt.
-    /// Only the dispatcher calls this.
-    pub(crate) fn continue_attempt(&self, id: AttemptId, session: SessionId) -> bool {
-        self.attempts.send_if_modified(|attempts| {
-            let Some(found) = attempts.get_mut(&id) else { return false };
-            Arc::make_mut(found).session = session;
-            true
-        })
-    }
-
-    /// Removes and returns the attempt `id`. Only the dispatcher calls this.
-    pub(crate) fn remove_attempt(&self, id: AttemptId) -> Option<Arc<RegisteredAttempt>> {
-        let mut removed = None;
-        self.attempts.send_if_modified(|attempts| {
-            removed = attempts.remove(&id);
-            removed.is_some()
-        });
-        removed
     }
 
     /// Returns the reasons why no connected worker supports `kind`, or no trusted one if `trusted_only` is set. One
@@ -312,18 +257,8 @@ impl SharedState {
     }
 
     /// Returns the running tries. No try starts or ends while the returned value exists.
-    pub(crate) fn tries(&self) -> watch::Ref<'_, BTreeMap<TryId, Arc<RunningTry>>> {
+    pub(crate) fn tries(&self) -> watch::Ref<'_, RunningTries> {
         self.tries.borrow()
-    }
-
-    /// Adds a try, which starts now.
-    pub(crate) fn add_try(&self, running_try: Arc<RunningTry>) {
-        self.tries.send_modify(|tries| _ = tries.insert(running_try.id, running_try));
-    }
-
-    /// Removes the try `id`, which has ended.
-    pub(crate) fn remove_try(&self, id: TryId) {
-        self.tries.send_modify(|tries| _ = tries.remove(&id));
     }
 
     pub(crate) fn disconnected(&self) -> MutexGuard<'_, DisconnectedWorkers> {

@@ -37,7 +37,7 @@ mod tests;
 pub use config::SchedulerConfig;
 pub use dispatch::{
     AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
-    ResumableAttempt,
+    ResumableAttempt, TryFailureCause,
 };
 pub use event::{Command, Deadline, Event};
 pub use failure::{AttemptFailure, PastAttempt};

@@ -13,12 +13,13 @@ use super::{
 };
 use crate::{
     proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
+    published::{DispatchWriter, RegisteredAttempt},
     runner::{
-        failure::{ProofFailure, dispatcher_panicked, large_workers_left, too_large},
+        failure::{ProofFailure, dispatcher_panicked, failure_of_try},
         task::TaskSpec,
     },
     scope::{attempt_scope, try_scope},
-    shared_state::{RegisteredAttempt, SharedState},
+    shared_state::SharedState,
 };
 use sp1d_artifacts::{ArtifactDescription, Digest};
 use sp1d_model::{AttemptInfo, ProofEvent};
@@ -27,8 +28,8 @@ use sp1d_protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use sp1d_scheduler::{
-    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, SchedulerConfig, SessionId,
-    TaskId, Timestamp,
+    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, Event, ResultKey, SchedulerConfig,
+    SessionId, TaskId, Timestamp,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -46,6 +47,7 @@ pub(crate) struct Dispatcher {
     /// The time that the dispatch machine sees as zero.
     clock_start: Instant,
     shared: Arc<SharedState>,
+    writer: DispatchWriter,
     /// The tasks without an accepted result.
     tasks: HashMap<TaskId, SubmittedTask>,
     /// The names of the artifacts with deferred events, of each attempt whose events passed their check.
@@ -56,12 +58,14 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(shared: Arc<SharedState>, config: SchedulerConfig) -> Self {
+    /// `writer` writes what the others read through `shared`.
+    pub(crate) fn new(shared: Arc<SharedState>, writer: DispatchWriter, config: SchedulerConfig) -> Self {
         Self {
             machine: DispatchMachine::new(config),
             clock_start: Instant::now(),
             background: BackgroundWork::new(shared.clone()),
             shared,
+            writer,
             tasks: HashMap::new(),
             checked_events: HashMap::new(),
             drain_waits: HashMap::new(),
@@ -87,7 +91,7 @@ impl Dispatcher {
                     Some(input) => input,
                     None => break,
                 },
-                () = tick => DispatcherInput::Event(DispatchEvent::Tick),
+                () = tick => DispatcherInput::Event(DispatchEvent::Scheduler(Event::Tick)),
             };
             self.on_input(input);
         }
@@ -195,7 +199,7 @@ impl Dispatcher {
     fn dispatch_event(&mut self, event: DispatchEvent) -> Vec<DispatchCommand> {
         tracing::trace!(%event, "event");
         let commands = self.machine.handle(self.now(), event);
-        self.shared.publish(self.machine.take_worker_changes());
+        self.writer.publish(self.machine.take_worker_changes());
         commands
     }
 
@@ -224,20 +228,12 @@ impl Dispatcher {
             }
             DispatchCommand::AcceptResult { try_id: _, task, attempt, session } => self.accept(task, attempt, session),
             DispatchCommand::Discard { attempt } => _ = self.discard(attempt),
-            DispatchCommand::FailTry { try_id, task, kind, history, may_smaller_cut_help, are_claims_suspect } => {
+            DispatchCommand::FailTry { try_id, task, kind, history, cause, are_claims_suspect } => {
                 if let Some(running_try) = self.shared.tries().get(&try_id) {
                     if are_claims_suspect {
                         running_try.findings.mark_claims_suspect();
                     }
-                    let ran_out = history.iter().any(|past| past.failure.is_out_of_memory());
-                    running_try.fail(if may_smaller_cut_help && !ran_out {
-                        running_try.lacks_large_workers.store(true, Ordering::Relaxed);
-                        ProofFailure::OutOfMemory(large_workers_left(task, kind))
-                    } else if may_smaller_cut_help {
-                        ProofFailure::OutOfMemory(too_large(task, kind, &history))
-                    } else {
-                        ProofFailure::Task { task, kind, history }
-                    });
+                    running_try.fail(failure_of_try(cause, task, kind, history));
                 }
             }
             DispatchCommand::LogRefutedClaim { worker } => {
@@ -280,7 +276,7 @@ impl Dispatcher {
     /// registered; `None` if the attempt was never given to its worker.
     fn discard(&mut self, attempt: AttemptId) -> Option<Arc<RegisteredAttempt>> {
         // In this order: an upload that is just being stored removes itself if its attempt is not registered.
-        let registered = self.shared.remove_attempt(attempt)?;
+        let registered = self.writer.remove_attempt(attempt)?;
         self.checked_events.remove(&attempt);
         self.shared.store.remove_scope(attempt_scope(attempt));
         Some(registered)
@@ -339,14 +335,14 @@ impl Dispatcher {
             rights: rights.clone(),
             resumes,
         };
-        self.shared.add_attempt(attempt, entry);
+        self.writer.add_attempt(attempt, entry);
         self.tell(session, to_worker::Message::Assign(assignment.into()))
     }
 
     /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
     fn continue_attempt(&self, session: SessionId, attempt: AttemptId) -> Option<DispatchEvent> {
         // An attempt that was never given to its worker cannot continue.
-        if !self.shared.continue_attempt(attempt, session) {
+        if !self.writer.continue_attempt(attempt, session) {
             return None;
         }
         if let Some(worker) = self.shared.worker(session)

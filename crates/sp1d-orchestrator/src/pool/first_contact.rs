@@ -1,13 +1,12 @@
 //! Waits for the first workers: when the orchestrator starts, and when a proof starts after a time without proofs.
 
-use super::{
-    connection::{FirstContact, Reached},
+use super::connection::{
     contacts::Contacts,
-    info::{ConnectError, UnreachableList},
-    list::Member,
+    listed_worker::{FirstContact, Reached},
     reach_error::failure_line,
+    unreachable::{ConnectError, UnreachableList},
 };
-use crate::shared_state::SharedState;
+use crate::{shared_state::SharedState, workers::member::Member};
 use futures::future::join_all;
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{Instant, timeout};

@@ -2,8 +2,8 @@
 //!
 //! It does not know what happens in a session.
 
-use super::{connection::serve_session, list::Member, reach_error::failure_line};
-use crate::{lock::lock, session::server::EndedSession, shared_state::SharedState};
+use super::connection::{listed_worker::serve_session, reach_error::failure_line};
+use crate::{lock::lock, session::server::EndedSession, shared_state::SharedState, workers::member::Member};
 use sp1d_identity::{PeerStream, TlsError, accept_peer};
 use sp1d_protocol::{
     Filter, PeerLimits, PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter,

@@ -3,15 +3,18 @@
 //! It does not know what the workers do.
 
 use super::{
-    connected::ConnectedWorker,
-    connection::{FirstContact, keep_connected},
-    disconnected::DisconnectedWorkers,
-    info::UnknownWorker,
+    connection::listed_worker::{FirstContact, keep_connected},
     join_port::{JoinPort, JoinSettings},
-    list::{Member, WorkerList},
-    name_follower::{NameFollower, NamedCallEnds},
+    list::WorkerList,
+    names::name_follower::{NameFollower, NamedCallEnds},
+    unknown_worker::UnknownWorker,
 };
-use crate::{lock::lock, session::server::SessionStop, shared_state::SharedState};
+use crate::{
+    lock::lock,
+    session::server::SessionStop,
+    shared_state::SharedState,
+    workers::{connected::ConnectedWorker, disconnected::DisconnectedWorkers, member::Member},
+};
 use sp1d_scheduler::{SessionId, WorkerId};
 use std::{
     collections::BTreeMap,

@@ -38,7 +38,7 @@ pub(super) struct RestartFacts {
     pub(super) restarts: u32,
     /// Which results the failed try verified.
     pub(super) verify: Verify,
-    /// The options for a new choice of the cut, if all workers have left that are large enough for the chosen one.
+    /// The options for a new choice of the cut; `None` if the try left no worker out.
     pub(super) new_choice: Option<String>,
     /// The next smaller cut, if there is one.
     pub(super) smaller_cut: Option<Cut>,
@@ -61,9 +61,10 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Opt
     }
     match failure {
         ProofFailure::Interrupted(_) => Some(Restart::Same),
-        ProofFailure::OutOfMemory(_) => {
+        ProofFailure::OutOfMemory(_) => with_smaller_cut(facts),
+        ProofFailure::NoLargeWorkerRemains { .. } => {
             let new_choice = facts.new_choice.clone().map(Restart::NewChoice);
-            new_choice.or_else(|| facts.smaller_cut.clone().map(Restart::SmallerCut))
+            new_choice.or_else(|| with_smaller_cut(facts))
         }
         ProofFailure::WrongProof(_) => after_wrong_proof(facts),
         ProofFailure::Internal(_) => after_internal_error(facts),
@@ -79,6 +80,10 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Opt
         | ProofFailure::LateStart { .. }
         | ProofFailure::Cancelled => None,
     }
+}
+
+fn with_smaller_cut(facts: &RestartFacts) -> Option<Restart> {
+    facts.smaller_cut.clone().map(Restart::SmallerCut)
 }
 
 /// Returns the failure of a proof that does not restart. Its execution does not run again, so an interruption counts as
@@ -157,6 +162,10 @@ mod tests {
         ProofFailure::Task { task: TaskId(1), kind: TaskKind::ProveShard, history: Vec::new() }
     }
 
+    fn no_large_worker() -> ProofFailure {
+        ProofFailure::NoLargeWorkerRemains { task: TaskId(1), kind: TaskKind::ProveShard }
+    }
+
     /// Checks how a proof restarts after `failure`. At the limit of restarts it must fail, whatever the facts are.
     #[track_caller]
     fn check(failure: &ProofFailure, facts: &RestartFacts, expected: Option<Restart>) {
@@ -175,16 +184,20 @@ mod tests {
     #[test]
     fn a_shard_that_needs_too_much_memory_leads_to_a_smaller_cut() {
         let cut = Cut { options: "smaller".to_owned(), name: "ELEMENT_THRESHOLD=1".to_owned() };
-        let failure = ProofFailure::OutOfMemory("too large".to_owned());
-        check(&failure, &RestartFacts { smaller_cut: Some(cut.clone()), ..FIRST }, Some(Restart::SmallerCut(cut)));
-        check(&failure, &FIRST, None);
+        let facts = RestartFacts { smaller_cut: Some(cut.clone()), ..FIRST };
+        for failure in [ProofFailure::OutOfMemory("too large".to_owned()), no_large_worker()] {
+            check(&failure, &facts, Some(Restart::SmallerCut(cut.clone())));
+            check(&failure, &FIRST, None);
+        }
     }
 
     #[test]
     fn a_try_whose_large_workers_have_left_chooses_its_cut_again() {
         let (options, smaller) = ("auto".to_owned(), Cut { options: "smaller".to_owned(), name: String::new() });
-        let facts = RestartFacts { new_choice: Some(options.clone()), smaller_cut: Some(smaller), ..FIRST };
-        check(&ProofFailure::OutOfMemory("too large".to_owned()), &facts, Some(Restart::NewChoice(options)));
+        let facts = RestartFacts { new_choice: Some(options.clone()), smaller_cut: Some(smaller.clone()), ..FIRST };
+        check(&no_large_worker(), &facts, Some(Restart::NewChoice(options)));
+        // The large workers are still there, so the same choice would fail again.
+        check(&ProofFailure::OutOfMemory("too large".to_owned()), &facts, Some(Restart::SmallerCut(smaller)));
     }
 
     #[test]

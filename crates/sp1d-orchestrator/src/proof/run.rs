@@ -11,6 +11,7 @@ use crate::{
     dispatch::input::DispatcherInput,
     orchestrator::Orchestrator,
     pool::first_contact::wait_for_first_calls,
+    published::TryWriter,
     runner::{
         failure::{ProofFailure, dispatcher_panicked},
         interface::ProofRunner,
@@ -66,8 +67,6 @@ struct EndedTry {
     label: String,
     /// The options of the request, with the cut that the runner has chosen.
     options: String,
-    /// True if it failed because all workers that are large enough for its shards have left.
-    lacks_large_workers: bool,
     outcome: Result<Proven, ProofFailure>,
     /// The claims of this try and of earlier tries.
     claims: ClaimHistory,
@@ -122,7 +121,7 @@ impl Orchestrator {
                 deadline,
             };
             let ended = self.prove_once(input, progress.clone(), &cancel).await;
-            let EndedTry { label, options, lacks_large_workers, outcome, .. } = ended;
+            let EndedTry { label, options, outcome, .. } = ended;
             claims = ended.claims;
             let failure = match outcome {
                 Ok(proven) => return Ok(proven),
@@ -132,7 +131,7 @@ impl Orchestrator {
             let facts = RestartFacts {
                 restarts,
                 verify,
-                new_choice: runner.choose_cut_again(&options).filter(|_| lacks_large_workers),
+                new_choice: runner.choose_cut_again(&options),
                 smaller_cut: runner.smaller_cut(&options),
                 has_cached_use: findings.has_cached_use(),
                 has_wrong_result: findings.has_wrong_result(),
@@ -182,14 +181,12 @@ impl Orchestrator {
         let input = self.input_digest(&request).await;
         let compares = claims.is_comparing();
         let running_try = Arc::new(RunningTry::new(id, &request, input, verify, findings, compares, progress));
-        let cleanup = TryCleanup { running_try: running_try.clone(), shared: self.shared.clone() };
-        self.shared.add_try(running_try.clone());
+        let cleanup = TryCleanup::new(running_try.clone(), self.try_writer.clone(), self.shared.clone());
         let started =
             DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, claims: claims.clone(), trusted_only });
         let ended = |outcome, claims| EndedTry {
             label: running_try.label.clone(),
             options: running_try.options().to_owned(),
-            lacks_large_workers: running_try.lacks_large_workers.load(Ordering::Relaxed),
             outcome,
             claims,
         };
@@ -354,10 +351,18 @@ async fn out_of_workers(shared: &SharedState, running_try: &RunningTry) -> Proof
     }
 }
 
-/// Cleans up when the try ends, also when its future is dropped.
+/// Adds a try to the running tries. Cleans up when the try ends, also when its future is dropped.
 struct TryCleanup {
     running_try: Arc<RunningTry>,
+    tries: TryWriter,
     shared: Arc<SharedState>,
+}
+
+impl TryCleanup {
+    fn new(running_try: Arc<RunningTry>, tries: TryWriter, shared: Arc<SharedState>) -> Self {
+        tries.add_try(running_try.clone());
+        Self { running_try, tries, shared }
+    }
 }
 
 impl Drop for TryCleanup {
@@ -365,7 +370,7 @@ impl Drop for TryCleanup {
         self.running_try.stopped.cancel();
         self.running_try.tracker.close();
         self.running_try.end_progress();
-        self.shared.remove_try(self.running_try.id);
+        self.tries.remove_try(self.running_try.id);
         self.shared.store.remove_scope(try_scope(self.running_try.id));
         let (shared, running_try) = (self.shared.clone(), self.running_try.clone());
         if let Err(mpsc::error::TrySendError::Full(input)) = shared.inbox.try_send(DispatcherInput::EndTry(running_try))

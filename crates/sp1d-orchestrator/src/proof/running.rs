@@ -18,7 +18,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::broadcast;
@@ -74,8 +74,6 @@ pub(crate) struct RunningTry {
     pub(crate) shards: AtomicU64,
     /// Number of tasks without a final result and of other waits for a worker, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
-    /// True if it failed because all workers that are large enough for its shards have left.
-    pub(crate) lacks_large_workers: AtomicBool,
     unverified: Mutex<UnverifiedResults>,
     /// Keys of the try's results in the result cache. They are removed if these results may be the cause of a failure.
     cached_keys: Mutex<Vec<Digest>>,
@@ -101,7 +99,6 @@ impl RunningTry {
             requested_options: request.options.clone(),
             options: OnceLock::new(),
             cut: AtomicU64::new(0),
-            lacks_large_workers: AtomicBool::new(false),
             trusted_only: request.trusted_only,
             input,
             label: label(id, &request.label),

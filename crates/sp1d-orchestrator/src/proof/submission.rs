@@ -16,7 +16,7 @@ use crate::{
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, hint::one_line};
-use sp1d_scheduler::{DispatchEvent, ShardSize, TaskId};
+use sp1d_scheduler::{DispatchEvent, Event, ShardSize, TaskId};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,16 +38,16 @@ impl ProofHandle {
     /// counts.
     pub async fn leave_out_small_workers(&self, size: ShardSize) {
         let try_id = self.running_try.id;
-        self.send(DispatcherInput::Event(DispatchEvent::SmallWorkersLeftOut { try_id, size })).await;
+        self.send(DispatcherInput::Event(DispatchEvent::Scheduler(Event::SmallWorkersLeftOut { try_id, size }))).await;
     }
 
     /// Submits a marker: an empty task that no worker runs. It is complete when the deferred events of its core shard
     /// are accepted.
     pub async fn submit_marker(&self) -> TaskId {
-        let task = self.next_task();
-        self.send(DispatcherInput::Event(DispatchEvent::MarkerSubmitted { try_id: self.running_try.id, marker: task }))
-            .await;
-        task
+        let marker = self.next_task();
+        let submitted = Event::MarkerSubmitted { try_id: self.running_try.id, marker };
+        self.send(DispatcherInput::Event(DispatchEvent::Scheduler(submitted))).await;
+        marker
     }
 
     /// Submits a task for a worker. Waits while the inbox of the dispatcher is full. Never fails: if the try has

@@ -1,7 +1,7 @@
 //! Why a proof failed.
 
 use sp1d_model::{FailureInfo, ProofFailureKind};
-use sp1d_scheduler::{PastAttempt, TaskId, TaskKind};
+use sp1d_scheduler::{PastAttempt, TaskId, TaskKind, TryFailureCause};
 use std::{fmt, time::Duration};
 
 /// Why a proof failed.
@@ -45,6 +45,15 @@ pub enum ProofFailure {
     /// A shard ran out of memory, or no connected worker has enough memory for it.
     #[error("{0}")]
     OutOfMemory(String),
+    /// The workers that are large enough for a shard have left. It was given to none of the others, which are too
+    /// small. Its kind is [`ProofFailureKind::OutOfMemory`].
+    #[error("{}", no_large_worker(*.task, *.kind))]
+    NoLargeWorkerRemains {
+        /// The task that proves the shard.
+        task: TaskId,
+        /// Its kind.
+        kind: TaskKind,
+    },
     /// No connected worker supports a task kind that the proof needs.
     #[error("no connected worker supports {kind} tasks: {}", reasons.join("; "))]
     Unsupported {
@@ -106,7 +115,7 @@ impl From<&ProofFailure> for FailureInfo {
             ProofFailure::WrongProof(_) => ProofFailureKind::Unverified,
             ProofFailure::Task { .. } => ProofFailureKind::Task,
             ProofFailure::Unsupported { .. } => ProofFailureKind::Unsupported,
-            ProofFailure::OutOfMemory(_) => ProofFailureKind::OutOfMemory,
+            ProofFailure::OutOfMemory(_) | ProofFailure::NoLargeWorkerRemains { .. } => ProofFailureKind::OutOfMemory,
             ProofFailure::NoWorkers { .. } | ProofFailure::WorkersTaken { .. } => ProofFailureKind::NoWorkers,
             ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => ProofFailureKind::Timeout,
             ProofFailure::Cancelled => ProofFailureKind::Cancelled,
@@ -121,6 +130,20 @@ pub(crate) fn dispatcher_panicked() -> ProofFailure {
     ProofFailure::Internal("the dispatcher panicked".to_owned())
 }
 
+/// The failure of a try that fails with a task, for the cause that the dispatch machine names.
+pub(crate) fn failure_of_try(
+    cause: TryFailureCause,
+    task: TaskId,
+    kind: TaskKind,
+    history: Vec<PastAttempt>,
+) -> ProofFailure {
+    match cause {
+        TryFailureCause::FailedTask => ProofFailure::Task { task, kind, history },
+        TryFailureCause::OutOfMemory => ProofFailure::OutOfMemory(too_large(task, kind, &history)),
+        TryFailureCause::NoLargeWorkerRemains => ProofFailure::NoLargeWorkerRemains { task, kind },
+    }
+}
+
 /// Describes a program that needs more gas than its request allows.
 fn gas_failure(limit: u64, gas: Option<u64>) -> String {
     let what = match gas {
@@ -131,12 +154,12 @@ fn gas_failure(limit: u64, gas: Option<u64>) -> String {
 }
 
 /// Describes a task that ran out of memory.
-pub(crate) fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
+fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
     format!("a {kind} task ran out of memory: {}", task_failure(task, kind, history))
 }
 
 /// Describes a shard that is too large for the workers that are left, although it was given to none of them.
-pub(crate) fn large_workers_left(task: TaskId, kind: TaskKind) -> String {
+fn no_large_worker(task: TaskId, kind: TaskKind) -> String {
     format!("the workers that are large enough for task {} ({kind}) have left, and the others are too small", task.0)
 }
 
@@ -156,6 +179,21 @@ fn task_failure(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn check_cause(cause: TryFailureCause, kind: ProofFailureKind, text: &str) {
+        let failure = failure_of_try(cause, TaskId(7), TaskKind::ProveShard, Vec::new());
+        let info = FailureInfo::from(&failure);
+        assert_eq!(info.kind, kind, "{failure:?}");
+        assert!(info.text.contains(text), "{}", info.text);
+    }
+
+    #[test]
+    fn each_cause_has_its_kind_and_its_text() {
+        check_cause(TryFailureCause::FailedTask, ProofFailureKind::Task, "task 7");
+        check_cause(TryFailureCause::OutOfMemory, ProofFailureKind::OutOfMemory, "ran out of memory");
+        check_cause(TryFailureCause::NoLargeWorkerRemains, ProofFailureKind::OutOfMemory, "the others are too small");
+    }
 
     /// Checks the kind and the start of the text of an exceeded gas limit.
     #[track_caller]

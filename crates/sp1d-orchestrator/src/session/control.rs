@@ -6,16 +6,18 @@ use super::{
 };
 use crate::{
     dispatch::input::DispatcherInput,
-    pool::list::Member,
     runner::task::{comparable_bytes, shard_room},
     settings::OrchestratorSettings,
+    workers::member::Member,
 };
 use sp1d_model::{ProofEvent, clean_line, hint::one_line};
 use sp1d_protocol::{
     MessageLimits,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
-use sp1d_scheduler::{AttemptFailure, AttemptId, DispatchEvent, JoinedWorker, ResultKey, ResumableAttempt, ShardSize};
+use sp1d_scheduler::{
+    AttemptFailure, AttemptId, DispatchEvent, Event, JoinedWorker, ResultKey, ResumableAttempt, ShardSize,
+};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::{
     sync::mpsc,
@@ -114,7 +116,7 @@ impl WorkerSession {
                 if let Some(left_out) = self.shared.may_log_about(entry.origin) {
                     tracing::warn!(worker = %introduction.name, left_out, "prover of a worker ended and restarts");
                 }
-                self.event(DispatchEvent::LastProverLost { session }).await;
+                self.event(DispatchEvent::Scheduler(Event::LastProverLost { session })).await;
             }
         } else if !was_ready {
             if let Some(left_out) = self.shared.may_log_about(entry.origin) {
@@ -123,7 +125,7 @@ impl WorkerSession {
             let ready = ProofEvent::WorkerReady { worker: introduction.name.clone() };
             self.shared.report_to_tries(entry.origin, &ready);
             if self.joined.swap(true, Ordering::Relaxed) {
-                self.event(DispatchEvent::FirstProverReady { session }).await;
+                self.event(DispatchEvent::Scheduler(Event::FirstProverReady { session })).await;
                 return;
             }
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
@@ -157,7 +159,7 @@ impl WorkerSession {
         for (try_id, cells) in cuts.into_iter().filter(|(_, cut)| *cut > largest) {
             // Workers on processors may try any shard.
             let size = ShardSize { cells, memory_bytes: 0 };
-            self.event(DispatchEvent::SmallWorkersLeftOut { try_id, size }).await;
+            self.event(DispatchEvent::Scheduler(Event::SmallWorkersLeftOut { try_id, size })).await;
         }
     }
 
@@ -198,7 +200,7 @@ impl WorkerSession {
             let count = self.closer.bytes_read();
             if count != last_count {
                 (last_count, silent) = (count, 0);
-                self.event(DispatchEvent::LeaseRenewed { session: self.id }).await;
+                self.event(DispatchEvent::Scheduler(Event::LeaseRenewed { session: self.id })).await;
             } else {
                 // Silence is measured by the number of checks, because no checks happen while this process is frozen.
                 silent += 1;

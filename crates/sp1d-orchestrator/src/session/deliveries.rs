@@ -9,9 +9,9 @@ use super::{
     worker_session::WorkerSession,
 };
 use crate::{
+    published::RegisteredAttempt,
     runner::failure::ProofFailure,
     scope::{attempt_scope, try_scope},
-    shared_state::RegisteredAttempt,
 };
 use sp1d_artifacts::{Blob, StoreError};
 use sp1d_model::hint::one_line;

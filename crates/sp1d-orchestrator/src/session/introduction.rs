@@ -1,9 +1,9 @@
 //! What a worker reports about itself when a session starts.
 
 use crate::{
-    pool::list::Member,
     runner::task::AttemptMemory,
     settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings},
+    workers::member::Member,
 };
 use sp1d_model::{GpuState, clean_line};
 use sp1d_protocol::wire::{self, HelloRequest, Machine};

@@ -1,6 +1,5 @@
 //! Sessions with workers, from the handshake to the end.
 //!
-//! - `close_reason`: why a session ended.
 //! - `control`: receives what the worker reports on the control stream, and sends heartbeats. Assignments leave through
 //!   the worker's outbox, which `service` sends.
 //! - `deliveries`: receives the artifacts that attempts upload, within their quotas.
@@ -18,7 +17,6 @@
 //! worker, when silence ends it, and which uploads exceed a quota. It does not know why a worker gets a task, or how a
 //! connection is established.
 
-pub(crate) mod close_reason;
 mod control;
 mod deliveries;
 mod fetches;

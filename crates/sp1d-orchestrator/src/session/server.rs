@@ -2,7 +2,7 @@
 //! established it.
 
 use super::{service::SessionService, worker_session::WorkerSession};
-use crate::{pool::list::Member, shared_state::SharedState};
+use crate::{shared_state::SharedState, workers::member::Member};
 use sp1d_identity::PeerIdentity;
 use sp1d_protocol::{Connection, Mismatch, serve_connection};
 use std::{pin::pin, sync::Arc, time::Duration};

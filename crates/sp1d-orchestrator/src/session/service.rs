@@ -2,8 +2,8 @@
 
 use super::{fetches::ArtifactStream, introduction::WorkerIntroduction, worker_session::WorkerSession};
 use crate::{
-    pool::{connected::ConnectedWorker, list::Member},
     shared_state::SharedState,
+    workers::{connected::ConnectedWorker, member::Member},
 };
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{

@@ -1,6 +1,6 @@
 //! When this orchestrator's turn at a worker ends.
 
-use crate::pool::demand::RequestNumber;
+use crate::workers::demand::RequestNumber;
 use std::collections::BTreeSet;
 
 /// Decides when the orchestrator releases a worker for which others wait: at once if it has no running proof, and

@@ -1,11 +1,12 @@
 //! The orchestrator's state of one session.
 
-use super::{close_reason::CloseReason, introduction::WorkerIntroduction};
+use super::introduction::WorkerIntroduction;
 use crate::{
     dispatch::input::DispatcherInput,
     lock::lock,
-    pool::{disconnected::is_same, list::Member},
-    shared_state::{RegisteredAttempt, SharedState},
+    published::RegisteredAttempt,
+    shared_state::SharedState,
+    workers::{close_reason::CloseReason, disconnected::is_same, member::Member},
 };
 use sp1d_identity::PeerIdentity;
 use sp1d_model::ProofEvent;

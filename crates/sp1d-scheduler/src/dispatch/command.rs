@@ -95,9 +95,8 @@ pub enum DispatchCommand {
         kind: TaskKind,
         /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
-        /// True if smaller shards may help: the task is a shard, and either no connected worker has enough memory for
-        /// it or one of its attempts ran out of memory.
-        may_smaller_cut_help: bool,
+        /// Why the task failed.
+        cause: TryFailureCause,
         /// True if the deferred claims of the try may be wrong: the task is a shard without a marker, so it may be a
         /// precompile shard, which is made from them.
         are_claims_suspect: bool,
@@ -152,6 +151,47 @@ pub enum DispatchCommand {
         /// The step.
         step: AttemptStep,
     },
+}
+
+/// Why a task failed for good, and its try with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TryFailureCause {
+    /// The attempts of the task failed or were lost, and a smaller shard would not help.
+    FailedTask,
+    /// The task is a shard, and one of its attempts ran out of memory. A smaller shard may help.
+    OutOfMemory,
+    /// The task is a shard. The workers that are large enough for it have left, and the connected ones are too small.
+    /// None of its attempts ran out of memory.
+    NoLargeWorkerRemains,
+}
+
+impl TryFailureCause {
+    /// Returns why a task of `kind` failed for good after the attempts in `history`. `has_no_larger_worker` is as in
+    /// the scheduler's command.
+    pub(super) fn of(kind: TaskKind, history: &[PastAttempt], has_no_larger_worker: bool) -> Self {
+        if !kind.is_shard() {
+            // Only shards become smaller with a smaller cut.
+            Self::FailedTask
+        } else if history.iter().any(|past| past.failure.is_out_of_memory()) {
+            // One attempt that ran out of memory is reason enough for a smaller cut: on other workers, the kernel may
+            // have killed provers for the same cause.
+            Self::OutOfMemory
+        } else if has_no_larger_worker {
+            Self::NoLargeWorkerRemains
+        } else {
+            Self::FailedTask
+        }
+    }
+}
+
+impl fmt::Display for TryFailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FailedTask => "failed",
+            Self::OutOfMemory => "ran out of memory",
+            Self::NoLargeWorkerRemains => "finds no large worker",
+        })
+    }
 }
 
 /// A step of an attempt, as the watchers of its try see it.
@@ -218,8 +258,8 @@ impl fmt::Display for DispatchCommand {
                 write!(f, "accept the result of {attempt} on {session} for {try_id} {task}")
             }
             Self::Discard { attempt } => write!(f, "discard {attempt}"),
-            Self::FailTry { try_id, task, history, .. } => {
-                write!(f, "fail {try_id}, because {task} failed after {} attempts", history.len())
+            Self::FailTry { try_id, task, history, cause, .. } => {
+                write!(f, "fail {try_id}, because {task} {cause} after {} attempts", history.len())
             }
             Self::LogRefutedClaim { worker } => write!(f, "log that a claim of {worker} is refuted"),
             Self::LogQuarantine { session, kinds, duration, reason } => {

@@ -1,7 +1,7 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, JoinedWorker, SessionId, ShardSize, TaskId, TaskKind, TryId, WorkerId};
+use crate::{AttemptFailure, AttemptId, Event, JoinedWorker, SessionId, TaskId, TaskKind, TryId};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -17,14 +17,6 @@ pub enum DispatchEvent {
         /// True if only trusted workers may get the tasks of the try.
         trusted_only: bool,
     },
-    /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
-    /// none of them, also if they join later. Only the first such event of a try counts.
-    SmallWorkersLeftOut {
-        /// The try whose shards are too large.
-        try_id: TryId,
-        /// The size of its full shards.
-        size: ShardSize,
-    },
     /// A task of a running try was submitted.
     TaskSubmitted {
         /// The try that the task belongs to.
@@ -38,13 +30,6 @@ pub enum DispatchEvent {
         marker: Option<TaskId>,
         /// Key of the task's result. `None` if its results are not cached, so no worker can resume it.
         key: Option<ResultKey>,
-    },
-    /// A marker was submitted.
-    MarkerSubmitted {
-        /// The try that the marker belongs to.
-        try_id: TryId,
-        /// The new marker.
-        marker: TaskId,
     },
     /// A try of a proof request ended, with any outcome: everything about it is forgotten.
     TryEnded {
@@ -74,24 +59,9 @@ pub enum DispatchEvent {
         /// The session that takes tasks again.
         session: SessionId,
     },
-    /// The last loaded prover of a worker ended, so the worker can prove nothing. Its provers are being started again.
-    LastProverLost {
-        /// The session whose last prover ended.
-        session: SessionId,
-    },
-    /// The first prover of a worker is loaded again, so the worker can prove again.
-    FirstProverReady {
-        /// The session whose first prover is ready.
-        session: SessionId,
-    },
     /// A worker's session ended. If carrying out a command shows this, report it before any other event.
     SessionEnded {
         /// The session that ended.
-        session: SessionId,
-    },
-    /// Data arrived from a worker.
-    LeaseRenewed {
-        /// The session that the data came from.
         session: SessionId,
     },
     /// A worker started to prove an attempt.
@@ -153,16 +123,37 @@ pub enum DispatchEvent {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// An audit proved a result of a worker wrong. The worker is quarantined at once for every kind, even if it is
-    /// needed. The dispatch machine itself reports refuted claims to the scheduler.
-    ProvenWrong {
-        /// The worker that delivered the result.
-        worker: WorkerId,
-        /// What was wrong, for people.
-        reason: String,
-    },
-    /// Only time has passed.
-    Tick,
+    /// An event that the scheduler gets as it is: `SmallWorkersLeftOut`, `MarkerSubmitted`, `LastProverLost`,
+    /// `FirstProverReady`, `LeaseRenewed`, `ProvenWrong` after an audit, or `Tick`. The dispatch machine itself makes
+    /// the other events of the scheduler, and `ProvenWrong` for refuted claims.
+    Scheduler(Event),
+}
+
+/// Returns true if the driver may report `event` to the scheduler as it is. The dispatch machine makes the others.
+pub(super) const fn is_reported_by_driver(event: &Event) -> bool {
+    match event {
+        Event::SmallWorkersLeftOut { .. }
+        | Event::MarkerSubmitted { .. }
+        | Event::LastProverLost { .. }
+        | Event::FirstProverReady { .. }
+        | Event::LeaseRenewed { .. }
+        | Event::ProvenWrong { .. }
+        | Event::Tick => true,
+        Event::TryStarted { .. }
+        | Event::TaskSubmitted { .. }
+        | Event::WorkerJoined { .. }
+        | Event::DrainRequested { .. }
+        | Event::DrainCancelled { .. }
+        | Event::SessionEnded { .. }
+        | Event::AttemptStarted { .. }
+        | Event::DeferredEventsAccepted { .. }
+        | Event::ResultDelivered { .. }
+        | Event::ResultPassed { .. }
+        | Event::ResultRejected { .. }
+        | Event::CheckDelayed { .. }
+        | Event::AttemptFailed { .. }
+        | Event::TryEnded { .. } => false,
+    }
 }
 
 impl fmt::Display for DispatchEvent {
@@ -171,11 +162,7 @@ impl fmt::Display for DispatchEvent {
             Self::TryStarted { try_id, trusted_only, .. } => {
                 write!(f, "{try_id} started{}", if *trusted_only { " for trusted workers only" } else { "" })
             }
-            Self::SmallWorkersLeftOut { try_id, size: ShardSize { cells, memory_bytes } } => {
-                write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
-            }
             Self::TaskSubmitted { try_id, task, kind, .. } => write!(f, "{try_id} submitted {task} ({kind})"),
-            Self::MarkerSubmitted { try_id, marker } => write!(f, "{try_id} submitted the marker {marker}"),
             Self::TryEnded { try_id } => write!(f, "{try_id} ended"),
             Self::WorkerJoined { session, joined: JoinedWorker { worker, holds, .. }, resumable_attempts } => {
                 let (holds, resumable) = (holds.len(), resumable_attempts.len());
@@ -183,10 +170,7 @@ impl fmt::Display for DispatchEvent {
             }
             Self::DrainRequested { session } => write!(f, "drain requested for {session}"),
             Self::DrainCancelled { session } => write!(f, "drain cancelled for {session}"),
-            Self::LastProverLost { session } => write!(f, "{session} lost its last prover"),
-            Self::FirstProverReady { session } => write!(f, "{session} has its first prover ready"),
             Self::SessionEnded { session } => write!(f, "{session} ended"),
-            Self::LeaseRenewed { session } => write!(f, "{session} sent data"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
             Self::DeferredEventsReported { session, attempt, has_list: true } => {
                 write!(f, "{session} reported the deferred events of {attempt}")
@@ -207,8 +191,7 @@ impl fmt::Display for DispatchEvent {
             }
             Self::CheckDelayed { attempt } => write!(f, "the check of {attempt} is delayed"),
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
-            Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
-            Self::Tick => f.write_str("time passed"),
+            Self::Scheduler(event) => event.fmt(f),
         }
     }
 }

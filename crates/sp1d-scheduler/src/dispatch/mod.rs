@@ -18,7 +18,8 @@
 //! has restarted, and when the wait for a drain ends. It deliberately knows no artifacts, connections, threads or
 //! clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
 //!
-//! Most events and commands have the same name, meaning and content on both sides. The others:
+//! The driver reports some events of the scheduler as they are, as `DispatchEvent::Scheduler`. Most other events and
+//! commands have the same name and meaning on both sides, and their types say what they carry. The others:
 //!
 //! | events of the driver | events of the scheduler |
 //! |---|---|
@@ -29,17 +30,12 @@
 //! | `DeferredEventsChecked` otherwise | `AttemptFailed` |
 //! | `CheckDelayed` before the result is reported | `CheckDelayed`, when the result arrives and the check still runs |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
-//! | `TryStarted` carries the claims of earlier tries | it carries none |
-//! | `TaskSubmitted` carries a result key | it carries the session that can resume the task |
-//! | `WorkerJoined` carries result keys | it carries the tasks that the worker can resume |
 //! | `DrainRequested` before `WorkerJoined` | `WorkerJoined` with `draining` |
 //!
 //! | commands to the driver | commands of the scheduler |
 //! |---|---|
-//! | `Assign` with `resumes` and without `kind` | `Assign` with `kind` |
-//! | `CompleteMarker` with `task` | `CompleteMarker` without it |
 //! | `EndDrainWait` | `WorkerDrained`; the wait also ends when the drain is cancelled or the session ends |
-//! | `FailTry` with `may_smaller_cut_help` and `are_claims_suspect` | `FailTry` with `has_no_larger_worker` |
+//! | `FailTry` names the cause | `FailTry` says whether a larger worker is connected |
 //! | `LogQuarantine`, `LogProbation` | `Quarantine`, `Probation`; the scheduler enforces them itself |
 //! | `Cancel` | `Cancel`; also if deferred events are rejected while the attempt proves |
 //! | `CheckDeferredEvents`, `CheckResult`, `LogRefutedClaim`, `PublishStep` | none |
@@ -58,7 +54,7 @@ mod state_machine;
 mod tests;
 
 pub use claim_history::{ClaimHistory, DeferredClaim};
-pub use command::{AttemptStep, DispatchCommand};
+pub use command::{AttemptStep, DispatchCommand, TryFailureCause};
 pub(crate) use early_drains::LIMITS as DISPATCH_LIMITS;
 pub use event::DispatchEvent;
 pub use resumable::{ResultKey, ResumableAttempt};

@@ -1,9 +1,10 @@
 //! The dispatch machine: its state, and what it does with each event.
 
 use super::{
-    AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey,
+    AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey, TryFailureCause,
     attempt::{DispatchAttempt, DispatchTask, ResultReport},
     early_drains::EarlyDrains,
+    event::is_reported_by_driver,
     resumable::ResumableAttempts,
 };
 use crate::{
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Owns the scheduler, and filters the workers' reports.
 ///
 /// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event
-/// from outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
+/// from outside. Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
 /// - Of the reports of an attempt's result, the first one counts. Of the reports of its deferred events, the first one
 ///   whose uploads are complete counts, if it comes before the result. Both count only if they come from the session
@@ -70,6 +71,9 @@ impl DispatchMachine {
 
     /// Processes `event`, which happened at `now`. Returns the commands to carry out, in order, before the next event
     /// from outside.
+    ///
+    /// # Panics
+    /// Panics if `event` is a [`DispatchEvent::Scheduler`] with an event that the dispatch machine itself must make.
     #[must_use = "the dispatch machine assumes that its commands are carried out"]
     pub fn handle(&mut self, now: Timestamp, event: DispatchEvent) -> Vec<DispatchCommand> {
         self.handle_event(EventHandling { now, observe: None, commands: Vec::new() }, event)
@@ -134,15 +138,9 @@ impl DispatchMachine {
                 self.claims.entry(try_id).or_insert(claims);
                 self.pass_to_scheduler(Event::TryStarted { try_id, trusted_only }, handling);
             }
-            DispatchEvent::SmallWorkersLeftOut { try_id, size } => {
-                self.pass_to_scheduler(Event::SmallWorkersLeftOut { try_id, size }, handling);
-            }
             DispatchEvent::TaskSubmitted { try_id, task, kind, marker, key } => {
                 let entry = DispatchTask { try_id, kind, has_marker: marker.is_some(), key };
                 self.on_task_submitted(task, entry, marker, handling);
-            }
-            DispatchEvent::MarkerSubmitted { try_id, marker } => {
-                self.pass_to_scheduler(Event::MarkerSubmitted { try_id, marker }, handling);
             }
             DispatchEvent::TryEnded { try_id } => self.on_try_ended(try_id, handling),
             DispatchEvent::WorkerJoined { session, joined, resumable_attempts } => {
@@ -158,18 +156,9 @@ impl DispatchMachine {
                 self.early_drains.remove(session);
                 self.pass_to_scheduler(Event::DrainCancelled { session }, handling);
             }
-            DispatchEvent::LastProverLost { session } => {
-                self.pass_to_scheduler(Event::LastProverLost { session }, handling);
-            }
-            DispatchEvent::FirstProverReady { session } => {
-                self.pass_to_scheduler(Event::FirstProverReady { session }, handling);
-            }
             DispatchEvent::SessionEnded { session } => {
                 self.forget_session(session, handling);
                 self.pass_to_scheduler(Event::SessionEnded { session }, handling);
-            }
-            DispatchEvent::LeaseRenewed { session } => {
-                self.pass_to_scheduler(Event::LeaseRenewed { session }, handling);
             }
             DispatchEvent::AttemptStarted { session, attempt } => {
                 if self.is_last_session(attempt, session) {
@@ -203,10 +192,11 @@ impl DispatchMachine {
                 }
                 self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
             }
-            DispatchEvent::ProvenWrong { worker, reason } => {
-                self.pass_to_scheduler(Event::ProvenWrong { worker, reason }, handling);
+            DispatchEvent::Scheduler(event) => {
+                // Otherwise the driver would bypass the filter.
+                assert!(is_reported_by_driver(&event), "only the dispatch machine makes this event: {event}");
+                self.pass_to_scheduler(event, handling);
             }
-            DispatchEvent::Tick => self.pass_to_scheduler(Event::Tick, handling),
         }
     }
 
@@ -268,10 +258,7 @@ impl DispatchMachine {
                 }
             }
             Command::FailTry { try_id, task, kind, history, has_no_larger_worker } => {
-                // Only shards become smaller with a smaller cut. One attempt that ran out of memory is reason enough to
-                // try: on other workers, the kernel may have killed provers for the same cause.
-                let ran_out = || history.iter().any(|past| past.failure.is_out_of_memory());
-                let may_smaller_cut_help = kind.is_shard() && (has_no_larger_worker || ran_out());
+                let cause = TryFailureCause::of(kind, &history, has_no_larger_worker);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch machine cannot tell them apart.
                 let are_claims_suspect = kind.is_shard() && self.tasks.get(&task).is_some_and(|task| !task.has_marker);
@@ -280,7 +267,7 @@ impl DispatchMachine {
                     task,
                     kind,
                     history,
-                    may_smaller_cut_help,
+                    cause,
                     are_claims_suspect,
                 });
             }

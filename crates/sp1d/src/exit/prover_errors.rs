@@ -16,7 +16,8 @@ pub(super) fn code_of(error: &anyhow::Error) -> Option<u8> {
             ProofFailure::NoWorkers { .. }
             | ProofFailure::WorkersTaken { .. }
             | ProofFailure::Unsupported { .. }
-            | ProofFailure::OutOfMemory(_) => WORKERS,
+            | ProofFailure::OutOfMemory(_)
+            | ProofFailure::NoLargeWorkerRemains { .. } => WORKERS,
             ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => TIMEOUT,
             ProofFailure::Cancelled => INTERRUPTED,
             _ => OTHER,

@@ -11,7 +11,7 @@ use super::{
     ResumableAttempt,
 };
 use crate::{
-    AttemptFailure, AttemptId, JoinedWorker, KindSet, OriginId, SchedulerConfig, SessionId, ShardRoom, TaskId,
+    AttemptFailure, AttemptId, Event, JoinedWorker, KindSet, OriginId, SchedulerConfig, SessionId, ShardRoom, TaskId,
     TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;

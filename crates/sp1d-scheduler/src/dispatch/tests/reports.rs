@@ -112,5 +112,22 @@ fn the_observer_sees_each_event_of_the_scheduler() {
         assert_eq!((scheduler.counts().live_attempts, commands), (0, &[][..]));
         seen.push(event.clone());
     });
-    assert_eq!(seen, [crate::Event::ResultDelivered { session: SessionId(1), attempt: AttemptId(1) }]);
+    assert_eq!(seen, [Event::ResultDelivered { session: SessionId(1), attempt: AttemptId(1) }]);
+}
+
+#[test]
+#[should_panic(expected = "only the dispatch machine makes this event: result of a1 passed its check")]
+fn the_driver_cannot_bypass_the_filter() {
+    let _commands = one_task().send([DispatchEvent::Scheduler(Event::ResultPassed { attempt: AttemptId(1) })]);
+}
+
+#[test]
+fn an_event_for_the_scheduler_is_passed_on_as_it_is() {
+    let mut table = one_task();
+    let mut seen = Vec::new();
+    let event = Event::LastProverLost { session: SessionId(2) };
+    let passed_on = DispatchEvent::Scheduler(event.clone());
+    assert_eq!(passed_on.to_string(), event.to_string());
+    let _commands = table.dispatch.handle_observed(table.now, passed_on, &mut |_, event, _| seen.push(event.clone()));
+    assert_eq!(seen, [event]);
 }

@@ -1,15 +1,15 @@
 //! The end of a try.
 
 use super::*;
-use crate::PastAttempt;
+use crate::{PastAttempt, ShardSize, TryFailureCause};
 
-fn failure(task: u64, history: Vec<PastAttempt>, memory: bool, suspect: bool) -> DispatchCommand {
+fn failure(task: u64, history: Vec<PastAttempt>, cause: TryFailureCause, suspect: bool) -> DispatchCommand {
     DispatchCommand::FailTry {
         try_id: TryId(1),
         task: TaskId(task),
         kind: SHARD,
         history,
-        may_smaller_cut_help: memory,
+        cause,
         are_claims_suspect: suspect,
     }
 }
@@ -66,7 +66,7 @@ fn a_task_is_open_until_its_result_is_accepted() {
 }
 
 /// Checks how the try fails if all three workers fail at the task of `submitted` with `failure`.
-fn check_failure(submitted: DispatchEvent, failure: &AttemptFailure, memory: bool, suspect: bool) {
+fn check_failure(submitted: DispatchEvent, failure: &AttemptFailure, cause: TryFailureCause, suspect: bool) {
     let mut table = Table::new();
     table.send([joined(1), joined(2), joined(3), new_try(1), submitted]);
     let mut commands = Vec::new();
@@ -75,14 +75,14 @@ fn check_failure(submitted: DispatchEvent, failure: &AttemptFailure, memory: boo
         commands = table.send([DispatchEvent::AttemptFailed { session, attempt, failure: failure.clone() }]);
     }
     let history = (1..=3).map(|attempt| past(attempt, failure.clone())).collect();
-    assert_eq!(commands, [step_failed(10, 3, 3, &failure.to_string()), self::failure(10, history, memory, suspect)]);
+    assert_eq!(commands, [step_failed(10, 3, 3, &failure.to_string()), self::failure(10, history, cause, suspect)]);
 }
 
 #[test]
 fn a_shard_without_a_marker_casts_doubt_on_the_claims() {
     let broken = AttemptFailure::Worker { kind: crate::FailureKind::Engine, text: "broken".to_owned() };
-    check_failure(task(1, 10), &broken, false, true);
-    check_failure(marked(1, 10, 90), &broken, false, false);
+    check_failure(task(1, 10), &broken, TryFailureCause::FailedTask, true);
+    check_failure(marked(1, 10, 90), &broken, TryFailureCause::FailedTask, false);
 }
 
 #[test]
@@ -90,7 +90,8 @@ fn a_shard_that_needs_too_much_memory_is_reported_as_such() {
     let mut table = Table::new();
     table.send([joined(1), new_try(1), marked(1, 10, 90)]);
     let step = step_failed(10, 1, 1, "out of memory: too large");
-    table.check([out_of_memory(1, 1)], [step, failure(10, vec![past(1, too_large())], true, false)]);
+    let failed = failure(10, vec![past(1, too_large())], TryFailureCause::OutOfMemory, false);
+    table.check([out_of_memory(1, 1)], [step, failed]);
 }
 
 #[test]
@@ -105,10 +106,46 @@ fn another_task_that_needs_too_much_memory_asks_for_no_smaller_cut() {
         task: TaskId(10),
         kind,
         history: vec![past(1, too_large())],
-        may_smaller_cut_help: false,
+        cause: TryFailureCause::FailedTask,
         are_claims_suspect: false,
     };
     table.check([out_of_memory(1, 1)], [step, failed]);
+}
+
+#[test]
+fn a_shard_without_a_large_worker_is_reported_as_such() {
+    let mut table = Table::new();
+    let mut small = joined(1);
+    if let DispatchEvent::WorkerJoined { joined, .. } = &mut small {
+        joined.shard_room = ShardRoom::Memory(7);
+    }
+    let (try_id, size) = (TryId(1), ShardSize { cells: 0, memory_bytes: 8 });
+    let left_out = DispatchEvent::Scheduler(Event::SmallWorkersLeftOut { try_id, size });
+    table.check([small, new_try(1), left_out, marked(1, 10, 90)], []);
+    let mut commands = Vec::new();
+    for _ in 0..=SchedulerConfig::default().memory_patience.as_secs() {
+        table.now = table.now + Duration::from_secs(1);
+        let renewed = Event::LeaseRenewed { session: SessionId(1) };
+        commands.extend(table.send([renewed, Event::Tick].map(DispatchEvent::Scheduler)));
+    }
+    assert_eq!(commands, [failure(10, Vec::new(), TryFailureCause::NoLargeWorkerRemains, false)]);
+}
+
+#[test]
+fn the_cause_of_a_failure_says_whether_smaller_shards_may_help() {
+    let broken = AttemptFailure::Worker { kind: crate::FailureKind::Engine, text: "broken".to_owned() };
+    let (broken, out_of_memory) = ([past(1, broken.clone())], [past(1, too_large()), past(2, broken)]);
+    let fold = TaskKind::RecursionReduce;
+    for (kind, history, has_no_larger_worker, expected) in [
+        (SHARD, &broken[..], false, TryFailureCause::FailedTask),
+        (SHARD, &broken[..], true, TryFailureCause::NoLargeWorkerRemains),
+        (SHARD, &out_of_memory[..], false, TryFailureCause::OutOfMemory),
+        (SHARD, &out_of_memory[..], true, TryFailureCause::OutOfMemory),
+        (fold, &out_of_memory[..], true, TryFailureCause::FailedTask),
+    ] {
+        let cause = TryFailureCause::of(kind, history, has_no_larger_worker);
+        assert_eq!(cause, expected, "{kind} {history:?} {has_no_larger_worker}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Disconnected workers: workers that should be connected and are not.
 
-use super::{connected::ConnectedWorker, list::Member};
+use super::{connected::ConnectedWorker, member::Member};
 use sp1d_identity::PeerName;
 use sp1d_protocol::{Address, PeerNetwork};
 use std::{

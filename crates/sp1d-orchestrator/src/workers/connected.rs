@@ -1,7 +1,7 @@
 //! A connected worker, as the shared state lists it.
 
-use super::list::Member;
-use crate::{lock::lock, runner::task::AttemptMemory, session::close_reason::CloseReason};
+use super::{close_reason::CloseReason, member::Member};
+use crate::{lock::lock, runner::task::AttemptMemory};
 use sp1d_identity::PeerName;
 use sp1d_model::GpuState;
 use sp1d_protocol::{Closer, wire::ToWorker};

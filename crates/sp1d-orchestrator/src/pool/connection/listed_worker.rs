@@ -3,12 +3,12 @@
 use super::{
     contacts::Contact,
     dialer::{Established, Stream, address_of, establish},
-    list::Member,
     reach_error::{ReachError, failure_line},
 };
 use crate::{
     session::server::{EndedSession, SessionStop, serve},
     shared_state::SharedState,
+    workers::member::Member,
 };
 use sp1d_identity::{PeerIdentity, PeerStream};
 use sp1d_model::clean_line;
@@ -69,9 +69,9 @@ pub enum Reached {
 pub type FirstContact = oneshot::Receiver<Result<Reached, Arc<ReachError>>>;
 
 /// Sends what a [`FirstContact`] receives; `None` once it is sent.
-pub(super) type FirstReport = Option<oneshot::Sender<Result<Reached, Arc<ReachError>>>>;
+pub(crate) type FirstReport = Option<oneshot::Sender<Result<Reached, Arc<ReachError>>>>;
 
-pub(super) fn report(first: &mut FirstReport, outcome: Result<Reached, Arc<ReachError>>) {
+pub(crate) fn report(first: &mut FirstReport, outcome: Result<Reached, Arc<ReachError>>) {
     if let Some(first) = first.take() {
         // The caller may not be interested.
         let _ = first.send(outcome);
@@ -280,7 +280,7 @@ fn note(shared: &SharedState, member: &Member, stop: &SessionStop, contact: Cont
 
 /// Serves a session with the worker at the other end of `stream`. `peer` is who it is, with TLS. Fails if no session
 /// started.
-pub(super) async fn serve_session<S: Stream>(
+pub(crate) async fn serve_session<S: Stream>(
     stream: S,
     member: &Member,
     peer: Option<PeerIdentity>,

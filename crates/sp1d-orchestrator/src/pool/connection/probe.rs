@@ -2,7 +2,6 @@
 
 use super::{
     dialer::{connect, secure},
-    list::Member,
     reach_error::ReachError,
     resolver::SystemResolver,
 };
@@ -10,6 +9,7 @@ use crate::{
     lock::lock,
     runner::task::AttemptMemory,
     session::introduction::{attempt_memory, computes_on},
+    workers::member::Member,
 };
 use sp1d_identity::TlsIdentity;
 use sp1d_model::clean_line;

@@ -3,7 +3,7 @@
 //! With TLS, the certificate of a worker proves who it is. Without TLS, its address and its name are all that is known.
 //! A worker chooses its name itself, so the name alone never identifies it.
 
-use super::list::Member;
+use super::member::Member;
 use crate::settings::WorkerOrigins;
 use sp1d_identity::{PeerIdentity, PeerName};
 use sp1d_protocol::PeerNetwork;

@@ -1,17 +1,9 @@
-//! What people see of the pool: its connected workers, and the workers that cannot be reached.
+//! What people see of a connected worker.
 
-use super::{
-    connected::ConnectedWorker,
-    list::Member,
-    reach_error::{ReachError, failure_line},
-    snapshot::PoolSnapshot,
-};
+use super::{connected::ConnectedWorker, snapshot::PoolSnapshot};
 use sp1d_model::GpuState;
 use sp1d_scheduler::{SessionId, TaskKind};
-use std::{
-    fmt,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::atomic::Ordering;
 
 /// A connected worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,63 +60,5 @@ impl WorkerInfo {
             drained: pool.is_drained(session),
             quarantine: pool.quarantine(worker.id),
         }
-    }
-}
-
-/// A name or address does not select a worker.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum UnknownWorker {
-    /// No connected worker has this name or address.
-    #[error("unknown worker {wanted}; connected workers: {}", NameList(connected))]
-    NotConnected {
-        /// The name or address that the caller passed.
-        wanted: String,
-        /// Names of the connected workers.
-        connected: Vec<String>,
-    },
-    /// Several workers have this name. A worker chooses its name itself.
-    #[error("several workers are named {wanted}: {}\nhint: pass one of these addresses instead", NameList(addresses))]
-    Ambiguous {
-        /// The name that the caller passed.
-        wanted: String,
-        /// Addresses of the workers.
-        addresses: Vec<String>,
-    },
-}
-
-/// Displays names with commas.
-struct NameList<'a>(&'a [String]);
-
-impl fmt::Display for NameList<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("none") } else { f.write_str(&self.0.join(", ")) }
-    }
-}
-
-/// A worker of the list that could not be reached.
-#[derive(Debug)]
-pub struct Unreachable {
-    /// Its entry in the list.
-    pub worker: Member,
-    /// Why it could not be reached.
-    pub reason: Arc<ReachError>,
-}
-
-/// No worker of the list could be reached.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot reach any worker of the list: {}\nhint: start the workers with `sp1d worker`, or correct the list; `[\"local\"]` proves in this process", UnreachableList(.0))]
-pub struct ConnectError(pub Vec<Unreachable>);
-
-/// Displays each worker with its reason.
-pub(crate) struct UnreachableList<'a>(pub(crate) &'a [Unreachable]);
-
-impl fmt::Display for UnreachableList<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, Unreachable { worker, reason }) in self.0.iter().enumerate() {
-            let comma = if at > 0 { ", " } else { "" };
-            write!(f, "{comma}{worker} ({})", failure_line(reason))?;
-        }
-        Ok(())
     }
 }

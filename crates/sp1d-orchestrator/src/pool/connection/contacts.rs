@@ -3,7 +3,8 @@
 //! Each worker's connection task owns its entry. Other parts read all entries: to wait for the first worker, and to say
 //! why a proof has no worker.
 
-use super::{info::Unreachable, list::Member, reach_error::ReachError};
+use super::{reach_error::ReachError, unreachable::Unreachable};
+use crate::workers::member::Member;
 use sp1d_protocol::{Address, PreambleError, QueuePlace};
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,14 +1,18 @@
 //! Follows a name of the worker list: looks it up again and again, and connects to the workers that it stands for.
 
-use super::{
-    connection::{FirstReport, keep_connected, report},
-    contacts::Contact,
-    dialer::RESOLVE_TIMEOUT,
-    list::Member,
-    named_workers::{NameCommand, NamedWorkers},
-    reach_error::ReachError,
+use super::named_workers::{NameCommand, NamedWorkers};
+use crate::{
+    lock::lock,
+    pool::connection::{
+        contacts::Contact,
+        dialer::RESOLVE_TIMEOUT,
+        listed_worker::{FirstReport, keep_connected, report},
+        reach_error::ReachError,
+    },
+    session::server::SessionStop,
+    shared_state::SharedState,
+    workers::member::Member,
 };
-use crate::{lock::lock, session::server::SessionStop, shared_state::SharedState};
 use sp1d_protocol::Address;
 use std::{
     collections::BTreeMap,
@@ -27,23 +31,23 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 const FIRST_LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A name of the worker list, and the connections to its workers.
-pub(super) struct NameFollower {
-    pub(super) name: Address,
-    pub(super) shared: Arc<SharedState>,
+pub(crate) struct NameFollower {
+    pub(crate) name: Address,
+    pub(crate) shared: Arc<SharedState>,
     /// Receives the outcome of the first connection.
-    pub(super) first: FirstReport,
+    pub(crate) first: FirstReport,
     /// Runs the connections. Its owner waits for their end.
-    pub(super) tasks: BackgroundTasks,
-    pub(super) stop: CancellationToken,
+    pub(crate) tasks: BackgroundTasks,
+    pub(crate) stop: CancellationToken,
     /// The connections to the present workers, and those that are ending.
-    pub(super) calls: BTreeMap<Member, NamedCall>,
+    pub(crate) calls: BTreeMap<Member, NamedCall>,
     /// Where others find the connections, to end them.
-    pub(super) named: NamedCallEnds,
+    pub(crate) named: NamedCallEnds,
 }
 
 /// The tokens that end the connections to the workers of all names. Clones refer to the same tokens.
 #[derive(Debug, Clone, Default)]
-pub(super) struct NamedCallEnds(Arc<Mutex<BTreeMap<Member, CancellationToken>>>);
+pub(crate) struct NamedCallEnds(Arc<Mutex<BTreeMap<Member, CancellationToken>>>);
 
 impl NamedCallEnds {
     fn add(&self, member: Member, end: CancellationToken) {
@@ -51,7 +55,7 @@ impl NamedCallEnds {
     }
 
     /// Removes the token of `member`, and returns it.
-    pub(super) fn remove(&self, member: &Member) -> Option<CancellationToken> {
+    pub(crate) fn remove(&self, member: &Member) -> Option<CancellationToken> {
         lock(&self.0).remove(member)
     }
 
@@ -62,7 +66,7 @@ impl NamedCallEnds {
 }
 
 /// The task that keeps one worker connected.
-pub(super) struct NamedCall {
+pub(crate) struct NamedCall {
     /// Ends the connection when the worker holds no attempt.
     when_idle: CancellationToken,
     task: JoinHandle<()>,
@@ -70,7 +74,7 @@ pub(super) struct NamedCall {
 
 impl NameFollower {
     /// Connects to the workers of the name until `stop` is cancelled.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let stop = self.stop.clone();
         let mut workers = NamedWorkers::default();
         loop {

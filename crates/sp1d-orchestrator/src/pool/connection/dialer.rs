@@ -2,7 +2,8 @@
 //!
 //! It does not know what happens on a connection.
 
-use super::{list::Member, reach_error::ReachError, resolver::AddressResolver};
+use super::{reach_error::ReachError, resolver::AddressResolver};
+use crate::workers::member::Member;
 use futures::future::select_ok;
 use sp1d_identity::{PeerIdentity, PeerStream, TlsIdentity, connect_peer};
 use sp1d_protocol::{Address, Admission, Role, dial};
@@ -22,7 +23,7 @@ use tokio::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Maximum time to resolve a name. A resolver asks a name server again after 5 s, and then the next one.
-pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection to a worker, over any transport.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}

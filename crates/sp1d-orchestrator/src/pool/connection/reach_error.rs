@@ -102,7 +102,7 @@ impl ReachError {
 }
 
 /// Returns the text of an error and its hints as one line of limited length.
-pub(super) fn failure_line(error: &impl fmt::Display) -> String {
+pub(crate) fn failure_line(error: &impl fmt::Display) -> String {
     clean_line(&one_line(&error.to_string()), MAX_FAILURE_CHARACTERS)
 }
 

@@ -1,0 +1,21 @@
+//! What the orchestrator knows about its workers, whichever way they are connected.
+//!
+//! - `close_reason`: why a session ended.
+//! - `connected`: a connected worker.
+//! - `demand`: which proof requests run, and need workers.
+//! - `disconnected`: workers that should be connected and are not.
+//! - `identity`: which worker is which over all its sessions, and where it comes from.
+//! - `info`: what people see of a connected worker.
+//! - `member`: which worker is meant.
+//! - `snapshot`: the scheduler's view of the workers, published by the dispatcher.
+//!
+//! This folder does not know how workers are connected, or what a session transfers: `pool/` and `session/` use it.
+
+pub(crate) mod close_reason;
+pub(crate) mod connected;
+pub(crate) mod demand;
+pub(crate) mod disconnected;
+pub(crate) mod identity;
+pub(crate) mod info;
+pub(crate) mod member;
+pub(crate) mod snapshot;

@@ -59,6 +59,7 @@ impl CheckedTask {
             nonce,
             options: options.canonical(),
             timeout: None,
+            cache_scope: String::new(),
             label: String::new(),
         };
         let shape = ProgramShape { instructions: 1000, may_write_instructions: false };

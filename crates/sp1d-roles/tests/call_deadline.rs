@@ -17,6 +17,7 @@ fn request() -> ProofRequest {
         nonce: [0; 4],
         options: String::new(),
         timeout: Some(MINUTE),
+        cache_scope: String::new(),
         label: String::new(),
     }
 }

@@ -186,6 +186,7 @@ impl DistributedProverInner {
             nonce: options.nonce,
             options: config.cut.encode(),
             timeout: config.timeout,
+            cache_scope: String::new(),
             label: String::new(),
         })
     }

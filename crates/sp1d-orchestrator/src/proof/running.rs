@@ -73,8 +73,15 @@ pub(crate) struct RunningTry {
     /// True if it failed because all workers that are large enough for its shards have left.
     pub(crate) lacks_large_workers: AtomicBool,
     unverified: Mutex<UnverifiedResults>,
+    /// Whose cached results the try may use; see [`ProofRequest::cache_scope`].
+    cache_scope: String,
     /// Keys of the try's results in the result cache. They are removed if these results may be the cause of a failure.
     cached_keys: Mutex<Vec<Digest>>,
+}
+
+/// Returns the key of a result in a scope. The key has a fixed length, so that no two scopes have the same key.
+fn scoped_key(scope: &str, key: Digest) -> Digest {
+    if scope.is_empty() { key } else { Digest::of(&[&key.as_bytes()[..], scope.as_bytes()].concat()) }
 }
 
 impl RunningTry {
@@ -105,6 +112,7 @@ impl RunningTry {
             shards: AtomicU64::new(0),
             open: Default::default(),
             unverified: Mutex::default(),
+            cache_scope: request.cache_scope.clone(),
             cached_keys: Mutex::default(),
         }
     }
@@ -159,6 +167,11 @@ impl RunningTry {
                 None
             }
         }
+    }
+
+    /// Returns the key in the result cache for a result whose inputs have the digest `key`.
+    pub(crate) fn scoped_key(&self, key: Digest) -> Digest {
+        scoped_key(&self.cache_scope, key)
     }
 
     /// Records `key`: the result cache holds a result of this try under it, or will.

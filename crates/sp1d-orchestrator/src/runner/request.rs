@@ -26,6 +26,9 @@ pub struct ProofRequest {
     pub options: String,
     /// Maximum duration of the whole proof; `None` for no limit.
     pub timeout: Option<Duration>,
+    /// Whose results this proof may take from the result cache: only those of proofs with the same scope. Empty for the
+    /// common scope.
+    pub cache_scope: String,
     /// Name of the proof in logs. Only the first 64 ASCII letters and digits are used. Without any, logs use the number
     /// of the proof.
     pub label: String,
@@ -46,6 +49,7 @@ impl ProofRequest {
             nonce: [0; 4],
             options,
             timeout: None,
+            cache_scope: String::new(),
             label: String::new(),
         }
     }

@@ -1,13 +1,14 @@
 //! `/v1/proofs`.
 
 use super::{
+    auth::{AuditedObject, CurrentCaller, VisibleProof},
     body::body_problem,
     form::{ProofFormPart, ProofFormReader, read_request},
-    path_part::PathPart,
     problem::Problem,
     upload::{UploadKind, receive},
 };
 use crate::{
+    access::TenantName,
     queue::{ClientNetwork, Service, UploadPlace},
     state::{OpenBlob, ProofSelection},
 };
@@ -100,6 +101,7 @@ pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
 )]
 pub(crate) async fn list(
     State(service): State<Service>,
+    CurrentCaller(caller): CurrentCaller,
     query: Result<Query<ProofListQuery>, QueryRejection>,
 ) -> Result<Json<ProofPage>, Problem> {
     let Query(ProofListQuery { state, limit, before }) =
@@ -108,7 +110,7 @@ pub(crate) async fn list(
     if let Some(before) = before.filter(|before| !(1..=MAX_BEFORE).contains(before)) {
         return Err(Problem::malformed(&format!("before {before} is out of range: 1 to {MAX_BEFORE}")));
     }
-    let found = service.proofs(ProofSelection { state, before, limit }).await?;
+    let found = service.proofs(caller.scope(), ProofSelection { state, before, limit }).await?;
     let next = if found.len() == limit as usize { found.last().map(|(number, _)| *number) } else { None };
     Ok(Json(ProofPage { proofs: found.into_iter().map(|(_, proof)| proof).collect(), next }))
 }
@@ -140,12 +142,13 @@ pub(crate) async fn list(
 pub(crate) async fn submit(
     State(service): State<Service>,
     Extension(client): Extension<ClientNetwork>,
+    CurrentCaller(caller): CurrentCaller,
     headers: HeaderMap,
     request: Request,
-) -> Result<(StatusCode, Json<ProofSummary>), Problem> {
+) -> Result<(StatusCode, Extension<AuditedObject>, Json<ProofSummary>), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let mut asked = if kind.starts_with("multipart/form-data") {
-        read_form(&service, client, request).await?
+        read_form(&service, client, &caller.tenant, request).await?
     } else if kind.starts_with("application/json") {
         let body = axum::body::to_bytes(request.into_body(), MAX_REQUEST_BYTES).await;
         read_request(&body.map_err(|error| body_problem("cannot read the request", &error))?)?
@@ -161,11 +164,17 @@ pub(crate) async fn submit(
             .map_err(|_| Problem::malformed("the header Idempotency-Key has characters other than visible ASCII"))?;
         asked.idempotency_key = Some(key.to_owned());
     }
-    let (proof, new) = service.submit(asked).await?;
-    Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(proof)))
+    let (proof, new) = service.submit_for(caller, asked).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Extension(AuditedObject(proof.id.clone())), Json(proof)))
 }
 
-async fn read_form(service: &Service, client: ClientNetwork, request: Request) -> Result<NewProof, Problem> {
+async fn read_form(
+    service: &Service,
+    client: ClientNetwork,
+    tenant: &TenantName,
+    request: Request,
+) -> Result<NewProof, Problem> {
     let kinds = [UploadKind::Program, UploadKind::Input].map(|kind| kind.limit(service));
     let upload_bytes = kinds.into_iter().fold(0, u64::saturating_add);
     let mut form = ProofFormReader::new(request, MAX_REQUEST_BYTES, upload_bytes).await?;
@@ -179,8 +188,8 @@ async fn read_form(service: &Service, client: ClientNetwork, request: Request) -
                 let place = held_place(service, client, &mut place).await?;
                 let blob = receive(service, place, kind, None, field).await?;
                 match kind {
-                    UploadKind::Program => program = Some(service.add_program(blob).await?.id),
-                    UploadKind::Input => input = Some(service.add_input(blob).await?.digest),
+                    UploadKind::Program => program = Some(service.add_program(tenant, blob).await?.id),
+                    UploadKind::Input => input = Some(service.add_input(tenant, blob).await?.digest),
                 }
             }
         }
@@ -229,7 +238,7 @@ async fn held_place<'a>(
 )]
 pub(crate) async fn show(
     State(service): State<Service>,
-    PathPart(id): PathPart,
+    VisibleProof(id): VisibleProof,
 ) -> Result<Json<ProofSummary>, Problem> {
     Ok(Json(service.proof(&id).await?))
 }
@@ -249,7 +258,7 @@ pub(crate) async fn show(
 )]
 pub(crate) async fn cancel(
     State(service): State<Service>,
-    PathPart(id): PathPart,
+    VisibleProof(id): VisibleProof,
 ) -> Result<Json<ProofSummary>, Problem> {
     Ok(Json(service.cancel(&id).await?))
 }
@@ -268,7 +277,7 @@ pub(crate) async fn cancel(
         (status = 409, description = "The proof is not done.", body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(crate) async fn fetch(State(service): State<Service>, PathPart(id): PathPart) -> Result<Response, Problem> {
+pub(crate) async fn fetch(State(service): State<Service>, VisibleProof(id): VisibleProof) -> Result<Response, Problem> {
     Ok(download(service.result(&id).await?))
 }
 

@@ -25,6 +25,8 @@ mod start_error;
 mod start_gate;
 mod start_record;
 mod submission;
+mod token_store;
+mod tokens;
 mod upload_places;
 mod uploads;
 
@@ -38,4 +40,6 @@ pub use service::Service;
 pub use settings::ServiceSettings;
 pub(crate) use shared_read::SharedRead;
 pub use start_error::StartError;
+pub use token_store::{NewApiToken, TokenStore, TokenStoreError, TokenSummary};
+pub(crate) use tokens::CallerOutcome;
 pub(crate) use upload_places::UploadPlace;

@@ -5,6 +5,7 @@ use super::{
     service::{ActiveProof, ServiceInner, lock},
 };
 use crate::{
+    access::TenantName,
     state::{BlobError, ProofJob, ProofOutcome},
     telemetry::{AttemptMetrics, Spans},
 };
@@ -230,6 +231,7 @@ impl ServiceInner {
             nonce: job.proof.nonce,
             options: job.options,
             timeout: lower(timeout, self.settings.max_time),
+            cache_scope: cache_scope(&job.tenant, self.settings.share_results),
             label: job.proof.id.clone(),
         };
         let (progress, events) = broadcast::channel(EVENTS_OF_PROOF);
@@ -364,6 +366,12 @@ impl ServiceInner {
     }
 }
 
+/// Returns the scope of a tenant's results in the result cache. A hit is faster than a proof, so a common scope shows
+/// whether another tenant has proven the same. The default tenant keeps its results from before there were tenants.
+fn cache_scope(tenant: &str, is_shared: bool) -> String {
+    if is_shared || tenant == TenantName::DEFAULT { String::new() } else { tenant.to_owned() }
+}
+
 /// Returns the lower of two limits; `None` means no limit.
 fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     one.into_iter().chain(other).min()
@@ -372,6 +380,14 @@ fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tenants_share_cached_results_only_if_the_operator_wants_it() {
+        // Tenant, whether results are shared, and the scope.
+        for (tenant, is_shared, scope) in [("default", false, ""), ("a", false, "a"), ("a", true, "")] {
+            assert_eq!(cache_scope(tenant, is_shared), scope, "{tenant} {is_shared}");
+        }
+    }
 
     #[test]
     fn request_can_only_lower_a_limit() {

@@ -17,6 +17,7 @@ mod schema;
 mod selection;
 mod submissions;
 mod suspects;
+mod tokens;
 
 pub(crate) use connection::Database;
 pub(crate) use copier::DatabaseCopier;
@@ -24,7 +25,8 @@ pub use error::DatabaseError;
 pub(crate) use hosted::{HostedArtifact, HostedRequest, NonceOutcome};
 pub(crate) use runs::{ProofJob, ProofOutcome};
 pub(crate) use selection::ProofSelection;
-pub(crate) use submissions::SubmissionOutcome;
+pub(crate) use submissions::{ProofParts, SubmissionOutcome};
+pub(crate) use tokens::StoredToken;
 
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,16 @@
 /// "SP1D" in ASCII. SQLite stores it in the file's header and thereby marks the file as a database of this program.
 pub(super) const APPLICATION_ID: i32 = 0x5350_3144;
 
-/// Version of `SCHEMA` and of the JSON in its columns, stored as SQLite's `user_version`. Raise it when a stored name
-/// changes.
-pub(super) const SCHEMA_VERSION: i32 = 4;
+/// Version of the tables and of the JSON in their columns, stored as SQLite's `user_version`. Raise it when a stored
+/// name changes, and add a step to `UPGRADES`.
+pub(super) const SCHEMA_VERSION: i32 = 5;
+
+/// The oldest version that this release can upgrade: that of `SCHEMA`.
+pub(super) const OLDEST_VERSION: i32 = 4;
+
+/// The steps from each version to the next one, from `OLDEST_VERSION` on. A new database takes them too, so that it has
+/// the same tables as an upgraded one.
+pub(super) const UPGRADES: [&str; (SCHEMA_VERSION - OLDEST_VERSION) as usize] = [TENANTS];
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -85,4 +92,42 @@ CREATE TABLE events (
     record TEXT NOT NULL,
     PRIMARY KEY (proof, number)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Version 5: tokens and tenants. Everything from before belongs to the tenant `default`.
+///
+/// The column `idempotency_key` of a proof is unique in the whole table, and two tenants may use the same key. For
+/// tenants other than `default`, the column contains the tenant and the key, see `stored_key`.
+const TENANTS: &str = "
+ALTER TABLE proofs ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
+CREATE INDEX proofs_by_tenant ON proofs (tenant, number);
+-- Programs as the tenants see them. The table `programs` has each file once, and its key is never shown.
+CREATE TABLE tenant_programs (
+    tenant TEXT NOT NULL,
+    program TEXT NOT NULL REFERENCES programs (id) ON DELETE CASCADE,
+    -- Empty until it is computed for this tenant.
+    verifying_key TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    PRIMARY KEY (tenant, program)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tenant_programs_by_program ON tenant_programs (program);
+INSERT INTO tenant_programs SELECT 'default', id, verifying_key, created FROM programs;
+-- The inputs that a tenant has uploaded and may use.
+CREATE TABLE tenant_inputs (
+    tenant TEXT NOT NULL,
+    input TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    PRIMARY KEY (tenant, input)
+) STRICT, WITHOUT ROWID;
+INSERT INTO tenant_inputs SELECT DISTINCT 'default', input, 0 FROM proofs;
+CREATE TABLE tokens (
+    name TEXT PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    -- SHA-256 of the secret.
+    digest BLOB NOT NULL,
+    tenant TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+) STRICT;
 ";

@@ -1,0 +1,12 @@
+//! Who may do what: tokens, their roles and their tenants. It decides, and knows neither HTTP nor the database.
+
+mod caller;
+mod role;
+mod tenant;
+mod token;
+
+pub(crate) use caller::{Caller, TenantScope};
+pub use role::{InvalidTokenRole, TokenRole, TokenRoles};
+pub use tenant::{InvalidTenantName, TenantName};
+pub use token::{ApiToken, ApiTokenName, InvalidApiToken, InvalidApiTokenName};
+pub(crate) use token::{ApiTokenDigest, ApiTokenId};

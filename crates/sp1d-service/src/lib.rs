@@ -27,7 +27,7 @@ mod telemetry;
 
 pub use access::{
     ApiToken, ApiTokenName, InvalidApiToken, InvalidApiTokenName, InvalidTenantName, InvalidTokenRole, TenantName,
-    TokenRole, TokenRoles,
+    TenantQuota, TokenRole, TokenRoles,
 };
 pub use api::{HostedSettings, HostedSigners, SignersError, openapi, serve, serve_hosted};
 pub use archive::{

@@ -8,7 +8,7 @@ use reqwest::{
 };
 use running::Running;
 use serde_json::{Value, json};
-use sp1d_service::{NewApiToken, TokenStore, openapi};
+use sp1d_service::{NewApiToken, NewProof, TenantQuota, TokenStore, openapi};
 use std::{collections::BTreeSet, path::Path, time::Duration};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -178,6 +178,38 @@ async fn an_administrator_sees_all_tenants() {
     for id in &ids {
         assert_eq!(status(&admin, "DELETE", &format!("/v1/proofs/{id}")).await, StatusCode::OK);
     }
+    a.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_quota_limits_one_tenant_only() {
+    let (folder, a, b) = two_tenants().await;
+    // The program has 7 bytes. No proof of the tenant runs, because it may run none.
+    let quota = TenantQuota { queued: Some(1), running: Some(0), bytes: Some(10), ..TenantQuota::default() };
+    let quota = TenantQuota { max_priority: Some(0), ..quota };
+    store(folder.path()).set_quota(&"a".parse().unwrap(), &quota).unwrap();
+    let request = NewProof { program: Some(a.program().await), cycle_limit: Some(1), ..NewProof::default() };
+    let keyed = NewProof { idempotency_key: Some("k".to_owned()), ..request.clone() };
+    assert_eq!(a.request(&keyed).await.status(), StatusCode::CREATED);
+    let refused = |status: StatusCode, problem: &Value| (status, problem["code"].as_str().unwrap().to_owned());
+    let post = async |request: &NewProof| {
+        let (found, problem) = a.post("/v1/proofs", "application/json", serde_json::to_vec(request).unwrap()).await;
+        refused(found, &problem)
+    };
+    assert_eq!(post(&request).await, (StatusCode::TOO_MANY_REQUESTS, "quota".to_owned()));
+    let important = NewProof { priority: 1, ..request };
+    assert_eq!(post(&important).await, (StatusCode::UNPROCESSABLE_ENTITY, "invalid".to_owned()));
+    let (found, problem) = a.post("/v1/inputs", "application/octet-stream", "four").await;
+    assert_eq!(refused(found, &problem), (StatusCode::TOO_MANY_REQUESTS, "quota".to_owned()));
+    a.upload("/v1/inputs", "abc").await;
+    // A repeated request returns its proof also when the quota is used up.
+    assert_eq!(a.request(&keyed).await.status(), StatusCode::OK);
+    let other = b.submit(1, |_| {}).await;
+    b.submit(1, |request| request.priority = 100).await;
+    b.upload("/v1/inputs", "a longer input").await;
+    b.wait(&other, |proof| proof.started.is_some()).await;
+    let proofs = a.json("/v1/proofs?state=queued").await;
+    assert_eq!(proofs["proofs"].as_array().unwrap().len(), 1, "the tenant may run no proof: {proofs}");
     a.service.shutdown().await;
 }
 

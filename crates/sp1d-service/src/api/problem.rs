@@ -52,6 +52,7 @@ impl From<RequestError> for Problem {
             RequestError::TooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_long"),
             RequestError::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             RequestError::QueueFull(_) => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
+            RequestError::Quota(_) => (StatusCode::TOO_MANY_REQUESTS, "quota"),
             RequestError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             RequestError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
             RequestError::Locked => (StatusCode::SERVICE_UNAVAILABLE, "database_locked"),

@@ -73,7 +73,7 @@ pub(crate) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Extension<AuditedObject>, Json<ProgramSummary>), Problem> {
-    let place = service.place_for_upload(client).await?;
+    let place = service.place_for_upload(client, &caller.tenant).await?;
     let declared = declared_length(&headers);
     let blob = receive(&service, &place, UploadKind::Program, declared, body.into_data_stream()).await?;
     let program = service.add_program(&caller.tenant, blob).await?;
@@ -126,7 +126,7 @@ pub(crate) async fn add_input(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Extension<AuditedObject>, Json<InputSummary>), Problem> {
-    let place = service.place_for_upload(client).await?;
+    let place = service.place_for_upload(client, &caller.tenant).await?;
     let declared = declared_length(&headers);
     let blob = receive(&service, &place, UploadKind::Input, declared, body.into_data_stream()).await?;
     let blob = service.add_input(&caller.tenant, blob).await?;

@@ -185,7 +185,7 @@ async fn read_form(
         match part {
             ProofFormPart::Request(request) => asked = Some(request),
             ProofFormPart::Upload(kind, field) => {
-                let place = held_place(service, client, &mut place).await?;
+                let place = held_place(service, client, tenant, &mut place).await?;
                 let blob = receive(service, place, kind, None, field).await?;
                 match kind {
                     UploadKind::Program => program = Some(service.add_program(tenant, blob).await?.id),
@@ -214,11 +214,12 @@ async fn read_form(
 async fn held_place<'a>(
     service: &Service,
     client: ClientNetwork,
+    tenant: &TenantName,
     place: &'a mut Option<Arc<UploadPlace>>,
 ) -> Result<&'a Arc<UploadPlace>, Problem> {
     let held = match place.take() {
         Some(held) => held,
-        None => service.place_for_upload(client).await?,
+        None => service.place_for_upload(client, tenant).await?,
     };
     Ok(place.insert(held))
 }

@@ -205,6 +205,7 @@ impl ServiceInner {
             ProofFailure::Machine(format!("{error}{hint}"))
         };
         let (inner, program, input) = (self.clone(), job.proof.program, job.proof.input);
+        let max_cycles = self.max_cycles(&job.tenant).await?;
         let read = move || Ok((inner.blobs.read(&program)?, inner.blobs.read(&input)?));
         let read = tokio::task::spawn_blocking(read).await.expect("work on the state does not panic");
         let (elf, stdin) = read.map_err(unreadable)?;
@@ -225,7 +226,7 @@ impl ServiceInner {
             elf: elf.into(),
             stdin: stdin.into(),
             mode: job.proof.mode,
-            cycle_limit: lower(job.proof.cycle_limit, self.settings.max_cycles),
+            cycle_limit: lower(job.proof.cycle_limit, max_cycles),
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
             nonce: job.proof.nonce,
@@ -240,6 +241,14 @@ impl ServiceInner {
         // `follow` ends after the last event, because the sender `progress` is dropped.
         let _ = following.await;
         proven
+    }
+
+    /// Returns the maximum number of cycles of a program of `tenant`.
+    async fn max_cycles(self: &Arc<Self>, tenant: &str) -> Result<Option<u64>, ProofFailure> {
+        let owned = tenant.to_owned();
+        let quota = self.persistently("read the quota of a tenant", move |inner| inner.database.quota(&owned)).await;
+        let quota = quota.map_err(|error| ProofFailure::Machine(error.to_string()))?;
+        Ok(lower(quota.cycles, self.settings.max_cycles))
     }
 
     /// Records the progress of a proof: its events, task counts and metrics.

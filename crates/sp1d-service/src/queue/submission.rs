@@ -107,6 +107,12 @@ impl ServiceInner {
         };
         if !is_known {
             self.check_room()?;
+            let quota = self.database.quota(tenant)?;
+            quota.check_priority(request)?;
+            if quota.queued.is_some() {
+                quota.check_queued(self.database.count_of(tenant, ProofState::Queued)?)?;
+            }
+            self.check_bytes(tenant, 0)?;
         }
         let (id, now) = (new_id()?, self.clock.now());
         let parts = ProofParts { tenant, program, input: &input, options: &self.settings.options };
@@ -139,6 +145,15 @@ impl ServiceInner {
     fn may_read(&self, scope: &TenantScope, digest: &str) -> Result<bool, DatabaseError> {
         let Some(tenant) = scope.tenant() else { return Ok(true) };
         Ok(self.database.has_input(tenant, digest)? || self.database.program(Some(tenant), digest)?.is_some())
+    }
+
+    /// Checks whether the files of `tenant` may have `more` bytes more.
+    pub(super) fn check_bytes(&self, tenant: &str, more: u64) -> Result<(), RequestError> {
+        let quota = self.database.quota(tenant)?;
+        if quota.bytes.is_some() {
+            quota.check_bytes(self.database.used_bytes(tenant)?, more)?;
+        }
+        Ok(())
     }
 
     fn check_room(&self) -> Result<(), RequestError> {

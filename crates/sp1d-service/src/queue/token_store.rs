@@ -1,7 +1,7 @@
 //! The tokens in a state folder, for the command that creates and revokes them, also while a service uses the folder.
 
 use crate::{
-    access::{ApiToken, ApiTokenName, TenantName, TokenRoles},
+    access::{ApiToken, ApiTokenName, TenantName, TenantQuota, TokenRoles},
     archive::RESTORING,
     state::{Blobs, Database, DatabaseError, StateError, StateFolder, StoredToken},
 };
@@ -137,6 +137,23 @@ impl TokenStore {
         } else {
             Err(TokenStoreError::Unknown(name.clone()))
         }
+    }
+
+    /// Sets what `tenant` may use, in place of its earlier quota. It counts from the next request and the next start of a
+    /// proof on. Blocks.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub fn set_quota(&self, tenant: &TenantName, quota: &TenantQuota) -> Result<(), TokenStoreError> {
+        Ok(self.database.set_quota(tenant.as_str(), quota)?)
+    }
+
+    /// Returns the quotas that were set, ordered by the names of their tenants.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn quotas(&self) -> Result<Vec<(String, TenantQuota)>, TokenStoreError> {
+        Ok(self.database.quotas()?)
     }
 
     /// Removes all tokens. The service then accepts requests without a token.

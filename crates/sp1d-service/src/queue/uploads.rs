@@ -17,10 +17,21 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 impl Service {
-    /// Waits up to `MAX_TURN` for an upload place, and checks that the disk has room.
-    pub(crate) async fn place_for_upload(&self, client: ClientNetwork) -> Result<Arc<UploadPlace>, RequestError> {
+    /// Waits up to `MAX_TURN` for an upload place, and checks that the disk has room, and that the quota of `tenant` is
+    /// not used up.
+    pub(crate) async fn place_for_upload(
+        &self,
+        client: ClientNetwork,
+        tenant: &TenantName,
+    ) -> Result<Arc<UploadPlace>, RequestError> {
         let place = self.inner.uploads.place(client, Instant::now() + MAX_TURN).await.ok_or(RequestError::Busy)?;
-        self.blocking(ServiceInner::check_disk).await?;
+        let tenant = tenant.clone();
+        self.blocking(move |inner| {
+            inner.check_disk()?;
+            // An upload has at least one byte.
+            inner.check_bytes(tenant.as_str(), 1)
+        })
+        .await?;
         Ok(Arc::new(place))
     }
 
@@ -66,6 +77,7 @@ impl Service {
         let owner = tenant.clone();
         let added = self.blocking(move |inner| {
             let (id, bytes) = (blob.digest, blob.length);
+            inner.check_bytes(owner.as_str(), bytes)?;
             let program = ProgramSummary { id, bytes, verifying_key: None, created: inner.clock.now() };
             inner.database.add_program(owner.as_str(), &program)?;
             Ok::<_, RequestError>(program)
@@ -154,7 +166,10 @@ impl Service {
             let mut content = inner.blobs.open_blob(&blob.digest)?.file;
             match inner.runner.check_stdin(&mut content) {
                 Ok(()) => {
-                    inner.database.add_input(tenant.as_str(), &blob.digest, inner.clock.now())?;
+                    if !inner.database.has_input(tenant.as_str(), &blob.digest)? {
+                        inner.check_bytes(tenant.as_str(), blob.length)?;
+                    }
+                    inner.database.add_input(tenant.as_str(), &blob.digest, blob.length, inner.clock.now())?;
                     Ok(blob)
                 }
                 Err(ProofFailure::Request(text)) => Err(RequestError::Invalid(text)),

@@ -69,7 +69,7 @@ async fn store(
     let service = interface.service();
     // The address of the file is older than the list of signers may be.
     let tenant = interface.tenant_of(requester).ok_or_else(unknown_address)?;
-    let place = service.place_for_upload(client).await.map_err(|error| match error {
+    let place = service.place_for_upload(client, &tenant).await.map_err(|error| match error {
         // sp1-sdk repeats an upload only after an error with `timeout` in its name, and this one says so.
         RequestError::Busy => Problem::new(StatusCode::REQUEST_TIMEOUT, "busy", &error.to_string()),
         error => error.into(),

@@ -11,6 +11,7 @@ mod events;
 mod garbage;
 mod hosted;
 mod programs;
+mod quotas;
 mod rows;
 mod runs;
 mod schema;

@@ -49,10 +49,10 @@ impl Database {
         })
     }
 
-    /// Records that `tenant` has uploaded an input, and may use it.
-    pub(crate) fn add_input(&self, tenant: &str, input: &str, now: Moment) -> Result<()> {
-        let insert = "INSERT INTO tenant_inputs (tenant, input, created) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET created = excluded.created";
-        self.write(|transaction| transaction.execute(insert, params![tenant, input, now.0]))?;
+    /// Records that `tenant` has uploaded an input of `bytes` bytes, and may use it.
+    pub(crate) fn add_input(&self, tenant: &str, input: &str, bytes: u64, now: Moment) -> Result<()> {
+        let insert = "INSERT INTO tenant_inputs (tenant, input, bytes, created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET bytes = excluded.bytes, created = excluded.created";
+        self.write(|transaction| transaction.execute(insert, params![tenant, input, signed(bytes), now.0]))?;
         Ok(())
     }
 

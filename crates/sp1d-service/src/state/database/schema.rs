@@ -101,6 +101,8 @@ CREATE TABLE events (
 const TENANTS: &str = "
 ALTER TABLE proofs ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
 CREATE INDEX proofs_by_tenant ON proofs (tenant, number);
+CREATE INDEX proofs_by_tenant_and_state ON proofs (tenant, state);
+CREATE INDEX proofs_by_tenant_and_start ON proofs (tenant, started);
 -- Programs as the tenants see them. The table `programs` has each file once, and its key is never shown.
 CREATE TABLE tenant_programs (
     tenant TEXT NOT NULL,
@@ -116,10 +118,22 @@ INSERT INTO tenant_programs SELECT 'default', id, verifying_key, created FROM pr
 CREATE TABLE tenant_inputs (
     tenant TEXT NOT NULL,
     input TEXT NOT NULL,
+    -- 0 for inputs from before there were tenants.
+    bytes INTEGER NOT NULL,
     created INTEGER NOT NULL,
     PRIMARY KEY (tenant, input)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO tenant_inputs SELECT DISTINCT 'default', input, 0 FROM proofs;
+INSERT INTO tenant_inputs SELECT DISTINCT 'default', input, 0, 0 FROM proofs;
+-- What a tenant may use. Null means that only the limits of the service count.
+CREATE TABLE quotas (
+    tenant TEXT PRIMARY KEY,
+    queued INTEGER,
+    running INTEGER,
+    cycles INTEGER,
+    bytes INTEGER,
+    min_priority INTEGER,
+    max_priority INTEGER
+) STRICT;
 CREATE TABLE tokens (
     name TEXT PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,

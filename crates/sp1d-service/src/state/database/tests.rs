@@ -402,7 +402,7 @@ fn tenants_see_only_their_own_programs_inputs_proofs_and_keys() {
     assert_eq!(list(None), ["b", "a"]);
     assert!(database.owns_proof("other", "b").unwrap() && !database.owns_proof("other", "a").unwrap());
     assert_eq!(database.count_of("other", ProofState::Queued).unwrap(), 1);
-    database.add_input("other", "x", Moment(1)).unwrap();
+    database.add_input("other", "x", 1, Moment(1)).unwrap();
     assert!(database.has_input("other", "x").unwrap() && !database.has_input("default", "x").unwrap());
     database.forget_inputs(Moment(2)).unwrap();
     assert!(!database.has_input("other", "x").unwrap(), "no proof uses it");

@@ -16,5 +16,5 @@ pub(crate) use local::{ConfigArguments, DemoArguments, ExecuteArguments, ProveAr
 pub(crate) use pool::PoolArguments;
 pub(crate) use provers::{MAX_PROVERS, ProverArguments, TuneArguments, WorkerArguments};
 pub(crate) use serve::{RestoreArguments, ServeArguments};
-pub(crate) use tokens::TokensCommand;
+pub(crate) use tokens::{TokensCommand, TokensQuotaArguments};
 pub(crate) use tools::{DoctorArguments, ReferencePage};

@@ -13,6 +13,10 @@ pub(crate) enum TokensCommand {
     List(TokensListArguments),
     /// Revoke a token. The service refuses it from its next request on.
     Revoke(TokensRevokeArguments),
+    /// Set what a tenant may use, in place of its earlier quota. Without options, only the limits of the service count.
+    Quota(TokensQuotaArguments),
+    /// List the quotas of tenants.
+    Quotas(TokensListArguments),
     /// Remove all tokens, and let the service accept requests without a token again.
     Disable(TokensDisableArguments),
 }
@@ -58,6 +62,33 @@ pub(crate) struct TokensRevokeArguments {
     pub(crate) name: ApiTokenName,
     #[command(flatten)]
     pub(crate) state: TokensStateArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokensQuotaArguments {
+    /// Tenant whose quota is set.
+    #[arg(value_name = "TENANT")]
+    pub(crate) tenant: TenantName,
+    #[command(flatten)]
+    pub(crate) state: TokensStateArguments,
+    /// Maximum number of queued proofs.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_queue: Option<u64>,
+    /// Maximum number of proofs that run at the same time.
+    #[arg(long, value_name = "N")]
+    pub(crate) parallel_proofs: Option<u64>,
+    /// Maximum number of cycles of a program.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_cycles: Option<u64>,
+    /// Maximum size of programs, inputs and finished proofs together, in megabytes.
+    #[arg(long, value_name = "MB")]
+    pub(crate) max_disk: Option<u64>,
+    /// Lowest priority of a proof, -100 to 100.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
+    pub(crate) min_priority: Option<i32>,
+    /// Highest priority of a proof, -100 to 100.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
+    pub(crate) max_priority: Option<i32>,
 }
 
 #[derive(Debug, Args)]

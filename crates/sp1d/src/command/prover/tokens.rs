@@ -1,7 +1,7 @@
 //! `sp1d tokens`: creates, lists and revokes the tokens of a service.
 
 use crate::{
-    args::TokensCommand,
+    args::{TokensCommand, TokensQuotaArguments},
     exit::{CliError, OTHER},
     terminal::print,
 };
@@ -9,7 +9,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::json;
 use sp1d_model::Moment;
-use sp1d_service::{DatabaseError, NewApiToken, TokenStore, TokenStoreError, TokenSummary};
+use sp1d_service::{DatabaseError, NewApiToken, TenantQuota, TokenStore, TokenStoreError, TokenSummary};
 use std::{path::Path, time::Duration};
 
 pub(super) fn run(command: TokensCommand) -> Result<()> {
@@ -30,6 +30,15 @@ pub(super) fn run(command: TokensCommand) -> Result<()> {
         TokensCommand::Revoke(arguments) => {
             open(&arguments.state.state)?.revoke(&arguments.name).map_err(code_of)?;
             print(&format!("revoked {}", arguments.name))
+        }
+        TokensCommand::Quota(arguments) => {
+            let quota = quota_of(&arguments)?;
+            open(&arguments.state.state)?.set_quota(&arguments.tenant, &quota).map_err(code_of)?;
+            print(&format!("set the quota of {}", arguments.tenant))
+        }
+        TokensCommand::Quotas(arguments) => {
+            let quotas = open(&arguments.state.state)?.quotas().map_err(code_of)?;
+            show_quotas(&quotas, arguments.json)
         }
         TokensCommand::Disable(arguments) => {
             open(&arguments.state.state)?.remove_all().map_err(code_of)?;
@@ -66,6 +75,57 @@ fn show(tokens: &[TokenSummary], is_json: bool) -> Result<()> {
     table.to_string().lines().try_for_each(print)
 }
 
+/// Returns the quota that the arguments set.
+fn quota_of(arguments: &TokensQuotaArguments) -> Result<TenantQuota> {
+    let (min_priority, max_priority) = (arguments.min_priority, arguments.max_priority);
+    if let (Some(min), Some(max)) = (min_priority, max_priority)
+        && min > max
+    {
+        let text = format!(
+            "no priority is between {min} and {max}\nhint: pass a value of `--min-priority` that is not above that of `--max-priority`"
+        );
+        return Err(CliError::usage(text).into());
+    }
+    Ok(TenantQuota {
+        queued: arguments.max_queue,
+        running: arguments.parallel_proofs,
+        cycles: arguments.max_cycles,
+        bytes: arguments.max_disk.map(|megabytes| megabytes.saturating_mul(1_000_000)),
+        min_priority,
+        max_priority,
+    })
+}
+
+fn show_quotas(quotas: &[(String, TenantQuota)], is_json: bool) -> Result<()> {
+    if is_json {
+        let quotas: Vec<_> = quotas
+            .iter()
+            .map(|(tenant, quota)| {
+                json!({
+                    "tenant": tenant,
+                    "queued": quota.queued,
+                    "running": quota.running,
+                    "cycles": quota.cycles,
+                    "bytes": quota.bytes,
+                    "min_priority": quota.min_priority,
+                    "max_priority": quota.max_priority,
+                })
+            })
+            .collect();
+        return print(&json!({ "quotas": quotas }).to_string());
+    }
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED);
+    table.set_header(["tenant", "queued", "running", "cycles", "bytes", "priorities"]);
+    let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+    for (tenant, quota) in quotas {
+        let priorities = format!("{} to {}", quota.min_priority.unwrap_or(-100), quota.max_priority.unwrap_or(100));
+        let numbers = [quota.queued, quota.running, quota.cycles, quota.bytes].map(number);
+        table.add_row([tenant.clone()].into_iter().chain(numbers).chain([priorities]));
+    }
+    table.to_string().lines().try_for_each(print)
+}
+
 /// Returns when a token expires, as text.
 fn expiry(expires: Moment, now: Moment) -> String {
     if expires <= now { format!("{expires} (expired)") } else { expires.to_string() }
@@ -84,10 +144,29 @@ fn code_of(error: TokenStoreError) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{CliArguments, CliCommand, Sp1Command};
+    use clap::Parser;
 
     #[track_caller]
     fn check(expires: i64, now: i64, is_marked: bool) {
         assert_eq!(expiry(Moment(expires), Moment(now)).ends_with("(expired)"), is_marked, "{expires} {now}");
+    }
+
+    #[test]
+    fn quota_has_the_units_of_its_options_and_a_range_of_priorities() {
+        let arguments = |min: &str, max: &str| {
+            let line = ["sp1d", "tokens", "quota", "a", "--state", "s", "--max-queue", "1", "--max-disk", "3"];
+            let line = line.into_iter().chain(["--min-priority", min, "--max-priority", max]);
+            let CliCommand::Prover(Sp1Command::Tokens { command: TokensCommand::Quota(arguments) }) =
+                CliArguments::parse_from(line).command
+            else {
+                panic!("another command")
+            };
+            arguments
+        };
+        let quota = quota_of(&arguments("-5", "-5")).unwrap();
+        assert_eq!((quota.queued, quota.bytes, quota.min_priority), (Some(1), Some(3_000_000), Some(-5)));
+        assert!(quota_of(&arguments("1", "0")).unwrap_err().to_string().contains("between 1 and 0"));
     }
 
     #[test]

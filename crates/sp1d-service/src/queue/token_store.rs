@@ -6,10 +6,16 @@ use crate::{
     state::{Blobs, Database, DatabaseError, StateError, StateFolder, StoredToken},
 };
 use sp1d_model::Moment;
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Maximum number of tokens in a state folder.
 const MAX_TOKENS: usize = 10_000;
+
+/// Name of the database in the state folder.
+const DATABASE: &str = "service.db";
 
 /// A token to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +48,9 @@ pub struct TokenSummary {
 /// Why tokens cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenStoreError {
+    /// The folder has no database of a service.
+    #[error("{} is not the state folder of a service: it has no database\nhint: check `--state`; `sp1d serve` and `sp1d tokens create` create the folder", .0.display())]
+    NoState(PathBuf),
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -72,13 +81,25 @@ pub struct TokenStore {
 }
 
 impl TokenStore {
-    /// Opens the tokens in the state folder `state`, which a running service may be using. Creates the database of a
-    /// new folder, and upgrades that of an older release, if no service uses the folder. Blocks.
+    /// Opens the tokens in the state folder `state`, which a running service may be using. Upgrades the database of an
+    /// older release, if no service uses the folder. Blocks.
     ///
     /// # Errors
     /// If the folder or its database cannot be used.
     pub fn open(state: &Path) -> Result<Self, TokenStoreError> {
-        let file = state.join("service.db");
+        if !state.join(DATABASE).exists() {
+            return Err(TokenStoreError::NoState(state.to_owned()));
+        }
+        Self::open_or_create(state)
+    }
+
+    /// Opens the tokens as [`TokenStore::open`] does, and creates the database of a new folder. So an operator can
+    /// create tokens before the first start of the service. Blocks.
+    ///
+    /// # Errors
+    /// If the folder or its database cannot be used.
+    pub fn open_or_create(state: &Path) -> Result<Self, TokenStoreError> {
+        let file = state.join(DATABASE);
         match Database::open_beside(&file) {
             Ok(database) => Ok(Self { database, _folder: None }),
             Err(DatabaseError::Missing { .. } | DatabaseError::Older { .. }) => {
@@ -182,7 +203,8 @@ mod tests {
     fn tokens_can_be_created_before_the_first_start_of_the_service() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
-        let made = TokenStore::open(&state).unwrap().create(&token("one")).unwrap();
+        assert!(matches!(TokenStore::open(&state), Err(TokenStoreError::NoState(_))) && !state.exists());
+        let made = TokenStore::open_or_create(&state).unwrap().create(&token("one")).unwrap();
         let store = TokenStore::open(&state).unwrap();
         let listed = store.list().unwrap();
         assert_eq!(listed.len(), 1);
@@ -202,7 +224,7 @@ mod tests {
     #[test]
     fn unknown_token_cannot_be_revoked() {
         let folder = tempfile::tempdir().unwrap();
-        let store = TokenStore::open(&folder.path().join("state")).unwrap();
+        let store = TokenStore::open_or_create(&folder.path().join("state")).unwrap();
         let made = token("one");
         store.create(&made).unwrap();
         store.revoke(&made.name).unwrap();

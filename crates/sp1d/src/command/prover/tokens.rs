@@ -20,7 +20,8 @@ pub(super) fn run(command: TokensCommand) -> Result<()> {
             let valid = Duration::from_secs(u64::from(arguments.days) * 24 * 60 * 60);
             let roles = arguments.roles.into_iter().collect();
             let new = NewApiToken { name: arguments.name, tenant: arguments.tenant, roles, valid };
-            let token = open(&arguments.state.state)?.create(&new).map_err(code_of)?;
+            let store = TokenStore::open_or_create(&arguments.state.state).map_err(code_of)?;
+            let token = store.create(&new).map_err(code_of)?;
             print(&token.to_string())
         }
         TokensCommand::List(arguments) => {

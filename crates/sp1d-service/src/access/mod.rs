@@ -12,6 +12,6 @@ pub(crate) use quota::QuotaExceeded;
 pub use quota::TenantQuota;
 pub use role::{InvalidTokenRole, TokenRole, TokenRoles};
 pub use tenant::{InvalidTenantName, TenantName};
+pub(crate) use token::ApiTokenDigest;
 pub use token::{ApiToken, ApiTokenName, InvalidApiToken, InvalidApiTokenName};
-pub(crate) use token::{ApiTokenDigest, ApiTokenId};
 pub(crate) use turn::{WaitingTenant, next_tenant};

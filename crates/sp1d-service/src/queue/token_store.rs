@@ -3,7 +3,9 @@
 use crate::{
     access::{ApiToken, ApiTokenName, TenantName, TenantQuota, TokenRoles},
     archive::RESTORING,
-    state::{Blobs, Database, DatabaseError, StateError, StateFolder, StoredToken},
+    state::{
+        AuditEntry, AuditLog, Blobs, Database, DatabaseError, MAX_AUDIT_BYTES, StateError, StateFolder, StoredToken,
+    },
 };
 use sp1d_model::Moment;
 use std::{
@@ -76,6 +78,7 @@ pub enum TokenStoreError {
 /// The tokens in a state folder.
 pub struct TokenStore {
     database: Database,
+    audit: AuditLog,
     /// Held if no service uses the folder, and the database had to be created or upgraded.
     _folder: Option<StateFolder>,
 }
@@ -99,13 +102,13 @@ impl TokenStore {
     /// # Errors
     /// If the folder or its database cannot be used.
     pub fn open_or_create(state: &Path) -> Result<Self, TokenStoreError> {
-        let file = state.join(DATABASE);
+        let (file, audit) = (state.join(DATABASE), AuditLog::new(state, MAX_AUDIT_BYTES));
         match Database::open_beside(&file) {
-            Ok(database) => Ok(Self { database, _folder: None }),
+            Ok(database) => Ok(Self { database, audit, _folder: None }),
             Err(DatabaseError::Missing { .. } | DatabaseError::Older { .. }) => {
                 let folder = StateFolder::take(state)?;
                 let is_new = Blobs::is_unused(&folder.join("blobs")) && !folder.join(RESTORING).exists();
-                Ok(Self { database: Database::open(&file, is_new)?, _folder: Some(folder) })
+                Ok(Self { database: Database::open(&file, is_new)?, audit, _folder: Some(folder) })
             }
             Err(error) => Err(error.into()),
         }
@@ -130,7 +133,16 @@ impl TokenStore {
             created: now,
             expires: now.plus_seconds(new.valid.as_secs()),
         };
-        if self.database.add_token(&stored)? { Ok(token) } else { Err(TokenStoreError::NameTaken(new.name.clone())) }
+        if !self.database.add_token(&stored)? {
+            return Err(TokenStoreError::NameTaken(new.name.clone()));
+        }
+        self.record("sp1d tokens create", &stored.tenant.to_string(), Some(stored.name));
+        Ok(token)
+    }
+
+    /// Adds a line to the audit log.
+    fn record(&self, command: &str, tenant: &str, object: Option<String>) {
+        self.audit.append(AuditEntry::of_command(Moment::now(), command, tenant.to_owned(), object));
     }
 
     /// Returns all tokens, ordered by their names.
@@ -153,11 +165,10 @@ impl TokenStore {
     /// # Errors
     /// If no token has this name, or the database cannot be written.
     pub fn revoke(&self, name: &ApiTokenName) -> Result<(), TokenStoreError> {
-        if self.database.remove_token(&name.to_string())? {
-            Ok(())
-        } else {
-            Err(TokenStoreError::Unknown(name.clone()))
-        }
+        let tenant = self.database.remove_token(&name.to_string())?;
+        let tenant = tenant.ok_or_else(|| TokenStoreError::Unknown(name.clone()))?;
+        self.record("sp1d tokens revoke", &tenant, Some(name.to_string()));
+        Ok(())
     }
 
     /// Sets what `tenant` may use, in place of its earlier quota. It counts from the next request and the next start of a
@@ -166,7 +177,9 @@ impl TokenStore {
     /// # Errors
     /// If the database cannot be written.
     pub fn set_quota(&self, tenant: &TenantName, quota: &TenantQuota) -> Result<(), TokenStoreError> {
-        Ok(self.database.set_quota(tenant.as_str(), quota)?)
+        self.database.set_quota(tenant.as_str(), quota)?;
+        self.record("sp1d tokens quota", tenant.as_str(), None);
+        Ok(())
     }
 
     /// Returns the quotas that were set, ordered by the names of their tenants.
@@ -182,7 +195,9 @@ impl TokenStore {
     /// # Errors
     /// If the database cannot be written.
     pub fn remove_all(&self) -> Result<(), TokenStoreError> {
-        Ok(self.database.end_tokens()?)
+        self.database.end_tokens()?;
+        self.record("sp1d tokens disable", "", None);
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use sp1d_model::Moment;
 use std::{
     fs::{self, File},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -39,8 +39,18 @@ pub(crate) struct AuditEntry {
     /// Id of the proof, program or input that the request has made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) object: Option<String>,
-    /// HTTP status of the response.
-    pub(crate) status: u16,
+    /// HTTP status of the response. `None` for a command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<u16>,
+}
+
+impl AuditEntry {
+    /// Returns the entry for a command on the machine of the service, which has changed `object`. No token has the name
+    /// in the entry.
+    pub(crate) fn of_command(at: Moment, command: &str, tenant: String, object: Option<String>) -> Self {
+        let (token, method) = ("(operator)".to_owned(), "COMMAND".to_owned());
+        Self { at, token, tenant, from: None, method, path: command.to_owned(), object, status: None }
+    }
 }
 
 /// The audit log in a folder.
@@ -84,7 +94,18 @@ impl AuditLog {
             self.rotate()?;
         }
         // Opened for each line: an operator may move the file away.
-        File::options().create(true).append(true).mode(0o600).open(&path)?.write_all(&line)
+        let mut file = File::options().create(true).append(true).mode(0o600).open(&path)?;
+        self.give_to_owner(&file)?;
+        file.write_all(&line)
+    }
+
+    /// Gives a file that the superuser has created to the owner of the folder, who runs the service.
+    fn give_to_owner(&self, file: &File) -> io::Result<()> {
+        let (owner, found) = (fs::metadata(&self.folder)?, file.metadata()?);
+        if owner.uid() != found.uid() {
+            fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        Ok(())
     }
 
     /// Renames the files, so that a new one starts. The oldest one is replaced.
@@ -119,7 +140,7 @@ mod tests {
             method: "POST".to_owned(),
             path: path.to_owned(),
             object: None,
-            status: 201,
+            status: Some(201),
         }
     }
 
@@ -136,6 +157,17 @@ mod tests {
         assert_eq!((&lines[0]["path"], &lines[0]["token"]), (&json!("/a\nb"), &json!("one")));
         assert_eq!(lines[1]["path"].as_str().unwrap().len(), MAX_AUDIT_TEXT);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn command_has_no_client_and_no_status() {
+        let entry = AuditEntry::of_command(Moment(0), "sp1d tokens revoke", "team".to_owned(), Some("ci".to_owned()));
+        let expected = json!({
+            "at": "1970-01-01T00:00:00.000Z", "token": "(operator)", "tenant": "team", "from": null,
+            "method": "COMMAND", "path": "sp1d tokens revoke", "object": "ci"
+        });
+        assert_eq!(serde_json::to_value(entry).unwrap(), expected);
+        assert!("(operator)".parse::<crate::access::ApiTokenName>().is_err(), "no token has this name");
     }
 
     #[test]

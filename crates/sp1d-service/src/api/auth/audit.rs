@@ -32,7 +32,7 @@ pub(super) fn audit_entry(
         method: method.to_string(),
         path: path.to_owned(),
         object: response.extensions().get::<AuditedObject>().map(|AuditedObject(id)| id.clone()),
-        status: response.status().as_u16(),
+        status: Some(response.status().as_u16()),
     })
 }
 

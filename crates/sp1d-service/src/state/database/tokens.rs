@@ -80,9 +80,10 @@ impl Database {
         self.read(|connection| Ok(connection.query_row(select, [id], token_of).optional()?))
     }
 
-    /// Removes the token `name`. Returns false if it does not exist.
-    pub(crate) fn remove_token(&self, name: &str) -> Result<bool> {
-        self.write(|transaction| Ok(transaction.execute("DELETE FROM tokens WHERE name = ?1", [name])? == 1))
+    /// Removes the token `name`, and returns its tenant. `None` if the token does not exist.
+    pub(crate) fn remove_token(&self, name: &str) -> Result<Option<String>> {
+        let delete = "DELETE FROM tokens WHERE name = ?1 RETURNING tenant";
+        self.write(|transaction| transaction.query_row(delete, [name], |row| row.get(0)).optional())
     }
 
     /// Removes all tokens, after which the service requires none.
@@ -132,7 +133,8 @@ mod tests {
         assert_eq!(database.token("01").unwrap(), Some(one.clone()));
         assert_eq!(database.token("02").unwrap(), None);
         assert_eq!(database.tokens().unwrap(), [token("another", "03"), one]);
-        assert!(database.remove_token("one").unwrap() && !database.remove_token("one").unwrap());
+        assert_eq!(database.remove_token("one").unwrap().as_deref(), Some("team"));
+        assert_eq!(database.remove_token("one").unwrap(), None);
         assert_eq!(database.token("01").unwrap(), None);
     }
 

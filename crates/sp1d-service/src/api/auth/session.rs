@@ -62,7 +62,7 @@ pub(crate) async fn session(CurrentCaller(caller): CurrentCaller) -> Json<Sessio
 )]
 pub(crate) async fn login(
     State(service): State<Service>,
-    Extension(HttpsPort(is_https)): Extension<HttpsPort>,
+    Extension(port): Extension<HttpsPort>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let token = token_in(&headers);
@@ -70,7 +70,7 @@ pub(crate) async fn login(
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let seconds = expires.0.saturating_sub(service.now().0) / 1000;
-    let is_https = is_https || headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
+    let is_https = port.0 || headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     Ok(with_cookie(&cookie(&token.unwrap_or_default(), seconds, is_https)))
 }
 
@@ -82,8 +82,8 @@ pub(crate) async fn login(
     tag = "service",
     responses((status = 204, description = "The browser has no cookie of the service."))
 )]
-pub(crate) async fn logout(Extension(HttpsPort(is_https)): Extension<HttpsPort>) -> Response {
-    with_cookie(&cookie("", 0, is_https))
+pub(crate) async fn logout(Extension(port): Extension<HttpsPort>) -> Response {
+    with_cookie(&cookie("", 0, port.0))
 }
 
 fn with_cookie(cookie: &str) -> Response {

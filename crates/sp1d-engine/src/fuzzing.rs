@@ -60,6 +60,7 @@ impl CheckedTask {
             options: options.canonical(),
             timeout: None,
             cache_scope: String::new(),
+            share_group: 0,
             label: String::new(),
         };
         let shape = ProgramShape { instructions: 1000, may_write_instructions: false };

@@ -18,6 +18,7 @@ fn request() -> ProofRequest {
         options: String::new(),
         timeout: Some(MINUTE),
         cache_scope: String::new(),
+        share_group: 0,
         label: String::new(),
     }
 }

@@ -14,8 +14,8 @@
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
 use crate::{
-    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, SessionId, ShardSize, TaskId, TaskKind, Timestamp,
-    TryId, WorkerId,
+    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, SessionId, ShardSize, ShareGroup, TaskId, TaskKind,
+    Timestamp, TryId, WorkerId,
 };
 use std::{fmt, time::Duration};
 
@@ -26,6 +26,8 @@ pub enum Event {
     TryStarted {
         /// The number of the try.
         try_id: TryId,
+        /// The group with which the try shares slots.
+        group: ShareGroup,
     },
     /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
     /// none of them, also if they join later. Only the first such event of a try counts.
@@ -174,7 +176,7 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TryStarted { try_id } => write!(f, "{try_id} started"),
+            Self::TryStarted { try_id, .. } => write!(f, "{try_id} started"),
             Self::SmallWorkersLeftOut { try_id, size: ShardSize { cells, memory_bytes } } => {
                 write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
             }

@@ -187,6 +187,7 @@ impl DistributedProverInner {
             options: config.cut.encode(),
             timeout: config.timeout,
             cache_scope: String::new(),
+            share_group: 0,
             label: String::new(),
         })
     }

@@ -21,7 +21,7 @@ use crate::{
     shared_state::SharedState,
 };
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};
-use sp1d_scheduler::{ClaimHistory, DispatchEvent, TaskKind, TryId};
+use sp1d_scheduler::{ClaimHistory, DispatchEvent, ShareGroup, TaskKind, TryId};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -178,7 +178,8 @@ impl Orchestrator {
         let running_try = Arc::new(RunningTry::new(id, &request, verify, findings, claims.is_comparing(), progress));
         let cleanup = TryCleanup { running_try: running_try.clone(), shared: self.shared.clone() };
         self.shared.add_try(running_try.clone());
-        let started = DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, claims: claims.clone() });
+        let group = ShareGroup(request.share_group);
+        let started = DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, group, claims: claims.clone() });
         let ended = |outcome, claims| EndedTry {
             label: running_try.label.clone(),
             options: running_try.options().to_owned(),

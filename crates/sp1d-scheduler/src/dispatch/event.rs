@@ -1,7 +1,9 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, JoinedWorker, SessionId, ShardSize, TaskId, TaskKind, TryId, WorkerId};
+use crate::{
+    AttemptFailure, AttemptId, JoinedWorker, SessionId, ShardSize, ShareGroup, TaskId, TaskKind, TryId, WorkerId,
+};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -12,6 +14,8 @@ pub enum DispatchEvent {
     TryStarted {
         /// The number of the try.
         try_id: TryId,
+        /// The group with which the try shares slots.
+        group: ShareGroup,
         /// The claims of the earlier tries of the request.
         claims: ClaimHistory,
     },

@@ -130,9 +130,9 @@ impl DispatchMachine {
 
     fn apply(&mut self, event: DispatchEvent, handling: &mut EventHandling<'_>) {
         match event {
-            DispatchEvent::TryStarted { try_id, claims } => {
+            DispatchEvent::TryStarted { try_id, group, claims } => {
                 self.claims.entry(try_id).or_insert(claims);
-                self.pass_to_scheduler(Event::TryStarted { try_id }, handling);
+                self.pass_to_scheduler(Event::TryStarted { try_id, group }, handling);
             }
             DispatchEvent::SmallWorkersLeftOut { try_id, size } => {
                 self.pass_to_scheduler(Event::SmallWorkersLeftOut { try_id, size }, handling);

@@ -157,7 +157,7 @@ impl Scheduler {
 
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
         match event {
-            Event::TryStarted { try_id } => self.on_try_started(try_id),
+            Event::TryStarted { try_id, group } => self.on_try_started(try_id, group),
             Event::SmallWorkersLeftOut { try_id, size } => self.on_small_workers_left_out(try_id, size),
             Event::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 let is_new = !self.tasks.contains_key(&task);

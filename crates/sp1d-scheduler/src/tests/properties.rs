@@ -331,7 +331,7 @@ impl Model {
         self.latest = self.latest.max(self.table.now);
         let now = self.counted;
         match *event {
-            Event::TryStarted { try_id } => {
+            Event::TryStarted { try_id, .. } => {
                 self.tries.entry(try_id).or_insert(false);
             }
             Event::TaskSubmitted { try_id, task, kind, marker, .. } => self.submit(try_id, task, kind, marker),

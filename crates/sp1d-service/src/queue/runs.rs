@@ -233,6 +233,7 @@ impl ServiceInner {
             options: job.options,
             timeout: lower(timeout, self.settings.max_time),
             cache_scope: cache_scope(&job.tenant, self.settings.share_results),
+            share_group: share_group(&job.tenant),
             label: job.proof.id.clone(),
         };
         let (progress, events) = broadcast::channel(EVENTS_OF_PROOF);
@@ -381,6 +382,17 @@ fn cache_scope(tenant: &str, is_shared: bool) -> String {
     if is_shared || tenant == TenantName::DEFAULT { String::new() } else { tenant.to_owned() }
 }
 
+/// Returns the group with which the proofs of a tenant share the workers. Two tenants with the same group, which does
+/// not happen in practice, share the workers like one.
+fn share_group(tenant: &str) -> u64 {
+    if tenant == TenantName::DEFAULT {
+        return 0;
+    }
+    let mut start = [0; 8];
+    start.copy_from_slice(&blake3::hash(tenant.as_bytes()).as_bytes()[..8]);
+    u64::from_be_bytes(start)
+}
+
 /// Returns the lower of two limits; `None` means no limit.
 fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     one.into_iter().chain(other).min()
@@ -396,6 +408,13 @@ mod tests {
         for (tenant, is_shared, scope) in [("default", false, ""), ("a", false, "a"), ("a", true, "")] {
             assert_eq!(cache_scope(tenant, is_shared), scope, "{tenant} {is_shared}");
         }
+    }
+
+    #[test]
+    fn each_tenant_has_its_group() {
+        assert_eq!(share_group("default"), 0);
+        assert_eq!(share_group("a"), share_group("a"));
+        assert!(share_group("a") != share_group("b") && share_group("a") != 0);
     }
 
     #[test]

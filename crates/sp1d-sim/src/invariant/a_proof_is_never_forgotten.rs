@@ -39,7 +39,7 @@ impl Invariant for AProofIsNeverForgotten {
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         match step.event {
-            Event::TryStarted { try_id } => {
+            Event::TryStarted { try_id, .. } => {
                 self.open.entry(*try_id).or_default();
             }
             Event::TaskSubmitted { try_id, task, .. } if !self.failed.contains(try_id) => {

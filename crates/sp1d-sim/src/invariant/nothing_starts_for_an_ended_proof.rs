@@ -30,7 +30,7 @@ impl Invariant for NothingStartsForAnEndedProof {
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         match step.event {
-            Event::TryStarted { try_id } => {
+            Event::TryStarted { try_id, .. } => {
                 self.started.insert(*try_id);
             }
             Event::TryEnded { try_id } => {

@@ -11,8 +11,8 @@ use super::{
     ResumableAttempt,
 };
 use crate::{
-    AttemptFailure, AttemptId, JoinedWorker, KindSet, OriginId, SchedulerConfig, SessionId, ShardRoom, TaskId,
-    TaskKind, Timestamp, TryId, WorkerId,
+    AttemptFailure, AttemptId, JoinedWorker, KindSet, OriginId, SchedulerConfig, SessionId, ShardRoom, ShareGroup,
+    TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Table {
 const SHARD: TaskKind = TaskKind::ProveShard;
 
 fn new_try(try_id: u64) -> DispatchEvent {
-    DispatchEvent::TryStarted { try_id: TryId(try_id), claims: ClaimHistory::default() }
+    DispatchEvent::TryStarted { try_id: TryId(try_id), group: ShareGroup(0), claims: ClaimHistory::default() }
 }
 
 /// A try that compares claims. In an earlier try, the workers `before` made the claims beside them for the shard.
@@ -65,7 +65,7 @@ fn comparing(try_id: u64, before: &[(u8, u64)]) -> DispatchEvent {
     for (claimed, worker) in before {
         claims.record(&claim(*claimed), WorkerId(*worker), OriginId(u128::from(*worker)));
     }
-    DispatchEvent::TryStarted { try_id: TryId(try_id), claims }
+    DispatchEvent::TryStarted { try_id: TryId(try_id), group: ShareGroup(0), claims }
 }
 
 const fn ended(try_id: u64) -> DispatchEvent {

@@ -69,6 +69,7 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
         options: config.cut.encode(),
         timeout: arguments.program.timeout.map(Duration::from_secs).or(config.timeout),
         cache_scope: String::new(),
+        share_group: 0,
         label: String::new(),
     };
     let output = OutputFile::reserve(&arguments.output)?;

@@ -67,8 +67,8 @@ impl Service {
         Ok(self.blocking(move |inner| inner.database.artifact(&id, inner.clock.now())).await?)
     }
 
-    /// Returns the id of the program of `tenant` with this verifying key. A program with a damaged file counts as unknown: sp1-sdk
-    /// then uploads it again.
+    /// Returns the id of the program of `tenant` with this verifying key. A program with a damaged file counts as
+    /// unknown: sp1-sdk then uploads it again.
     pub(crate) async fn program_with_key(
         &self,
         tenant: TenantName,
@@ -86,8 +86,8 @@ impl Service {
         Ok(self.blocking(move |inner| inner.database.hosted_request(&id)).await?)
     }
 
-    /// Accepts a request of sp1-sdk's network client for `tenant`, as [`Service::submit`] does. A request with the same id is the
-    /// same request.
+    /// Accepts a request of sp1-sdk's network client for `tenant`, as [`Service::submit`] does. A request with the same
+    /// id is the same request.
     pub(crate) async fn submit_hosted(
         &self,
         tenant: TenantName,

@@ -61,6 +61,8 @@ impl CheckedTask {
             nonce,
             options: options.canonical(),
             timeout: None,
+            cache_scope: String::new(),
+            share_group: 0,
             label: String::new(),
         };
         let shape = ProgramShape { instructions: 1000, may_write_instructions: false };

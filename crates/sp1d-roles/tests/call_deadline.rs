@@ -19,6 +19,8 @@ fn request() -> ProofRequest {
         nonce: [0; 4],
         options: String::new(),
         timeout: Some(MINUTE),
+        cache_scope: String::new(),
+        share_group: 0,
         label: String::new(),
     }
 }

@@ -14,8 +14,8 @@
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
 use crate::{
-    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, SessionId, ShardSize, TaskId, TaskKind, Timestamp,
-    TryId, WorkerId,
+    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, SessionId, ShardSize, ShareGroup, TaskId, TaskKind,
+    Timestamp, TryId, WorkerId,
 };
 use std::{fmt, time::Duration};
 
@@ -26,6 +26,8 @@ pub enum Event {
     TryStarted {
         /// The number of the try.
         try_id: TryId,
+        /// The group with which the try shares slots.
+        group: ShareGroup,
         /// True if only trusted workers may get the tasks of the try.
         trusted_only: bool,
     },
@@ -176,7 +178,7 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TryStarted { try_id, trusted_only } => {
+            Self::TryStarted { try_id, trusted_only, .. } => {
                 write!(f, "{try_id} started{}", if *trusted_only { " for trusted workers only" } else { "" })
             }
             Self::SmallWorkersLeftOut { try_id, size: ShardSize { cells, memory_bytes } } => {

@@ -20,7 +20,7 @@ mod waiting;
 
 use crate::{
     AttemptFailure, AttemptId, Command, Event, FailureKind, JoinedWorker, KindSet, OriginId, PastAttempt, Scheduler,
-    SchedulerConfig, SessionId, ShardRoom, TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    SchedulerConfig, SessionId, ShardRoom, ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
 
@@ -84,7 +84,11 @@ const fn ms(milliseconds: u64) -> Duration {
 }
 
 const fn new_try(try_id: u64) -> Event {
-    Event::TryStarted { try_id: TryId(try_id), trusted_only: false }
+    new_try_of(try_id, 0)
+}
+
+const fn new_try_of(try_id: u64, group: u64) -> Event {
+    Event::TryStarted { try_id: TryId(try_id), group: ShareGroup(group), trusted_only: false }
 }
 
 const fn ended(try_id: u64) -> Event {

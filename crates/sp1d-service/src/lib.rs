@@ -15,6 +15,7 @@
 //! This crate does not depend on SP1. An [`sp1d_orchestrator::ServiceRunner`] checks and executes programs and
 //! verifies their proofs.
 
+mod access;
 mod api;
 mod archive;
 #[doc(hidden)]
@@ -24,12 +25,19 @@ mod queue;
 mod state;
 mod telemetry;
 
+pub use access::{
+    ApiToken, ApiTokenName, InvalidApiToken, InvalidApiTokenName, InvalidTenantName, InvalidTokenRole, TenantName,
+    TenantQuota, TokenRole, TokenRoles,
+};
 pub use api::{HostedSettings, HostedSigners, SignersError, openapi, serve, serve_hosted};
 pub use archive::{
     ArchiveError, ArchivePlace, InvalidArchivePlace, RestoreRequest, Restored, archived_copies, restore,
 };
 pub use limits::limits;
-pub use queue::{HttpLimits, RequestError, Service, ServiceSettings, StartError, follow_list};
+pub use queue::{
+    HttpLimits, NewApiToken, RequestError, Service, ServiceSettings, StartError, TokenStore, TokenStoreError,
+    TokenSummary, follow_list,
+};
 pub use sp1d_model::{
     EventRecord, FailureInfo, NewProof, ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState,
     ProofSummary, TaskCounts,

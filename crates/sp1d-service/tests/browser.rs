@@ -3,7 +3,7 @@
 use sp1d_client::{Client, NewProof, ProofEvent, ProofState};
 use sp1d_machine::{GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading};
 use sp1d_model::TaskKind;
-use sp1d_service::{Service, ServiceSettings, serve};
+use sp1d_service::{NewApiToken, Service, ServiceSettings, TenantName, TokenStore, serve};
 use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, fake_build, ready};
 use sp1d_worker::{GpuMonitor, ProvingEngine};
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -171,6 +171,40 @@ async fn page_says_why_an_action_is_refused() {
     browser.wait_for(&format!("document.querySelector('#refused').innerText.includes('{id}')")).await;
     browser.close().await;
     other.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_logs_in_with_a_token_and_out_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, url, client) = start(folder.path(), &[], HEARTBEAT).await;
+    let id = submit(&client, 1).await;
+    let new = NewApiToken {
+        name: "one".parse().unwrap(),
+        tenant: TenantName::default(),
+        roles: "read,submit".parse().unwrap(),
+        valid: Duration::from_secs(3600),
+    };
+    let token = TokenStore::open(&folder.path().join("state")).unwrap().create(&new).unwrap();
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&format!("{url}/#/proofs/{id}")).await;
+    browser.wait_for("document.querySelector('#login').checkVisibility()").await;
+    assert!(!browser.value("document.querySelector('#detail').checkVisibility()").await.as_bool().unwrap());
+    let enter = |text: &str| format!("document.querySelector('#token').value = '{text}'");
+    browser.value(&enter("sp1d_wrong")).await;
+    browser.click("#login-form button").await;
+    browser.wait_for("document.querySelector('#login-refused').innerText.includes('not valid')").await;
+    browser.value(&enter(&token.to_string())).await;
+    browser.click("#login-form button").await;
+    browser.wait_for(&format!("document.querySelector('#facts').innerText && document.querySelector('#detail-title').innerText.includes('{id}')")).await;
+    assert_eq!(browser.value("document.cookie").await, "", "scripts cannot read the cookie");
+    // The cookie permits changes too.
+    browser.click("#cancel").await;
+    browser.accept().await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('cancelled')").await;
+    browser.click("#logout").await;
+    browser.wait_for("document.querySelector('#login').checkVisibility()").await;
+    browser.close().await;
+    service.shutdown().await;
 }
 
 /// A driver that knows everything about GPU 0, and only the temperature of the other ones.

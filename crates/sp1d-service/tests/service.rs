@@ -237,7 +237,7 @@ async fn upload_of_a_known_program_keeps_it_for_the_full_time_again() {
     let running = Running::start(folder.path(), &[], |_| {}).await;
     let id = running.program().await;
     let database = rusqlite::Connection::open(folder.path().join("state/service.db")).unwrap();
-    database.execute("UPDATE programs SET created = created - 24 * 60 * 60 * 1000", []).unwrap();
+    database.execute("UPDATE tenant_programs SET created = created - 24 * 60 * 60 * 1000", []).unwrap();
     let created = async || running.json(&format!("/v1/programs/{id}")).await["created"].as_str().unwrap().to_owned();
     let before = created().await;
     assert_eq!(running.program().await, id);

@@ -9,7 +9,7 @@ use crate::{
 };
 use sp1d_scheduler::{
     AttemptFailure, AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ResultKey,
-    ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp, TryId,
+    ResumableAttempt, SchedulerConfig, SessionId, ShareGroup, TaskId, Timestamp, TryId,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
@@ -263,8 +263,8 @@ impl Driver {
             net.after(after, Happening::TryCancelled(try_id));
         }
         let claims = earlier_claims(try_id, plan, &mut net.dice);
-        let trusted_only = entry.trusted_only;
-        self.report(DispatchEvent::TryStarted { try_id, claims, trusted_only }, plan, net)
+        let (group, trusted_only) = (ShareGroup::default(), entry.trusted_only);
+        self.report(DispatchEvent::TryStarted { try_id, group, claims, trusted_only }, plan, net)
     }
 
     pub(crate) fn submit(&mut self, task: TaskId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {

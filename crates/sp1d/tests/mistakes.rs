@@ -361,6 +361,30 @@ fn keys_are_made_checked_and_never_overwritten() {
     check(folder.path(), &[&worker[..], &["keys/w.pem"]].concat(), 2, &["is revoked"]);
 }
 
+#[test]
+fn tokens_are_created_listed_and_revoked_before_the_service_has_started() {
+    let folder = folder();
+    let run = |arguments: &[&str]| outcome(&mut sp1d(folder.path(), arguments));
+    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    check(folder.path(), &["tokens", "list", "--state", "state"], 2, &["not the state folder", "--state"]);
+    let created = run(&["tokens", "create", "ci", "--state", "state", "--tenant", "team-a", "--roles", "read"]);
+    let token = text(&created);
+    assert!(created.status.success() && token.starts_with("sp1d_"), "{created:?}");
+    check(folder.path(), &["tokens", "create", "ci", "--state", "state"], 2, &["exists already", "tokens revoke ci"]);
+    check(folder.path(), &["tokens", "create", "c", "--state", "state", "--roles", "root"], 2, &["operate"]);
+    check(folder.path(), &["tokens", "create", "C I", "--state", "state"], 2, &["lower-case letters"]);
+    let listed = text(&run(&["tokens", "list", "--state", "state", "--json"]));
+    assert!(listed.contains("\"tenant\":\"team-a\"") && listed.contains("\"roles\":\"read\""), "{listed}");
+    assert!(!listed.contains(&token[token.len() - 16..]));
+    assert!(run(&["tokens", "revoke", "ci", "--state", "state"]).status.success());
+    check(folder.path(), &["tokens", "revoke", "ci", "--state", "state"], 2, &["there is no token ci", "tokens list"]);
+    assert!(run(&["tokens", "quota", "team-a", "--state", "state", "--max-queue", "5"]).status.success());
+    let quotas = text(&run(&["tokens", "quotas", "--state", "state", "--json"]));
+    assert!(quotas.contains("\"queued\":5") && quotas.contains("\"running\":null"), "{quotas}");
+    let mode = fs::metadata(folder.path().join("state/service.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
 /// Checks how `sp1d` ends on a machine of which the kernel has this file.
 fn check_on_machine(file: &KernelFile, folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
     let command = file.command(env!("CARGO_BIN_EXE_sp1d"));

@@ -188,6 +188,8 @@ impl DistributedProverInner {
             nonce: options.nonce,
             options: config.cut.encode(),
             timeout: config.timeout,
+            cache_scope: String::new(),
+            share_group: 0,
             label: String::new(),
         })
     }

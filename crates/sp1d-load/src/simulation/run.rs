@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use sp1d_scheduler::{
     AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, ShardRoom,
-    TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -108,7 +108,7 @@ pub(crate) fn simulate(
         done: 0,
         failures: 0,
     };
-    world.handle(Event::TryStarted { try_id: TRY, trusted_only: false })?;
+    world.handle(Event::TryStarted { try_id: TRY, group: ShareGroup::default(), trusted_only: false })?;
     for worker in 0..world.workers.len() {
         world.join(worker)?;
     }

@@ -23,7 +23,7 @@ use crate::{
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};
-use sp1d_scheduler::{ClaimHistory, DispatchEvent, TaskKind, TryId};
+use sp1d_scheduler::{ClaimHistory, DispatchEvent, ShareGroup, TaskKind, TryId};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -182,8 +182,9 @@ impl Orchestrator {
         let compares = claims.is_comparing();
         let running_try = Arc::new(RunningTry::new(id, &request, input, verify, findings, compares, progress));
         let cleanup = TryCleanup::new(running_try.clone(), self.try_writer.clone(), self.shared.clone());
-        let started =
-            DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, claims: claims.clone(), trusted_only });
+        let group = ShareGroup(request.share_group);
+        let event = DispatchEvent::TryStarted { try_id: id, group, claims: claims.clone(), trusted_only };
+        let started = DispatcherInput::Event(event);
         let ended = |outcome, claims| EndedTry {
             label: running_try.label.clone(),
             options: running_try.options().to_owned(),

@@ -75,8 +75,15 @@ pub(crate) struct RunningTry {
     /// Number of tasks without a final result and of other waits for a worker, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
     unverified: Mutex<UnverifiedResults>,
+    /// Whose cached results the try may use; see [`ProofRequest::cache_scope`].
+    cache_scope: String,
     /// Keys of the try's results in the result cache. They are removed if these results may be the cause of a failure.
     cached_keys: Mutex<Vec<Digest>>,
+}
+
+/// Returns the key of a result in a scope. The key has a fixed length, so that no two scopes have the same key.
+fn scoped_key(scope: &str, key: Digest) -> Digest {
+    if scope.is_empty() { key } else { Digest::of(&[&key.as_bytes()[..], scope.as_bytes()].concat()) }
 }
 
 impl RunningTry {
@@ -109,6 +116,7 @@ impl RunningTry {
             shards: AtomicU64::new(0),
             open: Default::default(),
             unverified: Mutex::default(),
+            cache_scope: request.cache_scope.clone(),
             cached_keys: Mutex::default(),
         }
     }
@@ -163,6 +171,11 @@ impl RunningTry {
                 None
             }
         }
+    }
+
+    /// Returns the key in the result cache for a result whose inputs have the digest `key`.
+    pub(crate) fn scoped_key(&self, key: Digest) -> Digest {
+        scoped_key(&self.cache_scope, key)
     }
 
     /// Records `key`: the result cache holds a result of this try under it, or will.

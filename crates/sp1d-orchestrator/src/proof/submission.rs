@@ -63,6 +63,7 @@ impl ProofHandle {
             Some(cache) if !self.running_try.compares_claims => {
                 let checks = self.running_try.checks().ok();
                 let key = checks.and_then(|checks| checks.result_key(&spec, &|name: &str| self.digest(name)));
+                let key = key.map(|key| self.running_try.scoped_key(key));
                 if let Some(key) = key
                     && self.use_cached(cache.clone(), key, task, &spec).await
                 {

@@ -31,6 +31,12 @@ pub struct ProofRequest {
     pub options: String,
     /// Maximum duration of the whole proof; `None` for no limit.
     pub timeout: Option<Duration>,
+    /// Whose results this proof may take from the result cache: only those of proofs with the same scope. Empty for the
+    /// common scope.
+    pub cache_scope: String,
+    /// The group with which the proof shares the workers. Groups share them evenly, and the proofs of a group share those
+    /// of their group. 0 is the common group.
+    pub share_group: u64,
     /// Name of the proof in logs. Only the first 64 ASCII letters and digits are used. Without any, logs use the number
     /// of the try, which changes when the proof restarts.
     pub label: String,
@@ -53,6 +59,8 @@ impl ProofRequest {
             nonce: [0; 4],
             options,
             timeout: None,
+            cache_scope: String::new(),
+            share_group: 0,
             label: String::new(),
         }
     }

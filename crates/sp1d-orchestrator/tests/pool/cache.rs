@@ -25,11 +25,17 @@ const WRONG: &[u8] = b"events of another";
 /// Proves three shards and one shard of all their events. Returns the number of restarts and of cached results that
 /// were used.
 async fn prove_with_cache(cache: &Arc<CacheInMemory>, worker: &RunningWorker) -> (usize, usize) {
+    prove_in_scope(cache, worker, "").await
+}
+
+/// The same with the results of one scope of the cache.
+async fn prove_in_scope(cache: &Arc<CacheInMemory>, worker: &RunningWorker, scope: &str) -> (usize, usize) {
     let orchestrator = Orchestrator::start(settings(), None, Some(cache.clone()));
     orchestrator.set_list(&list(&[worker.address]));
     let runner = FakeRunner { precompiles: true, ..FakeRunner::default() };
     let (progress, mut events) = broadcast::channel(1024);
-    let proven = orchestrator.prove(request(3), Arc::new(runner), progress, CancellationToken::new()).await;
+    let request = ProofRequest { cache_scope: scope.to_owned(), ..request(3) };
+    let proven = orchestrator.prove(request, Arc::new(runner), progress, CancellationToken::new()).await;
     assert_eq!(proven.unwrap().output.proof, expected(3));
     orchestrator.shutdown().await;
     let (mut restarts, mut cached) = (0, 0);
@@ -71,6 +77,16 @@ async fn cached_results_are_reused_and_wrong_ones_forgotten() {
     }
     assert_eq!(prove_with_cache(&cache, &worker).await, (1, 3));
     assert_eq!(prove_with_cache(&cache, &worker).await, (0, 3));
+}
+
+#[tokio::test]
+async fn results_of_another_scope_are_proven_again() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let cache = Arc::new(CacheInMemory::default());
+    assert_eq!(prove_in_scope(&cache, &worker, "a").await, (0, 0));
+    assert_eq!(prove_in_scope(&cache, &worker, "b").await, (0, 0));
+    assert_eq!(prove_in_scope(&cache, &worker, "").await, (0, 0));
+    assert_eq!(prove_in_scope(&cache, &worker, "a").await, (0, 3));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, Event, JoinedWorker, SessionId, TaskId, TaskKind, TryId};
+use crate::{AttemptFailure, AttemptId, Event, JoinedWorker, SessionId, ShareGroup, TaskId, TaskKind, TryId};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -12,6 +12,8 @@ pub enum DispatchEvent {
     TryStarted {
         /// The number of the try.
         try_id: TryId,
+        /// The group with which the try shares slots.
+        group: ShareGroup,
         /// The claims of the earlier tries of the request.
         claims: ClaimHistory,
         /// True if only trusted workers may get the tasks of the try.

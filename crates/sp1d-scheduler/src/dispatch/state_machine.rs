@@ -134,9 +134,9 @@ impl DispatchMachine {
 
     fn apply(&mut self, event: DispatchEvent, handling: &mut EventHandling<'_>) {
         match event {
-            DispatchEvent::TryStarted { try_id, claims, trusted_only } => {
+            DispatchEvent::TryStarted { try_id, group, claims, trusted_only } => {
                 self.claims.entry(try_id).or_insert(claims);
-                self.pass_to_scheduler(Event::TryStarted { try_id, trusted_only }, handling);
+                self.pass_to_scheduler(Event::TryStarted { try_id, group, trusted_only }, handling);
             }
             DispatchEvent::TaskSubmitted { try_id, task, kind, marker, key } => {
                 let entry = DispatchTask { try_id, kind, has_marker: marker.is_some(), key };

@@ -1,17 +1,22 @@
 //! The order in which waiting tasks get slots.
 
 use super::{exclusion_buckets::ExclusionBuckets, exclusions::Exclusions};
-use crate::{AttemptId, TaskId, TaskKind};
+use crate::{AttemptId, ShareGroup, TaskId, TaskKind};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The waiting tasks, in fair-share order of their tries: the try with the fewest attempts on workers comes first.
-/// Tries therefore share the slots evenly, and a short try ends soon beside a long one.
+/// The waiting tasks, in fair-share order: the group with the fewest attempts on workers comes first, and in a group the
+/// try with the fewest. Groups therefore share the slots evenly, and the tries of a group do too, so that a short try
+/// ends soon beside a long one.
 #[derive(Debug, Default)]
 pub(crate) struct TaskQueue {
     /// Tries that have or had waiting or held tasks, by position. A try stays until it is forgotten.
     tries: BTreeMap<u64, TryShare>,
-    /// The turns of the tries that have waiting tasks.
-    turns: BTreeSet<FairShareTurn>,
+    /// The groups of the tries by position. A try without an entry is in the common group.
+    group_of: BTreeMap<u64, ShareGroup>,
+    /// Groups with tries that have or had waiting or held tasks.
+    groups: BTreeMap<ShareGroup, GroupEntry>,
+    /// The turns of the groups that have waiting tasks.
+    group_turns: BTreeSet<GroupTurn>,
     /// Number of waiting tasks by kind.
     len: [usize; TaskKind::ALL.len()],
 }
@@ -35,7 +40,61 @@ struct FairShareTurn {
     try_order: u64,
 }
 
+/// The queue entry of one group.
+#[derive(Debug)]
+struct GroupEntry {
+    turn: GroupTurn,
+    /// The turns of its tries that have waiting tasks.
+    turns: BTreeSet<FairShareTurn>,
+}
+
+/// The position of a group in fair-share order. The lowest turn gets the next slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct GroupTurn {
+    /// Number of attempts of all tries of the group that workers hold, without overdue ones.
+    held: usize,
+    /// The latest attempt of the group, as a tie-breaker like that of a try.
+    last: AttemptId,
+    group: ShareGroup,
+}
+
+impl GroupEntry {
+    const fn new(group: ShareGroup) -> Self {
+        Self { turn: GroupTurn { held: 0, last: AttemptId(0), group }, turns: BTreeSet::new() }
+    }
+
+    /// Follows a change of a try of the group, from the turn `before` to the turn `after`. The try has waiting tasks
+    /// afterwards if it `waits`.
+    fn follow(&mut self, before: FairShareTurn, after: FairShareTurn, waits: bool) {
+        self.turn.held = self.turn.held + after.held - before.held;
+        self.turn.last = self.turn.last.max(after.last);
+        // Usually the turn stays the same.
+        if after != before || !waits {
+            self.turns.remove(&before);
+        }
+        if waits {
+            self.turns.insert(after);
+        }
+    }
+
+    /// Returns the turn of the group, if one of its tries has waiting tasks.
+    fn waiting_turn(&self) -> Option<GroupTurn> {
+        (!self.turns.is_empty()).then_some(self.turn)
+    }
+}
+
 impl TaskQueue {
+    /// Puts a new try into `group`. It has no waiting or held tasks yet.
+    pub(crate) fn join(&mut self, try_order: u64, group: ShareGroup) {
+        if group != ShareGroup::default() {
+            self.group_of.insert(try_order, group);
+        }
+    }
+
+    fn group(&self, try_order: u64) -> ShareGroup {
+        self.group_of.get(&try_order).copied().unwrap_or_default()
+    }
+
     /// Returns the number of waiting tasks.
     pub(crate) fn len(&self) -> usize {
         self.len.iter().sum()
@@ -52,16 +111,20 @@ impl TaskQueue {
             waiting: ExclusionBuckets::new(),
             turn: FairShareTurn { held: 0, last: AttemptId(0), try_order },
         };
+        let group = self.group(try_order);
         let share = self.tries.entry(try_order).or_insert_with(new);
         let before = share.turn;
         let outcome = change(share);
-        let waits = share.waiting.len() > 0;
-        // Usually the turn stays the same.
-        if share.turn != before || !waits {
-            self.turns.remove(&before);
-        }
-        if waits {
-            self.turns.insert(share.turn);
+        let (after, waits) = (share.turn, share.waiting.len() > 0);
+        let entry = self.groups.entry(group).or_insert_with(|| GroupEntry::new(group));
+        let group_before = entry.waiting_turn();
+        entry.follow(before, after, waits);
+        let group_after = entry.waiting_turn();
+        if group_after != group_before {
+            if let Some(turn) = group_before {
+                self.group_turns.remove(&turn);
+            }
+            self.group_turns.extend(group_after);
         }
         outcome
     }
@@ -95,11 +158,18 @@ impl TaskQueue {
     /// Forgets a try that has no waiting or held tasks.
     pub(crate) fn forget(&mut self, try_order: u64) {
         self.tries.remove(&try_order);
+        let group = self.group(try_order);
+        self.group_of.remove(&try_order);
+        // The other tries of the group may have nothing at the moment. Then the group starts anew with their next task.
+        if self.groups.get(&group).is_some_and(|entry| entry.turn.held == 0 && entry.turns.is_empty()) {
+            self.groups.remove(&group);
+        }
     }
 
-    /// Returns the waiting tasks of each try, in fair-share order of the tries.
+    /// Returns the waiting tasks of each try, in fair-share order of the groups and of their tries.
     pub(crate) fn turns(&self) -> impl Iterator<Item = &ExclusionBuckets<Rank>> {
-        self.turns.iter().map(|turn| &self.tries[&turn.try_order].waiting)
+        let turns = self.group_turns.iter().flat_map(|turn| &self.groups[&turn.group].turns);
+        turns.map(|turn| &self.tries[&turn.try_order].waiting)
     }
 
     /// Returns the waiting tasks of a try, by the try's position.
@@ -113,9 +183,21 @@ impl TaskQueue {
         let counted = self.tries.iter().map(|(try_order, share)| (*try_order, share.turn.held));
         let counted: BTreeMap<u64, usize> = counted.filter(|(_, held)| *held > 0).collect();
         assert_eq!(counted, *held, "the number of held attempts of a try is wrong");
-        let waiting = self.tries.values().filter(|share| share.waiting.len() > 0);
-        let turns: BTreeSet<FairShareTurn> = waiting.map(|share| share.turn).collect();
-        assert_eq!(self.turns, turns, "the index of turns is wrong");
+        let mut groups: BTreeMap<ShareGroup, (usize, BTreeSet<FairShareTurn>)> = BTreeMap::new();
+        for (try_order, share) in &self.tries {
+            let (held, turns) = groups.entry(self.group(*try_order)).or_default();
+            *held += share.turn.held;
+            if share.waiting.len() > 0 {
+                turns.insert(share.turn);
+            }
+        }
+        groups.retain(|_, (held, turns)| *held > 0 || !turns.is_empty());
+        let indexed = self.groups.iter().map(|(group, entry)| (*group, (entry.turn.held, entry.turns.clone())));
+        let indexed: BTreeMap<_, _> = indexed.filter(|(_, (held, turns))| *held > 0 || !turns.is_empty()).collect();
+        assert_eq!(indexed, groups, "the index of groups is wrong");
+        let turns: BTreeSet<GroupTurn> = self.groups.values().filter_map(GroupEntry::waiting_turn).collect();
+        assert_eq!(self.group_turns, turns, "the index of the turns of groups is wrong");
+        assert!(self.groups.iter().all(|(group, entry)| entry.turn.group == *group), "a group has a foreign turn");
         let mut tasks = BTreeMap::new();
         for (try_order, TryShare { waiting, turn }) in &self.tries {
             let of_try = waiting.check_invariants();

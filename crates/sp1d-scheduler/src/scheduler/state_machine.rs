@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event.
 /// Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
-/// - A free slot takes a waiting task at once. Tries take turns in fair-share order: the try with the fewest
-///   attempts on workers comes first, and its most useful task is assigned.
+/// - A free slot takes a waiting task at once. Tries take turns in fair-share order: the group with the fewest attempts
+///   on workers comes first, then its try with the fewest, and the try's most useful task is assigned.
 /// - A task goes to an idle worker if there is one, unless a faster busy worker would finish it earlier. Otherwise it
 ///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
 ///   free instead.
@@ -158,7 +158,7 @@ impl Scheduler {
 
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
         match event {
-            Event::TryStarted { try_id, trusted_only } => self.on_try_started(try_id, trusted_only),
+            Event::TryStarted { try_id, group, trusted_only } => self.on_try_started(try_id, group, trusted_only),
             Event::SmallWorkersLeftOut { try_id, size } => self.on_small_workers_left_out(try_id, size),
             Event::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 let is_new = !self.tasks.contains_key(&task);

@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptId, Command, ShardSize, TaskId, TaskKind, TryId,
+    AttemptId, Command, ShardSize, ShareGroup, TaskId, TaskKind, TryId,
     queue::Rank,
     tasks::{AttemptState, ScheduledMarker, ScheduledTask, ScheduledTry, TaskState},
 };
@@ -12,8 +12,9 @@ use std::{
 };
 
 impl Scheduler {
-    pub(super) fn on_try_started(&mut self, try_id: TryId, trusted_only: bool) {
+    pub(super) fn on_try_started(&mut self, try_id: TryId, group: ShareGroup, trusted_only: bool) {
         if let Entry::Vacant(entry) = self.tries.entry(try_id) {
+            self.queue.join(self.tries_started, group);
             entry.insert(ScheduledTry {
                 order: self.tries_started,
                 failed: false,

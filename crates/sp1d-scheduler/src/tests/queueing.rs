@@ -41,6 +41,23 @@ fn tries_share_the_slots_evenly() {
 }
 
 #[test]
+fn groups_share_the_slots_evenly_whatever_their_number_of_tries_is() {
+    let mut table = Table::new();
+    table.check([new_try_of(1, 1), new_try_of(2, 1), new_try_of(3, 2)], []);
+    for try_id in 1..=3 {
+        table.send((0..4).map(|id| task(try_id, 10 * try_id + id, SHARD)));
+    }
+    // The tries 1 and 2 share the slots of group 1.
+    let by_turns = [assign(1, 1, 1, 10), assign(1, 2, 3, 30), assign(1, 3, 2, 20), assign(1, 4, 3, 31)];
+    table.check([joined(1, 4)], by_turns);
+    table.check([delivered(1, 2)], [assign(1, 5, 3, 32)]);
+    table.check([delivered(1, 1)], [assign(1, 6, 1, 11)]);
+    // Without waiting tasks of group 2, its share goes to group 1.
+    let freed = [discard(2), cancel(1, 4), discard(4), cancel(1, 5), discard(5)];
+    table.check([ended(3)], freed.into_iter().chain([assign(1, 7, 2, 21), assign(1, 8, 1, 12)]));
+}
+
+#[test]
 fn a_short_try_gets_slots_of_a_long_one_as_they_become_free() {
     let mut table = Table::new();
     table.check([new_try(1), joined(1, 2)], []);

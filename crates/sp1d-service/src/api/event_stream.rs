@@ -1,6 +1,10 @@
 //! `/v1/proofs/{id}/events`: the events of a proof as a stream.
 
-use super::{live::live, path_part::PathPart, problem::Problem};
+use super::{
+    auth::{VisibleProof, token_in, until_refused},
+    live::live,
+    problem::Problem,
+};
 use crate::queue::{Follower, Service};
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
@@ -63,12 +67,11 @@ struct EventReader {
 )]
 pub(crate) async fn events(
     State(service): State<Service>,
-    PathPart(id): PathPart,
+    VisibleProof(id): VisibleProof,
     query: Result<Query<EventStreamQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Query(EventStreamQuery { follow }) = query.map_err(|error| Problem::malformed(&error.body_text()))?;
-    service.proof(&id).await?;
     let after = match headers.get("last-event-id") {
         None => 0,
         Some(text) => {
@@ -76,7 +79,8 @@ pub(crate) async fn events(
             number.ok_or_else(|| Problem::malformed("the header Last-Event-ID is not a number"))?
         }
     };
-    Ok(live(event_stream(service, id, after, follow.unwrap_or(true))))
+    let ended = until_refused(service.clone(), token_in(&headers));
+    Ok(live(event_stream(service, id, after, follow.unwrap_or(true)), ended))
 }
 
 fn event_stream(

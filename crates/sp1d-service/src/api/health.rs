@@ -1,16 +1,22 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
 use super::problem::Problem;
-use crate::queue::Service;
+use crate::{
+    access::{Caller, TenantScope},
+    queue::Service,
+};
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use sp1d_model::Health;
+use std::collections::BTreeMap;
 
-async fn health(service: &Service) -> Result<Health, Problem> {
+/// Returns the health as `caller` may see it. A client without a token sees no number of proofs and no warnings, which
+/// can name files.
+async fn health(service: &Service, caller: Option<&Caller>) -> Result<Health, Problem> {
     let dead = service.dead_parts();
     if !dead.is_empty() {
         let text =
@@ -18,14 +24,21 @@ async fn health(service: &Service) -> Result<Health, Problem> {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "dead_part", &text));
     }
     let workers = service.workers();
+    // Also for clients without a token: the service is not healthy if it cannot read its database.
+    let all = service.counts().await?;
+    let (proofs, warnings) = match caller.map(Caller::scope) {
+        None => (BTreeMap::new(), Vec::new()),
+        Some(TenantScope::All) => (all, service.warnings()),
+        Some(scope) => (service.counts_in(scope).await?, service.warnings()),
+    };
     Ok(Health {
         release: env!("CARGO_PKG_VERSION").to_owned(),
-        proofs: service.counts().await?.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(),
+        proofs: proofs.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(),
         parallel_proofs: service.settings().running,
         max_queue: service.settings().queued,
         workers: workers.len(),
         ready_workers: workers.iter().filter(|worker| worker.ready).count(),
-        warnings: service.warnings(),
+        warnings,
         archive_age_seconds: service.archive_age().map(|age| age.as_secs()),
     })
 }
@@ -55,8 +68,11 @@ pub(crate) async fn metrics(State(service): State<Service>) -> Result<Response, 
         (status = 503, description = "A part of the service ended unexpectedly, or another program has locked the database.", body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(crate) async fn healthy(State(service): State<Service>) -> Result<Json<Health>, Problem> {
-    Ok(Json(health(&service).await?))
+pub(crate) async fn healthy(
+    State(service): State<Service>,
+    caller: Option<Extension<Caller>>,
+) -> Result<Json<Health>, Problem> {
+    Ok(Json(health(&service, caller.as_deref()).await?))
 }
 
 /// Returns the health of the service. Succeeds only if at least one worker is ready to prove.
@@ -70,8 +86,11 @@ pub(crate) async fn healthy(State(service): State<Service>) -> Result<Json<Healt
         (status = 503, description = "No worker is ready, or the service is not healthy.", body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(crate) async fn ready(State(service): State<Service>) -> Result<Json<Health>, Problem> {
-    let health = health(&service).await?;
+pub(crate) async fn ready(
+    State(service): State<Service>,
+    caller: Option<Extension<Caller>>,
+) -> Result<Json<Health>, Problem> {
+    let health = health(&service, caller.as_deref()).await?;
     if health.ready_workers == 0 {
         let connected = health.workers;
         let text = format!("no worker is ready to prove: {connected} connected\nhint: see why with `sp1d workers`");

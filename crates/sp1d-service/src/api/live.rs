@@ -4,11 +4,16 @@ use axum::response::{
     IntoResponse, Response,
     sse::{Event, KeepAlive, Sse},
 };
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use std::convert::Infallible;
 
-/// Returns a response that streams `events`, with a comment every 15 s, so that silence means a lost connection.
-pub(super) fn live(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
+/// Returns a response that streams `events` until `ended`, with a comment every 15 s, so that silence means a lost
+/// connection.
+pub(super) fn live(
+    events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static,
+    ended: impl Future<Output = ()> + Send + 'static,
+) -> Response {
+    let events = events.take_until(ended);
     // By default, nginx and proxies like it collect a response before they pass it on.
     ([("x-accel-buffering", "no")], Sse::new(events).keep_alive(KeepAlive::default())).into_response()
 }

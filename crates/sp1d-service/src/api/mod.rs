@@ -2,6 +2,7 @@
 //! nor the workers. Every error response is a problem document, see RFC 9457.
 
 mod access;
+mod auth;
 mod body;
 mod event_stream;
 mod form;

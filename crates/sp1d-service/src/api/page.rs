@@ -1,20 +1,30 @@
 //! The status page: three embedded files and their event stream. The page loads nothing from other servers.
 
-use super::{live::live, problem::Problem, workers};
+use super::{
+    auth::{CurrentCaller, token_in, until_refused},
+    live::live,
+    problem::Problem,
+    workers,
+};
 use crate::{
+    access::TenantScope,
     queue::{Service, SharedRead},
     state::ProofSelection,
 };
 use axum::{
     Extension,
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response, sse::Event},
 };
 use futures::stream;
 use serde_json::json;
 use sp1d_model::WorkersReport;
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::time::sleep;
 
 /// Interval at which the event stream checks for changes.
@@ -23,23 +33,38 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 sp1d_model::limits! {
     /// Number of proofs in an overview: the newest ones.
     const MAX_PROOFS: u32 = 100; Count by Client;
+    /// Maximum number of overviews: one for each tenant whose users look at the page.
+    const MAX_OVERVIEWS: usize = 1000; Count by Client;
     /// Maximum age of an overview. It is made once for all readers of the page, and not for each of them.
     const MAX_OVERVIEW_AGE: Duration = Duration::from_millis(500); Time by Client;
 }
 
-/// The last overview as JSON, shared by all readers of the page.
-#[derive(Debug, Clone)]
-pub(crate) struct Overviews(Arc<SharedRead<Arc<str>>>);
+/// An overview as JSON, shared by all readers of the page who see the same proofs.
+type SharedOverview = Arc<SharedRead<Arc<str>>>;
+
+/// The last overviews.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Overviews(Arc<Mutex<BTreeMap<TenantScope, SharedOverview>>>);
 
 impl Overviews {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(SharedRead::new(MAX_OVERVIEW_AGE)))
+    /// Returns the overview of the proofs in `scope`.
+    fn of(&self, scope: &TenantScope) -> SharedOverview {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(scope) {
+            return found.clone();
+        }
+        if known.len() >= MAX_OVERVIEWS {
+            // Readers keep theirs. A later reader of the same tenant only shares a new one.
+            known.clear();
+        }
+        known.entry(scope.clone()).or_insert_with(|| Arc::new(SharedRead::new(MAX_OVERVIEW_AGE))).clone()
     }
+}
 
-    async fn current(&self, service: &Service) -> Result<Arc<str>, Problem> {
-        // Workers change without a change of a proof, so only the age counts.
-        self.0.get(0, overview(service)).await
-    }
+/// Returns the current content of an overview of the proofs in `scope`.
+async fn current(shared: &SharedOverview, service: &Service, scope: &TenantScope) -> Result<Arc<str>, Problem> {
+    // Workers change without a change of a proof, so only the age counts.
+    shared.get(0, overview(service, scope)).await
 }
 
 /// Content security policy: the page may load only files of this service, and images from `data:` URLs.
@@ -79,11 +104,16 @@ pub(crate) async fn script() -> Response {
 pub(crate) async fn overviews(
     State(service): State<Service>,
     Extension(overviews): Extension<Overviews>,
+    CurrentCaller(caller): CurrentCaller,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let first = overviews.current(&service).await?;
+    let scope = caller.scope();
+    let shared = overviews.of(&scope);
+    let first = current(&shared, &service, &scope).await?;
+    let ended = until_refused(service.clone(), token_in(&headers));
     let none: Arc<str> = "".into();
-    let state = (service, overviews, Some(first), none);
-    let events = stream::unfold(state, |(service, overviews, first, before)| async move {
+    let state = (service, shared, scope, Some(first), none);
+    let events = stream::unfold(state, |(service, shared, scope, first, before)| async move {
         let now = match first {
             Some(first) => first,
             None => loop {
@@ -92,7 +122,7 @@ pub(crate) async fn overviews(
                     () = sleep(CHECK_INTERVAL) => {}
                 }
                 // After a database error, try again at the next interval.
-                if let Ok(now) = overviews.current(&service).await
+                if let Ok(now) = current(&shared, &service, &scope).await
                     && now != before
                 {
                     break now;
@@ -100,15 +130,16 @@ pub(crate) async fn overviews(
             },
         };
         let event = Event::default().event("overview").data(&now);
-        Some((Ok(event), (service, overviews, None, now)))
+        Some((Ok(event), (service, shared, scope, None, now)))
     });
-    Ok(live(events))
+    Ok(live(events, ended))
 }
 
-async fn overview(service: &Service) -> Result<Arc<str>, Problem> {
-    let proofs = service.proofs(ProofSelection { limit: MAX_PROOFS, ..ProofSelection::default() }).await?;
+async fn overview(service: &Service, scope: &TenantScope) -> Result<Arc<str>, Problem> {
+    let proofs =
+        service.proofs(scope.clone(), ProofSelection { limit: MAX_PROOFS, ..ProofSelection::default() }).await?;
     let proofs: Vec<_> = proofs.into_iter().map(|(_, proof)| proof).collect();
     let WorkersReport { workers, list } = workers::report(service);
-    let counts = service.counts().await?;
+    let counts = service.counts_in(scope.clone()).await?;
     Ok(json!({ "counts": counts, "proofs": proofs, "workers": workers, "list": list }).to_string().into())
 }

@@ -52,6 +52,7 @@ impl From<RequestError> for Problem {
             RequestError::TooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_long"),
             RequestError::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             RequestError::QueueFull(_) => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
+            RequestError::Quota(_) => (StatusCode::TOO_MANY_REQUESTS, "quota"),
             RequestError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             RequestError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
             RequestError::Locked => (StatusCode::SERVICE_UNAVAILABLE, "database_locked"),
@@ -71,6 +72,9 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             // In seconds. Proofs take minutes, so a client that retries after 10 s loses little time.
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));

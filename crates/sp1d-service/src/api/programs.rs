@@ -1,6 +1,7 @@
 //! `/v1/programs` and `/v1/inputs`.
 
 use super::{
+    auth::{AuditedObject, CurrentCaller},
     path_part::PathPart,
     problem::Problem,
     upload::{UploadKind, declared_length, receive},
@@ -40,8 +41,11 @@ pub(crate) struct InputSummary {
     tag = "programs",
     responses((status = 200, description = "The programs.", body = ProgramList))
 )]
-pub(crate) async fn list(State(service): State<Service>) -> Result<Json<ProgramList>, Problem> {
-    Ok(Json(ProgramList { programs: service.programs().await? }))
+pub(crate) async fn list(
+    State(service): State<Service>,
+    CurrentCaller(caller): CurrentCaller,
+) -> Result<Json<ProgramList>, Problem> {
+    Ok(Json(ProgramList { programs: service.programs(caller.scope()).await? }))
 }
 
 /// Uploads a program. The body is the program's ELF file. If the same file was uploaded before, returns the existing
@@ -65,13 +69,15 @@ pub(crate) async fn list(State(service): State<Service>) -> Result<Json<ProgramL
 pub(crate) async fn add(
     State(service): State<Service>,
     Extension(client): Extension<ClientNetwork>,
+    CurrentCaller(caller): CurrentCaller,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<ProgramSummary>), Problem> {
-    let place = service.place_for_upload(client).await?;
+) -> Result<(StatusCode, Extension<AuditedObject>, Json<ProgramSummary>), Problem> {
+    let place = service.place_for_upload(client, &caller.tenant).await?;
     let declared = declared_length(&headers);
     let blob = receive(&service, &place, UploadKind::Program, declared, body.into_data_stream()).await?;
-    Ok((StatusCode::CREATED, Json(service.add_program(blob).await?)))
+    let program = service.add_program(&caller.tenant, blob).await?;
+    Ok((StatusCode::CREATED, Extension(AuditedObject(program.id.clone())), Json(program)))
 }
 
 /// Returns a program.
@@ -89,9 +95,10 @@ pub(crate) async fn add(
 )]
 pub(crate) async fn show(
     State(service): State<Service>,
+    CurrentCaller(caller): CurrentCaller,
     PathPart(id): PathPart,
 ) -> Result<Json<ProgramSummary>, Problem> {
-    Ok(Json(service.program(&id).await?))
+    Ok(Json(service.program(caller.scope(), &id).await?))
 }
 
 /// Uploads an input. The body is an `SP1Stdin`, serialized with bincode 1. An input that no proof uses is removed after
@@ -115,12 +122,17 @@ pub(crate) async fn show(
 pub(crate) async fn add_input(
     State(service): State<Service>,
     Extension(client): Extension<ClientNetwork>,
+    CurrentCaller(caller): CurrentCaller,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<InputSummary>), Problem> {
-    let place = service.place_for_upload(client).await?;
+) -> Result<(StatusCode, Extension<AuditedObject>, Json<InputSummary>), Problem> {
+    let place = service.place_for_upload(client, &caller.tenant).await?;
     let declared = declared_length(&headers);
     let blob = receive(&service, &place, UploadKind::Input, declared, body.into_data_stream()).await?;
-    let blob = service.add_input(blob).await?;
-    Ok((StatusCode::CREATED, Json(InputSummary { id: blob.digest, bytes: blob.length })))
+    let blob = service.add_input(&caller.tenant, blob).await?;
+    Ok((
+        StatusCode::CREATED,
+        Extension(AuditedObject(blob.digest.clone())),
+        Json(InputSummary { id: blob.digest, bytes: blob.length }),
+    ))
 }

@@ -1,6 +1,7 @@
 //! `/v1/proofs`.
 
 use super::{
+    auth::{AuditedObject, CurrentCaller, VisibleProof},
     body::body_problem,
     form::{ProofFormPart, ProofFormReader, read_request},
     path_part::PathPart,
@@ -8,6 +9,7 @@ use super::{
     upload::{UploadKind, receive},
 };
 use crate::{
+    access::TenantName,
     queue::{ClientNetwork, Service, UploadPlace},
     state::{OpenBlob, ProofSelection},
 };
@@ -110,6 +112,7 @@ pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
 )]
 pub(crate) async fn list(
     State(service): State<Service>,
+    CurrentCaller(caller): CurrentCaller,
     query: Result<Query<ProofListQuery>, QueryRejection>,
 ) -> Result<Json<ProofPage>, Problem> {
     let Query(ProofListQuery { state, limit, before }) =
@@ -118,7 +121,7 @@ pub(crate) async fn list(
     if let Some(before) = before.filter(|before| !(1..=MAX_BEFORE).contains(before)) {
         return Err(Problem::malformed(&format!("before {before} is out of range: 1 to {MAX_BEFORE}")));
     }
-    let found = service.proofs(ProofSelection { state, before, limit }).await?;
+    let found = service.proofs(caller.scope(), ProofSelection { state, before, limit }).await?;
     let next = if found.len() == limit as usize { found.last().map(|(number, _)| *number) } else { None };
     Ok(Json(ProofPage { proofs: found.into_iter().map(|(_, proof)| proof).collect(), next }))
 }
@@ -150,12 +153,13 @@ pub(crate) async fn list(
 pub(crate) async fn submit(
     State(service): State<Service>,
     Extension(client): Extension<ClientNetwork>,
+    CurrentCaller(caller): CurrentCaller,
     headers: HeaderMap,
     request: Request,
-) -> Result<(StatusCode, Json<ProofSummary>), Problem> {
+) -> Result<(StatusCode, Extension<AuditedObject>, Json<ProofSummary>), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let mut asked = if kind.starts_with("multipart/form-data") {
-        read_form(&service, client, request).await?
+        read_form(&service, client, &caller.tenant, request).await?
     } else if kind.starts_with("application/json") {
         let body = axum::body::to_bytes(request.into_body(), MAX_REQUEST_BYTES).await;
         read_request(&body.map_err(|error| body_problem("cannot read the request", &error))?)?
@@ -171,11 +175,17 @@ pub(crate) async fn submit(
             .map_err(|_| Problem::malformed("the header Idempotency-Key has characters other than visible ASCII"))?;
         asked.idempotency_key = Some(key.to_owned());
     }
-    let (proof, new) = service.submit(asked).await?;
-    Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(proof)))
+    let (proof, new) = service.submit_for(caller, asked).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Extension(AuditedObject(proof.id.clone())), Json(proof)))
 }
 
-async fn read_form(service: &Service, client: ClientNetwork, request: Request) -> Result<NewProof, Problem> {
+async fn read_form(
+    service: &Service,
+    client: ClientNetwork,
+    tenant: &TenantName,
+    request: Request,
+) -> Result<NewProof, Problem> {
     let kinds = [UploadKind::Program, UploadKind::Input].map(|kind| kind.limit(service));
     let upload_bytes = kinds.into_iter().fold(0, u64::saturating_add);
     let mut form = ProofFormReader::new(request, MAX_REQUEST_BYTES, upload_bytes).await?;
@@ -186,11 +196,11 @@ async fn read_form(service: &Service, client: ClientNetwork, request: Request) -
         match part {
             ProofFormPart::Request(request) => asked = Some(request),
             ProofFormPart::Upload(kind, field) => {
-                let place = held_place(service, client, &mut place).await?;
+                let place = held_place(service, client, tenant, &mut place).await?;
                 let blob = receive(service, place, kind, None, field).await?;
                 match kind {
-                    UploadKind::Program => program = Some(service.add_program(blob).await?.id),
-                    UploadKind::Input => input = Some(service.add_input(blob).await?.digest),
+                    UploadKind::Program => program = Some(service.add_program(tenant, blob).await?.id),
+                    UploadKind::Input => input = Some(service.add_input(tenant, blob).await?.digest),
                 }
             }
         }
@@ -215,11 +225,12 @@ async fn read_form(service: &Service, client: ClientNetwork, request: Request) -
 async fn held_place<'a>(
     service: &Service,
     client: ClientNetwork,
+    tenant: &TenantName,
     place: &'a mut Option<Arc<UploadPlace>>,
 ) -> Result<&'a Arc<UploadPlace>, Problem> {
     let held = match place.take() {
         Some(held) => held,
-        None => service.place_for_upload(client).await?,
+        None => service.place_for_upload(client, tenant).await?,
     };
     Ok(place.insert(held))
 }
@@ -239,7 +250,7 @@ async fn held_place<'a>(
 )]
 pub(crate) async fn show(
     State(service): State<Service>,
-    PathPart(id): PathPart,
+    VisibleProof(id): VisibleProof,
 ) -> Result<Json<ProofSummary>, Problem> {
     Ok(Json(service.proof(&id).await?))
 }
@@ -259,7 +270,7 @@ pub(crate) async fn show(
 )]
 pub(crate) async fn cancel(
     State(service): State<Service>,
-    PathPart(id): PathPart,
+    VisibleProof(id): VisibleProof,
 ) -> Result<Json<ProofSummary>, Problem> {
     Ok(Json(service.cancel(&id).await?))
 }
@@ -283,9 +294,10 @@ pub(crate) async fn cancel(
 )]
 pub(crate) async fn delete(
     State(service): State<Service>,
+    CurrentCaller(caller): CurrentCaller,
     PathPart(id): PathPart,
 ) -> Result<Json<DeletedProof>, Problem> {
-    let deleted = service.delete(&id).await?;
+    let deleted = service.delete_in(caller.scope(), &id).await?;
     Ok(Json(DeletedProof { id, deleted }))
 }
 
@@ -303,7 +315,7 @@ pub(crate) async fn delete(
         (status = 409, description = "The proof is not done.", body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(crate) async fn fetch(State(service): State<Service>, PathPart(id): PathPart) -> Result<Response, Problem> {
+pub(crate) async fn fetch(State(service): State<Service>, VisibleProof(id): VisibleProof) -> Result<Response, Problem> {
     Ok(download(service.result(&id).await?))
 }
 

@@ -2,6 +2,10 @@
 
 use super::{
     access::{refuse_other_hosts, refuse_other_sites},
+    auth::{
+        authorize,
+        session::{self, HttpsPort},
+    },
     body::PacedBody,
     event_stream, health, page,
     problem::Problem,
@@ -49,6 +53,9 @@ fn documented_routes() -> OpenApiRouter<Service> {
         .routes(routes!(workers::drain))
         .routes(routes!(workers::resume))
         .routes(routes!(workers::forget))
+        .routes(routes!(session::session))
+        .routes(routes!(session::login))
+        .routes(routes!(session::logout))
         .routes(routes!(health::healthy))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
@@ -64,6 +71,8 @@ pub fn openapi() -> String {
 /// which network their client comes.
 pub(super) fn router(service: Service, listens: SocketAddr) -> Router {
     let document = openapi();
+    // The loopback interface has no HTTPS.
+    let is_https = service.settings().tls.is_some() && !listens.ip().is_loopback();
     let (router, _) = documented_routes().split_for_parts();
     router
         .route("/", get(page::index))
@@ -81,7 +90,9 @@ pub(super) fn router(service: Service, listens: SocketAddr) -> Router {
         })
         // Axum's limit of 2 MB is too low for programs and inputs. Each handler limits the bodies that it reads.
         .layer(DefaultBodyLimit::disable())
-        .layer(Extension(page::Overviews::new()))
+        .layer(Extension(page::Overviews::default()))
+        .layer(Extension(HttpsPort(is_https)))
+        .layer(middleware::from_fn_with_state(service.clone(), authorize))
         .layer(middleware::from_fn_with_state(service.clone(), pace))
         .layer(middleware::from_fn(refuse_other_sites))
         .layer(middleware::from_fn_with_state((service.clone(), listens), refuse_other_hosts))

@@ -1,6 +1,6 @@
 //! `/v1/proofs/{id}/tasks`: the open tasks of a proof, and why they wait.
 
-use super::{path_part::PathPart, problem::Problem, proofs::page_size};
+use super::{auth::VisibleProof, problem::Problem, proofs::page_size};
 use crate::queue::Service;
 use axum::{
     Json,
@@ -38,7 +38,7 @@ pub(crate) struct OpenTaskQuery {
 )]
 pub(crate) async fn open_tasks(
     State(service): State<Service>,
-    PathPart(id): PathPart,
+    VisibleProof(id): VisibleProof,
     query: Result<Query<OpenTaskQuery>, QueryRejection>,
 ) -> Result<Json<ProofWaiting>, Problem> {
     let Query(OpenTaskQuery { after, limit }) = query.map_err(|error| Problem::malformed(&error.body_text()))?;

@@ -1,7 +1,7 @@
 //! The timeline of a proof in the format of Chrome's trace viewer, which Perfetto also reads. See "Trace Event Format",
 //! <https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU>.
 
-use super::{path_part::PathPart, problem::Problem};
+use super::{auth::VisibleProof, problem::Problem};
 use crate::{
     queue::{RequestError, Service},
     telemetry::timeline::{SliceDetails, Timeline, TimelineSlice, TimelineTrack},
@@ -36,8 +36,7 @@ sp1d_model::limits! {
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(crate) async fn trace(State(service): State<Service>, PathPart(id): PathPart) -> Result<Response, Problem> {
-    service.proof(&id).await?;
+pub(crate) async fn trace(State(service): State<Service>, VisibleProof(id): VisibleProof) -> Result<Response, Problem> {
     let reader = TraceReader { service, id, after: 0, timeline: Timeline::default(), form: TraceForm::default() };
     let parts = stream::try_unfold(Some(reader), |reader| async move {
         let Some(mut reader) = reader else { return Ok(None) };

@@ -311,16 +311,47 @@ function lead() {
     stream.onerror = () => {
       tell({ now: null });
       // While the service restarts, the browser can close the stream permanently.
-      if (stream.readyState === EventSource.CLOSED) timer = setTimeout(connect, 2000);
+      if (stream.readyState === EventSource.CLOSED) timer = setTimeout(async () => { if (await mayRead()) connect(); }, 2000);
     };
   };
   connect();
   return () => { leads = false; clearTimeout(timer); stream.close(); };
 }
 
+// Shows the login if the service needs a token and the browser has none. Otherwise, returns true.
+async function mayRead() {
+  const answer = await fetch("v1/session", { cache: "no-store" }).catch(() => null);
+  const refused = answer?.status === 401 || answer?.status === 403;
+  if (refused) {
+    looked = null;
+    $("overview").hidden = true;
+    $("detail").hidden = true;
+    $("summary").textContent = "";
+    $("connection").textContent = "";
+  }
+  $("login").hidden = !refused;
+  $("logout").hidden = !(answer?.ok && (await answer.json()).token);
+  return !refused;
+}
+
+// Sends the token once. The browser then keeps it in a cookie that this script cannot read.
+async function login(token) {
+  let answer = null;
+  try {
+    answer = await fetch("v1/login", { method: "POST", headers: { Authorization: `Bearer ${token.trim()}` } });
+  } catch {
+    // The service does not respond, or the text has characters that no header can have.
+  }
+  if (answer?.ok) return location.reload();
+  const problem = await answer?.json().catch(() => null);
+  $("login-refused").textContent = problem?.detail ?? (answer ? `The server responded with status ${answer.status}.` : "The token cannot be sent.");
+  $("login-refused").hidden = false;
+}
+
 function watch() {
   channel.onmessage = ({ data }) => {
-    if (data !== "ask") show(data);
+    if (data === "logout") location.reload();
+    else if (data !== "ask") show(data);
     else if (leads && told) channel.postMessage(told);
   };
   if (navigator.locks) {
@@ -441,6 +472,7 @@ function openProof(id) {
 }
 
 function open() {
+  if (!$("login").hidden) return;
   const match = /^#\/proofs\/([^/]+)$/.exec(location.hash);
   looked = null;
   if (match) return openProof(decodeURIComponent(match[1]));
@@ -493,5 +525,17 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawSoon);
 const isWatched = () => looked && !looked.over && !document.hidden;
 setInterval(() => { if (isWatched()) { refresh(); drawSoon(); } }, 2000);
 setInterval(() => { if (isWatched()) refreshWaiting(); }, 4000);
-watch();
-open();
+$("login-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  login($("token").value);
+});
+$("logout").addEventListener("click", async () => {
+  await fetch("v1/logout", { method: "POST" }).catch(() => null);
+  channel.postMessage("logout");
+  location.reload();
+});
+mayRead().then((may) => {
+  if (!may) return;
+  watch();
+  open();
+});

@@ -87,7 +87,7 @@ mod tests {
         let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
         let program = service.inner.blobs.put(b"program").unwrap();
         let known = ProgramSummary { id: program.clone(), bytes: 7, verifying_key: None, created: Moment::now() };
-        service.inner.database.add_program(&known).unwrap();
+        service.inner.database.add_program("default", &known).unwrap();
         // No worker is connected, so the first proof runs until the shutdown and the second one stays in the queue.
         let request = NewProof { program: Some(program), cycle_limit: Some(1), ..NewProof::default() };
         let (first, _) = service.submit(request.clone()).await.unwrap();

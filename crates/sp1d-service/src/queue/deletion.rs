@@ -7,7 +7,10 @@ use super::{
     request::{RequestError, shortened},
     service::{Service, ServiceInner, lock},
 };
-use crate::state::{BlobError, DatabaseError, DeletionOutcome, RemovalKind, is_digest};
+use crate::{
+    access::TenantScope,
+    state::{BlobError, DatabaseError, DeletionOutcome, RemovalKind, is_digest},
+};
 use std::{collections::HashSet, io};
 
 /// Why data of a deleted proof is still there.
@@ -30,8 +33,13 @@ impl Service {
     /// [`RequestError::Conflict`] if the proof has not ended. [`RequestError::Internal`] if the proof is deleted, but a
     /// file of it cannot be removed; the service tries again later.
     pub async fn delete(&self, id: &str) -> Result<bool, RequestError> {
+        self.delete_in(TenantScope::All, id).await
+    }
+
+    /// Deletes an ended proof as [`Self::delete`] does, if it is in `scope`.
+    pub(crate) async fn delete_in(&self, scope: TenantScope, id: &str) -> Result<bool, RequestError> {
         let owned = id.to_owned();
-        let is_deleted = self.blocking(move |inner| inner.delete(&owned)).await?;
+        let is_deleted = self.blocking(move |inner| inner.delete(scope.tenant(), &owned)).await?;
         if is_deleted {
             self.inner.followers.notify([id]);
             self.inner.archive_wake.notify_one();
@@ -41,11 +49,11 @@ impl Service {
 }
 
 impl ServiceInner {
-    fn delete(&self, id: &str) -> Result<bool, RequestError> {
+    fn delete(&self, tenant: Option<&str>, id: &str) -> Result<bool, RequestError> {
         self.check_writable()?;
         // A request that is just accepted may need the same input.
         let undisturbed = lock(&self.housekeeping);
-        match self.database.delete_ended(id)? {
+        match self.database.delete_ended(tenant, id)? {
             DeletionOutcome::Deleted => {}
             DeletionOutcome::Unknown => return Ok(false),
             DeletionOutcome::NotEnded(state) => {
@@ -98,6 +106,8 @@ impl ServiceInner {
                 // A proof that is about to end needs the same file. If that proof is deleted, so is the file.
                 RemovalKind::Blob if running.contains(digest) => Ok(false),
                 RemovalKind::Blob if needed.contains(digest) || !is_digest(digest) => Ok(true),
+                // Another tenant has uploaded the same input.
+                RemovalKind::Blob if self.database.is_input_of_tenant(digest)? => Ok(true),
                 RemovalKind::Blob => self.blobs.erase(digest).map(|()| true).map_err(RemovalError::from),
                 RemovalKind::CachedResults => self.remove_cached_results(digest).map(|()| is_collection),
             };
@@ -115,7 +125,7 @@ impl ServiceInner {
     }
 
     fn remove_cached_results(&self, input: &str) -> Result<(), RemovalError> {
-        if !self.database.has_input(input)? {
+        if !self.database.is_input_of_proof(input)? {
             self.result_cache.forget_input(input)?;
         }
         Ok(())

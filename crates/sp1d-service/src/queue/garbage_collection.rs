@@ -78,6 +78,11 @@ impl ServiceInner {
         if let Err(error) = self.finish_removals(None, true) {
             tracing::warn!(%error, "cannot remove all data of deleted proofs; retrying");
         }
+        let oldest = i64::try_from(MIN_UNUSED_AGE.as_millis()).unwrap_or(i64::MAX);
+        match self.database.forget_inputs(Moment(now.0.saturating_sub(oldest))) {
+            Err(DatabaseError::Full) => {}
+            forgotten => forgotten?,
+        }
         drop(undisturbed);
         self.database.record_clock(&self.clock.record())?;
         self.database.shrink()?;
@@ -135,7 +140,7 @@ mod tests {
         let [program, input, unused] =
             [&b"program"[..], b"input", b"unused"].map(|file| inner.blobs.put(file).unwrap());
         let known = ProgramSummary { id: program.clone(), bytes: 7, verifying_key: None, created: Moment::now() };
-        inner.database.add_program(&known).unwrap();
+        inner.database.add_program("default", &known).unwrap();
         // Like a full disk, this keeps the database from storing the end of the proof.
         let other = rusqlite::Connection::open(state.join("service.db")).unwrap();
         let fail = "CREATE TRIGGER fail BEFORE UPDATE OF result ON proofs BEGIN SELECT RAISE(ABORT, 'planted'); END";

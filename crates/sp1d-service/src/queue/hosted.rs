@@ -4,7 +4,10 @@ use super::{
     request::RequestError,
     service::{Service, ServiceInner},
 };
-use crate::state::{HostedArtifact, HostedRequest, NonceOutcome};
+use crate::{
+    access::{Caller, TenantName, TokenRole, TokenRoles},
+    state::{HostedArtifact, HostedRequest, NonceOutcome},
+};
 use sp1d_model::{Moment, NewProof, ProofSummary};
 use std::time::Duration;
 
@@ -64,11 +67,15 @@ impl Service {
         Ok(self.blocking(move |inner| inner.database.artifact(&id, inner.clock.now())).await?)
     }
 
-    /// Returns the id of the program with this verifying key. A program with a damaged file counts as unknown: sp1-sdk
-    /// then uploads it again.
-    pub(crate) async fn program_with_key(&self, key: String) -> Result<Option<String>, RequestError> {
+    /// Returns the id of the program of `tenant` with this verifying key. A program with a damaged file counts as
+    /// unknown: sp1-sdk then uploads it again.
+    pub(crate) async fn program_with_key(
+        &self,
+        tenant: TenantName,
+        key: String,
+    ) -> Result<Option<String>, RequestError> {
         let found = self.blocking(move |inner| {
-            let found = inner.database.program_with_key(&key);
+            let found = inner.database.program_with_key(tenant.as_str(), &key);
             found.map(|found| found.filter(|program| inner.blobs.is_intact(program)))
         });
         Ok(found.await?)
@@ -79,14 +86,16 @@ impl Service {
         Ok(self.blocking(move |inner| inner.database.hosted_request(&id)).await?)
     }
 
-    /// Accepts a request of sp1-sdk's network client, as [`Service::submit`] does. A request with the same id is the
-    /// same request.
+    /// Accepts a request of sp1-sdk's network client for `tenant`, as [`Service::submit`] does. A request with the same
+    /// id is the same request.
     pub(crate) async fn submit_hosted(
         &self,
+        tenant: TenantName,
         request: NewProof,
         hosted: HostedRequest,
     ) -> Result<(ProofSummary, bool), RequestError> {
-        self.submit_as(request, Some(hosted)).await
+        let caller = Caller { token: None, tenant, roles: TokenRoles::from_iter([TokenRole::Submit]) };
+        self.submit_as(caller, request, Some(hosted)).await
     }
 
     /// Returns 16 random bytes.

@@ -71,7 +71,7 @@ mod tests {
         let service = start(&folder.path().join("state")).await;
         let program = service.inner.blobs.put(b"program").unwrap();
         let known = ProgramSummary { id: program.clone(), bytes: 7, verifying_key: None, created: Moment::now() };
-        service.inner.database.add_program(&known).unwrap();
+        service.inner.database.add_program("default", &known).unwrap();
         let request = NewProof { program: Some(program), cycle_limit: Some(1), ..NewProof::default() };
         assert_eq!(service.dead_parts(), Vec::<&str>::new());
         // The dispatcher panics when the first of these proofs starts.

@@ -26,6 +26,8 @@ mod start_error;
 mod start_gate;
 mod start_record;
 mod submission;
+mod token_store;
+mod tokens;
 mod upload_places;
 mod uploads;
 
@@ -39,4 +41,6 @@ pub use service::Service;
 pub use settings::ServiceSettings;
 pub(crate) use shared_read::SharedRead;
 pub use start_error::StartError;
+pub use token_store::{NewApiToken, TokenStore, TokenStoreError, TokenSummary};
+pub(crate) use tokens::CallerOutcome;
 pub(crate) use upload_places::UploadPlace;

@@ -6,6 +6,7 @@ use super::{
     service::{Service, ServiceInner, lock},
 };
 use crate::{
+    access::TenantScope,
     state::{OpenBlob, ProofSelection, free_bytes},
     telemetry::MetricsSnapshot,
 };
@@ -27,9 +28,24 @@ impl Service {
         self.blocking(move |inner| inner.find(&id)).await
     }
 
-    pub(crate) async fn proofs(&self, selection: ProofSelection) -> Result<Vec<(i64, ProofSummary)>, RequestError> {
+    /// Returns the proof `id` if it is in `scope`. For the caller, a proof of another tenant does not exist.
+    pub(crate) async fn proof_in(&self, scope: TenantScope, id: &str) -> Result<ProofSummary, RequestError> {
+        let id = id.to_owned();
+        self.blocking(move |inner| match scope.tenant() {
+            Some(tenant) if !inner.database.owns_proof(tenant, &id)? => Err(unknown_proof(&id)),
+            _ => inner.find(&id),
+        })
+        .await
+    }
+
+    /// Returns the selected proofs in `scope`.
+    pub(crate) async fn proofs(
+        &self,
+        scope: TenantScope,
+        selection: ProofSelection,
+    ) -> Result<Vec<(i64, ProofSummary)>, RequestError> {
         self.blocking(move |inner| {
-            let mut found = inner.database.proofs(selection)?;
+            let mut found = inner.database.proofs(scope.tenant(), selection)?;
             found.iter_mut().for_each(|(_, proof)| inner.complete(proof));
             Ok(found)
         })
@@ -48,15 +64,17 @@ impl Service {
         Ok(self.inner.orchestrator.waiting(id, after, limit as usize).await.unwrap_or_default())
     }
 
-    pub(crate) async fn program(&self, id: &str) -> Result<ProgramSummary, RequestError> {
+    /// Returns the program `id` if it is in `scope`.
+    pub(crate) async fn program(&self, scope: TenantScope, id: &str) -> Result<ProgramSummary, RequestError> {
         let id = id.to_owned();
         let text = format!("there is no program {}\nhint: list the programs with `GET /v1/programs`", shortened(&id));
         let unknown = RequestError::Unknown(text);
-        self.blocking(move |inner| inner.database.program(&id)).await?.ok_or(unknown)
+        self.blocking(move |inner| inner.database.program(scope.tenant(), &id)).await?.ok_or(unknown)
     }
 
-    pub(crate) async fn programs(&self) -> Result<Vec<ProgramSummary>, RequestError> {
-        Ok(self.blocking(|inner| inner.database.programs()).await?)
+    /// Returns the newest programs in `scope`.
+    pub(crate) async fn programs(&self, scope: TenantScope) -> Result<Vec<ProgramSummary>, RequestError> {
+        Ok(self.blocking(move |inner| inner.database.programs(scope.tenant())).await?)
     }
 
     /// Opens the file of a finished proof.
@@ -99,6 +117,16 @@ impl Service {
         self.inner.counts.get(self.inner.followers.changes(), count).await
     }
 
+    /// Returns the number of proofs in each state, of the proofs in `scope`.
+    pub(crate) async fn counts_in(&self, scope: TenantScope) -> Result<BTreeMap<&'static str, u64>, RequestError> {
+        let TenantScope::One(tenant) = scope else { return self.counts().await };
+        self.blocking(move |inner| {
+            let count = |state: ProofState| Ok((state.name(), inner.database.count_of(tenant.as_str(), state)?));
+            ProofState::ALL.into_iter().map(count).collect::<Result<BTreeMap<_, _>, RequestError>>()
+        })
+        .await
+    }
+
     /// Returns the connected workers, in the order in which they connected.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
@@ -120,10 +148,13 @@ impl Service {
     }
 }
 
+fn unknown_proof(id: &str) -> RequestError {
+    RequestError::Unknown(format!("there is no proof {}\nhint: list the proofs with `sp1d proofs`", shortened(id)))
+}
+
 impl ServiceInner {
     pub(super) fn find(&self, id: &str) -> Result<ProofSummary, RequestError> {
-        let unknown = || format!("there is no proof {}\nhint: list the proofs with `sp1d proofs`", shortened(id));
-        let mut proof = self.database.proof(id)?.ok_or_else(|| RequestError::Unknown(unknown()))?;
+        let mut proof = self.database.proof(id)?.ok_or_else(|| unknown_proof(id))?;
         self.complete(&mut proof);
         Ok(proof)
     }

@@ -1,6 +1,9 @@
 //! Validation of proof requests, and the reasons for refusing a request.
 
-use crate::state::{BlobError, DatabaseError};
+use crate::{
+    access::QuotaExceeded,
+    state::{BlobError, DatabaseError},
+};
 use sp1d_model::{NewProof, counted};
 use sp1d_orchestrator::UnknownWorker;
 
@@ -44,6 +47,11 @@ pub enum RequestError {
         counted(*.0, "proof")
     )]
     QueueFull(u64),
+    /// A quota of the tenant does not permit the request.
+    #[error(
+        "{0}\nhint: wait until proofs have ended or were removed, or ask an operator of the service for a larger quota"
+    )]
+    Quota(String),
     /// Too many uploads run at the same time.
     #[error(
         "too many uploads: all {UPLOADS} places, or all places of this client, are taken\nhint: try again in a moment"
@@ -88,6 +96,15 @@ impl From<UnknownWorker> for RequestError {
         match &error {
             UnknownWorker::Ambiguous { .. } => Self::Invalid(error.to_string()),
             _ => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
+impl From<QuotaExceeded> for RequestError {
+    fn from(error: QuotaExceeded) -> Self {
+        match error {
+            QuotaExceeded::Priority { .. } => Self::Invalid(error.to_string()),
+            QuotaExceeded::Queued { .. } | QuotaExceeded::Bytes { .. } => Self::Quota(error.to_string()),
         }
     }
 }

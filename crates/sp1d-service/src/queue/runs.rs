@@ -5,6 +5,7 @@ use super::{
     service::{ActiveProof, ServiceInner, lock},
 };
 use crate::{
+    access::TenantName,
     state::{BlobError, ProofJob, ProofOutcome},
     telemetry::{AttemptMetrics, Spans},
 };
@@ -204,6 +205,7 @@ impl ServiceInner {
             ProofFailure::Machine(format!("{error}{hint}"))
         };
         let (inner, program, input) = (self.clone(), job.proof.program, job.proof.input);
+        let max_cycles = self.max_cycles(&job.tenant).await?;
         let read = move || Ok((inner.blobs.read(&program)?, inner.blobs.read(&input)?));
         let read = tokio::task::spawn_blocking(read).await.expect("work on the state does not panic");
         let (elf, stdin) = read.map_err(unreadable)?;
@@ -224,7 +226,7 @@ impl ServiceInner {
             elf: elf.into(),
             stdin: stdin.into(),
             mode: job.proof.mode,
-            cycle_limit: lower(job.proof.cycle_limit, self.settings.max_cycles),
+            cycle_limit: lower(job.proof.cycle_limit, max_cycles),
             gas_limit: job.proof.gas_limit,
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
@@ -232,6 +234,8 @@ impl ServiceInner {
             nonce: job.proof.nonce,
             options: job.options,
             timeout: lower(timeout, self.settings.max_time),
+            cache_scope: cache_scope(&job.tenant, self.settings.share_results),
+            share_group: share_group(&job.tenant),
             label: job.proof.id.clone(),
         };
         let (progress, events) = broadcast::channel(EVENTS_OF_PROOF);
@@ -240,6 +244,14 @@ impl ServiceInner {
         // `follow` ends after the last event, because the sender `progress` is dropped.
         let _ = following.await;
         proven
+    }
+
+    /// Returns the maximum number of cycles of a program of `tenant`.
+    async fn max_cycles(self: &Arc<Self>, tenant: &str) -> Result<Option<u64>, ProofFailure> {
+        let owned = tenant.to_owned();
+        let quota = self.persistently("read the quota of a tenant", move |inner| inner.database.quota(&owned)).await;
+        let quota = quota.map_err(|error| ProofFailure::Machine(error.to_string()))?;
+        Ok(lower(quota.cycles, self.settings.max_cycles))
     }
 
     /// Records the progress of a proof: its events, task counts and metrics.
@@ -367,6 +379,23 @@ impl ServiceInner {
     }
 }
 
+/// Returns the scope of a tenant's results in the result cache. A hit is faster than a proof, so a common scope shows
+/// whether another tenant has proven the same. The default tenant keeps its results from before there were tenants.
+fn cache_scope(tenant: &str, is_shared: bool) -> String {
+    if is_shared || tenant == TenantName::DEFAULT { String::new() } else { tenant.to_owned() }
+}
+
+/// Returns the group with which the proofs of a tenant share the workers. Two tenants with the same group, which does
+/// not happen in practice, share the workers like one.
+fn share_group(tenant: &str) -> u64 {
+    if tenant == TenantName::DEFAULT {
+        return 0;
+    }
+    let mut start = [0; 8];
+    start.copy_from_slice(&blake3::hash(tenant.as_bytes()).as_bytes()[..8]);
+    u64::from_be_bytes(start)
+}
+
 /// Returns the lower of two limits; `None` means no limit.
 fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     one.into_iter().chain(other).min()
@@ -375,6 +404,21 @@ fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tenants_share_cached_results_only_if_the_operator_wants_it() {
+        // Tenant, whether results are shared, and the scope.
+        for (tenant, is_shared, scope) in [("default", false, ""), ("a", false, "a"), ("a", true, "")] {
+            assert_eq!(cache_scope(tenant, is_shared), scope, "{tenant} {is_shared}");
+        }
+    }
+
+    #[test]
+    fn each_tenant_has_its_group() {
+        assert_eq!(share_group("default"), 0);
+        assert_eq!(share_group("a"), share_group("a"));
+        assert!(share_group("a") != share_group("b") && share_group("a") != 0);
+    }
 
     #[test]
     fn request_can_only_lower_a_limit() {

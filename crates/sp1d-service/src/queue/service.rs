@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     archive::ArchiveStatus,
-    state::{Blobs, Database, DiskResultCache, DiskSpace, ServiceClock, StateFolder},
+    state::{AuditLog, Blobs, Database, DiskResultCache, DiskSpace, ServiceClock, StateFolder},
     telemetry::{Metrics, Spans},
 };
 use sp1d_model::{EventRecord, ListStatus, TaskCounts};
@@ -71,6 +71,7 @@ pub(super) struct ServiceInner {
     pub(super) result_cache: Arc<DiskResultCache>,
     pub(super) space: Arc<DiskSpace>,
     pub(super) clock: Arc<ServiceClock>,
+    pub(super) audit: AuditLog,
     pub(super) start: StartRecord,
     pub(super) runner: Arc<dyn ServiceRunner>,
     pub(super) orchestrator: Orchestrator,

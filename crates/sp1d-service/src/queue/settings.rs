@@ -43,6 +43,11 @@ pub struct ServiceSettings {
     /// Maximum size of the result cache on disk in bytes; 0 disables the cache. The results that were not used for the
     /// longest time give way to new ones, and to requests that need their disk space.
     pub result_cache_bytes: u64,
+    /// Whether a proof may use cached results of other tenants. A tenant can then measure whether another one has proven
+    /// the same.
+    pub share_results: bool,
+    /// Requires tokens, also before the first one is created. A service requires tokens anyway once one was created.
+    pub require_tokens: bool,
     /// Free disk space in bytes below which the service refuses new proofs and uploads and caches no results.
     pub free_bytes: u64,
     /// How long a proof is kept after its end.
@@ -64,7 +69,8 @@ pub struct ServiceSettings {
 
 impl ServiceSettings {
     /// Returns the defaults: 2 running and 1000 queued proofs, no maximum of cycles and time, programs of at most 128
-    /// MiB, inputs of at most 1 GiB, a result cache of 20 GB, 1 GB of disk space left free, ended proofs kept for a
+    /// MiB, inputs of at most 1 GiB, a result cache of 20 GB that tenants do not share, tokens only once
+    /// one was created, 1 GB of disk space left free, ended proofs kept for a
     /// week, no archive, no further host names, the default limits of the HTTP interface, HTTP, and no traces.
     #[must_use]
     pub fn new(state: PathBuf, orchestrator: OrchestratorSettings, options: String) -> Self {
@@ -79,6 +85,8 @@ impl ServiceSettings {
             program_bytes: MAX_PROGRAM_BYTES,
             input_bytes: MAX_INPUT_BYTES,
             result_cache_bytes: 20_000_000_000,
+            share_results: false,
+            require_tokens: false,
             free_bytes: 1_000_000_000,
             keep: Duration::from_secs(7 * 24 * 60 * 60),
             archive: None,

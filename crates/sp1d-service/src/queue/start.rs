@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     archive::{Archiver, ArchiverParts, RESTORING, remove_unarchived_copies},
-    state::{Blobs, CacheStart, Database, DiskResultCache, DiskSpace, ServiceClock, StateError, StateFolder},
+    state::{
+        AuditLog, Blobs, CacheStart, Database, DiskResultCache, DiskSpace, MAX_AUDIT_BYTES, ServiceClock, StateError,
+        StateFolder,
+    },
     telemetry::Metrics,
 };
 use sp1d_orchestrator::{LocalConnector, Orchestrator, ServiceRunner};
@@ -101,6 +104,7 @@ impl Service {
             result_cache,
             space,
             clock,
+            audit: AuditLog::new(folder.path(), MAX_AUDIT_BYTES),
             start: record,
             runner,
             orchestrator,

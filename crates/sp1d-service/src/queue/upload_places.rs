@@ -1,6 +1,7 @@
 //! What uploads may occupy at the same time. An upload takes its place before its first byte.
 
 use super::{client_network::ClientNetwork, lock::lock, request::UPLOADS};
+use crate::access::TenantName;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -33,8 +34,8 @@ pub(super) struct Uploads {
     pub(super) checks: Semaphore,
     /// Turns to hold a program in memory for its verifying key.
     pub(super) keys: Semaphore,
-    /// Programs whose verifying key is being computed, or that wait for it.
-    pub(super) without_key: Mutex<BTreeSet<String>>,
+    /// Programs of tenants whose verifying key is being computed, or that wait for it.
+    pub(super) without_key: Mutex<BTreeSet<(TenantName, String)>>,
     /// Notified when a program has left `without_key`.
     pub(super) key_tried: Notify,
 }

@@ -6,7 +6,10 @@ use super::{
     service::{Service, ServiceInner, lock},
     upload_places::{MAX_TURN, UploadPlace},
 };
-use crate::state::{BlobError, BlobWriter, StoredBlob};
+use crate::{
+    access::{TenantName, TenantScope},
+    state::{BlobError, BlobWriter, StoredBlob},
+};
 use bytes::Bytes;
 use sp1d_model::{ProgramSummary, hint};
 use sp1d_orchestrator::ProofFailure;
@@ -14,10 +17,21 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 impl Service {
-    /// Waits up to `MAX_TURN` for an upload place, and checks that the disk has room.
-    pub(crate) async fn place_for_upload(&self, client: ClientNetwork) -> Result<Arc<UploadPlace>, RequestError> {
+    /// Waits up to `MAX_TURN` for an upload place, and checks that the disk has room, and that the quota of `tenant` is
+    /// not used up.
+    pub(crate) async fn place_for_upload(
+        &self,
+        client: ClientNetwork,
+        tenant: &TenantName,
+    ) -> Result<Arc<UploadPlace>, RequestError> {
         let place = self.inner.uploads.place(client, Instant::now() + MAX_TURN).await.ok_or(RequestError::Busy)?;
-        self.blocking(ServiceInner::check_disk).await?;
+        let tenant = tenant.clone();
+        self.blocking(move |inner| {
+            inner.check_disk()?;
+            // An upload has at least one byte.
+            inner.check_bytes(tenant.as_str(), 1)
+        })
+        .await?;
         Ok(Arc::new(place))
     }
 
@@ -27,20 +41,25 @@ impl Service {
         self.inner.blobs.writer(limit, declared)
     }
 
-    /// Adds an uploaded program, and computes its verifying key in the background. A known program is kept for the full
-    /// time again.
-    pub(crate) async fn add_program(&self, blob: StoredBlob) -> Result<ProgramSummary, RequestError> {
-        let id = blob.digest.clone();
+    /// Adds a program that `tenant` has uploaded, and computes its verifying key in the background. A program that the
+    /// tenant has is kept for the full time again. A program of another tenant is checked and its key computed once
+    /// more, so that the response and its time do not show that another tenant has it.
+    pub(crate) async fn add_program(
+        &self,
+        tenant: &TenantName,
+        blob: StoredBlob,
+    ) -> Result<ProgramSummary, RequestError> {
+        let (id, owner) = (blob.digest.clone(), tenant.clone());
         let known = self.blocking(move |inner| {
-            let Some(known) = inner.database.program(&id)? else { return Ok(None) };
+            let Some(known) = inner.database.program(Some(owner.as_str()), &id)? else { return Ok(None) };
             let program = ProgramSummary { created: inner.clock.now(), ..known };
-            inner.database.add_program(&program)?;
+            inner.database.add_program(owner.as_str(), &program)?;
             Ok::<_, RequestError>(Some(program))
         });
         if let Some(program) = known.await? {
             // A known program has no key if the service was killed before the key was computed.
             if program.verifying_key.is_none() {
-                self.compute_key(program.id.clone());
+                self.compute_key(tenant.clone(), program.id.clone());
             }
             return Ok(program);
         }
@@ -55,14 +74,16 @@ impl Service {
                 Err(failure) => return Err(RequestError::Internal(failure.to_string())),
             }
         }
+        let owner = tenant.clone();
         let added = self.blocking(move |inner| {
             let (id, bytes) = (blob.digest, blob.length);
+            inner.check_bytes(owner.as_str(), bytes)?;
             let program = ProgramSummary { id, bytes, verifying_key: None, created: inner.clock.now() };
-            inner.database.add_program(&program)?;
+            inner.database.add_program(owner.as_str(), &program)?;
             Ok::<_, RequestError>(program)
         });
         let program = added.await?;
-        self.compute_key(program.id.clone());
+        self.compute_key(tenant.clone(), program.id.clone());
         Ok(program)
     }
 
@@ -71,16 +92,16 @@ impl Service {
         Ok(self.blocking(move |inner| inner.blobs.read(&id)).await?.into())
     }
 
-    /// Computes and stores the verifying key of `program` in the background, unless that is under way. This takes up to
-    /// a minute, and the upload does not wait for it.
-    fn compute_key(&self, program: String) {
-        if !lock(&self.inner.uploads.without_key).insert(program.clone()) {
+    /// Computes and stores the verifying key of a program of `tenant` in the background, unless that is under way. This
+    /// takes up to a minute, and the upload does not wait for it.
+    fn compute_key(&self, tenant: TenantName, program: String) {
+        if !lock(&self.inner.uploads.without_key).insert((tenant.clone(), program.clone())) {
             return;
         }
         let service = self.clone();
         self.spawn(async move {
             let stored = tokio::select! {
-                stored = service.store_key(&program) => stored,
+                stored = service.store_key(&tenant, &program) => stored,
                 () = service.inner.stop.cancelled() => Ok(()),
             };
             // No client needs to be notified: proofs of this program fail for the same reason.
@@ -88,24 +109,30 @@ impl Service {
                 let error = hint::without(&error);
                 tracing::warn!(%program, %error, "cannot compute or store the verifying key of a program");
             }
-            lock(&service.inner.uploads.without_key).remove(&program);
+            lock(&service.inner.uploads.without_key).remove(&(tenant, program));
             service.inner.uploads.key_tried.notify_waiters();
         });
     }
 
-    /// Returns the verifying key of the program `id`. Waits until it is computed, and at most for `longest`: then
-    /// returns `None`.
-    pub(crate) async fn verifying_key(&self, id: &str, longest: Duration) -> Result<Option<String>, RequestError> {
+    /// Returns the verifying key of the program `id` of `tenant`. Waits until it is computed, and at most for `longest`:
+    /// then returns `None`.
+    pub(crate) async fn verifying_key(
+        &self,
+        tenant: &TenantName,
+        id: &str,
+        longest: Duration,
+    ) -> Result<Option<String>, RequestError> {
+        let scope = || TenantScope::One(tenant.clone());
         let deadline = Instant::now() + longest;
         // A known program has no key if the service was killed before the key was computed.
-        if self.program(id).await?.verifying_key.is_none() {
-            self.compute_key(id.to_owned());
+        if self.program(scope(), id).await?.verifying_key.is_none() {
+            self.compute_key(tenant.clone(), id.to_owned());
         }
         loop {
             let mut tried = pin!(self.inner.uploads.key_tried.notified());
             tried.as_mut().enable();
-            let is_under_way = lock(&self.inner.uploads.without_key).contains(id);
-            if let Some(key) = self.program(id).await?.verifying_key {
+            let is_under_way = lock(&self.inner.uploads.without_key).contains(&(tenant.clone(), id.to_owned()));
+            if let Some(key) = self.program(scope(), id).await?.verifying_key {
                 return Ok(Some(key));
             }
             if !is_under_way && self.inner.stop.is_cancelled() {
@@ -121,22 +148,30 @@ impl Service {
         }
     }
 
-    async fn store_key(&self, program: &str) -> Result<(), String> {
+    async fn store_key(&self, tenant: &TenantName, program: &str) -> Result<(), String> {
         let _turn = self.inner.uploads.keys.acquire().await.expect("the semaphore is never closed");
         let content = self.program_content(program).await.map_err(|error| error.to_string())?;
         let key = self.inner.runner.program_key(content).await.map_err(|failure| failure.to_string())?;
-        let program = program.to_owned();
-        let store = move |inner: &ServiceInner| inner.database.set_verifying_key(&program, &key);
+        let (tenant, program) = (tenant.clone(), program.to_owned());
+        let store = move |inner: &ServiceInner| inner.database.set_verifying_key(tenant.as_str(), &program, &key);
         let stored = self.inner.persistently("store a verifying key", store).await;
         stored.map_err(|error| error.to_string())
     }
 
-    /// Checks that an uploaded blob is a valid input, and returns it. The input is never in memory as a whole.
-    pub(crate) async fn add_input(&self, blob: StoredBlob) -> Result<StoredBlob, RequestError> {
+    /// Checks that a blob that `tenant` has uploaded is a valid input, and returns it. The input is never in memory as a
+    /// whole.
+    pub(crate) async fn add_input(&self, tenant: &TenantName, blob: StoredBlob) -> Result<StoredBlob, RequestError> {
+        let tenant = tenant.clone();
         self.blocking(move |inner| {
             let mut content = inner.blobs.open_blob(&blob.digest)?.file;
             match inner.runner.check_stdin(&mut content) {
-                Ok(()) => Ok(blob),
+                Ok(()) => {
+                    if !inner.database.has_input(tenant.as_str(), &blob.digest)? {
+                        inner.check_bytes(tenant.as_str(), blob.length)?;
+                    }
+                    inner.database.add_input(tenant.as_str(), &blob.digest, blob.length, inner.clock.now())?;
+                    Ok(blob)
+                }
                 Err(ProofFailure::Request(text)) => Err(RequestError::Invalid(text)),
                 Err(failure) => Err(RequestError::Internal(failure.to_string())),
             }

@@ -1,6 +1,7 @@
 //! The state folder: everything that must survive the process. It knows bytes, rows and files, and nothing of HTTP, of
 //! workers, or of how a proof runs.
 
+mod audit_log;
 mod blobs;
 mod clock;
 mod database;
@@ -10,6 +11,7 @@ mod private_files;
 mod result_cache;
 mod state_folder;
 
+pub(crate) use audit_log::{AuditEntry, AuditLog, LIMITS as AUDIT_LIMITS, MAX_AUDIT_BYTES};
 pub use blobs::BlobError;
 pub(crate) use blobs::{BlobWriter, Blobs, OpenBlob, StoredBlob, is_digest};
 #[cfg(test)]
@@ -18,7 +20,7 @@ pub(crate) use clock::ServiceClock;
 pub use database::DatabaseError;
 pub(crate) use database::{
     Database, DatabaseCopier, DeletionOutcome, HostedArtifact, HostedRequest, NonceOutcome, ProofJob, ProofOutcome,
-    ProofSelection, RemovalKind, SubmissionOutcome,
+    ProofParts, ProofSelection, RemovalKind, StoredToken, SubmissionOutcome,
 };
 pub(crate) use disk::{DiskSpace, free_bytes};
 pub(crate) use private_files::{create_private_folder, replace_durably, sync_folder};

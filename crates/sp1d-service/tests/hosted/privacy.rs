@@ -3,7 +3,7 @@
 
 use crate::{
     client::{SdkClient, artifact::ArtifactType, compressed, network, serialized, vk_hash},
-    harness::{Hosted, PATIENCE, PROGRAM, check_refused},
+    harness::{Hosted, PATIENCE, PROGRAM, check_refused, database},
 };
 use reqwest::StatusCode;
 use sp1d_testing::{FakeEngine, RunningWorker};
@@ -122,5 +122,28 @@ async fn requests_cannot_be_listed_or_cancelled() {
     hosted.connect(&[worker.address]).await;
     let status = timeout(PATIENCE, owner.ended(&id)).await.unwrap();
     assert_eq!(status.fulfillment_status, 3);
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn signers_of_two_tenants_share_neither_programs_nor_proofs() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = |number| SdkClient::new("http://127.0.0.1:1", number).address_text();
+    std::fs::write(folder.path().join("signers"), format!("{} team-a\n{} team-b\n", address(1), address(2))).unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let (one, other) = (hosted.client(1), hosted.client(2));
+    one.register(PROGRAM).await.unwrap();
+    // The call is not signed, so it shows no program of any tenant.
+    assert_eq!(refusal(other.get_program(PROGRAM).await).0, Code::NotFound);
+    assert_eq!(refusal(one.get_program(PROGRAM).await).0, Code::NotFound);
+    let body = other.body(PROGRAM, 1).await.unwrap();
+    assert_eq!(refusal(other.request_proof(&body).await).0, Code::NotFound, "the program is that of another tenant");
+    other.register(PROGRAM).await.unwrap();
+    let again = network::RequestProofRequestBody { nonce: other.nonce().await.unwrap(), ..body };
+    other.request_proof(&again).await.unwrap();
+    one.request_proof(&one.body(PROGRAM, 1).await.unwrap()).await.unwrap();
+    let tenants = "SELECT group_concat(tenant) FROM (SELECT tenant FROM proofs ORDER BY number)";
+    let found: String = database(folder.path()).query_row(tenants, [], |row| row.get(0)).unwrap();
+    assert_eq!(found, "team-b,team-a");
     hosted.service.shutdown().await;
 }

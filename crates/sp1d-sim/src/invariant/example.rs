@@ -7,7 +7,7 @@ use super::{
 use crate::scenario::{Plan, TaskPlan, UploadedClaims, Value};
 use sp1d_scheduler::{
     AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, ShardRoom,
-    TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -115,7 +115,7 @@ pub(crate) const fn submitted(try_id: u64, task: u64) -> Event {
 }
 
 pub(crate) const fn new_try(try_id: u64) -> Event {
-    Event::TryStarted { try_id: TryId(try_id), trusted_only: false }
+    Event::TryStarted { try_id: TryId(try_id), group: ShareGroup(0), trusted_only: false }
 }
 
 pub(crate) const fn ended(try_id: u64) -> Event {

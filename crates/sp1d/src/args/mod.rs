@@ -16,7 +16,7 @@ pub(crate) use manual::{CompletionsArguments, ManArguments};
 pub(crate) use prover::{
     ConfigArguments, DemoArguments, DoctorArguments, ExecuteArguments, KeysCommand, KeysFetchArguments,
     KeysServeArguments, MAX_PROVERS, PoolArguments, ProveArguments, ProverArguments, ReferencePage, RestoreArguments,
-    ServeArguments, Sp1Command, TuneArguments, VkeyArguments, WorkerArguments,
+    ServeArguments, Sp1Command, TokensCommand, TokensQuotaArguments, TuneArguments, VkeyArguments, WorkerArguments,
 };
 pub(crate) use remote::{
     ExplainArguments, FetchArguments, LogsArguments, NamedWorkerArguments, ProofArguments, ProofsArguments,

@@ -11,8 +11,8 @@ use super::{
     ResumableAttempt,
 };
 use crate::{
-    AttemptFailure, AttemptId, Event, JoinedWorker, KindSet, OriginId, SchedulerConfig, SessionId, ShardRoom, TaskId,
-    TaskKind, Timestamp, TryId, WorkerId,
+    AttemptFailure, AttemptId, Event, JoinedWorker, KindSet, OriginId, SchedulerConfig, SessionId, ShardRoom,
+    ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ impl Table {
 const SHARD: TaskKind = TaskKind::ProveShard;
 
 fn new_try(try_id: u64) -> DispatchEvent {
-    DispatchEvent::TryStarted { try_id: TryId(try_id), claims: ClaimHistory::default(), trusted_only: false }
+    let claims = ClaimHistory::default();
+    DispatchEvent::TryStarted { try_id: TryId(try_id), group: ShareGroup(0), claims, trusted_only: false }
 }
 
 /// A try that compares claims. In an earlier try, the workers `before` made the claims beside them for the shard.
@@ -65,7 +66,7 @@ fn comparing(try_id: u64, before: &[(u8, u64)]) -> DispatchEvent {
     for (claimed, worker) in before {
         claims.record(&claim(*claimed), WorkerId(*worker), OriginId(u128::from(*worker)));
     }
-    DispatchEvent::TryStarted { try_id: TryId(try_id), claims, trusted_only: false }
+    DispatchEvent::TryStarted { try_id: TryId(try_id), group: ShareGroup(0), claims, trusted_only: false }
 }
 
 const fn ended(try_id: u64) -> DispatchEvent {

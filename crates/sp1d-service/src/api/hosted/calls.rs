@@ -20,6 +20,7 @@ use super::{
     },
 };
 use crate::{
+    access::{TenantName, TenantScope},
     queue::{RequestError, Service},
     state::{HostedArtifact, HostedRequest},
 };
@@ -141,10 +142,17 @@ pub(super) async fn create_artifact(
     })
 }
 
-/// Returns the id of the program with this hash.
-async fn known_program(context: &CallContext, hash: ProgramHash) -> Result<String, HostedRefusal> {
+/// Returns the id of the program with this hash, if `tenant` has it.
+async fn known_program(
+    context: &CallContext,
+    tenant: Option<TenantName>,
+    hash: ProgramHash,
+) -> Result<String, HostedRefusal> {
     let key = hash.key();
-    let found = context.service().program_with_key(key.clone()).await?;
+    let found = match tenant {
+        Some(tenant) => context.service().program_with_key(tenant, key.clone()).await?,
+        None => None,
+    };
     found.ok_or_else(|| {
         let text = format!("the service has no program with the verifying key {key}\nhint: register it first");
         HostedRefusal::not_found(text)
@@ -156,8 +164,11 @@ pub(super) async fn get_program(
     request: GetProgramRequest,
 ) -> Result<GetProgramResponse, HostedRefusal> {
     let hash = program_hash(&request.vk_hash)?;
-    let id = known_program(&context, hash).await?;
-    let program = context.service().program(&id).await?;
+    // The call is not signed. With several tenants, it would show the programs of others. The client then registers
+    // the program of each proof.
+    let tenant = context.interface.only_tenant();
+    let id = known_program(&context, tenant, hash).await?;
+    let program = context.service().program(TenantScope::All, &id).await?;
     let program = Program {
         vk_hash: request.vk_hash,
         vk: Vec::new(),
@@ -174,12 +185,12 @@ pub(super) async fn create_program(
     request: SignedRequest,
 ) -> Result<CreateProgramResponse, HostedRefusal> {
     let (signer, body) = open_signed::<CreateProgramRequestBody>(&request)?;
-    context.interface.check_signer(signer)?;
+    let tenant = context.interface.check_signer(signer)?;
     let hash = program_hash(&body.vk_hash)?;
     let id = artifact_id(&body.program_uri, "program_uri")?;
     context.interface.use_nonce(signer, body.nonce).await?;
     let program = context.artifact(id, "program_uri", &[HostedFileKind::Program], signer).await?.blob;
-    let Some(key) = context.service().verifying_key(&program, MAX_KEY_WAIT).await? else {
+    let Some(key) = context.service().verifying_key(&tenant, &program, MAX_KEY_WAIT).await? else {
         let text = "the verifying key of the program is still being computed\nhint: try again in a minute";
         return Err(HostedRefusal::unavailable(text));
     };
@@ -198,10 +209,10 @@ pub(super) async fn request_proof(
 ) -> Result<RequestProofResponse, HostedRefusal> {
     let (signer, body) = open_signed::<RequestProofRequestBody>(&request)?;
     let (interface, service) = (&context.interface, context.service());
-    interface.check_signer(signer)?;
+    let tenant = interface.check_signer(signer)?;
     let asked = check_body(&body, interface.version(), interface.seconds())?;
     interface.use_nonce(signer, asked.nonce).await?;
-    let program = known_program(&context, asked.program).await?;
+    let program = known_program(&context, Some(tenant.clone()), asked.program).await?;
     let workers: Vec<_> = service.workers().into_iter().map(|worker| worker.kinds).collect();
     if let Some(kind) = missing_kind(asked.mode, &workers) {
         return Err(HostedRefusal::unsupported(format!(
@@ -238,7 +249,7 @@ pub(super) async fn request_proof(
         timeout_seconds: Some(asked.timeout_seconds),
         ..NewProof::default()
     };
-    service.submit_hosted(new, hosted).await?;
+    service.submit_hosted(tenant, new, hosted).await?;
     Ok(RequestProofResponse {
         tx_hash: transaction_hash(&id),
         body: Some(RequestProofResponseBody { request_id: id.to_vec() }),

@@ -67,7 +67,9 @@ async fn store(
     requester: RequesterAddress,
 ) -> Result<(), Problem> {
     let service = interface.service();
-    let place = service.place_for_upload(client).await.map_err(|error| match error {
+    // The address of the file is older than the list of signers may be.
+    let tenant = interface.tenant_of(requester).ok_or_else(unknown_address)?;
+    let place = service.place_for_upload(client, &tenant).await.map_err(|error| match error {
         // sp1-sdk repeats an upload only after an error with `timeout` in its name, and this one says so.
         RequestError::Busy => Problem::new(StatusCode::REQUEST_TIMEOUT, "busy", &error.to_string()),
         error => error.into(),
@@ -79,8 +81,8 @@ async fn store(
     let body = PacedBody::limit(body, &service.settings().http).into_data_stream();
     let blob = receive_compressed(service, &place, upload, declared_length(headers), body).await?;
     let blob = match upload {
-        UploadKind::Program => service.add_program(blob).await?.id,
-        UploadKind::Input => service.add_input(blob).await?.digest,
+        UploadKind::Program => service.add_program(&tenant, blob).await?.id,
+        UploadKind::Input => service.add_input(&tenant, blob).await?.digest,
     };
     let artifact = HostedArtifact {
         id: to_hex(&file),

@@ -4,7 +4,7 @@ use super::{
     address::RequesterAddress, held_calls::HeldCalls, nonces::NonceIssuer, refusal::HostedRefusal,
     signers::HostedSigners, url_permit::UrlPermitKey,
 };
-use crate::{queue::Service, state::NonceOutcome};
+use crate::{access::TenantName, queue::Service, state::NonceOutcome};
 use std::sync::Arc;
 
 /// The state of the interface.
@@ -76,14 +76,23 @@ impl HostedInterface {
         self.0.nonces.issue(self.microseconds())
     }
 
-    /// Checks that `signer` may ask for proofs.
-    pub(super) fn check_signer(&self, signer: RequesterAddress) -> Result<(), HostedRefusal> {
-        if self.0.signers.allow(signer) {
-            return Ok(());
-        }
-        Err(HostedRefusal::denied(format!(
-            "{signer} may not ask this service for proofs, or it did not sign this request\nhint: add the address to the file of `--hosted-signers` of `sp1d serve`"
-        )))
+    /// Returns the tenant of `signer`. `None` if the signer may not ask for proofs.
+    pub(super) fn tenant_of(&self, signer: RequesterAddress) -> Option<TenantName> {
+        self.0.signers.tenant_of(signer)
+    }
+
+    /// Returns the tenant of all signers. `None` if they have different tenants.
+    pub(super) fn only_tenant(&self) -> Option<TenantName> {
+        self.0.signers.only_tenant()
+    }
+
+    /// Checks that `signer` may ask for proofs, and returns its tenant.
+    pub(super) fn check_signer(&self, signer: RequesterAddress) -> Result<TenantName, HostedRefusal> {
+        self.tenant_of(signer).ok_or_else(|| {
+            HostedRefusal::denied(format!(
+                "{signer} may not ask this service for proofs, or it did not sign this request\nhint: add the address to the file of `--hosted-signers` of `sp1d serve`"
+            ))
+        })
     }
 
     /// Uses a nonce, so that the request cannot be repeated by another.

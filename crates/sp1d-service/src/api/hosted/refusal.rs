@@ -84,7 +84,7 @@ impl From<RequestError> for HostedRefusal {
         let code = match &error {
             RequestError::Unknown(_) => Code::NotFound,
             RequestError::Invalid(_) => Code::InvalidArgument,
-            RequestError::TooLong { .. } | RequestError::DiskFull => Code::ResourceExhausted,
+            RequestError::TooLong { .. } | RequestError::DiskFull | RequestError::Quota(_) => Code::ResourceExhausted,
             RequestError::Conflict(_) => Code::FailedPrecondition,
             RequestError::QueueFull(_) | RequestError::Busy | RequestError::Locked => Code::Unavailable,
             RequestError::Internal(text) => {

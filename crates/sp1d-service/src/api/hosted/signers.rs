@@ -1,10 +1,10 @@
 //! Who may ask for proofs: a file with addresses.
 
 use super::address::RequesterAddress;
-use crate::queue::Service;
+use crate::{access::TenantName, queue::Service};
 use sp1d_model::hint;
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs::{File, Metadata},
     io::{self, Read},
     os::unix::fs::MetadataExt,
@@ -25,10 +25,10 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Who may ask for proofs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum SignerRule {
-    /// All addresses. The file must contain the word `any`.
-    Any,
-    /// Only these addresses.
-    Listed(BTreeSet<RequesterAddress>),
+    /// All addresses, for this tenant. The file must contain the word `any`.
+    Any(TenantName),
+    /// Only these addresses, each for its tenant.
+    Listed(BTreeMap<RequesterAddress, TenantName>),
 }
 
 /// Why a file with signers cannot be used.
@@ -42,8 +42,8 @@ pub enum SignersError {
         /// Error of the operating system.
         reason: io::Error,
     },
-    /// A line is neither an address nor `any`.
-    #[error("line {line} of {} is not an address: `{text}`\nhint: write one address on each line, as 0x and 40 hexadecimal digits, or only `any`", path.display())]
+    /// A line is neither an address nor `any`, each with or without a tenant.
+    #[error("line {line} of {} is not an address: `{text}`\nhint: write one address on each line, as 0x and 40 hexadecimal digits, or only `any`; a tenant may follow after a space", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -51,6 +51,14 @@ pub enum SignersError {
         line: usize,
         /// Start of the line.
         text: String,
+    },
+    /// The file has an address twice, with different tenants.
+    #[error("line {line} of {} has an address of another line, with another tenant\nhint: remove one of the lines", path.display())]
+    TwoTenants {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
     },
     /// The file has addresses and the word `any`.
     #[error("{} has addresses and the word `any`\nhint: remove one of them", path.display())]
@@ -60,27 +68,40 @@ pub enum SignersError {
     },
 }
 
+/// Reads a line: an address or `any`, and a tenant if one follows after white space. `None` for `any`.
+fn parse_line(line: &str) -> Option<(Option<RequesterAddress>, TenantName)> {
+    let (signer, tenant) = match line.split_once(char::is_whitespace) {
+        Some((signer, tenant)) => (signer, tenant.trim().parse().ok()?),
+        None => (line, TenantName::default()),
+    };
+    let address = if signer == "any" { None } else { Some(signer.parse().ok()?) };
+    Some((address, tenant))
+}
+
 /// Reads the lines of a file with signers. Empty lines, and text after `#`, count nothing.
 fn parse(text: &str, path: &Path) -> Result<SignerRule, SignersError> {
-    let (mut any, mut listed) = (false, BTreeSet::new());
+    let (mut any, mut listed) = (None, BTreeMap::new());
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
         if line.is_empty() {
             continue;
         }
-        if line == "any" {
-            any = true;
-        } else if let Ok(address) = line.parse() {
-            listed.insert(address);
-        } else {
+        let Some((address, tenant)) = parse_line(line) else {
             let text = line.chars().take(60).collect();
             return Err(SignersError::Malformed { path: path.to_owned(), line: number + 1, text });
+        };
+        let before = match address {
+            Some(address) => listed.insert(address, tenant.clone()),
+            None => any.replace(tenant.clone()),
+        };
+        if before.is_some_and(|before| before != tenant) {
+            return Err(SignersError::TwoTenants { path: path.to_owned(), line: number + 1 });
         }
     }
     match (any, listed.is_empty()) {
-        (true, true) => Ok(SignerRule::Any),
-        (true, false) => Err(SignersError::Ambiguous { path: path.to_owned() }),
-        (false, _) => Ok(SignerRule::Listed(listed)),
+        (Some(tenant), true) => Ok(SignerRule::Any(tenant)),
+        (Some(_), false) => Err(SignersError::Ambiguous { path: path.to_owned() }),
+        (None, _) => Ok(SignerRule::Listed(listed)),
     }
 }
 
@@ -148,11 +169,22 @@ impl HostedSigners {
         Ok(Self { path, rule })
     }
 
-    /// Returns true if `address` may ask for proofs.
-    pub(super) fn allow(&self, address: RequesterAddress) -> bool {
+    /// Returns the tenant of `address`. `None` if the address may not ask for proofs.
+    pub(super) fn tenant_of(&self, address: RequesterAddress) -> Option<TenantName> {
         match &*self.rule.lock().unwrap_or_else(PoisonError::into_inner) {
-            SignerRule::Any => true,
-            SignerRule::Listed(listed) => listed.contains(&address),
+            SignerRule::Any(tenant) => Some(tenant.clone()),
+            SignerRule::Listed(listed) => listed.get(&address).cloned(),
+        }
+    }
+
+    /// Returns the tenant of all addresses. `None` if they have different tenants, or if the file lists no address.
+    pub(super) fn only_tenant(&self) -> Option<TenantName> {
+        match &*self.rule.lock().unwrap_or_else(PoisonError::into_inner) {
+            SignerRule::Any(tenant) => Some(tenant.clone()),
+            SignerRule::Listed(listed) => {
+                let first = listed.values().next()?;
+                listed.values().all(|tenant| tenant == first).then(|| first.clone())
+            }
         }
     }
 
@@ -208,7 +240,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         match (HostedSigners::read(path), expected) {
             (Ok(signers), Ok(expected)) => {
-                let allow = |address: &str| signers.allow(address.parse().unwrap());
+                let allow = |address: &str| signers.tenant_of(address.parse().unwrap()).is_some();
                 assert_eq!((allow(ONE), allow(OTHER)), expected, "{text}");
             }
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
@@ -225,6 +257,30 @@ mod tests {
         check(&format!("any\n{ONE}"), Err("remove one of them"));
         check(&format!("{ONE}\nANY"), Err("line 2"));
         check("*", Err("40 hexadecimal digits"));
+    }
+
+    /// Checks the tenants of the two addresses, and the only tenant.
+    #[track_caller]
+    fn check_tenants(text: &str, expected: [Option<&str>; 3]) {
+        let path = Path::new("signers");
+        let signers = HostedSigners { path: path.to_owned(), rule: Arc::new(Mutex::new(parse(text, path).unwrap())) };
+        let tenant = |address: &str| signers.tenant_of(address.parse().unwrap());
+        let found =
+            [tenant(ONE), tenant(OTHER), signers.only_tenant()].map(|tenant| tenant.map(|name| name.to_string()));
+        assert_eq!(found.each_ref().map(Option::as_deref), expected, "{text}");
+    }
+
+    #[test]
+    fn each_address_has_its_tenant() {
+        check_tenants("", [None; 3]);
+        check_tenants("any", [Some("default"); 3]);
+        check_tenants("any team-a", [Some("team-a"); 3]);
+        check_tenants(ONE, [Some("default"), None, Some("default")]);
+        check_tenants(&format!("{ONE}\tteam-a # comment\n{OTHER} team-b"), [Some("team-a"), Some("team-b"), None]);
+        check_tenants(&format!("{ONE} a\n{OTHER} a\n{ONE} a"), [Some("a"); 3]);
+        check(&format!("{ONE} a\n{ONE} b"), Err("line 2"));
+        check(&format!("{ONE} Team"), Err("line 1"));
+        check(&format!("{ONE} a b"), Err("line 1"));
     }
 
     #[test]

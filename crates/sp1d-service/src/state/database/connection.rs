@@ -3,7 +3,7 @@
 use super::{
     error::{DatabaseError, Result, by_damage},
     rows::{signed, unsigned},
-    schema::{APPLICATION_ID, SCHEMA, SCHEMA_VERSION},
+    schema::{APPLICATION_ID, OLDEST_VERSION, SCHEMA, SCHEMA_VERSION, UPGRADES},
 };
 use crate::state::{
     disk::free_bytes,
@@ -31,6 +31,15 @@ enum Sharing {
     /// No other connection may open it. Only then can SQLite open it on a full disk: it keeps the index of the
     /// write-ahead log in memory. See <https://www.sqlite.org/wal.html#noshm>.
     Alone,
+}
+
+/// Whether the tables of an older release are upgraded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upgrading {
+    /// The caller has the state folder for itself.
+    Allowed,
+    /// A service of an older release may be using the database.
+    Forbidden,
 }
 
 /// The open database. Every method blocks on disk access.
@@ -64,16 +73,25 @@ impl Database {
             name.push(file);
             make_private(Path::new(&name));
         }
-        match connect(path, fresh, Sharing::Shared) {
+        match connect(path, fresh, Sharing::Shared, Upgrading::Allowed) {
             Ok(writer) => Ok(Self::of(path, writer, Some(connect_reader(path)?))),
             Err(DatabaseError::Full) if !fresh => Self::open_alone(path),
             Err(error) => Err(error),
         }
     }
 
+    /// Opens an existing database that a running service may be using. Fails if it is of an older release.
+    pub(crate) fn open_beside(path: &Path) -> Result<Self> {
+        if std::fs::metadata(path).map_or(true, |described| described.len() == 0) {
+            return Err(DatabaseError::Missing { path: path.to_owned() });
+        }
+        let writer = connect(path, false, Sharing::Shared, Upgrading::Forbidden)?;
+        Ok(Self::of(path, writer, Some(connect_reader(path)?)))
+    }
+
     /// Opens an existing database so that no other program can open it, until [`Database::share`].
     pub(super) fn open_alone(path: &Path) -> Result<Self> {
-        Ok(Self::of(path, connect(path, false, Sharing::Alone)?, None))
+        Ok(Self::of(path, connect(path, false, Sharing::Alone, Upgrading::Allowed)?, None))
     }
 
     fn of(path: &Path, writer: Connection, reader: Option<Connection>) -> Self {
@@ -90,10 +108,10 @@ impl Database {
         let mut writer = lock(&self.writer);
         // The exclusive lock ends only with its connection.
         writer.take();
-        match connect(&self.path, false, Sharing::Shared) {
+        match connect(&self.path, false, Sharing::Shared, Upgrading::Allowed) {
             Ok(shared) => *writer = Some(shared),
             Err(error) => {
-                *writer = connect(&self.path, false, Sharing::Alone).ok();
+                *writer = connect(&self.path, false, Sharing::Alone, Upgrading::Allowed).ok();
                 return Err(error);
             }
         }
@@ -161,7 +179,7 @@ fn connect_reader(path: &Path) -> Result<Connection> {
 const CACHE_SIZE: i32 = -64;
 
 /// Opens the connection that writes, and creates the tables of a `fresh` database.
-fn connect(path: &Path, fresh: bool, sharing: Sharing) -> Result<Connection> {
+fn connect(path: &Path, fresh: bool, sharing: Sharing, upgrading: Upgrading) -> Result<Connection> {
     let damaged = |reason: String| DatabaseError::Corrupt { path: path.to_owned(), reason };
     let failed = |error: rusqlite::Error| {
         let is_full = free_bytes(path).is_some_and(|free| free < MIN_OPEN_BYTES);
@@ -191,7 +209,8 @@ fn connect(path: &Path, fresh: bool, sharing: Sharing) -> Result<Connection> {
         return Err(DatabaseError::Newer { path: path.to_owned(), found: version });
     }
     // 0 is the version of a file whose tables are not created yet.
-    if version != 0 && version < SCHEMA_VERSION {
+    let is_old = version != 0 && version < SCHEMA_VERSION;
+    if is_old && (version < OLDEST_VERSION || upgrading == Upgrading::Forbidden) {
         return Err(DatabaseError::Older { path: path.to_owned(), found: version });
     }
     let log = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
@@ -209,9 +228,13 @@ fn connect(path: &Path, fresh: bool, sharing: Sharing) -> Result<Connection> {
         Ok(verdict) => return Err(damaged(verdict.replace('\n', " "))),
         Err(error) => return Err(failed(error)),
     }
-    if version == 0 {
+    if version == 0 || is_old {
         let transaction = connection.transaction()?;
-        transaction.execute_batch(SCHEMA)?;
+        if version == 0 {
+            transaction.execute_batch(SCHEMA)?;
+        }
+        let done = usize::try_from(version.saturating_sub(OLDEST_VERSION)).unwrap_or(0);
+        UPGRADES.iter().skip(done).try_for_each(|upgrade| transaction.execute_batch(upgrade))?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()?;
     }

@@ -65,7 +65,7 @@ mod tests {
         let database = Database::open(&path, true).unwrap();
         let program = "0a".repeat(32);
         let added = ProgramSummary { id: program.clone(), bytes: 7, verifying_key: None, created: Moment(1) };
-        database.add_program(&added).unwrap();
+        database.add_program("default", &added).unwrap();
         let mut copier = DatabaseCopier::new(path);
         let version = copier.version().unwrap();
         assert_eq!(copier.version().unwrap(), version, "nothing has changed");

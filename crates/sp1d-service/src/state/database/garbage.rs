@@ -7,14 +7,23 @@ use std::collections::HashSet;
 
 impl Database {
     /// Removes the proofs that ended before `before`, with their events, and returns their number. Also removes the
-    /// programs that were added before `before` and that no proof uses.
+    /// programs of a tenant that were added before `before` and that no proof of the tenant uses.
     pub(crate) fn remove_ended(&self, before: Moment) -> Result<usize> {
         self.write(|transaction| {
             let removed = transaction.execute("DELETE FROM proofs WHERE ended < ?1", [before.0])?;
-            let unused = "DELETE FROM programs WHERE created < ?1 AND id NOT IN (SELECT program FROM proofs)";
+            let unused = "DELETE FROM tenant_programs WHERE created < ?1 AND (tenant, program) NOT IN (SELECT tenant, program FROM proofs)";
+            transaction.execute(unused, [before.0])?;
+            let unused = "DELETE FROM programs WHERE created < ?1 AND id NOT IN (SELECT program FROM proofs) AND id NOT IN (SELECT program FROM tenant_programs)";
             transaction.execute(unused, [before.0])?;
             Ok(removed)
         })
+    }
+
+    /// Removes the records of inputs that a tenant uploaded before `before`, and that no proof of the tenant uses.
+    pub(crate) fn forget_inputs(&self, before: Moment) -> Result<()> {
+        let unused = "DELETE FROM tenant_inputs WHERE created < ?1 AND (tenant, input) NOT IN (SELECT tenant, input FROM proofs)";
+        self.write(|transaction| transaction.execute(unused, [before.0]))?;
+        Ok(())
     }
 
     /// Returns unused pages of the file to the file system.

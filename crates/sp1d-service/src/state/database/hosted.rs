@@ -4,7 +4,7 @@ use super::{
     connection::{Database, set_counter},
     error::Result,
     rows::{COLUMNS, proof_of, signed, unsigned},
-    submissions::{AcceptedProof, SubmissionOutcome, insert_proof, whole_request},
+    submissions::{AcceptedProof, ProofParts, SubmissionOutcome, insert_proof, whole_request},
 };
 use rusqlite::{OptionalExtension, Row, params};
 use sp1d_model::{Moment, NewProof};
@@ -127,10 +127,10 @@ impl Database {
         self.read(|connection| Ok(connection.query_row(select, params![id, now.0], artifact_of).optional()?))
     }
 
-    /// Returns the id of the program with this verifying key.
-    pub(crate) fn program_with_key(&self, key: &str) -> Result<Option<String>> {
-        let select = "SELECT id FROM programs WHERE verifying_key = ?1 ORDER BY created DESC LIMIT 1";
-        self.read(|connection| Ok(connection.query_row(select, [key], |row| row.get(0)).optional()?))
+    /// Returns the id of the program of `tenant` with this verifying key.
+    pub(crate) fn program_with_key(&self, tenant: &str, key: &str) -> Result<Option<String>> {
+        let select = "SELECT program FROM tenant_programs WHERE tenant = ?1 AND verifying_key = ?2 ORDER BY created DESC LIMIT 1";
+        self.read(|connection| Ok(connection.query_row(select, [tenant, key], |row| row.get(0)).optional()?))
     }
 
     /// Returns the request `id` and the id of its proof.
@@ -149,22 +149,19 @@ impl Database {
         self.read(|connection| Ok(connection.query_row(select, [id], request).optional()?))
     }
 
-    /// Accepts `hosted` as a proof of `program` on `input`. A new proof is on disk when this returns. A request with
+    /// Accepts `hosted` as a proof of `parts`. A new proof is on disk when this returns. A request with
     /// the same id is the same request.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one row")]
     pub(crate) fn add_hosted_proof(
         &self,
         id: &str,
         request: &NewProof,
         hosted: &HostedRequest,
-        program: &str,
-        input: &str,
-        options: &str,
+        parts: ProofParts<'_>,
         now: Moment,
     ) -> Result<SubmissionOutcome> {
-        let (_, text) = whole_request(request, program, input);
+        let (_, text) = whole_request(request, parts.program, parts.input);
         let requester = Some(hosted.requester.as_str());
-        let new = AcceptedProof { id, request, requester, program, input, options, text: &text, now };
+        let new = AcceptedProof { id, request, requester, parts, text: &text, now };
         self.write(|transaction| {
             let known = format!(
                 "SELECT {COLUMNS} FROM proofs WHERE id = (SELECT proof FROM hosted_requests WHERE hosted_requests.id = ?1)"
@@ -193,7 +190,7 @@ mod tests {
         let database = Database::open(&folder.path().join("service.db"), true).unwrap();
         let program =
             ProgramSummary { id: "p".into(), bytes: 1, verifying_key: Some("0x1".into()), created: Moment(0) };
-        database.add_program(&program).unwrap();
+        database.add_program("default", &program).unwrap();
         (folder, database)
     }
 
@@ -205,8 +202,9 @@ mod tests {
             deadline: 1_800_000_060,
             private: true,
         };
-        let request = NewProof::default();
-        database.add_hosted_proof(&format!("{requester}{number}"), &request, &hosted, "p", "i", "{}", NOW).unwrap()
+        let parts = ProofParts { tenant: "default", program: "p", input: "i", options: "{}" };
+        let id = format!("{requester}{number}");
+        database.add_hosted_proof(&id, &NewProof::default(), &hosted, parts, NOW).unwrap()
     }
 
     #[test]

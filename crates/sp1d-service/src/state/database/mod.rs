@@ -11,6 +11,7 @@ mod events;
 mod garbage;
 mod hosted;
 mod programs;
+mod quotas;
 mod removals;
 mod rows;
 mod runs;
@@ -18,6 +19,7 @@ mod schema;
 mod selection;
 mod submissions;
 mod suspects;
+mod tokens;
 
 pub(crate) use connection::Database;
 pub(crate) use copier::DatabaseCopier;
@@ -26,7 +28,8 @@ pub(crate) use hosted::{HostedArtifact, HostedRequest, NonceOutcome};
 pub(crate) use removals::{DeletionOutcome, RemovalKind};
 pub(crate) use runs::{ProofJob, ProofOutcome};
 pub(crate) use selection::ProofSelection;
-pub(crate) use submissions::SubmissionOutcome;
+pub(crate) use submissions::{ProofParts, SubmissionOutcome};
+pub(crate) use tokens::StoredToken;
 
 #[cfg(test)]
 mod tests;

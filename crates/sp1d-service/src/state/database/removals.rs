@@ -5,8 +5,8 @@ use super::{
     error::Result,
     rows::{COLUMNS, proof_of},
 };
-use rusqlite::{OptionalExtension, Row};
-use sp1d_model::ProofState;
+use rusqlite::{OptionalExtension, Row, params};
+use sp1d_model::{ProofState, ProofSummary};
 
 /// What became of the deletion of a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +49,16 @@ pub(crate) struct PendingRemoval {
 impl Database {
     /// Deletes a proof that has ended, with its events. The same transaction records what is left to remove, so that a
     /// removal that is interrupted is continued later.
-    pub(crate) fn delete_ended(&self, id: &str) -> Result<DeletionOutcome> {
-        let select = format!("SELECT {COLUMNS}, result FROM proofs WHERE id = ?1");
-        let found = |row: &Row<'_>| Ok((proof_of(row)?, row.get::<_, Option<String>>("result")?));
+    ///
+    /// With a `tenant`, a proof of another tenant is unknown. The tenant of the proof loses the input, unless another
+    /// proof of that tenant has it.
+    pub(crate) fn delete_ended(&self, tenant: Option<&str>, id: &str) -> Result<DeletionOutcome> {
+        let select =
+            format!("SELECT {COLUMNS}, result, tenant FROM proofs WHERE id = ?1 AND tenant = coalesce(?2, tenant)");
+        let found = |row: &Row<'_>| Ok((proof_of(row)?, row.get("result")?, row.get("tenant")?));
         self.write(|transaction| {
-            let Some((proof, result)) = transaction.query_row(&select, [id], found).optional()? else {
+            let found = transaction.query_row(&select, params![id, tenant], found).optional()?;
+            let Some((proof, result, owner)): Option<(ProofSummary, Option<String>, String)> = found else {
                 return Ok(DeletionOutcome::Unknown);
             };
             if !proof.state.is_final() {
@@ -61,6 +66,8 @@ impl Database {
             }
             transaction.execute("DELETE FROM proofs WHERE id = ?1", [id])?;
             let input = proof.input;
+            let uses = "DELETE FROM tenant_inputs WHERE tenant = ?1 AND input = ?2 AND NOT EXISTS (SELECT 1 FROM proofs WHERE tenant = ?1 AND input = ?2)";
+            transaction.execute(uses, [&owner, &input])?;
             // An upload of sp1-sdk's network client must not name a file that is removed.
             let uploads =
                 "DELETE FROM hosted_artifacts WHERE blob = ?1 AND NOT EXISTS (SELECT 1 FROM proofs WHERE input = ?1)";
@@ -95,9 +102,17 @@ impl Database {
         Ok(())
     }
 
-    /// Returns true if a proof has the input with this digest.
-    pub(crate) fn has_input(&self, digest: &str) -> Result<bool> {
-        let select = "SELECT EXISTS (SELECT 1 FROM proofs WHERE input = ?1)";
+    /// Returns true if a proof of any tenant has this input.
+    pub(crate) fn is_input_of_proof(&self, input: &str) -> Result<bool> {
+        self.exists("SELECT EXISTS (SELECT 1 FROM proofs WHERE input = ?1)", input)
+    }
+
+    /// Returns true if any tenant may use this input.
+    pub(crate) fn is_input_of_tenant(&self, input: &str) -> Result<bool> {
+        self.exists("SELECT EXISTS (SELECT 1 FROM tenant_inputs WHERE input = ?1)", input)
+    }
+
+    fn exists(&self, select: &str, digest: &str) -> Result<bool> {
         self.read(|connection| Ok(connection.query_row(select, [digest], |row| row.get(0))?))
     }
 }
@@ -105,7 +120,7 @@ impl Database {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::database::{HostedArtifact, ProofOutcome};
+    use crate::state::database::{HostedArtifact, ProofOutcome, ProofParts};
     use sp1d_model::{Moment, NewProof, ProgramSummary, TaskCounts};
 
     const NOW: Moment = Moment(1_800_000_000_000);
@@ -114,12 +129,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("service.db"), true).unwrap();
         let program = ProgramSummary { id: "p".into(), bytes: 1, verifying_key: None, created: Moment(0) };
-        database.add_program(&program).unwrap();
+        database.add_program("default", &program).unwrap();
         (folder, database)
     }
 
+    fn parts<'a>(tenant: &'a str, input: &'a str) -> ProofParts<'a> {
+        ProofParts { tenant, program: "p", input, options: "{}" }
+    }
+
     fn add(database: &Database, id: &str, input: &str) {
-        database.add_proof(id, &NewProof::default(), "p", input, "{}", NOW).unwrap();
+        database.add_proof(id, &NewProof::default(), parts("default", input), NOW).unwrap();
     }
 
     fn end(database: &Database, id: &str) {
@@ -136,13 +155,13 @@ mod tests {
     fn only_an_ended_proof_is_deleted_and_only_once() {
         let (_folder, database) = database();
         add(&database, "a", "i");
-        assert_eq!(database.delete_ended("a").unwrap(), DeletionOutcome::NotEnded(ProofState::Queued));
+        assert_eq!(database.delete_ended(None, "a").unwrap(), DeletionOutcome::NotEnded(ProofState::Queued));
         database.start_next(NOW).unwrap().unwrap();
-        assert_eq!(database.delete_ended("a").unwrap(), DeletionOutcome::NotEnded(ProofState::Running));
+        assert_eq!(database.delete_ended(None, "a").unwrap(), DeletionOutcome::NotEnded(ProofState::Running));
         assert_eq!(pending(&database), []);
         end(&database, "a");
-        assert_eq!(database.delete_ended("a").unwrap(), DeletionOutcome::Deleted);
-        assert_eq!(database.delete_ended("a").unwrap(), DeletionOutcome::Unknown);
+        assert_eq!(database.delete_ended(None, "a").unwrap(), DeletionOutcome::Deleted);
+        assert_eq!(database.delete_ended(None, "a").unwrap(), DeletionOutcome::Unknown);
         assert_eq!((database.proof("a").unwrap(), database.events("a", 0, 9).unwrap()), (None, vec![]));
     }
 
@@ -151,7 +170,7 @@ mod tests {
         let (folder, database) = database();
         add(&database, "a", "i");
         end(&database, "a");
-        database.delete_ended("a").unwrap();
+        database.delete_ended(None, "a").unwrap();
         // As after a crash.
         drop(database);
         let database = Database::open(&folder.path().join("service.db"), false).unwrap();
@@ -183,8 +202,8 @@ mod tests {
             end(&database, id);
         }
         for (id, has_input) in [("a", true), ("b", false)] {
-            database.delete_ended(id).unwrap();
-            assert_eq!(database.has_input("i").unwrap(), has_input, "{id}");
+            database.delete_ended(None, id).unwrap();
+            assert_eq!(database.is_input_of_proof("i").unwrap(), has_input, "{id}");
             assert_eq!(database.artifact("upload", NOW).unwrap().is_some(), has_input, "{id}");
         }
     }
@@ -194,7 +213,7 @@ mod tests {
         let (folder, database) = database();
         let marker = "a marker that no other row contains";
         let request = NewProof { idempotency_key: Some(marker.to_owned()), ..NewProof::default() };
-        database.add_proof("a", &request, "p", "i", "{}", NOW).unwrap();
+        database.add_proof("a", &request, parts("default", "i"), NOW).unwrap();
         let contains = || {
             let files = std::fs::read_dir(folder.path()).unwrap().flatten();
             let mut contents = files.map(|file| std::fs::read(file.path()).unwrap());
@@ -202,8 +221,23 @@ mod tests {
         };
         end(&database, "a");
         assert!(contains());
-        database.delete_ended("a").unwrap();
+        database.delete_ended(None, "a").unwrap();
         database.shrink().unwrap();
         assert!(!contains());
+    }
+    #[test]
+    fn a_tenant_deletes_only_its_own_proofs_and_inputs() {
+        let (_folder, database) = database();
+        for (tenant, id) in [("default", "a"), ("other", "b")] {
+            database.add_input(tenant, "i", 1, NOW).unwrap();
+            database.add_proof(id, &NewProof::default(), parts(tenant, "i"), NOW).unwrap();
+            end(&database, id);
+        }
+        assert_eq!(database.delete_ended(Some("other"), "a").unwrap(), DeletionOutcome::Unknown);
+        assert_eq!(database.delete_ended(Some("default"), "a").unwrap(), DeletionOutcome::Deleted);
+        assert!(!database.has_input("default", "i").unwrap() && database.has_input("other", "i").unwrap());
+        assert!(database.is_input_of_proof("i").unwrap() && database.is_input_of_tenant("i").unwrap());
+        assert_eq!(database.delete_ended(None, "b").unwrap(), DeletionOutcome::Deleted);
+        assert!(!database.is_input_of_proof("i").unwrap() && !database.is_input_of_tenant("i").unwrap());
     }
 }

@@ -4,10 +4,11 @@ use super::{
     connection::Database,
     error::Result,
     events::add_last_event,
+    quotas::waiting_tenants,
     rows::{COLUMNS, proof_of, signed, to_json},
     suspects::{crash_evidence, time_alone},
 };
-use crate::state::clock::ProofTimes;
+use crate::{access::next_tenant, state::clock::ProofTimes};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use sp1d_model::{FailureInfo, Moment, ProofFailureKind, ProofState, ProofSummary, TaskCounts, WorkerTasks};
 use std::time::Duration;
@@ -17,6 +18,8 @@ use std::time::Duration;
 pub(crate) struct ProofJob {
     pub(crate) proof: ProofSummary,
     pub(crate) options: String,
+    /// The tenant that owns the proof.
+    pub(crate) tenant: String,
     /// How long it must run alone, because it may be the cause of a crash of the service.
     pub(crate) alone: Option<Duration>,
 }
@@ -40,25 +43,29 @@ impl ProofOutcome {
 }
 
 impl Database {
-    /// Marks the next queued proof as running and returns it: the strongest suspect of a crash, or else one of the
-    /// highest priority. Among these, the requester comes first whose last start is the longest ago, and then the
-    /// oldest proof of this requester. All requests without a requester count as those of one. `None` if the queue is
-    /// empty.
+    /// Marks the next queued proof as running and returns it: the strongest suspect of a crash, whichever tenant it has,
+    /// or else a proof of the tenant whose turn it is (see [`next_tenant`]), one of the highest priority. Among these,
+    /// the requester comes first whose last start is the longest ago, and then the oldest proof of this requester. All
+    /// requests without a requester count as those of one. `None` if no queued proof may start.
     pub(crate) fn start_next(&self, now: Moment) -> Result<Option<ProofJob>> {
         let start = format!(
             "UPDATE proofs SET state = 'running', started = ?1, starts = starts + 1
-             WHERE number = (SELECT number FROM proofs WHERE state = 'queued'
+             WHERE number = (SELECT number FROM proofs WHERE state = 'queued' AND (suspect = 1 OR tenant = ?2)
                              ORDER BY suspect DESC, suspicion * suspect DESC, priority DESC,
                                       (SELECT max(other.started) FROM proofs AS other WHERE other.requester IS proofs.requester),
                                       number LIMIT 1)
-             RETURNING {COLUMNS}, options, suspect, suspicion"
+             RETURNING {COLUMNS}, options, tenant, suspect, suspicion"
         );
         let job = |row: &Row<'_>| {
             let suspicion: u32 = row.get("suspicion")?;
             let alone = row.get::<_, bool>("suspect")?.then(|| time_alone(suspicion));
-            Ok(ProofJob { proof: proof_of(row)?, options: row.get("options")?, alone })
+            Ok(ProofJob { proof: proof_of(row)?, options: row.get("options")?, tenant: row.get("tenant")?, alone })
         };
-        self.write(|transaction| transaction.query_row(&start, [now.0], job).optional())
+        self.write(|transaction| {
+            let waiting = waiting_tenants(transaction)?;
+            let tenant = next_tenant(&waiting).map(|tenant| tenant.name.as_str());
+            transaction.query_row(&start, params![now.0, tenant], job).optional()
+        })
     }
 
     /// Stores the options that decide how the run of a proof is cut into shards, for its next start.

@@ -3,9 +3,16 @@
 /// "SP1D" in ASCII. SQLite stores it in the file's header and thereby marks the file as a database of this program.
 pub(super) const APPLICATION_ID: i32 = 0x5350_3144;
 
-/// Version of `SCHEMA` and of the JSON in its columns, stored as SQLite's `user_version`. Raise it when a stored name
-/// changes.
+/// Version of the tables and of the JSON in their columns, stored as SQLite's `user_version`. Raise it when a stored
+/// name changes, and add a step to `UPGRADES`.
 pub(super) const SCHEMA_VERSION: i32 = 5;
+
+/// The oldest version that this release can upgrade: that of `SCHEMA`.
+pub(super) const OLDEST_VERSION: i32 = 4;
+
+/// The steps from each version to the next one, from `OLDEST_VERSION` on. A new database takes them too, so that it has
+/// the same tables as an upgraded one.
+pub(super) const UPGRADES: [&str; (SCHEMA_VERSION - OLDEST_VERSION) as usize] = [VERSION_5];
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -25,9 +32,6 @@ CREATE TABLE proofs (
     state TEXT NOT NULL,
     priority INTEGER NOT NULL,
     cycle_limit INTEGER,
-    gas_limit INTEGER,
-    -- 1 if only trusted workers may get tasks.
-    trusted_only INTEGER NOT NULL,
     nonce TEXT NOT NULL,
     options TEXT NOT NULL,
     idempotency_key TEXT UNIQUE,
@@ -47,7 +51,6 @@ CREATE TABLE proofs (
     suspect INTEGER NOT NULL DEFAULT 0,
     tasks TEXT NOT NULL DEFAULT '{\"known\":0,\"done\":0,\"cached\":0}',
     cycles INTEGER,
-    gas INTEGER,
     shards INTEGER,
     result TEXT,
     result_bytes INTEGER,
@@ -82,12 +85,6 @@ CREATE TABLE hosted_nonces (
     PRIMARY KEY (requester, nonce)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX hosted_nonces_by_age ON hosted_nonces (nonce);
--- What is left to remove of deleted proofs: files, and cached results of an input.
-CREATE TABLE removals (
-    kind TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    PRIMARY KEY (kind, digest)
-) STRICT, WITHOUT ROWID;
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE events (
     proof TEXT NOT NULL REFERENCES proofs (id) ON DELETE CASCADE,
@@ -95,4 +92,67 @@ CREATE TABLE events (
     record TEXT NOT NULL,
     PRIMARY KEY (proof, number)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Version 5: gas limits, private proofs, deletion, tokens and tenants. Everything from before belongs to the tenant
+/// `default`.
+///
+/// The column `idempotency_key` of a proof is unique in the whole table, and two tenants may use the same key. For
+/// tenants other than `default`, the column contains the tenant and the key, see `stored_key`.
+const VERSION_5: &str = "
+ALTER TABLE proofs ADD COLUMN gas_limit INTEGER;
+ALTER TABLE proofs ADD COLUMN gas INTEGER;
+-- 1 if only trusted workers may get tasks.
+ALTER TABLE proofs ADD COLUMN trusted_only INTEGER NOT NULL DEFAULT 0;
+-- What is left to remove of deleted proofs: files, and cached results of an input.
+CREATE TABLE removals (
+    kind TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (kind, digest)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE proofs ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
+CREATE INDEX proofs_by_tenant ON proofs (tenant, number);
+CREATE INDEX proofs_by_tenant_and_state ON proofs (tenant, state);
+CREATE INDEX proofs_by_tenant_and_start ON proofs (tenant, started);
+-- Programs as the tenants see them. The table `programs` has each file once, and its key is never shown.
+CREATE TABLE tenant_programs (
+    tenant TEXT NOT NULL,
+    program TEXT NOT NULL REFERENCES programs (id) ON DELETE CASCADE,
+    -- Empty until it is computed for this tenant.
+    verifying_key TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    PRIMARY KEY (tenant, program)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tenant_programs_by_program ON tenant_programs (program);
+INSERT INTO tenant_programs SELECT 'default', id, verifying_key, created FROM programs;
+-- The inputs that a tenant has uploaded and may use.
+CREATE TABLE tenant_inputs (
+    tenant TEXT NOT NULL,
+    input TEXT NOT NULL,
+    -- 0 for inputs from before there were tenants.
+    bytes INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    PRIMARY KEY (tenant, input)
+) STRICT, WITHOUT ROWID;
+INSERT INTO tenant_inputs SELECT DISTINCT 'default', input, 0, 0 FROM proofs;
+-- What a tenant may use. Null means that only the limits of the service count.
+CREATE TABLE quotas (
+    tenant TEXT PRIMARY KEY,
+    queued INTEGER,
+    running INTEGER,
+    cycles INTEGER,
+    bytes INTEGER,
+    min_priority INTEGER,
+    max_priority INTEGER
+) STRICT;
+CREATE TABLE tokens (
+    name TEXT PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    -- SHA-256 of the secret.
+    digest BLOB NOT NULL,
+    tenant TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+) STRICT;
 ";

@@ -6,6 +6,7 @@ use super::{
     events::add_first_event,
     rows::{COLUMNS, proof_of, signed, unsigned},
 };
+use crate::access::TenantName;
 use rusqlite::{Connection, OptionalExtension, params};
 use sp1d_model::{Moment, NewProof, ProofSummary};
 
@@ -41,16 +42,30 @@ fn differences(one: &NewProof, other: &NewProof) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
 }
 
+/// What a proof is of, besides the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProofParts<'a> {
+    /// The tenant that owns the proof.
+    pub(crate) tenant: &'a str,
+    pub(crate) program: &'a str,
+    pub(crate) input: &'a str,
+    /// Options that decide how the run is cut into shards.
+    pub(crate) options: &'a str,
+}
+
+/// Returns the text of an idempotency key in the database. Tenants may use the same keys. A key contains no control
+/// character, so that two tenants never have the same text.
+fn stored_key(tenant: &str, key: &str) -> String {
+    if tenant == TenantName::DEFAULT { key.to_owned() } else { format!("{tenant}\u{1f}{key}") }
+}
+
 /// A proof to store.
 pub(super) struct AcceptedProof<'a> {
     pub(super) id: &'a str,
     pub(super) request: &'a NewProof,
     /// Address of the requester, if the request has one.
     pub(super) requester: Option<&'a str>,
-    pub(super) program: &'a str,
-    pub(super) input: &'a str,
-    /// Options that decide how the run is cut into shards.
-    pub(super) options: &'a str,
+    pub(super) parts: ProofParts<'a>,
     /// The request with its program and input, as JSON.
     pub(super) text: &'a str,
     pub(super) now: Moment,
@@ -65,11 +80,12 @@ pub(super) fn whole_request(request: &NewProof, program: &str, input: &str) -> (
 
 /// Stores a new proof in the state `queued`, with its first event.
 pub(super) fn insert_proof(connection: &Connection, new: &AcceptedProof<'_>) -> rusqlite::Result<ProofSummary> {
-    let AcceptedProof { id, request, requester, program, input, options, text, now } = *new;
+    let AcceptedProof { id, request, requester, parts, text, now } = *new;
+    let ProofParts { tenant, program, input, options } = parts;
     let deadline = request.timeout_seconds.map(|seconds| now.plus_seconds(seconds).0);
     connection.execute(
-        "INSERT INTO proofs (id, program, input, mode, state, priority, cycle_limit, gas_limit, nonce, options, idempotency_key, request, requester, created, deadline, trusted_only)
-         VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        "INSERT INTO proofs (id, program, input, mode, state, priority, cycle_limit, gas_limit, nonce, options, idempotency_key, request, requester, created, deadline, trusted_only, tenant)
+         VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         params![
             id,
             program,
@@ -80,12 +96,13 @@ pub(super) fn insert_proof(connection: &Connection, new: &AcceptedProof<'_>) -> 
             request.gas_limit.map(signed),
             serde_json::to_string(&request.nonce).expect("a nonce can be serialized"),
             options,
-            request.idempotency_key,
+            request.idempotency_key.as_deref().map(|key| stored_key(tenant, key)),
             text,
             requester,
             now.0,
             deadline,
             request.trusted_only,
+            tenant,
         ],
     )?;
     let proof = connection.query_row(&format!("SELECT {COLUMNS} FROM proofs WHERE id = ?1"), [id], proof_of)?;
@@ -94,20 +111,19 @@ pub(super) fn insert_proof(connection: &Connection, new: &AcceptedProof<'_>) -> 
 }
 
 impl Database {
-    /// Accepts a request at `now` for a proof of `program` on `input`. A new proof is on disk when this returns.
+    /// Accepts a request at `now` for a proof of `parts`. A new proof is on disk when this returns.
     pub(crate) fn add_proof(
         &self,
         id: &str,
         request: &NewProof,
-        program: &str,
-        input: &str,
-        options: &str,
+        parts: ProofParts<'_>,
         now: Moment,
     ) -> Result<SubmissionOutcome> {
-        let (whole, text) = whole_request(request, program, input);
+        let (whole, text) = whole_request(request, parts.program, parts.input);
         self.write(|transaction| {
             if let Some(key) = &request.idempotency_key {
                 let select = format!("SELECT {COLUMNS}, request FROM proofs WHERE idempotency_key = ?1");
+                let key = stored_key(parts.tenant, key);
                 let known =
                     transaction.query_row(&select, [key], |row| Ok((proof_of(row)?, row.get::<_, String>("request")?)));
                 match known.optional()? {
@@ -120,14 +136,14 @@ impl Database {
                     None => {}
                 }
             }
-            let new = AcceptedProof { id, request, requester: None, program, input, options, text: &text, now };
+            let new = AcceptedProof { id, request, requester: None, parts, text: &text, now };
             Ok(SubmissionOutcome::New(insert_proof(transaction, &new)?))
         })
     }
 
-    /// Returns true if a request with this idempotency key was accepted before.
-    pub(crate) fn knows_key(&self, key: &str) -> Result<bool> {
+    /// Returns true if a request of `tenant` with this idempotency key was accepted before.
+    pub(crate) fn knows_key(&self, tenant: &str, key: &str) -> Result<bool> {
         let select = "SELECT count(*) FROM proofs WHERE idempotency_key = ?1";
-        self.read(|connection| Ok(connection.query_row(select, [key], |row| unsigned(row, 0))? > 0))
+        self.read(|connection| Ok(connection.query_row(select, [stored_key(tenant, key)], |row| unsigned(row, 0))? > 0))
     }
 }

@@ -1,4 +1,7 @@
-use super::{Database, DatabaseError, ProofOutcome, ProofSelection, SubmissionOutcome, schema::SCHEMA_VERSION};
+use super::{
+    Database, DatabaseError, ProofOutcome, ProofParts, ProofSelection, SubmissionOutcome,
+    schema::{APPLICATION_ID, OLDEST_VERSION, SCHEMA, SCHEMA_VERSION},
+};
 use crate::state::clock::{ClockRecord, ProofTimes};
 use rusqlite::Connection;
 use sp1d_model::{
@@ -10,18 +13,20 @@ use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 /// The current time in these tests, in milliseconds since 1970.
 const NOW: Moment = Moment(1_800_000_000_000);
 
+const PARTS: ProofParts<'static> = ProofParts { tenant: "default", program: "p", input: "i", options: "{}" };
+
 fn database() -> (tempfile::TempDir, Database) {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(&folder.path().join("service.db"), true).unwrap();
     let program = ProgramSummary { id: "p".into(), bytes: 1, verifying_key: Some("0x1".into()), created: Moment(0) };
-    database.add_program(&program).unwrap();
-    database.add_program(&program).unwrap();
-    assert_eq!(database.program("p").unwrap(), Some(program));
+    database.add_program("default", &program).unwrap();
+    database.add_program("default", &program).unwrap();
+    assert_eq!(database.program(Some("default"), "p").unwrap(), Some(program));
     (folder, database)
 }
 
 fn add(database: &Database, id: &str, request: &NewProof) -> SubmissionOutcome {
-    database.add_proof(id, request, "p", "i", "{}", NOW).unwrap()
+    database.add_proof(id, request, PARTS, NOW).unwrap()
 }
 
 /// Returns the times of a run with a trusted clock at `now`.
@@ -104,7 +109,7 @@ fn step_of_the_clock_expires_no_older_proof() {
     // The clock has moved by a day, of which the older proof has waited 10 s.
     let day = NOW.plus_seconds(24 * 60 * 60);
     let request = NewProof { timeout_seconds: Some(5), ..NewProof::default() };
-    database.add_proof("newer", &request, "p", "i", "{}", day).unwrap();
+    database.add_proof("newer", &request, PARTS, day).unwrap();
     let times =
         |seconds| ProofTimes { now: day.plus_seconds(seconds), since: day, cautious: NOW.plus_seconds(seconds) };
     assert!(!database.has_expired(&times(4)).unwrap());
@@ -132,7 +137,7 @@ fn database_that_another_program_has_locked_can_be_read() {
     add(&database, "a", &NewProof::default());
     let other = Connection::open(folder.path().join("service.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let refused = database.add_proof("b", &NewProof::default(), "p", "i", "{}", NOW);
+    let refused = database.add_proof("b", &NewProof::default(), PARTS, NOW);
     assert!(matches!(refused, Err(DatabaseError::Locked)), "{refused:?}");
     assert!(matches!(database.start_next(NOW), Err(DatabaseError::Locked)));
     assert_eq!(database.proof("a").unwrap().unwrap().state, ProofState::Queued);
@@ -287,7 +292,7 @@ fn repeated_request_returns_the_first_proof() {
     let other = NewProof { priority: 1, mode: ProofMode::Compressed, gas_limit: Some(9), ..request };
     let differences = vec!["mode", "gas_limit", "priority"];
     assert_eq!(add(&database, "b", &other), SubmissionOutcome::Other { proof: "a".to_owned(), differences });
-    assert_eq!(database.proofs(ProofSelection { limit: 9, ..ProofSelection::default() }).unwrap().len(), 1);
+    assert_eq!(database.proofs(None, ProofSelection { limit: 9, ..ProofSelection::default() }).unwrap().len(), 1);
 }
 
 #[test]
@@ -298,7 +303,7 @@ fn proofs_are_listed_by_page_and_state() {
     }
     next(&database);
     let list = |selection| {
-        let found = database.proofs(selection).unwrap();
+        let found = database.proofs(None, selection).unwrap();
         found.into_iter().map(|(number, proof)| (number, proof.id)).collect::<Vec<_>>()
     };
     let page = ProofSelection { limit: 2, ..ProofSelection::default() };
@@ -320,7 +325,7 @@ fn events_are_ordered_and_removed_with_their_proof() {
     database.end("a", &ProofOutcome::Cancelled, TaskCounts::default(), NOW).unwrap();
     assert_eq!(database.remove_ended(NOW.plus_seconds(1)).unwrap(), 1);
     assert_eq!((database.proof("a").unwrap(), database.events("a", 0, 9).unwrap()), (None, vec![]));
-    assert!(database.program("p").unwrap().is_none() && database.needed_blobs().unwrap().is_empty());
+    assert!(database.program(Some("default"), "p").unwrap().is_none() && database.needed_blobs().unwrap().is_empty());
 }
 
 fn check_refused(prepare: impl FnOnce(&Path), expected: &str) {
@@ -338,7 +343,7 @@ fn newer_older_foreign_missing_or_damaged_database_is_refused() {
         Connection::open(path).unwrap().pragma_update(None, name, value).unwrap();
     };
     check_refused(|path| set(path, "user_version", SCHEMA_VERSION + 1), "newer release");
-    check_refused(|path| set(path, "user_version", SCHEMA_VERSION - 1), "older build");
+    check_refused(|path| set(path, "user_version", OLDEST_VERSION - 1), "older build");
     check_refused(|path| set(path, "application_id", 7), "not a database of sp1d");
     check_refused(|path| std::fs::remove_file(path).unwrap(), "is missing");
     check_refused(|path| std::fs::write(path, "").unwrap(), "is missing or empty");
@@ -352,4 +357,74 @@ fn newer_older_foreign_missing_or_damaged_database_is_refused() {
         std::fs::write(path, content).unwrap();
     };
     check_refused(scramble, "damaged");
+}
+
+#[test]
+fn database_of_the_release_before_tenants_is_upgraded_and_belongs_to_the_default_tenant() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("service.db");
+    let before = Connection::open(&path).unwrap();
+    before.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+    before.execute_batch(SCHEMA).unwrap();
+    before.pragma_update(None, "user_version", OLDEST_VERSION).unwrap();
+    let rows = "INSERT INTO programs VALUES ('p', 7, '0x1', 5);
+        INSERT INTO proofs (id, program, input, mode, state, priority, nonce, options, idempotency_key, request, created)
+        VALUES ('a', 'p', 'i', 'core', 'queued', 0, '[0,0,0,0]', '{}', 'k', '{}', 5);";
+    before.execute_batch(rows).unwrap();
+    drop(before);
+    assert!(matches!(Database::open_beside(&path), Err(DatabaseError::Older { .. })), "a service may be using it");
+    let database = Database::open(&path, false).unwrap();
+    let program = ProgramSummary { id: "p".into(), bytes: 7, verifying_key: Some("0x1".into()), created: Moment(5) };
+    assert_eq!(database.program(Some("default"), "p").unwrap(), Some(program));
+    assert!(database.owns_proof("default", "a").unwrap() && database.has_input("default", "i").unwrap());
+    assert!(database.knows_key("default", "k").unwrap() && !database.requires_tokens().unwrap());
+    assert_eq!(database.program(Some("other"), "p").unwrap(), None);
+    drop(database);
+    assert!(Database::open_beside(&path).is_ok() && Database::open(&path, false).is_ok(), "it is upgraded once");
+}
+
+#[test]
+fn tenants_see_only_their_own_programs_inputs_proofs_and_keys() {
+    let (_folder, database) = database();
+    let other = ProofParts { tenant: "other", ..PARTS };
+    let request = NewProof { idempotency_key: Some("k".into()), ..NewProof::default() };
+    let added = database.add_proof("a", &request, PARTS, NOW).unwrap();
+    assert!(matches!(added, SubmissionOutcome::New(_)));
+    assert!(database.knows_key("default", "k").unwrap() && !database.knows_key("other", "k").unwrap());
+    assert_eq!(database.program(Some("other"), "p").unwrap(), None);
+    assert_eq!(database.programs(Some("other")).unwrap(), []);
+    // The other tenant uploads the same program, whose key is not known to that tenant yet.
+    let program = ProgramSummary { id: "p".into(), bytes: 1, verifying_key: None, created: Moment(1) };
+    database.add_program("other", &program).unwrap();
+    assert_eq!(database.program(Some("other"), "p").unwrap(), Some(program));
+    assert_eq!(database.programs(None).unwrap().len(), 1, "each program is listed once");
+    database.set_verifying_key("other", "p", "0x2").unwrap();
+    assert_eq!(database.program_with_key("default", "0x2").unwrap(), None);
+    assert_eq!(database.program_with_key("other", "0x2").unwrap().as_deref(), Some("p"));
+    let added = database.add_proof("b", &request, other, NOW).unwrap();
+    assert!(matches!(added, SubmissionOutcome::New(_)), "the same key of another tenant is another request: {added:?}");
+    assert!(matches!(database.add_proof("c", &request, other, NOW).unwrap(), SubmissionOutcome::Known(_)));
+    let page = ProofSelection { limit: 9, ..ProofSelection::default() };
+    let list =
+        |tenant| database.proofs(tenant, page).unwrap().into_iter().map(|(_, proof)| proof.id).collect::<Vec<_>>();
+    assert_eq!((list(Some("default")), list(Some("other"))), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    assert_eq!(list(None), ["b", "a"]);
+    assert!(database.owns_proof("other", "b").unwrap() && !database.owns_proof("other", "a").unwrap());
+    assert_eq!(database.count_of("other", ProofState::Queued).unwrap(), 1);
+    database.add_input("other", "x", 1, Moment(1)).unwrap();
+    assert!(database.has_input("other", "x").unwrap() && !database.has_input("default", "x").unwrap());
+    database.forget_inputs(Moment(2)).unwrap();
+    assert!(!database.has_input("other", "x").unwrap(), "no proof uses it");
+}
+
+#[test]
+fn program_of_two_tenants_is_removed_when_the_last_one_has_no_use_for_it() {
+    let (_folder, database) = database();
+    let program = ProgramSummary { id: "p".into(), bytes: 1, verifying_key: None, created: Moment(10) };
+    database.add_program("other", &program).unwrap();
+    database.remove_ended(Moment(5)).unwrap();
+    assert_eq!(database.program(Some("default"), "p").unwrap(), None, "it was added at 0");
+    assert!(database.program(Some("other"), "p").unwrap().is_some() && database.needed_blobs().unwrap().contains("p"));
+    database.remove_ended(Moment(11)).unwrap();
+    assert!(database.needed_blobs().unwrap().is_empty());
 }

@@ -5,6 +5,7 @@ use super::{
     local::{ConfigArguments, DemoArguments, ExecuteArguments, ProveArguments, VkeyArguments},
     provers::{ProverArguments, TuneArguments, WorkerArguments},
     serve::{RestoreArguments, ServeArguments},
+    tokens::TokensCommand,
     tools::{DoctorArguments, ReferencePage},
 };
 use clap::Subcommand;
@@ -48,5 +49,10 @@ pub(crate) enum Sp1Command {
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
+    },
+    /// Create, list and revoke the tokens with which clients show a service who they are.
+    Tokens {
+        #[command(subcommand)]
+        command: TokensCommand,
     },
 }

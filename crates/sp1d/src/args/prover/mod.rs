@@ -7,6 +7,7 @@ mod local;
 mod pool;
 mod provers;
 mod serve;
+mod tokens;
 mod tools;
 
 pub(crate) use command::Sp1Command;
@@ -15,4 +16,5 @@ pub(crate) use local::{ConfigArguments, DemoArguments, ExecuteArguments, ProveAr
 pub(crate) use pool::PoolArguments;
 pub(crate) use provers::{MAX_PROVERS, ProverArguments, TuneArguments, WorkerArguments};
 pub(crate) use serve::{RestoreArguments, ServeArguments};
+pub(crate) use tokens::{TokensCommand, TokensQuotaArguments};
 pub(crate) use tools::{DoctorArguments, ReferencePage};

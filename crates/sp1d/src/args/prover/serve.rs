@@ -21,13 +21,17 @@ pub(crate) struct ServeArguments {
     /// Folder for all persistent data: database, programs, inputs and results. It is created if it does not exist.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state: PathBuf,
-    /// Address of the HTTP interface, as HOST:PORT. There is no authentication: every client that can reach it can
-    /// submit proofs.
+    /// Address of the HTTP interface, as HOST:PORT. Until the first token is created with `sp1d tokens create`, every
+    /// client that can reach it can submit, read and cancel proofs.
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
     pub(crate) listen: Address,
     /// Allow ports without TLS for other machines. Programs, inputs and proofs can then be read and changed on the way.
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Refuse requests without a token, also before the first token is created. Once one was created, the service
+    /// requires tokens also without this flag.
+    #[arg(long)]
+    pub(crate) require_tokens: bool,
     /// Address on which workers can join (`sp1d worker --join`), as HOST:PORT. Needs `--join-from`.
     #[arg(long, value_name = "ADDR")]
     pub(crate) join_listen: Option<Address>,
@@ -39,8 +43,9 @@ pub(crate) struct ServeArguments {
     /// program sets `NETWORK_RPC_URL` to this address. Needs `--hosted-signers`.
     #[arg(long, value_name = "ADDR", requires = "hosted_signers")]
     pub(crate) hosted: Option<Address>,
-    /// File with the addresses that may ask for proofs at `--hosted`, one on each line, or only the word `any`. The
-    /// address of a program belongs to its NETWORK_PRIVATE_KEY. Changes take effect within 4 s, and at once on SIGHUP.
+    /// File with the addresses that may ask for proofs at `--hosted`, one on each line, or only the word `any`. A
+    /// tenant may follow after a space. The address of a program belongs to its NETWORK_PRIVATE_KEY. Changes take effect
+    /// within 4 s, and at once on SIGHUP.
     #[arg(long, value_name = "FILE", requires = "hosted")]
     pub(crate) hosted_signers: Option<PathBuf>,
     /// How programs reach `--hosted` if a proxy is in front of it, for example `https://prover.example.org`
@@ -67,6 +72,10 @@ pub(crate) struct ServeArguments {
     /// results.
     #[arg(long, value_name = "MB", default_value_t = 20_000)]
     pub(crate) result_cache: u64,
+    /// Let proofs of one tenant reuse cached results of another. A tenant can then measure whether another one has
+    /// proven the same.
+    #[arg(long)]
+    pub(crate) share_results: bool,
     /// Archive finished proofs, programs, inputs and the database to this folder or `s3://BUCKET/PREFIX`. After the
     /// loss of the state folder, `sp1d restore` restores it. An object store takes its settings from the AWS_*
     /// variables.

@@ -20,6 +20,7 @@ mod serve;
 mod shared_memory;
 mod signals;
 mod start_logging;
+mod tokens;
 mod tune;
 mod verify;
 mod worker;

@@ -82,6 +82,8 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
         nonce: fresh_nonce()?,
         options: config.cut.encode(),
         timeout: arguments.program.timeout.map(Duration::from_secs).or(config.timeout),
+        cache_scope: String::new(),
+        share_group: 0,
         label: String::new(),
     };
     let output = OutputFile::reserve(&arguments.output)?;

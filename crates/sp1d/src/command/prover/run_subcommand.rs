@@ -1,7 +1,8 @@
 //! Runs the subcommand that the user chose.
 
 use super::{
-    computing::start_computing, config, demo, doctor, keys, program, prove, reference, restore, serve, tune, worker,
+    computing::start_computing, config, demo, doctor, keys, program, prove, reference, restore, serve, tokens, tune,
+    worker,
 };
 use crate::{
     args::{CliCommand, LogArguments, Sp1Command},
@@ -48,6 +49,7 @@ pub(in crate::command) fn run(command: Sp1Command, log: &LogArguments) -> Result
         Sp1Command::Serve(arguments) => serve::run(arguments),
         Sp1Command::Restore(arguments) => block_on(restore::run(arguments)),
         Sp1Command::Keys { command } => keys::run(command),
+        Sp1Command::Tokens { command } => tokens::run(command),
         Sp1Command::Doctor(arguments) => block_on(doctor::run(arguments)),
         Sp1Command::Demo(arguments) => block_on(demo::run(arguments)),
         Sp1Command::Tune(arguments) => block_on(tune::run(arguments)),

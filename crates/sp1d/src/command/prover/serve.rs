@@ -138,6 +138,11 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         service.orchestrator().serve_joining(listener, settings);
     }
     tracing::info!(address = %interface.local_addr()?, "serving");
+    if !interface.local_addr()?.ip().is_loopback() && !service.requires_tokens().await.unwrap_or(true) {
+        tracing::warn!(
+            "no tokens: every client that can reach the HTTP interface can submit, read and cancel proofs; create a token with `sp1d tokens create`, or pass --require-tokens"
+        );
+    }
     let again = Arc::new(Notify::new());
     let following = list_file(&config).map(|path| {
         let (service, again) = (service.clone(), again.clone());
@@ -258,6 +263,8 @@ fn settings(config: &Config, arguments: &ServeArguments) -> ServiceSettings {
     settings.queued = arguments.max_queue;
     settings.keep = Duration::from_secs(u64::from(arguments.keep) * 24 * 60 * 60);
     settings.result_cache_bytes = arguments.result_cache.saturating_mul(1_000_000);
+    settings.share_results = arguments.share_results;
+    settings.require_tokens = arguments.require_tokens;
     settings.free_bytes = arguments.min_free.saturating_mul(1_000_000);
     settings.http.connections = connections(arguments.max_connections);
     settings.http.connections_per_client = connections(arguments.max_connections_per_client);

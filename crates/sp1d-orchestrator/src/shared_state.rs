@@ -243,7 +243,7 @@ impl SharedState {
         lock(&self.identities).note_reached(member, address);
     }
 
-    /// Decides whether a worker of `origin` may cause a log line now. Returns how many lines were left out before, or
+    /// Decides whether a worker of `origin` may cause a log line now. Returns how many lines were suppressed before, or
     /// `None` if it may not.
     pub(crate) fn may_log_about(&self, origin: OriginId) -> Option<u64> {
         lock(&self.worker_logs).take(origin, Instant::now())

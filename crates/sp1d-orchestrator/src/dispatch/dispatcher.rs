@@ -248,17 +248,17 @@ impl Dispatcher {
             }
             DispatchCommand::LogQuarantine { session, kinds, duration, reason } => {
                 if let Some(worker) = self.shared.worker(session)
-                    && let Some(left_out) = self.shared.may_log_about(worker.origin)
+                    && let Some(suppressed) = self.shared.may_log_about(worker.origin)
                 {
                     let seconds = duration.as_secs();
-                    tracing::warn!(worker = %worker.name, %kinds, seconds, %reason, left_out, "worker quarantined");
+                    tracing::warn!(worker = %worker.name, %kinds, seconds, %reason, suppressed, "worker quarantined");
                 }
             }
             DispatchCommand::LogProbation { session, kinds } => {
                 if let Some(worker) = self.shared.worker(session)
-                    && let Some(left_out) = self.shared.may_log_about(worker.origin)
+                    && let Some(suppressed) = self.shared.may_log_about(worker.origin)
                 {
-                    tracing::info!(worker = %worker.name, %kinds, left_out, "worker on probation: it gets one task of each of these kinds at a time");
+                    tracing::info!(worker = %worker.name, %kinds, suppressed, "worker on probation: it gets one task of each of these kinds at a time");
                 }
             }
             DispatchCommand::EndDrainWait { session } => {
@@ -346,10 +346,10 @@ impl Dispatcher {
             return None;
         }
         if let Some(worker) = self.shared.worker(session)
-            && let Some(left_out) = self.shared.may_log_about(worker.origin)
+            && let Some(suppressed) = self.shared.may_log_about(worker.origin)
         {
             let attempt = attempt.0;
-            tracing::info!(worker = %worker.name, attempt, left_out, "worker reconnected and continues an attempt");
+            tracing::info!(worker = %worker.name, attempt, suppressed, "worker reconnected and continues an attempt");
         }
         self.tell(session, to_worker::Message::Continue(wire::Continue { attempt: attempt.0 }))
     }

@@ -51,7 +51,7 @@ pub(crate) async fn first_contact(
     }
     if is_reached {
         for (worker, reason) in failures {
-            tracing::warn!(%worker, %reason, "worker left out: cannot connect");
+            tracing::warn!(%worker, %reason, "cannot connect to worker: continuing without it");
         }
         return Ok(());
     }

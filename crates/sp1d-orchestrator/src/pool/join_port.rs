@@ -85,8 +85,8 @@ impl JoinPort {
                 }
                 Err(error) => {
                     // The process is probably out of file descriptors, which become free when connections end.
-                    if let Some(left_out) = accept_logs.take((), Instant::now()) {
-                        tracing::warn!(%error, left_out, "cannot accept a connection");
+                    if let Some(suppressed) = accept_logs.take((), Instant::now()) {
+                        tracing::warn!(%error, suppressed, "cannot accept a connection");
                     }
                     sleep(Duration::from_millis(100)).await;
                 }
@@ -99,9 +99,9 @@ impl JoinPort {
         let Some((stream, _place)) = self.shake_hands(stream, peer).await else { return };
         let (member, certified) = (Member::Joined(peer), stream.peer().cloned());
         let ended = serve_session(stream, &member, certified, &self.shared, &mut None, &stop.into()).await;
-        self.log(peer, |left_out| match ended {
-            Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, left_out, "session ended"),
-            Err(reason) => tracing::warn!(%peer, %reason, left_out, "joining worker refused"),
+        self.log(peer, |suppressed| match ended {
+            Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, suppressed, "session ended"),
+            Err(reason) => tracing::warn!(%peer, %reason, suppressed, "joining worker refused"),
         });
     }
 
@@ -109,12 +109,14 @@ impl JoinPort {
     /// `None` if the connection must be closed.
     async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr) -> Option<(PeerStream, PeerPlace)> {
         let Some(handshake) = self.guard.enter(peer.ip()).await else {
-            self.log(peer, |left_out| tracing::warn!(%peer, left_out, "connection closed: too many others"));
+            self.log(peer, |suppressed| tracing::warn!(%peer, suppressed, "connection closed: too many others"));
             return None;
         };
         tokio::select! {
             () = handshake.displaced() => {
-                self.log(peer, |left_out| tracing::warn!(%peer, left_out, "connection closed: too many handshakes"));
+                self.log(peer, |suppressed| {
+                    tracing::warn!(%peer, suppressed, "connection closed: too many handshakes");
+                });
                 None
             }
             admitted = self.secure(stream, peer, handshake.is_allowed()) => admitted,
@@ -128,7 +130,7 @@ impl JoinPort {
         // A TLS handshake costs this side a signature, so a stranger gets none, and no reason.
         if self.shared.settings.tls.is_some() && !is_allowed {
             let reason = self.refusal(peer, is_allowed);
-            self.log(peer, |left_out| tracing::warn!(%peer, %reason, left_out, "worker refused"));
+            self.log(peer, |suppressed| tracing::warn!(%peer, %reason, suppressed, "worker refused"));
             return None;
         }
         let mut stream = match accept_peer(self.shared.settings.tls.as_ref(), stream).await {
@@ -155,7 +157,7 @@ impl JoinPort {
             return self.fail(peer, &error);
         }
         if let PreambleReply::Refused(reason) = &response {
-            self.log(peer, |left_out| tracing::warn!(%peer, %reason, left_out, "worker refused"));
+            self.log(peer, |suppressed| tracing::warn!(%peer, %reason, suppressed, "worker refused"));
         }
         place
     }
@@ -176,7 +178,7 @@ impl JoinPort {
         if error.is_port_test() {
             tracing::debug!(%peer, %reason, "connection ended at once");
         } else {
-            self.log(peer, |left_out| tracing::warn!(%peer, %reason, left_out, "connection rejected"));
+            self.log(peer, |suppressed| tracing::warn!(%peer, %reason, suppressed, "connection rejected"));
         }
     }
 
@@ -187,17 +189,17 @@ impl JoinPort {
             PreambleError::Io(error) => tracing::debug!(%peer, %error, "connection ended at once"),
             error => {
                 let error = failure_line(error);
-                self.log(peer, |left_out| tracing::warn!(%peer, %error, left_out, "connection rejected"));
+                self.log(peer, |suppressed| tracing::warn!(%peer, %error, suppressed, "connection rejected"));
             }
         }
         None
     }
 
-    /// Calls `write` with the number of log lines that were left out, unless the address of `peer` has caused too many.
+    /// Calls `write` with the number of suppressed log lines, unless the address of `peer` has caused too many.
     fn log(&self, peer: SocketAddr, write: impl FnOnce(u64)) {
-        let left_out = lock(&self.logs).take(peer.ip().into(), Instant::now());
-        if let Some(left_out) = left_out {
-            write(left_out);
+        let suppressed = lock(&self.logs).take(peer.ip().into(), Instant::now());
+        if let Some(suppressed) = suppressed {
+            write(suppressed);
         }
     }
 }

@@ -15,8 +15,8 @@ sp1d_model::limits! {
 pub(super) enum Restart {
     /// In the same way. The failure came from outside.
     Same,
-    /// With these options, which let the runner choose the cut again. The try left small workers out, and the others
-    /// have left.
+    /// With these options, which let the runner choose the cut again. The try excluded small workers, and the
+    /// others are not connected any more.
     NewChoice(String),
     /// With smaller shards, because a shard ran out of memory, or no connected worker has enough memory for it.
     SmallerCut(Cut),
@@ -38,7 +38,7 @@ pub(super) struct RestartFacts {
     pub(super) restarts: u32,
     /// Which results the failed try verified.
     pub(super) verify: Verify,
-    /// The options for a new choice of the cut; `None` if the try left no worker out.
+    /// The options for a new choice of the cut; `None` if the try excluded no worker.
     pub(super) new_choice: Option<String>,
     /// The next smaller cut, if there is one.
     pub(super) smaller_cut: Option<Cut>,

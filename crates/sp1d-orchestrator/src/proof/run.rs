@@ -147,7 +147,7 @@ impl Orchestrator {
                 Restart::Same => {}
                 Restart::NewChoice(options) => {
                     request.options = options;
-                    reason.push_str("; the cut is chosen again, for the workers that are left");
+                    reason.push_str("; the cut is chosen again, for the connected workers");
                 }
                 Restart::SmallerCut(cut) => {
                     request.options.clone_from(&cut.options);

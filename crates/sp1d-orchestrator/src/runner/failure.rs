@@ -158,7 +158,7 @@ fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
     format!("a {kind} task ran out of memory: {}", task_failure(task, kind, history))
 }
 
-/// Describes a shard that is too large for the workers that are left, although it was given to none of them.
+/// Describes a shard that is too large for the connected workers, although it was given to none of them.
 fn no_large_worker(task: TaskId, kind: TaskKind) -> String {
     format!("the workers that are large enough for task {} ({kind}) have left, and the others are too small", task.0)
 }

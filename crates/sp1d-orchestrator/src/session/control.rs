@@ -113,14 +113,14 @@ impl WorkerSession {
         if !readiness.ready {
             tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
             if was_ready {
-                if let Some(left_out) = self.shared.may_log_about(entry.origin) {
-                    tracing::warn!(worker = %introduction.name, left_out, "prover of a worker ended and restarts");
+                if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
+                    tracing::warn!(worker = %introduction.name, suppressed, "prover of a worker ended and restarts");
                 }
                 self.event(DispatchEvent::Scheduler(Event::LastProverLost { session })).await;
             }
         } else if !was_ready {
-            if let Some(left_out) = self.shared.may_log_about(entry.origin) {
-                tracing::info!(worker = %introduction.name, address = %self.address, left_out, "worker is ready");
+            if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
+                tracing::info!(worker = %introduction.name, address = %self.address, suppressed, "worker is ready");
             }
             let ready = ProofEvent::WorkerReady { worker: introduction.name.clone() };
             self.shared.report_to_tries(entry.origin, &ready);
@@ -168,8 +168,8 @@ impl WorkerSession {
         let kind = sp1d_protocol::failure_kind_from_wire(failed.kind());
         let text = clean_line(&one_line(&failed.text), MessageLimits::FAILURE_BYTES);
         let origin = self.shared.worker(self.id).map(|entry| entry.origin);
-        if let Some(left_out) = origin.and_then(|origin| self.shared.may_log_about(origin)) {
-            tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, left_out, "attempt failed");
+        if let Some(suppressed) = origin.and_then(|origin| self.shared.may_log_about(origin)) {
+            tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, suppressed, "attempt failed");
         }
         let failure = AttemptFailure::Worker { kind, text };
         let attempt = AttemptId(failed.attempt);

@@ -140,12 +140,12 @@ fn warn_of_shared_certificate(shared: &SharedState, worker: &ConnectedWorker) {
         |other: &&Arc<ConnectedWorker>| other.certificate.as_ref() == Some(certificate) && other.id != worker.id;
     let others: BTreeSet<_> = shared.workers().values().filter(is_other).map(|other| other.id).collect();
     if others.len() == 1
-        && let Some(left_out) = shared.may_log_about(worker.origin)
+        && let Some(suppressed) = shared.may_log_about(worker.origin)
     {
         tracing::warn!(
             %certificate,
             worker = %worker.name,
-            left_out,
+            suppressed,
             "several workers share a certificate: faults of one count for all, and so does its revocation"
         );
     }

@@ -115,7 +115,7 @@ impl WorkerSession {
             let is_back = self.shared.workers().values().any(|other| is_same(other, &worker));
             if !is_back {
                 let certificate = worker.certificate.as_ref();
-                disconnected.left(&worker.address, &worker.name, certificate, reason, SystemTime::now());
+                disconnected.add(&worker.address, &worker.name, certificate, reason, SystemTime::now());
             }
         }
         *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);

@@ -72,8 +72,8 @@ struct DisconnectedEntry {
 pub(crate) struct DisconnectedWorkers(BTreeMap<DisconnectedKey, DisconnectedEntry>);
 
 impl DisconnectedWorkers {
-    /// Lists the worker `name`, which has left.
-    pub(crate) fn left(
+    /// Adds the worker `name`, whose session has ended.
+    pub(crate) fn add(
         &mut self,
         member: &Member,
         name: &str,
@@ -97,7 +97,7 @@ impl DisconnectedWorkers {
         let address = member.to_string();
         match self.0.get_mut(&DisconnectedKey::Listed(member.clone())) {
             Some(entry) => entry.worker.last_try = Some(reason.to_owned()),
-            None => self.left(member, &address, None, reason, now),
+            None => self.add(member, &address, None, reason, now),
         }
     }
 
@@ -207,7 +207,7 @@ mod tests {
         check(&mut workers, 0, &[("10.0.0.2:1", "refused", None)]);
         workers.remove_listed(&listed());
         check(&mut workers, 0, &[]);
-        workers.left(&listed(), "two", None, "killed", UNIX_EPOCH);
+        workers.add(&listed(), "two", None, "killed", UNIX_EPOCH);
         workers.connection_failed(&listed(), "refused", UNIX_EPOCH);
         check(&mut workers, MAX_LISTED_AGE.as_secs(), &[("two", "killed", Some("refused"))]);
     }
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_joined_worker_is_forgotten_after_ten_minutes() {
         let mut workers = DisconnectedWorkers::default();
-        workers.left(&joined(1), "one", None, "killed", UNIX_EPOCH);
+        workers.add(&joined(1), "one", None, "killed", UNIX_EPOCH);
         check(&mut workers, 1, &[("one", "killed", None)]);
         check(&mut workers, MAX_LISTED_AGE.as_secs(), &[]);
     }
@@ -223,8 +223,8 @@ mod tests {
     #[test]
     fn a_joined_worker_may_return_from_another_address() {
         let mut workers = DisconnectedWorkers::default();
-        workers.left(&joined(1), "one", None, "killed", UNIX_EPOCH);
-        workers.left(&joined(2), "other", None, "killed", UNIX_EPOCH);
+        workers.add(&joined(1), "one", None, "killed", UNIX_EPOCH);
+        workers.add(&joined(2), "other", None, "killed", UNIX_EPOCH);
         workers.remove(&joined(3), "one", None);
         check(&mut workers, 1, &[("other", "killed", None)]);
     }
@@ -233,7 +233,7 @@ mod tests {
     fn the_name_of_a_worker_does_not_help_another_certificate() {
         let mut workers = DisconnectedWorkers::default();
         let [own, other] = ["a", "b"].map(|name| name.parse::<PeerName>().unwrap());
-        workers.left(&joined(1), "one", Some(&own), "killed", UNIX_EPOCH);
+        workers.add(&joined(1), "one", Some(&own), "killed", UNIX_EPOCH);
         workers.remove(&joined(1), "one", Some(&other));
         workers.remove(&joined(1), "one", None);
         check(&mut workers, 1, &[("one", "killed", None)]);
@@ -244,10 +244,10 @@ mod tests {
     #[test]
     fn one_address_does_not_fill_the_list() {
         let mut workers = DisconnectedWorkers::default();
-        workers.left(&joined(1), "honest", None, "killed", UNIX_EPOCH);
+        workers.add(&joined(1), "honest", None, "killed", UNIX_EPOCH);
         for seconds in 0..3 * MAX_LISTED_PER_NETWORK as u64 {
             let now = UNIX_EPOCH + Duration::from_secs(seconds);
-            workers.left(&joined(2), &format!("name-{seconds}"), None, "killed", now);
+            workers.add(&joined(2), &format!("name-{seconds}"), None, "killed", now);
         }
         let list = workers.list(UNIX_EPOCH);
         assert_eq!(list.len(), 1 + MAX_LISTED_PER_NETWORK);
@@ -258,8 +258,8 @@ mod tests {
     #[test]
     fn workers_are_forgotten_by_name_or_address() {
         let mut workers = DisconnectedWorkers::default();
-        workers.left(&listed(), "two", None, "killed", UNIX_EPOCH);
-        workers.left(&joined(1), "one", None, "killed", UNIX_EPOCH);
+        workers.add(&listed(), "two", None, "killed", UNIX_EPOCH);
+        workers.add(&joined(1), "one", None, "killed", UNIX_EPOCH);
         assert_eq!(workers.forget_named("three"), None);
         assert_eq!(workers.forget_named("10.0.0.2:1"), None);
         assert_eq!(workers.forget_at("two"), None);
@@ -271,8 +271,8 @@ mod tests {
     #[test]
     fn a_name_of_two_workers_forgets_none_of_them() {
         let mut workers = DisconnectedWorkers::default();
-        workers.left(&listed(), "one", None, "killed", UNIX_EPOCH);
-        workers.left(&joined(1), "one", None, "killed", UNIX_EPOCH);
+        workers.add(&listed(), "one", None, "killed", UNIX_EPOCH);
+        workers.add(&joined(1), "one", None, "killed", UNIX_EPOCH);
         assert_eq!(workers.forget_named("one"), None);
         assert_eq!(workers.addresses_of("one"), ["10.0.0.2:1", "10.0.0.1:1"]);
         assert_eq!(workers.forget_at("10.0.0.1:1"), Some(None));

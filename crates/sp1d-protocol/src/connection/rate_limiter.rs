@@ -15,7 +15,7 @@ sp1d_model::limits! {
 struct RateEntry {
     /// When the whole burst is available again.
     full_at: Instant,
-    left_out: u64,
+    suppressed: u64,
 }
 
 /// Limits how often something happens, separately for each key. A key that has been quiet for long takes no memory.
@@ -41,14 +41,14 @@ impl<K: Ord> RateLimiter<K> {
                 return None;
             }
         }
-        let entry = self.entries.entry(key).or_insert(RateEntry { full_at: now, left_out: 0 });
+        let entry = self.entries.entry(key).or_insert(RateEntry { full_at: now, suppressed: 0 });
         let full_at = entry.full_at.max(now) + self.rate.interval;
         if full_at > now + self.rate.interval * self.rate.burst {
-            entry.left_out += 1;
+            entry.suppressed += 1;
             return None;
         }
         entry.full_at = full_at;
-        Some(std::mem::take(&mut entry.left_out))
+        Some(std::mem::take(&mut entry.suppressed))
     }
 }
 

@@ -127,8 +127,8 @@ impl ListeningWorker {
                     }
                     Err(error) => {
                         // Most likely the process is out of file descriptors. They become free when connections end.
-                        if let Some(left_out) = accept_logs.take((), Instant::now()) {
-                            tracing::warn!(%error, left_out, "cannot accept a connection");
+                        if let Some(suppressed) = accept_logs.take((), Instant::now()) {
+                            tracing::warn!(%error, suppressed, "cannot accept a connection");
                         }
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
@@ -211,12 +211,12 @@ impl ConnectionGate {
     /// Secures the connection and exchanges the first bytes. Returns `None` if the connection must be closed.
     async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr) -> Option<AdmittedOrchestrator> {
         let Some(place) = self.guard.enter(peer.ip()).await else {
-            self.log(peer, |left_out| tracing::warn!(left_out, "connection closed: too many others"));
+            self.log(peer, |suppressed| tracing::warn!(suppressed, "connection closed: too many others"));
             return None;
         };
         tokio::select! {
             () = place.displaced() => {
-                self.log(peer, |left_out| tracing::warn!(left_out, "connection closed: too many handshakes"));
+                self.log(peer, |suppressed| tracing::warn!(suppressed, "connection closed: too many handshakes"));
                 None
             }
             admitted = self.secure(stream, peer, place.is_allowed()) => admitted,
@@ -262,8 +262,8 @@ impl ConnectionGate {
         let pass = match self.turns.enter(peer, role == Role::Orchestrator) {
             Ok(pass) => pass,
             Err(text) => {
-                self.log(peer, |left_out| {
-                    tracing::info!(%text, left_out, "connection refused: busy with another orchestrator");
+                self.log(peer, |suppressed| {
+                    tracing::info!(%text, suppressed, "connection refused: busy with another orchestrator");
                 });
                 let _ = reply(stream, &PreambleReply::Busy(text)).await;
                 return None;
@@ -273,8 +273,8 @@ impl ConnectionGate {
         let place = turn.place();
         let verdict = if place.is_some() { PreambleReply::Queued } else { PreambleReply::Welcome };
         if let Some(place) = &place {
-            self.log(peer, |left_out| {
-                tracing::info!(place = place.place, holder = %place.holder, left_out, "orchestrator waits for its turn");
+            self.log(peer, |suppressed| {
+                tracing::info!(place = place.place, holder = %place.holder, suppressed, "orchestrator waits for its turn");
             });
         }
         if let Err(error) = reply(stream, &verdict).await {
@@ -286,8 +286,8 @@ impl ConnectionGate {
     /// Logs a connection from an address that the filter does not allow.
     fn log_stranger(&self, peer: SocketAddr) {
         let allowed = self.guard.filter();
-        self.log(peer, |left_out| {
-            tracing::warn!(%allowed, left_out, "connection refused: address not in --orchestrator");
+        self.log(peer, |suppressed| {
+            tracing::warn!(%allowed, suppressed, "connection refused: address not in --orchestrator");
         });
     }
 
@@ -297,7 +297,7 @@ impl ConnectionGate {
         if error.is_port_test() {
             tracing::debug!(%reason, "connection ended during the handshake");
         } else {
-            self.log(peer, |left_out| tracing::warn!(%reason, left_out, "connection refused"));
+            self.log(peer, |suppressed| tracing::warn!(%reason, suppressed, "connection refused"));
         }
     }
 
@@ -306,16 +306,17 @@ impl ConnectionGate {
         match error {
             // Load balancers and people open a connection only to check the port.
             PreambleError::Io(error) => tracing::debug!(%error, "connection ended during the handshake"),
-            error => self.log(peer, |left_out| tracing::warn!(%error, left_out, "connection refused")),
+            error => self.log(peer, |suppressed| tracing::warn!(%error, suppressed, "connection refused")),
         }
         None
     }
 
-    /// Calls `write` with the number of log lines that were left out, unless the address of `peer` has caused too many.
+    /// Calls `write` with the number of suppressed log lines, unless the address of `peer` has caused too many.
     fn log(&self, peer: SocketAddr, write: impl FnOnce(u64)) {
-        let left_out = self.logs.lock().unwrap_or_else(PoisonError::into_inner).take(peer.ip().into(), Instant::now());
-        if let Some(left_out) = left_out {
-            write(left_out);
+        let suppressed =
+            self.logs.lock().unwrap_or_else(PoisonError::into_inner).take(peer.ip().into(), Instant::now());
+        if let Some(suppressed) = suppressed {
+            write(suppressed);
         }
     }
 }

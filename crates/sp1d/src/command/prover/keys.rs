@@ -146,10 +146,10 @@ impl EnrollmentPort {
     }
 
     fn warn(&self, peer: SocketAddr, error: &KeysError) {
-        let left_out = self.logs.lock().unwrap_or_else(PoisonError::into_inner).take((), Instant::now());
-        if let Some(left_out) = left_out {
+        let suppressed = self.logs.lock().unwrap_or_else(PoisonError::into_inner).take((), Instant::now());
+        if let Some(suppressed) = suppressed {
             let reason = one_line(&error.to_string());
-            tracing::warn!(%peer, %reason, left_out, "no identity given");
+            tracing::warn!(%peer, %reason, suppressed, "no identity given");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A busy worker pool, for measuring how long the scheduler needs for an event.
 
 use sp1d_scheduler::{
-    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, ShardRoom,
+    AttemptId, Command, Event, KindSet, OriginId, ReadyWorker, Scheduler, SchedulerConfig, SessionId, ShardRoom,
     TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{collections::VecDeque, time::Duration};
@@ -29,7 +29,7 @@ impl Pool {
         let mut pool = Self { scheduler, now: Duration::ZERO, next_task: 0, running: VecDeque::new() };
         pool.handle(Event::TryStarted { try_id: TRY });
         for number in 1..=workers {
-            let joined = JoinedWorker {
+            let ready = ReadyWorker {
                 worker: WorkerId(number),
                 origin: OriginId(number.into()),
                 memory_bytes: 0,
@@ -39,7 +39,7 @@ impl Pool {
                 holds: Vec::new(),
             };
             let (session, resumable_tasks) = (SessionId(number), Vec::new());
-            pool.handle(Event::WorkerJoined { session, joined, resumable_tasks, draining: false });
+            pool.handle(Event::WorkerReady { session, ready, resumable_tasks, draining: false });
         }
         for _ in 0..queued + 2 * workers {
             pool.submit();

@@ -14,7 +14,7 @@
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
 use crate::{
-    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, SessionId, ShardSize, ShareGroup, TaskId, TaskKind,
+    AttemptFailure, AttemptId, KindSet, PastAttempt, ReadyWorker, SessionId, ShardSize, ShareGroup, TaskId, TaskKind,
     Timestamp, TryId, WorkerId,
 };
 use std::{fmt, time::Duration};
@@ -32,7 +32,7 @@ pub enum Event {
         trusted_only: bool,
     },
     /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
-    /// none of them, also if they join later. Only the first such event of a try counts.
+    /// none of them, also if they connect later. Only the first such event of a try counts.
     SmallWorkersLeftOut {
         /// The try whose shards are too large.
         try_id: TryId,
@@ -62,11 +62,11 @@ pub enum Event {
         marker: TaskId,
     },
     /// A worker is ready for attempts.
-    WorkerJoined {
+    WorkerReady {
         /// The new session.
         session: SessionId,
         /// The worker.
-        joined: JoinedWorker,
+        ready: ReadyWorker,
         /// Tasks that the worker started before the orchestrator restarted. It gets those that no worker has started
         /// since, until its slots are full.
         resumable_tasks: Vec<TaskId>,
@@ -190,11 +190,11 @@ impl fmt::Display for Event {
                 resumable_on.map_or(Ok(()), |session| write!(f, ", resumable on {session}"))
             }
             Self::MarkerSubmitted { try_id, marker } => write!(f, "marker {marker} of {try_id} submitted"),
-            Self::WorkerJoined { session, joined, resumable_tasks, draining } => {
-                let JoinedWorker { worker, origin, trusted, memory_bytes, slots, supported_kinds, holds, .. } = joined;
+            Self::WorkerReady { session, ready, resumable_tasks, draining } => {
+                let ReadyWorker { worker, origin, trusted, memory_bytes, slots, supported_kinds, holds, .. } = ready;
                 write!(
                     f,
-                    "{session} of {}{worker} joined from {origin}: {slots} slots, {memory_bytes} bytes, {} kinds, \
+                    "{session} of {}{worker} is ready, from {origin}: {slots} slots, {memory_bytes} bytes, {} kinds, \
                      {} held attempts, {} resumable tasks{}",
                     if *trusted { "trusted " } else { "" },
                     supported_kinds.iter().count(),
@@ -300,7 +300,7 @@ pub enum Command {
         attempt: AttemptId,
     },
     /// The worker is quarantined: it had too many faults, or was proven wrong. Also follows when a quarantined worker
-    /// joins in a new session. The worker gets no tasks of `kinds` meanwhile.
+    /// is ready in a new session. The worker gets no tasks of `kinds` meanwhile.
     Quarantine {
         /// The worker's present session.
         session: SessionId,
@@ -324,8 +324,8 @@ pub enum Command {
         /// The drained session.
         session: SessionId,
     },
-    /// End a session: it was silent for longer than a lease, or its worker has joined again. The scheduler has already
-    /// taken the attempts from it.
+    /// End a session: it was silent for longer than a lease, or its worker is ready in a new session. The scheduler has
+    /// already taken the attempts from it.
     EndSession {
         /// The session to end.
         session: SessionId,

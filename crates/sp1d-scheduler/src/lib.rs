@@ -51,4 +51,4 @@ pub use sp1d_model::{AttemptId, FailureKind, KindSet, SessionId, TaskId, TaskKin
 pub use status::{SchedulerCounts, TaskStatus, WorkerChanges, WorkerStanding, WorkerStatus};
 pub use timestamp::Timestamp;
 pub use wait_reason::WaitReason;
-pub use workers::{JoinedWorker, OriginId, PaceRules, QuarantineRules};
+pub use workers::{OriginId, PaceRules, QuarantineRules, ReadyWorker};

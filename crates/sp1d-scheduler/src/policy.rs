@@ -4,7 +4,7 @@ use std::{error, fmt, str::FromStr};
 
 /// Which worker gets a task when several workers could take it.
 ///
-/// The following example has tasks of equal length, submitted before workers of equal speed join. Each number is the
+/// The following example has tasks of equal length, submitted before workers of equal speed connect. Each number is the
 /// number of tasks that one worker proves:
 ///
 /// ```text

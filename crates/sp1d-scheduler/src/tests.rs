@@ -19,7 +19,7 @@ mod trust;
 mod waiting;
 
 use crate::{
-    AttemptFailure, AttemptId, Command, Event, FailureKind, JoinedWorker, KindSet, OriginId, PastAttempt, Scheduler,
+    AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, OriginId, PastAttempt, ReadyWorker, Scheduler,
     SchedulerConfig, SessionId, ShardRoom, ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
@@ -114,10 +114,10 @@ fn origin_of(worker: WorkerId) -> OriginId {
 }
 
 /// A worker that supports every kind and holds no attempts. Its memory is unknown.
-fn plain_worker(worker: u64, slots: u32) -> JoinedWorker {
+fn plain_worker(worker: u64, slots: u32) -> ReadyWorker {
     let worker = WorkerId(worker);
     let (origin, supported_kinds) = (origin_of(worker), KindSet::all());
-    JoinedWorker {
+    ReadyWorker {
         worker,
         origin,
         trusted: false,
@@ -129,22 +129,22 @@ fn plain_worker(worker: u64, slots: u32) -> JoinedWorker {
     }
 }
 
-fn joined_as(session: u64, joined: JoinedWorker) -> Event {
-    Event::WorkerJoined { session: SessionId(session), joined, resumable_tasks: Vec::new(), draining: false }
+fn ready_as(session: u64, ready: ReadyWorker) -> Event {
+    Event::WorkerReady { session: SessionId(session), ready, resumable_tasks: Vec::new(), draining: false }
 }
 
-fn joined(session: u64, slots: u32) -> Event {
-    joined_as(session, plain_worker(session, slots))
+fn ready(session: u64, slots: u32) -> Event {
+    ready_as(session, plain_worker(session, slots))
 }
 
-fn joined_for(session: u64, slots: u32, kind: TaskKind) -> Event {
-    joined_as(session, JoinedWorker { supported_kinds: [kind].into_iter().collect(), ..plain_worker(session, slots) })
+fn ready_for(session: u64, slots: u32, kind: TaskKind) -> Event {
+    ready_as(session, ReadyWorker { supported_kinds: [kind].into_iter().collect(), ..plain_worker(session, slots) })
 }
 
-/// `worker` joins in the new `session` and still holds the attempts `holds`.
-fn joined_holding(session: u64, worker: u64, slots: u32, holds: &[u64]) -> Event {
+/// `worker` is ready in the new `session` and still holds the attempts `holds`.
+fn ready_holding(session: u64, worker: u64, slots: u32, holds: &[u64]) -> Event {
     let holds = holds.iter().copied().map(AttemptId).collect();
-    joined_as(session, JoinedWorker { holds, ..plain_worker(worker, slots) })
+    ready_as(session, ReadyWorker { holds, ..plain_worker(worker, slots) })
 }
 
 const fn lost(session: u64) -> Event {

@@ -160,15 +160,15 @@ impl Driver {
         }
         if !entry.open {
             // A session may have passed on some messages before it ended. Those arrive late; the others are lost.
-            let may_be_late = !matches!(message, ToOrchestrator::Join(_) | ToOrchestrator::Heartbeat);
+            let may_be_late = !matches!(message, ToOrchestrator::Ready(_) | ToOrchestrator::Heartbeat);
             if !may_be_late || ends_anything || net.dice.chance(500) {
                 return Ok(());
             }
         }
         let event = match message {
-            ToOrchestrator::Join(joined) => {
+            ToOrchestrator::Ready(ready) => {
                 let resumable_attempts = Self::resumable_before(plan, net);
-                DispatchEvent::WorkerJoined { session, joined, resumable_attempts }
+                DispatchEvent::WorkerReady { session, ready, resumable_attempts }
             }
             ToOrchestrator::Heartbeat => DispatchEvent::Scheduler(Event::LeaseRenewed { session }),
             ToOrchestrator::Started(attempt) => DispatchEvent::AttemptStarted { session, attempt },
@@ -284,7 +284,7 @@ impl Driver {
         self.report(DispatchEvent::TaskSubmitted { try_id, task, kind, marker, key }, plan, net)
     }
 
-    /// Attempts from before a restart of the orchestrator that a joining worker can resume: up to three, of tasks in
+    /// Attempts from before a restart of the orchestrator that a new worker can resume: up to three, of tasks in
     /// any state.
     fn resumable_before(plan: &Plan, net: &mut Net) -> Vec<ResumableAttempt> {
         let count = if net.dice.chance(300) { net.dice.index(3) + 1 } else { 0 };

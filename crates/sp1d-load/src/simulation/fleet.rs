@@ -44,7 +44,7 @@ pub(crate) struct SimulatedFleet {
     pub(super) mean_uptime: Option<f64>,
 }
 
-/// Time until a failed worker has joined again, in seconds.
+/// Time until a failed worker is ready again, in seconds.
 pub(super) const DOWN_SECONDS: f64 = 60.0;
 
 /// Average number of shards until a worker fails.

@@ -10,7 +10,7 @@ use super::{
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use sp1d_scheduler::{
-    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, ShardRoom,
+    AttemptId, Command, Event, KindSet, OriginId, ReadyWorker, Scheduler, SchedulerConfig, SessionId, ShardRoom,
     ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{
@@ -110,7 +110,7 @@ pub(crate) fn simulate(
     };
     world.handle(Event::TryStarted { try_id: TRY, group: ShareGroup::default(), trusted_only: false })?;
     for worker in 0..world.workers.len() {
-        world.join(worker)?;
+        world.connect(worker)?;
     }
     for (number, shard) in shards.iter().enumerate() {
         world.plan(Duration::from_secs_f64(shard.available), Occurrence::Submit(number));
@@ -180,11 +180,11 @@ impl SimulatedWorld<'_> {
                 self.plan(self.now + Duration::from_secs_f64(DOWN_SECONDS), Occurrence::Return(worker));
                 self.handle(Event::SessionEnded { session })
             }
-            Occurrence::Return(worker) => self.join(worker),
+            Occurrence::Return(worker) => self.connect(worker),
         }
     }
 
-    fn join(&mut self, worker: usize) -> Result<()> {
+    fn connect(&mut self, worker: usize) -> Result<()> {
         self.sessions += 1;
         let session = SessionId(self.sessions);
         self.workers[worker].session = Some(session);
@@ -194,7 +194,7 @@ impl SimulatedWorld<'_> {
             self.plan(self.now + Duration::from_secs_f64(uptime), Occurrence::Failure(worker));
         }
         let number = worker as u64;
-        let joined = JoinedWorker {
+        let ready = ReadyWorker {
             worker: WorkerId(number),
             origin: OriginId(number.into()),
             trusted: false,
@@ -204,7 +204,7 @@ impl SimulatedWorld<'_> {
             shard_room: ShardRoom::Unknown,
             holds: Vec::new(),
         };
-        self.handle(Event::WorkerJoined { session, joined, resumable_tasks: Vec::new(), draining: false })
+        self.handle(Event::WorkerReady { session, ready, resumable_tasks: Vec::new(), draining: false })
     }
 
     /// Starts the next attempt of a worker that proves nothing.

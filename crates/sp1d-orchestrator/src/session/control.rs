@@ -16,7 +16,7 @@ use sp1d_protocol::{
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, DispatchEvent, Event, JoinedWorker, ResultKey, ResumableAttempt, ShardSize,
+    AttemptFailure, AttemptId, DispatchEvent, Event, ReadyWorker, ResultKey, ResumableAttempt, ShardSize,
 };
 use std::sync::{Arc, atomic::Ordering};
 use tokio::{
@@ -122,9 +122,9 @@ impl WorkerSession {
             if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                 tracing::info!(worker = %introduction.name, address = %self.address, suppressed, "worker is ready");
             }
-            let ready = ProofEvent::WorkerReady { worker: introduction.name.clone() };
-            self.shared.report_to_tries(entry.origin, &ready);
-            if self.joined.swap(true, Ordering::Relaxed) {
+            let event = ProofEvent::WorkerReady { worker: introduction.name.clone() };
+            self.shared.report_to_tries(entry.origin, &event);
+            if self.is_known_to_scheduler.swap(true, Ordering::Relaxed) {
                 self.event(DispatchEvent::Scheduler(Event::FirstProverReady { session })).await;
                 return;
             }
@@ -136,7 +136,7 @@ impl WorkerSession {
             };
             let shard_room = shard_room(entry.largest_cut, *entry.memory());
             self.leave_out_of_larger_shards(entry.largest_cut).await;
-            let joined = JoinedWorker {
+            let ready = ReadyWorker {
                 worker: entry.id,
                 origin: entry.origin,
                 trusted: entry.trusted,
@@ -147,7 +147,7 @@ impl WorkerSession {
                 holds: readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect(),
             };
             let resumable_attempts = resumable_before(&self.shared.settings, readiness.resumable);
-            self.event(DispatchEvent::WorkerJoined { session, joined, resumable_attempts }).await;
+            self.event(DispatchEvent::WorkerReady { session, ready, resumable_attempts }).await;
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) struct WorkerSession {
     /// The session has its control stream.
     pub(super) controlled: AtomicBool,
     /// The scheduler knows the worker, because its prover was loaded at least once in this session.
-    pub(super) joined: AtomicBool,
+    pub(super) is_known_to_scheduler: AtomicBool,
     /// How many other orchestrators wait for the worker.
     pub(super) others: watch::Sender<u32>,
     /// Cancelled when the worker reports that it leaves.
@@ -68,7 +68,7 @@ impl WorkerSession {
             introduction: OnceLock::new(),
             welcome: Mutex::new(Some(welcome)),
             controlled: AtomicBool::new(false),
-            joined: AtomicBool::new(false),
+            is_known_to_scheduler: AtomicBool::new(false),
             others: watch::Sender::new(0),
             leaving: CancellationToken::new(),
             close_reason: Arc::default(),

@@ -108,8 +108,8 @@ pub enum DispatchCommand {
         worker: WorkerId,
     },
     /// Log that the worker of `session` is quarantined: it had too many faults, or was proven wrong. Also follows when
-    /// a quarantined worker joins in a new session. The scheduler enforces the quarantine: the worker gets no tasks of
-    /// `kinds` meanwhile.
+    /// a quarantined worker is ready in a new session. The scheduler enforces the quarantine: the worker gets no tasks
+    /// of `kinds` meanwhile.
     LogQuarantine {
         /// The present session of the quarantined worker.
         session: SessionId,
@@ -134,7 +134,7 @@ pub enum DispatchCommand {
         /// The session that holds nothing, may get tasks again, or has ended.
         session: SessionId,
     },
-    /// End `session`: it was silent for longer than a lease, or the same worker has joined again.
+    /// End `session`: it was silent for longer than a lease, or the same worker is ready in a new one.
     EndSession {
         /// The session to end.
         session: SessionId,

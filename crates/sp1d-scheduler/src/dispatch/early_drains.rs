@@ -9,7 +9,7 @@ sp1d_model::limits! {
     const MAX_EARLY_DRAINS: usize = 4096; Count by Worker;
 }
 
-/// The sessions for which a drain was requested before their worker was ready. They are draining when they join.
+/// The sessions for which a drain was requested before their worker was ready. They are draining once it is ready.
 #[derive(Debug, Default)]
 pub(super) struct EarlyDrains {
     sessions: BTreeSet<SessionId>,

@@ -1,7 +1,7 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, Event, JoinedWorker, SessionId, ShareGroup, TaskId, TaskKind, TryId};
+use crate::{AttemptFailure, AttemptId, Event, ReadyWorker, SessionId, ShareGroup, TaskId, TaskKind, TryId};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -39,11 +39,11 @@ pub enum DispatchEvent {
         try_id: TryId,
     },
     /// A worker is ready for attempts.
-    WorkerJoined {
+    WorkerReady {
         /// The new session.
         session: SessionId,
         /// The worker.
-        joined: JoinedWorker,
+        ready: ReadyWorker,
         /// Attempts from before the orchestrator restarted that the worker can resume.
         resumable_attempts: Vec<ResumableAttempt>,
     },
@@ -143,7 +143,7 @@ pub(super) const fn is_reported_by_driver(event: &Event) -> bool {
         | Event::Tick => true,
         Event::TryStarted { .. }
         | Event::TaskSubmitted { .. }
-        | Event::WorkerJoined { .. }
+        | Event::WorkerReady { .. }
         | Event::DrainRequested { .. }
         | Event::DrainCancelled { .. }
         | Event::SessionEnded { .. }
@@ -166,9 +166,9 @@ impl fmt::Display for DispatchEvent {
             }
             Self::TaskSubmitted { try_id, task, kind, .. } => write!(f, "{try_id} submitted {task} ({kind})"),
             Self::TryEnded { try_id } => write!(f, "{try_id} ended"),
-            Self::WorkerJoined { session, joined: JoinedWorker { worker, holds, .. }, resumable_attempts } => {
+            Self::WorkerReady { session, ready: ReadyWorker { worker, holds, .. }, resumable_attempts } => {
                 let (holds, resumable) = (holds.len(), resumable_attempts.len());
-                write!(f, "{session} of {worker} joined: it holds {holds} attempts and can resume {resumable}")
+                write!(f, "{session} of {worker} is ready: it holds {holds} attempts and can resume {resumable}")
             }
             Self::DrainRequested { session } => write!(f, "drain requested for {session}"),
             Self::DrainCancelled { session } => write!(f, "drain cancelled for {session}"),

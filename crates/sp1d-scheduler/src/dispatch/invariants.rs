@@ -69,7 +69,7 @@ impl DispatchMachine {
         self.scheduler.worker_status(entry.session).is_some_and(|status| status.held.contains(&attempt))
     }
 
-    /// Callers wait only for drains of joined sessions, and only joined sessions can resume attempts.
+    /// Callers wait only for drains of sessions with a ready worker, and only these can resume attempts.
     fn check_sessions(&self) {
         for session in &self.drain_waits {
             assert!(self.scheduler.worker_status(*session).is_some(), "a caller waits for the drain of {session}");

@@ -30,7 +30,7 @@
 //! | `DeferredEventsChecked` otherwise | `AttemptFailed` |
 //! | `CheckDelayed` before the result is reported | `CheckDelayed`, when the result arrives and the check still runs |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
-//! | `DrainRequested` before `WorkerJoined` | `WorkerJoined` with `draining` |
+//! | `DrainRequested` before `WorkerReady` | `WorkerReady` with `draining` |
 //!
 //! | commands to the driver | commands of the scheduler |
 //! |---|---|

@@ -143,12 +143,12 @@ impl DispatchMachine {
                 self.on_task_submitted(task, entry, marker, handling);
             }
             DispatchEvent::TryEnded { try_id } => self.on_try_ended(try_id, handling),
-            DispatchEvent::WorkerJoined { session, joined, resumable_attempts } => {
-                self.resumable.report(session, joined.worker, resumable_attempts);
+            DispatchEvent::WorkerReady { session, ready, resumable_attempts } => {
+                self.resumable.report(session, ready.worker, resumable_attempts);
                 let resumable_tasks = self.resumable_tasks_on(session);
                 let draining = self.early_drains.remove(session);
-                let joined = Event::WorkerJoined { session, joined, resumable_tasks, draining };
-                self.pass_to_scheduler(joined, handling);
+                let ready = Event::WorkerReady { session, ready, resumable_tasks, draining };
+                self.pass_to_scheduler(ready, handling);
             }
             DispatchEvent::DrainRequested { session } => self.on_drain_requested(session, handling),
             DispatchEvent::DrainCancelled { session } => {

@@ -1,8 +1,8 @@
-//! How workers join, stay connected, drain and leave.
+//! How workers become ready, stay connected, drain and disconnect.
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptFailure, AttemptId, Command, JoinedWorker, KindSet, SessionId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, Command, KindSet, ReadyWorker, SessionId, TaskKind, Timestamp, WorkerId,
     tasks::{AttemptState, Loss, TaskState},
     workers::WorkerFault,
 };
@@ -22,31 +22,31 @@ enum ReturnComparison {
 }
 
 impl Scheduler {
-    pub(super) fn on_worker_joined(
+    pub(super) fn on_worker_ready(
         &mut self,
         session: SessionId,
-        joined: &JoinedWorker,
+        ready: &ReadyWorker,
         draining: bool,
         commands: &mut Vec<Command>,
     ) {
-        let worker = joined.worker;
+        let worker = ready.worker;
         if self.sessions.contains(session) {
             return;
         }
-        if let Some(earlier) = self.workers.join(worker, joined.origin, session)
+        if let Some(earlier) = self.workers.connect(worker, ready.origin, session)
             && self.sessions.contains(earlier)
         {
             self.on_session_ended(earlier, commands);
             commands.push(Command::EndSession { session: earlier });
         }
-        self.sessions.insert(session, joined, self.paces_of(worker));
+        self.sessions.insert(session, ready, self.paces_of(worker));
         self.keep_standing(session, worker, commands);
         if draining {
             self.sessions.set_draining(session, true);
         }
         self.on_lease_renewed(session);
         // The set removes duplicates from the worker's message.
-        for attempt in &joined.holds.iter().copied().collect::<BTreeSet<_>>() {
+        for attempt in &ready.holds.iter().copied().collect::<BTreeSet<_>>() {
             if !self.continue_attempt(session, worker, *attempt, commands) {
                 commands.push(Command::Cancel { session, attempt: *attempt });
             }

@@ -169,9 +169,9 @@ impl Scheduler {
             }
             Event::MarkerSubmitted { try_id, marker } => self.on_marker_submitted(try_id, marker),
             Event::TryEnded { try_id } => self.on_try_ended(try_id, commands),
-            Event::WorkerJoined { session, joined, resumable_tasks, draining } => {
+            Event::WorkerReady { session, ready, resumable_tasks, draining } => {
                 let resumable_tasks = if self.sessions.contains(session) { Vec::new() } else { resumable_tasks };
-                self.on_worker_joined(session, &joined, draining, commands);
+                self.on_worker_ready(session, &ready, draining, commands);
                 resumable_tasks.into_iter().for_each(|task| self.resume_task(task, session, commands));
             }
             Event::DrainRequested { session } => self.on_drain_requested(session, commands),

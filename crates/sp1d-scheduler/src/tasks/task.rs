@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 sp1d_model::limits! {
     /// Maximum number of history entries per task. Failures and losses are few by configuration. This bounds what a
-    /// badly chosen configuration can add, or a stream of joining workers that each take an attempt from another
+    /// badly chosen configuration can add, or a stream of new workers that each take an attempt from another
     /// worker.
     pub(crate) const MAX_HISTORY: usize = 64; Count by Worker;
     /// Maximum number of lapsed attempts kept per task in case their results arrive. Results that late are rare. Beyond

@@ -9,7 +9,7 @@ const fn continue_attempt(session: u64, attempt: u64) -> Command {
 /// Worker 1 proves task 1 and is lost.
 fn lost_at_work() -> Table {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 2), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(1), ready(1, 2), task(1, 1, SHARD), started(1, 1)]);
     table.check([lost(1)], []);
     table
 }
@@ -17,7 +17,7 @@ fn lost_at_work() -> Table {
 #[test]
 fn a_returning_worker_continues_its_attempt() {
     let mut table = lost_at_work();
-    table.check([joined_holding(2, 1, 2, &[1])], [continue_attempt(2, 1)]);
+    table.check([ready_holding(2, 1, 2, &[1])], [continue_attempt(2, 1)]);
     assert_eq!(table.scheduler.task_history(TaskId(1)), [], "nothing was lost");
     table.check([delivered(2, 1), passed(1)], [accept(2, 1, 1, 1)]);
 }
@@ -25,30 +25,30 @@ fn a_returning_worker_continues_its_attempt() {
 #[test]
 fn returning_with_the_attempt_is_not_a_loss() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(1), ready(1, 1), task(1, 1, SHARD), started(1, 1)]);
     for session in 1..20 {
-        table.check([lost(session), joined_holding(session + 1, 1, 1, &[1])], [continue_attempt(session + 1, 1)]);
+        table.check([lost(session), ready_holding(session + 1, 1, 1, &[1])], [continue_attempt(session + 1, 1)]);
     }
 }
 
 #[test]
 fn a_replacement_that_has_not_started_is_cancelled() {
     let mut table = lost_at_work();
-    table.check([joined(3, 1)], [assign(3, 2, 1, 1)]);
-    table.check([joined_holding(2, 1, 2, &[1])], [cancel(3, 2), continue_attempt(2, 1)]);
+    table.check([ready(3, 1)], [assign(3, 2, 1, 1)]);
+    table.check([ready_holding(2, 1, 2, &[1])], [cancel(3, 2), continue_attempt(2, 1)]);
 }
 
 #[test]
 fn a_replacement_that_started_later_is_cancelled() {
     let mut table = lost_at_work();
-    table.send([joined(3, 1), started(3, 2)]);
-    table.check([joined_holding(2, 1, 2, &[1])], [cancel(3, 2), continue_attempt(2, 1)]);
+    table.send([ready(3, 1), started(3, 2)]);
+    table.check([ready_holding(2, 1, 2, &[1])], [cancel(3, 2), continue_attempt(2, 1)]);
 }
 
 #[test]
 fn a_much_faster_replacement_continues_beside_the_returned_attempt() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
-    table.send([new_try(1), joined(1, 1), joined(3, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.send([new_try(1), ready(1, 1), ready(3, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(3, 2)]);
     table.pass(ms(10_000), &[1, 3]);
     table.send([delivered(3, 2), passed(2)]);
@@ -59,28 +59,28 @@ fn a_much_faster_replacement_continues_beside_the_returned_attempt() {
     table.send([delivered(3, 3), passed(3)]);
     table.check([lost(1)], [assign(3, 5, 1, 4)]);
     table.send([started(3, 5)]);
-    table.check([joined_holding(2, 1, 1, &[4])], [continue_attempt(2, 4)]);
+    table.check([ready_holding(2, 1, 1, &[4])], [continue_attempt(2, 4)]);
     table.check([delivered(3, 5), passed(5)], [accept(3, 5, 1, 4), cancel(2, 4), discard(4)]);
 }
 
 #[test]
 fn attempts_no_longer_needed_are_cancelled() {
     let mut table = lost_at_work();
-    table.send([joined(3, 1), started(3, 2), delivered(3, 2), passed(2)]);
-    table.check([joined_holding(2, 1, 2, &[1, 77])], [cancel(2, 1), cancel(2, 77)]);
+    table.send([ready(3, 1), started(3, 2), delivered(3, 2), passed(2)]);
+    table.check([ready_holding(2, 1, 2, &[1, 77])], [cancel(2, 1), cancel(2, 77)]);
 }
 
 #[test]
 fn a_worker_cannot_continue_the_attempt_of_another() {
     let mut table = lost_at_work();
-    table.check([joined_holding(2, 7, 2, &[1])], [cancel(2, 1), assign(2, 2, 1, 1)]);
+    table.check([ready_holding(2, 7, 2, &[1])], [cancel(2, 1), assign(2, 2, 1, 1)]);
 }
 
 #[test]
 fn a_new_session_ends_the_old_session_of_the_worker() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
-    table.check([joined_holding(2, 1, 1, &[1])], [end_session(1), continue_attempt(2, 1)]);
+    table.send([new_try(1), ready(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.check([ready_holding(2, 1, 1, &[1])], [end_session(1), continue_attempt(2, 1)]);
     table.check([lost(1)], []);
     table.check([delivered(1, 1)], []);
     table.check([delivered(2, 1), passed(1)], [accept(2, 1, 1, 1)]);
@@ -89,30 +89,30 @@ fn a_new_session_ends_the_old_session_of_the_worker() {
 #[test]
 fn a_worker_keeps_at_most_as_many_attempts_as_slots() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1), started(1, 2), lost(1)]);
-    table.check([joined_holding(2, 1, 1, &[1, 2])], [continue_attempt(2, 1), cancel(2, 2)]);
+    table.send([new_try(1), ready(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1), started(1, 2), lost(1)]);
+    table.check([ready_holding(2, 1, 1, &[1, 2])], [continue_attempt(2, 1), cancel(2, 2)]);
 }
 
 #[test]
 fn a_failed_attempt_is_not_continued() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(1), ready(1, 1), ready(2, 1), task(1, 1, SHARD), started(1, 1)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 1)]);
     // The worker lost its connection before it learned that its failure report had arrived.
-    table.check([lost(1), joined_holding(3, 1, 1, &[1])], [cancel(3, 1)]);
+    table.check([lost(1), ready_holding(3, 1, 1, &[1])], [cancel(3, 1)]);
 }
 
 #[test]
 fn a_duplicate_attempt_is_continued_once() {
     let mut table = lost_at_work();
-    table.check([joined_holding(2, 1, 2, &[1, 1])], [continue_attempt(2, 1)]);
+    table.check([ready_holding(2, 1, 2, &[1, 1])], [continue_attempt(2, 1)]);
 }
 
 /// The connection of one worker is lost many times, and each time another worker takes over.
 #[test]
 fn a_worker_may_return_any_number_of_times() {
     let mut table = Table::with(SchedulerConfig { max_losses: 1000, ..plain() });
-    table.send([new_try(1), joined(1, 1), task(1, 1, SHARD), started(1, 1), joined(2, 1)]);
+    table.send([new_try(1), ready(1, 1), task(1, 1, SHARD), started(1, 1), ready(2, 1)]);
     for session in 0..40 {
         let (old, new) = (if session == 0 { 1 } else { 100 + session }, 101 + session);
         let other = table.send([lost(old)]);
@@ -121,7 +121,7 @@ fn a_worker_may_return_any_number_of_times() {
             _ => None,
         });
         let taken_over = assigned.expect("worker 2 is free");
-        let commands = table.send([started(2, taken_over), joined_holding(new, 1, 1, &[1])]);
+        let commands = table.send([started(2, taken_over), ready_holding(new, 1, 1, &[1])]);
         assert!(
             commands.contains(&cancel(2, taken_over)) && commands.contains(&continue_attempt(new, 1)),
             "{commands:?}"
@@ -136,8 +136,8 @@ fn a_worker_may_return_any_number_of_times() {
 #[test]
 fn a_late_result_without_its_marker_blames_no_worker() {
     let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
-    table.send([new_try(1), joined(1, 1), marked(1, 1, 2), started(1, 1), lost(1)]);
-    table.send([joined_holding(3, 1, 1, &[]), joined(2, 1), started(3, 2)]);
+    table.send([new_try(1), ready(1, 1), marked(1, 1, 2), started(1, 1), lost(1)]);
+    table.send([ready_holding(3, 1, 1, &[]), ready(2, 1), started(3, 2)]);
     table.check([delivered(1, 1), passed(1)], [discard(1)]);
     assert_eq!(table.scheduler.task_history(TaskId(1)).len(), 1, "only the loss");
 }
@@ -148,17 +148,18 @@ const fn resumable_on(session: u64, task: u64) -> Event {
     Event::TaskSubmitted { try_id, task, kind: SHARD, marker: None, resumable_on }
 }
 
-/// `session` joins and reports that it started the tasks `resumable` before the orchestrator restarted.
-fn joined_with_resumable(session: u64, slots: u32, resumable: &[u64]) -> Event {
-    let (session, joined) = (SessionId(session), plain_worker(session, slots));
+/// The worker of `session` is ready and reports that it started the tasks `resumable` before the orchestrator
+/// restarted.
+fn ready_with_resumable(session: u64, slots: u32, resumable: &[u64]) -> Event {
+    let (session, ready) = (SessionId(session), plain_worker(session, slots));
     let resumable_tasks = resumable.iter().copied().map(TaskId).collect();
-    Event::WorkerJoined { session, joined, resumable_tasks, draining: false }
+    Event::WorkerReady { session, ready, resumable_tasks, draining: false }
 }
 
 #[test]
 fn a_worker_resumes_a_task_started_before_the_restart() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 2), joined(2, 2), joined(3, 2)]);
+    table.send([new_try(1), ready(1, 2), ready(2, 2), ready(3, 2)]);
     table.check([resumable_on(3, 1)], [assign(3, 1, 1, 1)]);
     table.check([task(1, 2, SHARD)], [assign(1, 2, 1, 2)]);
     table.check([resumable_on(3, 3)], [assign(3, 3, 1, 3)]);
@@ -169,32 +170,32 @@ fn a_worker_resumes_a_task_started_before_the_restart() {
 #[test]
 fn resume_offers_for_unknown_workers_and_tasks_are_ignored() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 2)]);
+    table.send([new_try(1), ready(1, 2)]);
     table.check([resumable_on(9, 1)], [assign(1, 1, 1, 1)]);
-    table.check([joined_with_resumable(2, 2, &[77])], []);
+    table.check([ready_with_resumable(2, 2, &[77])], []);
 }
 
 #[test]
-fn a_waiting_task_goes_to_the_joining_worker_that_started_it() {
+fn a_waiting_task_goes_to_the_new_worker_that_started_it() {
     let mut table = Table::new();
     table.send([new_try(1), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD)]);
-    table.check([joined_with_resumable(1, 1, &[2, 2, 3])], [assign(1, 1, 1, 2)]);
-    table.check([joined(2, 2)], [assign(2, 2, 1, 1), assign(2, 3, 1, 3)]);
+    table.check([ready_with_resumable(1, 1, &[2, 2, 3])], [assign(1, 1, 1, 2)]);
+    table.check([ready(2, 2)], [assign(2, 2, 1, 1), assign(2, 3, 1, 3)]);
 }
 
 #[test]
 fn a_task_not_started_elsewhere_returns_to_its_first_worker() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 3), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD), started(1, 1)]);
-    table.check([joined_with_resumable(2, 1, &[1, 2])], [cancel(1, 2), assign(2, 4, 1, 2)]);
+    table.send([new_try(1), ready(1, 3), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD), started(1, 1)]);
+    table.check([ready_with_resumable(2, 1, &[1, 2])], [cancel(1, 2), assign(2, 4, 1, 2)]);
 }
 
 #[test]
 fn resumed_attempts_do_not_teach_durations() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
-    table.send([new_try(1), joined(1, 1), resumable_on(1, 1), started(1, 1)]);
+    table.send([new_try(1), ready(1, 1), resumable_on(1, 1), started(1, 1)]);
     table.pass(ms(100), &[1]);
-    table.send([delivered(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), joined(2, 1)]);
+    table.send([delivered(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), ready(2, 1)]);
     // If a shard were known to take 100 ms, this attempt would get a speculative attempt beside it.
     assert_eq!(table.pass(ms(6_000), &[1, 2]), []);
 }
@@ -202,6 +203,6 @@ fn resumed_attempts_do_not_teach_durations() {
 #[test]
 fn duplicate_resume_offers_change_nothing() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), joined(2, 2)]);
-    table.check([resumable_on(2, 1), joined_with_resumable(2, 2, &[2])], []);
+    table.send([new_try(1), ready(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), ready(2, 2)]);
+    table.check([resumable_on(2, 1), ready_with_resumable(2, 2, &[2])], []);
 }

@@ -11,13 +11,13 @@ fn table() -> Table {
     table
 }
 
-/// `worker` joins in the new `session` and holds no attempts.
+/// `worker` is ready in the new `session` and holds no attempts.
 fn back(session: u64, worker: u64) -> Event {
-    joined_holding(session, worker, 1, &[])
+    ready_holding(session, worker, 1, &[])
 }
 
-fn joined_with(session: u64, slots: u32, memory_bytes: u64) -> Event {
-    joined_as(session, JoinedWorker { memory_bytes, ..plain_worker(session, slots) })
+fn ready_with(session: u64, slots: u32, memory_bytes: u64) -> Event {
+    ready_as(session, ReadyWorker { memory_bytes, ..plain_worker(session, slots) })
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> Event {
@@ -38,8 +38,8 @@ fn quarantines(commands: &[Command], session: u64) -> bool {
 #[test]
 fn a_worker_in_a_crash_loop_does_not_fail_the_try() {
     let mut table = table();
-    table.check([joined(2, 1), task(1, 2, SHARD), started(2, 1)], [assign(2, 1, 1, 2)]);
-    table.check([joined(1, 1), task(1, 10, SHARD)], [assign(1, 2, 1, 10)]);
+    table.check([ready(2, 1), task(1, 2, SHARD), started(2, 1)], [assign(2, 1, 1, 2)]);
+    table.check([ready(1, 1), task(1, 10, SHARD)], [assign(1, 2, 1, 10)]);
     table.check([started(1, 2), lost(1)], []);
     for session in 100..120 {
         table.check([back(session, 1), lost(session)], []);
@@ -50,7 +50,7 @@ fn a_worker_in_a_crash_loop_does_not_fail_the_try() {
 #[test]
 fn losses_of_the_only_worker_fail_the_try_at_the_limit() {
     let mut table = Table::with(SchedulerConfig { max_losses: 3, ..plain() });
-    table.send([new_try(1), joined(1, 1), task(1, 10, SHARD)]);
+    table.send([new_try(1), ready(1, 1), task(1, 10, SHARD)]);
     for (session, attempt) in [(1, 1), (101, 2)] {
         table.check([started(session, attempt), lost(session)], []);
         table.check(
@@ -66,15 +66,15 @@ fn losses_of_the_only_worker_fail_the_try_at_the_limit() {
 #[test]
 fn losses_of_one_worker_are_not_final_beside_another() {
     let mut table = Table::with(SchedulerConfig { max_losses: 3, ..plain() });
-    table.send([new_try(1), joined(1, 1), task(1, 10, SHARD), started(1, 1), lost(1)]);
+    table.send([new_try(1), ready(1, 1), task(1, 10, SHARD), started(1, 1), lost(1)]);
     table.send([back(101, 1), started(101, 2), lost(101), back(102, 1), started(102, 3)]);
-    table.check([joined(2, 1), lost(102)], [assign(2, 4, 1, 10)]);
+    table.check([ready(2, 1), lost(102)], [assign(2, 4, 1, 10)]);
 }
 
 #[test]
 fn a_loss_counts_only_for_started_attempts() {
     let mut table = Table::with(SchedulerConfig { max_losses: 1, ..plain() });
-    table.send([new_try(1), new_try(2), joined(1, 2), task(1, 10, SHARD), task(2, 20, SHARD), started(1, 1)]);
+    table.send([new_try(1), new_try(2), ready(1, 2), task(1, 10, SHARD), task(2, 20, SHARD), started(1, 1)]);
     let commands = table.send([lost(1)]);
     assert!(matches!(commands[..], [Command::FailTry { try_id: TryId(1), .. }]), "{commands:?}");
     table.check([back(2, 1)], [assign(2, 3, 2, 20)]);
@@ -83,7 +83,7 @@ fn a_loss_counts_only_for_started_attempts() {
 #[test]
 fn a_worker_lost_repeatedly_is_quarantined_across_sessions() {
     let mut table = table();
-    table.send([joined(2, 1)]);
+    table.send([ready(2, 1)]);
     for id in 1..=3 {
         let session = 100 + id;
         // Worker 2 holds another task, so worker 1 gets the next one.
@@ -103,11 +103,11 @@ fn a_worker_lost_repeatedly_is_quarantined_across_sessions() {
 fn returning_with_its_attempts_removes_the_fault() {
     let rules = QuarantineRules { max_faults: 2, ..QuarantineRules::default() };
     let mut table = Table::with(SchedulerConfig { pace: None, quarantine: Some(rules), ..SchedulerConfig::default() });
-    table.send([new_try(1), joined(2, 1), joined(1, 1), task(1, 9, SHARD), task(1, 10, SHARD)]);
+    table.send([new_try(1), ready(2, 1), ready(1, 1), task(1, 9, SHARD), task(1, 10, SHARD)]);
     table.send([started(1, 1), started(2, 2)]);
     for session in 1..10 {
         let now = if session == 1 { 1 } else { 100 + session };
-        let commands = table.send([lost(now), joined_holding(101 + session, 1, 1, &[1])]);
+        let commands = table.send([lost(now), ready_holding(101 + session, 1, 1, &[1])]);
         assert!(!quarantines(&commands, 101 + session), "{commands:?}");
     }
     table.check([delivered(110, 1), passed(1)], [accept(110, 1, 1, 9)]);
@@ -116,7 +116,7 @@ fn returning_with_its_attempts_removes_the_fault() {
 #[test]
 fn a_task_that_is_never_started_goes_to_another_worker() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 1), joined(2, 1), task(1, 10, SHARD)]);
+    table.send([new_try(1), ready(1, 1), ready(2, 1), task(1, 10, SHARD)]);
     assert_eq!(table.pass(ms(599_000), &[1, 2]), []);
     assert_eq!(table.pass(ms(2_000), &[1, 2]), [cancel(1, 1), assign(2, 2, 1, 10)]);
     let history = table.scheduler.task_history(TaskId(10));
@@ -126,7 +126,7 @@ fn a_task_that_is_never_started_goes_to_another_worker() {
 #[test]
 fn attempts_waiting_behind_a_started_one_have_no_start_deadline() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
+    table.send([new_try(1), ready(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
     assert_eq!(table.pass(ms(1_000_000), &[1]), []);
     // The worker proves nothing from this point.
     table.send([delivered(1, 1), passed(1)]);
@@ -136,7 +136,7 @@ fn attempts_waiting_behind_a_started_one_have_no_start_deadline() {
 #[test]
 fn a_try_fails_if_its_only_worker_starts_nothing() {
     let mut table = Table::with(SchedulerConfig { max_losses: 2, ..plain() });
-    table.send([new_try(1), joined(1, 2), task(1, 10, SHARD)]);
+    table.send([new_try(1), ready(1, 2), task(1, 10, SHARD)]);
     let commands = table.pass(ms(1_300_000), &[1]);
     assert!(matches!(commands[..], [.., Command::FailTry { .. }]), "{commands:?}");
 }
@@ -144,7 +144,7 @@ fn a_try_fails_if_its_only_worker_starts_nothing() {
 #[test]
 fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
     let mut table = Table::new();
-    table.send([new_try(1), joined_with(1, 1, 160), joined_with(2, 1, 170), joined_with(3, 1, 171)]);
+    table.send([new_try(1), ready_with(1, 1, 160), ready_with(2, 1, 170), ready_with(3, 1, 171)]);
     table.send([task(1, 9, SHARD), task(1, 10, SHARD), task(1, 11, SHARD)]);
     table.send([started(1, 1), started(2, 2), started(3, 3), delivered(2, 2), passed(2)]);
     // Worker 2 is free, but has only slightly more memory.
@@ -155,8 +155,8 @@ fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
 }
 
 /// A worker with one slot into which some shards do not fit. Its memory is unknown.
-fn joined_with_room(session: u64, shard_room: ShardRoom) -> Event {
-    joined_as(session, JoinedWorker { shard_room, ..plain_worker(session, 1) })
+fn ready_with_room(session: u64, shard_room: ShardRoom) -> Event {
+    ready_as(session, ReadyWorker { shard_room, ..plain_worker(session, 1) })
 }
 
 /// Try 1 has shards of 100 cells, which take 8 bytes on processors.
@@ -167,26 +167,26 @@ fn left_out() -> Event {
 #[test]
 fn a_try_leaves_small_workers_out_of_its_shards() {
     let mut table = Table::new();
-    table.send([new_try(1), new_try(2), joined_with_room(1, ShardRoom::Memory(7)), left_out()]);
+    table.send([new_try(1), new_try(2), ready_with_room(1, ShardRoom::Memory(7)), left_out()]);
     // Other tasks of the try, and other tries, may use the worker.
     table.check([task(1, 10, SHARD)], []);
     let reduce = TaskKind::RecursionReduce;
     table.check([task(1, 11, reduce)], [assign_kind(1, 1, 1, 11, reduce)]);
-    // Workers that join later are left out too.
-    table.check([joined_with_room(2, ShardRoom::Cells(99))], []);
+    // Workers that connect later are left out too.
+    table.check([ready_with_room(2, ShardRoom::Cells(99))], []);
     let reason = WaitReason::TooLittleMemory { kind: SHARD, workers: 2 };
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
-    table.check([joined_with_room(3, ShardRoom::Cells(100))], [assign(3, 2, 1, 10)]);
+    table.check([ready_with_room(3, ShardRoom::Cells(100))], [assign(3, 2, 1, 10)]);
     table.check([task(2, 20, SHARD)], [assign(2, 3, 2, 20)]);
     table.check([task(1, 12, SHARD)], []);
-    table.check([joined_with_room(4, ShardRoom::Memory(8))], [assign(4, 4, 1, 12)]);
+    table.check([ready_with_room(4, ShardRoom::Memory(8))], [assign(4, 4, 1, 12)]);
 }
 
 #[test]
-fn waiting_shards_leave_a_small_worker_out_that_joins_later() {
+fn waiting_shards_exclude_a_small_worker_that_connects_later() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 1), task(1, 10, SHARD), task(1, 11, SHARD), left_out()]);
-    table.check([joined_with_room(2, ShardRoom::Cells(99))], []);
+    table.send([new_try(1), ready(1, 1), task(1, 10, SHARD), task(1, 11, SHARD), left_out()]);
+    table.check([ready_with_room(2, ShardRoom::Cells(99))], []);
     // Only the first size counts.
     let size = ShardSize { cells: 1, memory_bytes: 0 };
     table.check([Event::SmallWorkersLeftOut { try_id: TryId(1), size }], []);
@@ -195,9 +195,9 @@ fn waiting_shards_leave_a_small_worker_out_that_joins_later() {
 
 #[test]
 fn a_short_absence_of_the_large_worker_does_not_fail_the_try() {
-    let large = |session| joined_as(session, JoinedWorker { shard_room: ShardRoom::Cells(100), ..plain_worker(2, 1) });
+    let large = |session| ready_as(session, ReadyWorker { shard_room: ShardRoom::Cells(100), ..plain_worker(2, 1) });
     let mut table = Table::new();
-    table.send([new_try(1), joined_with_room(1, ShardRoom::Memory(7)), large(2), left_out()]);
+    table.send([new_try(1), ready_with_room(1, ShardRoom::Memory(7)), large(2), left_out()]);
     table.check([task(1, 10, SHARD)], [assign(2, 1, 1, 10)]);
     table.check([lost(2), task(1, 11, SHARD)], []);
     assert_eq!(table.pass(ms(30_000), &[1]), []);
@@ -208,7 +208,7 @@ fn a_short_absence_of_the_large_worker_does_not_fail_the_try() {
 #[test]
 fn shards_whose_larger_workers_have_left_fail_the_try_after_the_patience() {
     let mut table = Table::new();
-    table.send([new_try(1), joined_with_room(1, ShardRoom::Memory(7)), left_out()]);
+    table.send([new_try(1), ready_with_room(1, ShardRoom::Memory(7)), left_out()]);
     table.check([task(1, 10, SHARD)], []);
     assert_eq!(table.pass(ms(59_000), &[1]), []);
     let commands = table.pass(ms(2_000), &[1]);
@@ -218,21 +218,21 @@ fn shards_whose_larger_workers_have_left_fail_the_try_after_the_patience() {
 #[test]
 fn an_out_of_memory_task_fails_without_a_larger_worker() {
     let mut table = Table::new();
-    table.send([new_try(1), joined_with(1, 1, 160), joined_with(2, 1, 170), task(1, 10, SHARD)]);
+    table.send([new_try(1), ready_with(1, 1, 160), ready_with(2, 1, 170), task(1, 10, SHARD)]);
     table.check([out_of_memory(1, 1)], [fail_for_memory(1, 10, vec![past(1, 1, too_small())])]);
 }
 
-/// Each of `attempts` is the memory of a worker and its failure. The next worker joins before the failure and gets the
-/// task. Checks whether the last failure fails the try for lack of memory.
+/// Each of `attempts` is the memory of a worker and its failure. The next worker is ready before the failure and gets
+/// the task. Checks whether the last failure fails the try for lack of memory.
 #[track_caller]
 fn check_cause(attempts: &[(u64, AttemptFailure)], expected: bool) {
     let mut table = Table::new();
-    table.send([new_try(1), joined_with(1, 1, attempts[0].0), task(1, 10, SHARD)]);
+    table.send([new_try(1), ready_with(1, 1, attempts[0].0), task(1, 10, SHARD)]);
     let (mut commands, mut workers) = (Vec::new(), (1..).zip(attempts).peekable());
     while let Some((id, (_, failure))) = workers.next() {
         table.send([started(id, id)]);
         if let Some((next, (memory_bytes, _))) = workers.peek() {
-            table.send([joined_with(*next, 1, *memory_bytes)]);
+            table.send([ready_with(*next, 1, *memory_bytes)]);
         }
         let (session, attempt, failure) = (SessionId(id), AttemptId(id), failure.clone());
         commands = table.send([Event::AttemptFailed { session, attempt, failure }]);
@@ -257,23 +257,23 @@ fn a_task_lacks_memory_only_if_it_reached_no_limit() {
 #[test]
 fn an_out_of_memory_task_waits_for_a_returning_worker() {
     let mut table = Table::new();
-    table.send([new_try(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
+    table.send([new_try(1), ready_with(1, 1, 8), task(1, 10, SHARD), ready_with(2, 1, 16)]);
     table.check([out_of_memory(1, 1)], [assign(2, 2, 1, 10)]);
     table.send([started(2, 2), lost(2)]);
     assert_eq!(table.pass(ms(59_000), &[1]), []);
     let commands = table.pass(ms(2_000), &[1]);
     assert!(matches!(commands[..], [Command::FailTry { .. }]), "{commands:?}");
     let mut table = Table::new();
-    table.send([new_try(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
+    table.send([new_try(1), ready_with(1, 1, 8), task(1, 10, SHARD), ready_with(2, 1, 16)]);
     table.send([out_of_memory(1, 1), started(2, 2), lost(2)]);
     table.pass(ms(30_000), &[1]);
-    table.check([joined_with(3, 1, 12)], [assign(3, 3, 1, 10)]);
+    table.check([ready_with(3, 1, 12)], [assign(3, 3, 1, 10)]);
 }
 
 /// Task 10 ran out of memory on worker 1. It waits for worker 2, which is larger and proves task 11.
 fn waiting_for_a_larger_worker() -> Table {
     let mut table = Table::new();
-    table.send([new_try(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16), task(1, 11, SHARD)]);
+    table.send([new_try(1), ready_with(1, 1, 8), task(1, 10, SHARD), ready_with(2, 1, 16), task(1, 11, SHARD)]);
     table.send([started(1, 1), started(2, 2)]);
     table.check([out_of_memory(1, 1)], []);
     table
@@ -293,7 +293,7 @@ fn each_departure_of_a_larger_worker_starts_the_patience_again() {
     let mut table = waiting_for_a_larger_worker();
     table.check([lost(2)], [assign(1, 3, 1, 11)]);
     assert_eq!(table.pass(ms(59_000), &[1]), []);
-    table.check([joined_with(3, 1, 16)], [assign(3, 4, 1, 10)]);
+    table.check([ready_with(3, 1, 16)], [assign(3, 4, 1, 10)]);
     table.check([lost(3)], []);
     assert_eq!(table.pass(ms(59_000), &[1]), []);
     let commands = table.pass(ms(1_000), &[1]);
@@ -316,7 +316,7 @@ fn time_without_workers_does_not_use_up_the_patience() {
     table.check([lost(1)], []);
     assert_eq!(table.scheduler.next_deadline(), None);
     assert_eq!(table.pass(ms(120_000), &[]), []);
-    table.check([joined_with(3, 1, 8)], [assign(3, 4, 1, 11)]);
+    table.check([ready_with(3, 1, 8)], [assign(3, 4, 1, 11)]);
     assert_eq!(table.pass(ms(29_500), &[3]), []);
     assert_eq!(table.pass(ms(500), &[3]), [fail_for_memory(1, 10, vec![past(1, 1, too_small())])]);
 }
@@ -332,19 +332,19 @@ fn the_deadline_includes_the_end_of_the_patience() {
 #[test]
 fn a_worker_gets_nothing_while_its_prover_restarts() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
+    table.send([new_try(1), ready(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
     let unready = Event::LastProverLost { session: SessionId(1) };
     table.check([failed(1, 1), unready], [assign(1, 3, 1, 10), cancel(1, 2), cancel(1, 3)]);
     table.check([task(1, 12, SHARD)], []);
-    let ready = Event::FirstProverReady { session: SessionId(1) };
-    table.check([ready], [assign(1, 4, 1, 10), assign(1, 5, 1, 11)]);
+    let first_ready = Event::FirstProverReady { session: SessionId(1) };
+    table.check([first_ready], [assign(1, 4, 1, 10), assign(1, 5, 1, 11)]);
 }
 
 /// Otherwise worker 1 would fail at the task again and again, and at once each time.
 #[test]
 fn a_failed_task_waits_for_a_restarting_prover() {
     let mut table = Table::new();
-    table.send([new_try(1), joined(1, 1), joined(2, 1), Event::LastProverLost { session: SessionId(2) }]);
+    table.send([new_try(1), ready(1, 1), ready(2, 1), Event::LastProverLost { session: SessionId(2) }]);
     table.check([task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], []);
     table.check([Event::FirstProverReady { session: SessionId(2) }], [assign(2, 2, 1, 10)]);
@@ -354,7 +354,7 @@ fn a_failed_task_waits_for_a_restarting_prover() {
 fn a_quarantined_worker_is_released_as_the_last_resort() {
     let mut table = table();
     // Worker 2 always holds a task, so worker 1 gets the other tasks.
-    table.send([joined(2, 1), task(1, 1, SHARD), started(2, 1), joined(1, 1)]);
+    table.send([ready(2, 1), task(1, 1, SHARD), started(2, 1), ready(1, 1)]);
     table.send([task(1, 2, SHARD), delivered(1, 2), rejected(2), task(1, 3, SHARD), failed(1, 3)]);
     assert!(
         !table.scheduler.worker_status(SessionId(1)).unwrap().available_kinds.contains(SHARD),
@@ -372,9 +372,9 @@ fn a_quarantined_worker_is_released_as_the_last_resort() {
 #[test]
 fn a_slow_attempt_that_runs_out_of_memory_keeps_its_task_from_small_workers() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
-    table.send([new_try(1), joined_with(1, 1, 100), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(1), ready_with(1, 1, 100), task(1, 1, SHARD), started(1, 1)]);
     table.pass(ms(1000), &[1]);
-    table.send([delivered(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), joined_with(2, 1, 200)]);
+    table.send([delivered(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), ready_with(2, 1, 200)]);
     assert_eq!(table.pass(ms(6000), &[1, 2]), [assign(2, 3, 1, 2)], "the slow attempt gets another one beside it");
     table.check([out_of_memory(1, 2)], []);
     // Worker 2 failed at the task, but worker 1 has too little memory.

@@ -4,7 +4,7 @@ use super::*;
 
 fn holding() -> Table {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table
 }
 
@@ -17,13 +17,13 @@ fn a_silent_worker_loses_its_attempts() {
     assert_eq!(table.scheduler.task_history(TaskId(10))[0].duration, ms(3_000));
     // Later events of the expired worker are about forgotten items.
     table.check([lost(1), renewed(1), failed(1, 1)], []);
-    table.check([joined(2, 1)], [assign(2, 2, 1, 10)]);
+    table.check([ready(2, 1)], [assign(2, 2, 1, 10)]);
 }
 
 #[test]
 fn attempts_of_an_expired_worker_are_reassigned_in_the_same_call() {
     let mut table = holding();
-    table.check([joined(2, 1)], []);
+    table.check([ready(2, 1)], []);
     assert_eq!(table.pass(ms(3_000), &[2]), [end_session(1), assign(2, 2, 1, 10)]);
 }
 
@@ -36,7 +36,7 @@ fn a_worker_that_renews_its_lease_keeps_its_attempts() {
 #[test]
 fn an_idle_worker_has_a_lease_too() {
     let mut table = Table::new();
-    table.check([joined(1, 1)], []);
+    table.check([ready(1, 1)], []);
     assert_eq!(table.pass(ms(3_000), &[]), [end_session(1)]);
     assert_eq!(table.scheduler.next_deadline(), None);
 }
@@ -65,7 +65,7 @@ fn a_pause_of_the_scheduler_extends_every_lease() {
 fn a_pause_before_a_lease_does_not_lengthen_it() {
     let mut table = Table::new();
     table.now = table.now + ms(3_600_000);
-    table.check([joined(1, 1)], []);
+    table.check([ready(1, 1)], []);
     assert_eq!(table.pass(ms(3_000), &[]), [end_session(1)]);
 }
 
@@ -94,7 +94,7 @@ fn a_driver_that_only_follows_deadlines_expires_silent_workers() {
         let mut table = Table::with(SchedulerConfig { lease_ttl, max_clock_step, ..plain() });
         // The time before the first event is not a pause during a lease.
         let start = table.now;
-        let mut commands = table.send([joined(1, 1)]);
+        let mut commands = table.send([ready(1, 1)]);
         while let Some(deadline) = table.scheduler.next_deadline() {
             assert!(deadline > table.now, "the deadline has passed, so the driver would call without a pause");
             table.now = deadline;
@@ -111,7 +111,7 @@ fn there_is_no_deadline_without_workers() {
     assert_eq!(table.scheduler.next_deadline(), None);
     table.check([new_try(1), task(1, 10, SHARD)], []);
     assert_eq!(table.scheduler.next_deadline(), None);
-    table.check([joined(1, 1), lost(1)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), lost(1)], [assign(1, 1, 1, 10)]);
     assert_eq!(table.scheduler.next_deadline(), None);
 }
 
@@ -120,5 +120,5 @@ fn a_delivered_result_needs_no_lease() {
     let mut table = holding();
     table.check([delivered(1, 1)], []);
     assert_eq!(table.pass(ms(3_000), &[]), [end_session(1)]);
-    table.check([joined(2, 1), passed(1)], [accept(1, 1, 1, 10)]);
+    table.check([ready(2, 1), passed(1)], [accept(1, 1, 1, 10)]);
 }

@@ -7,7 +7,7 @@ use crate::SchedulerCounts;
 fn the_end_of_a_try_cancels_its_attempts() {
     let mut table = Table::new();
     table.check(
-        [joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
+        [ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
         [assign(1, 1, 1, 10), assign(2, 2, 1, 11)],
     );
     table.check([new_try(2), task(2, 20, SHARD), task(2, 21, SHARD)], []);
@@ -22,8 +22,8 @@ fn the_end_of_a_try_cancels_its_attempts() {
 #[test]
 fn lapsed_and_delivered_attempts_end_with_their_try() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
-    table.check([joined(2, 1), delivered(2, 2)], [assign(2, 2, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
+    table.check([ready(2, 1), delivered(2, 2)], [assign(2, 2, 1, 10)]);
     table.check([ended(1)], [discard(1), discard(2)]);
     table.check([passed(2), rejected(2)], []);
 }
@@ -32,7 +32,7 @@ fn lapsed_and_delivered_attempts_end_with_their_try() {
 fn a_failed_try_stays_until_it_ends() {
     let mut table = Table::with(SchedulerConfig { max_failures: 1, ..plain() });
     table.check(
-        [joined(1, 2), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD)],
+        [ready(1, 2), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
     );
     table.check([failed(1, 1)], [fail_try(1, 10, vec![past(1, 1, broken())])]);
@@ -44,7 +44,7 @@ fn a_failed_try_stays_until_it_ends() {
 #[test]
 fn duplicate_events_change_nothing() {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(1, 5), new_try(1), new_try(1)], []);
+    table.check([ready(1, 1), ready(1, 5), new_try(1), new_try(1)], []);
     table.check([task(1, 10, SHARD), task(1, 10, REDUCE), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([started(1, 1), started(1, 1), lost(2), lost(2)], []);
     table.check([lost(1), lost(1)], []);
@@ -54,14 +54,14 @@ fn duplicate_events_change_nothing() {
 #[test]
 fn tasks_of_unknown_tries_are_ignored() {
     let mut table = Table::new();
-    table.check([joined(1, 1), task(1, 10, SHARD), marker(1, 90), ended(1), new_try(1)], []);
+    table.check([ready(1, 1), task(1, 10, SHARD), marker(1, 90), ended(1), new_try(1)], []);
     assert_eq!(table.scheduler.counts(), SchedulerCounts { tries: 1, workers: 1, ..SchedulerCounts::default() });
 }
 
 #[test]
 fn counts_include_tries_tasks_attempts_and_workers() {
     let mut table = Table::new();
-    table.send([joined(1, 2), new_try(1), new_try(2)]);
+    table.send([ready(1, 2), new_try(1), new_try(2)]);
     table.send([task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD), task(2, 20, SHARD)]);
     let counts = SchedulerCounts { tries: 2, open_tasks: 4, queued_tasks: 2, live_attempts: 2, workers: 1 };
     assert_eq!(table.scheduler.counts(), counts);
@@ -77,7 +77,7 @@ fn a_hundred_tries_leave_nothing_behind() {
         let (first, second, marker_id) = (number * 10, number * 10 + 1, number * 10 + 2);
         // Some tries finish, some fail, and some end while work is running. Workers leave with attempts that never
         // report again.
-        let mut commands = table.send([joined(number, 2), new_try(number), marker(number, marker_id)]);
+        let mut commands = table.send([ready(number, 2), new_try(number), marker(number, marker_id)]);
         commands.extend(table.send([marked(number, first, marker_id), task(number, second, REDUCE)]));
         for command in commands {
             let Command::Assign { session, attempt, .. } = command else { continue };

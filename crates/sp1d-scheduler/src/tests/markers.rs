@@ -4,7 +4,7 @@ use super::*;
 
 fn marked_task() -> Table {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), new_try(1), marker(1, 90), marked(1, 10, 90)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), marker(1, 90), marked(1, 10, 90)], [assign(1, 1, 1, 10)]);
     table
 }
 
@@ -52,14 +52,14 @@ fn a_marker_completed_by_an_earlier_attempt_stays_complete() {
 #[test]
 fn a_marker_is_never_assigned() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), marker(1, 90), marker(1, 90), task(1, 90, SHARD)], []);
+    table.check([ready(1, 1), new_try(1), marker(1, 90), marker(1, 90), task(1, 90, SHARD)], []);
     assert_eq!(table.scheduler.task_status(TaskId(90)), None);
 }
 
 #[test]
 fn a_marker_submitted_after_its_task_is_still_required() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), marked(1, 10, 90), marker(1, 90)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), marked(1, 10, 90), marker(1, 90)], [assign(1, 1, 1, 10)]);
     table.check([delivered(1, 1), passed(1)], [discard(1), assign(1, 2, 1, 10)]);
     table.check([events_accepted(1, 2)], [complete_marker(1, 90, 2)]);
 }
@@ -67,13 +67,13 @@ fn a_marker_submitted_after_its_task_is_still_required() {
 #[test]
 fn a_task_with_a_marker_of_another_try_is_ignored() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), new_try(2), marker(2, 90), marked(1, 10, 90)], []);
+    table.check([ready(1, 1), new_try(1), new_try(2), marker(2, 90), marked(1, 10, 90)], []);
     table.check([task(1, 11, SHARD), marked(1, 12, 11), marked(1, 13, 13)], [assign(1, 1, 1, 11)]);
 }
 
 #[test]
 fn accepted_deferred_events_of_a_task_without_a_marker_are_ignored() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), marker(1, 90), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), marker(1, 90), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([events_accepted(1, 1)], []);
 }

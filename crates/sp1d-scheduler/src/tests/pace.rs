@@ -12,7 +12,7 @@ fn with_paces(workers: u64, known: &[(u64, u64)], slots: u32) -> Table {
     table.send([new_try(9)]);
     for (session, seconds) in known {
         let all: Vec<u64> = vec![*session];
-        table.send([joined(*session, 1), task(9, 900 + session, SHARD)]);
+        table.send([ready(*session, 1), task(9, 900 + session, SHARD)]);
         let attempt = table.attempt_on(*session);
         table.send([started(*session, attempt)]);
         table.pass(ms(seconds * S), &all);
@@ -20,7 +20,7 @@ fn with_paces(workers: u64, known: &[(u64, u64)], slots: u32) -> Table {
     }
     for worker in 1..=workers {
         // A new session of the same worker.
-        table.send([joined_holding(worker + 10, worker, slots, &[])]);
+        table.send([ready_holding(worker + 10, worker, slots, &[])]);
     }
     table.send([new_try(1)]);
     table
@@ -76,7 +76,7 @@ fn a_straggler_that_finishes_first_cancels_its_speculative_attempt() {
 #[test]
 fn a_straggler_gets_at_most_one_speculative_attempt() {
     let (mut table, _, copy) = straggling();
-    table.send([joined(13, 1), started(11, copy)]);
+    table.send([ready(13, 1), started(11, copy)]);
     assert_eq!(table.pass(ms(60 * S), &[11, 12, 13]), []);
 }
 
@@ -121,7 +121,7 @@ fn no_speculative_attempt_starts_while_tasks_wait() {
 #[test]
 fn running_attempts_are_judged_by_durations_learned_later() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
-    table.send([new_try(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.send([new_try(1), ready(1, 1), ready(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(2, 2)]);
     table.pass(ms(10 * S), &[1, 2]);
     table.check([delivered(2, 2), passed(2)], [accept(2, 2, 1, 2)]);
@@ -133,9 +133,9 @@ fn running_attempts_are_judged_by_durations_learned_later() {
 fn an_overdue_attempt_is_retried_but_counts_if_first() {
     let pace = PaceRules { overdue_floor: ms(30 * S), overdue_cap: ms(40 * S), ..PaceRules::default() };
     let mut table = Table::with(SchedulerConfig { quarantine: None, pace: Some(pace), ..SchedulerConfig::default() });
-    table.send([new_try(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(1), ready(1, 1), task(1, 1, SHARD), started(1, 1)]);
     assert_eq!(table.pass(ms(39 * S), &[1]), [], "no duration is known, so only the cap applies");
-    table.send([joined(2, 1)]);
+    table.send([ready(2, 1)]);
     assert_eq!(table.pass(ms(2 * S), &[1, 2]), [assign(2, 2, 1, 1)]);
     let history = table.scheduler.task_history(TaskId(1));
     assert_eq!(history.iter().map(|past| &past.failure).collect::<Vec<_>>(), [&AttemptFailure::Overdue]);
@@ -148,8 +148,8 @@ fn an_overdue_attempt_is_retried_but_counts_if_first() {
 fn an_overdue_attempt_does_not_count_in_fair_share() {
     let pace = PaceRules { overdue_floor: ms(30 * S), overdue_cap: ms(40 * S), ..PaceRules::default() };
     let mut table = Table::with(SchedulerConfig { quarantine: None, pace: Some(pace), ..SchedulerConfig::default() });
-    table.send([new_try(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
-    table.send([new_try(2), joined(2, 1), task(2, 2, SHARD), task(2, 3, SHARD)]);
+    table.send([new_try(1), ready(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(2), ready(2, 1), task(2, 2, SHARD), task(2, 3, SHARD)]);
     table.send([started(2, 2)]);
     assert_eq!(table.pass(ms(39 * S), &[1, 2]), []);
     table.send([delivered(2, 2), passed(2), started(2, 3)]);
@@ -204,17 +204,17 @@ fn a_slower_worker_takes_an_attempt_behind_a_hanging_one() {
 fn attempts_waiting_behind_an_overdue_one_go_to_others() {
     let pace = PaceRules { overdue_cap: ms(40 * S), overdue_floor: ms(30 * S), ..PaceRules::default() };
     let mut table = Table::with(SchedulerConfig { quarantine: None, pace: Some(pace), ..SchedulerConfig::default() });
-    table.send([new_try(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1)]);
+    table.send([new_try(1), ready(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1)]);
     // Task 1 goes to worker 1 again, the only worker, behind its overdue attempt.
     let commands = table.pass(ms(41 * S), &[1]);
     assert_eq!(commands, [cancel(1, 2), assign(1, 3, 1, 1)]);
-    table.check([joined(2, 2)], [assign(2, 4, 1, 2)]);
+    table.check([ready(2, 2)], [assign(2, 4, 1, 2)]);
 }
 
 #[test]
 fn rejected_results_do_not_teach_durations() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
-    table.send([new_try(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.send([new_try(1), ready(1, 1), ready(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(2, 2)]);
     table.pass(ms(S), &[1, 2]);
     table.send([delivered(1, 1), rejected(1)]);

@@ -30,11 +30,11 @@ impl World {
     fn send(&mut self, events: impl IntoIterator<Item = Event>) {
         for event in events {
             match event {
-                Event::WorkerJoined { session, .. } => drop(self.delivered.insert(session, 0)),
+                Event::WorkerReady { session, .. } => drop(self.delivered.insert(session, 0)),
                 Event::SessionEnded { session } => drop(self.held.remove(&session)),
                 Event::ResultDelivered { session, attempt } => {
                     self.forget(session, attempt);
-                    *self.delivered.get_mut(&session).expect("only workers that joined report") += 1;
+                    *self.delivered.get_mut(&session).expect("only ready workers report") += 1;
                 }
                 Event::AttemptFailed { session, attempt, .. } => self.forget(session, attempt),
                 _ => {}
@@ -103,14 +103,14 @@ impl World {
 }
 
 fn workers(count: u64, slots: u32) -> impl Iterator<Item = Event> {
-    (1..=count).map(move |session| joined(session, slots))
+    (1..=count).map(move |session| ready(session, slots))
 }
 
 fn tasks(try_id: u64, count: u64) -> impl Iterator<Item = Event> {
     (1..=count).map(move |id| task(try_id, 100 * try_id + id, SHARD))
 }
 
-/// Workers that join after all tasks were submitted.
+/// Workers that become ready after all tasks were submitted.
 fn known_before(placement: Placement, task_count: u64, worker_count: u64, slots: u32) -> World {
     let mut world = World::new(placement);
     world.send([new_try(1)].into_iter().chain(tasks(1, task_count)).chain(workers(worker_count, slots)));
@@ -203,18 +203,18 @@ fn pack_steals_for_a_worker_that_saves_a_round() {
     let mut world = known_before(Placement::Pack, 8, 7, 2);
     assert_eq!(world.holding(), [2, 2, 2, 2, 0, 0, 0]);
     // With the eighth worker one round is enough.
-    world.send([joined(8, 2)]);
+    world.send([ready(8, 2)]);
     assert_eq!(world.holding(), [1; 8]);
     world.check(1, &[1; 8]);
 }
 
 #[test]
-fn pack_uses_a_joining_worker_only_if_that_saves_a_round() {
+fn pack_uses_a_new_worker_only_if_that_saves_a_round() {
     let mut world = known_before(Placement::Pack, 9, 4, 1);
     assert_eq!(world.holding(), [1, 1, 1, 0]);
-    world.send([joined(5, 1)]);
+    world.send([ready(5, 1)]);
     assert_eq!(world.holding(), [1, 1, 1, 1, 1]);
-    world.send([joined(6, 1)]);
+    world.send([ready(6, 1)]);
     assert_eq!(world.holding(), [1, 1, 1, 1, 1, 0]);
     world.check(2, &[2, 2, 2, 2, 1, 0]);
 }
@@ -257,7 +257,7 @@ fn pack_gives_an_idle_worker_a_task_all_holders_failed() {
 #[test]
 fn pack_gives_an_idle_worker_a_task_full_holders_failed() {
     let mut table = Table::with(SchedulerConfig { placement: Placement::Pack, ..plain() });
-    let events = [new_try(1)].into_iter().chain(tasks(1, 4)).chain([joined(1, 2), joined(2, 1), joined(3, 1)]);
+    let events = [new_try(1)].into_iter().chain(tasks(1, 4)).chain([ready(1, 2), ready(2, 1), ready(3, 1)]);
     table.check(events, [assign(1, 1, 1, 101), assign(1, 2, 1, 102), assign(2, 3, 1, 103)]);
     table.check([failed(1, 1)], [assign(1, 4, 1, 104)]);
     table.check([started(1, 2), started(1, 4)], []);
@@ -271,7 +271,7 @@ fn pack_gives_an_idle_worker_a_task_full_holders_failed() {
 #[test]
 fn pack_uses_the_only_worker_that_supports_a_kind() {
     let mut world = World::new(Placement::Pack);
-    world.send([joined_for(1, 2, SHARD), joined_for(2, 2, SHARD), joined_for(3, 1, SHARD), joined_for(4, 1, REDUCE)]);
+    world.send([ready_for(1, 2, SHARD), ready_for(2, 2, SHARD), ready_for(3, 1, SHARD), ready_for(4, 1, REDUCE)]);
     world.send([new_try(1)].into_iter().chain(tasks(1, 4)).chain([task(1, 50, REDUCE), task(1, 51, REDUCE)]));
     assert_eq!(world.holding(), [2, 1, 1, 1]);
     world.check(2, &[2, 1, 1, 2]);
@@ -284,8 +284,8 @@ fn pack_plans_each_kind_for_the_workers_that_support_it() {
         world.send([new_try(1)].into_iter().chain(tasks(1, 6)));
         world.send([task(1, 50, REDUCE), task(1, 51, REDUCE), task(1, 52, REDUCE), task(1, 53, REDUCE)]);
         // Six shards on four workers are two rounds of three. Four reductions on three workers are two rounds of two.
-        world.send((1..=4).map(|session| joined_for(session, slots, SHARD)));
-        world.send((5..=7).map(|session| joined_for(session, slots, REDUCE)));
+        world.send((1..=4).map(|session| ready_for(session, slots, SHARD)));
+        world.send((5..=7).map(|session| ready_for(session, slots, REDUCE)));
         world.check(2, &[2, 2, 2, 0, 2, 2, 0]);
     }
 }
@@ -322,10 +322,10 @@ fn pack_plans_again_when_a_try_ends() {
 #[test]
 fn pack_prefers_workers_at_work_to_lower_ids() {
     let mut world = World::new(Placement::Pack);
-    world.send([new_try(1)].into_iter().chain(tasks(1, 9)).chain((3..=5).map(|session| joined(session, 1))));
+    world.send([new_try(1)].into_iter().chain(tasks(1, 9)).chain((3..=5).map(|session| ready(session, 1))));
     world.round(&[]);
     // For the six open tasks, five workers need as many rounds as three.
-    world.send([joined(1, 1), joined(2, 1)]);
+    world.send([ready(1, 1), ready(2, 1)]);
     assert_eq!(world.holding(), [0, 0, 1, 1, 1]);
     world.check(3, &[0, 0, 3, 3, 3]);
 }

@@ -73,14 +73,14 @@ fn event() -> impl Strategy<Value = Event> {
                 resumable_on: None,
             }
         });
-    let joined = (0..WORKERS, 0..4_u32, kinds()).prop_map(|(session, slots, supported_kinds)| {
-        joined_as(session, JoinedWorker { supported_kinds, ..plain_worker(session, slots) })
+    let ready = (0..WORKERS, 0..4_u32, kinds()).prop_map(|(session, slots, supported_kinds)| {
+        ready_as(session, ReadyWorker { supported_kinds, ..plain_worker(session, slots) })
     });
     prop_oneof![
         3 => (0..TRIES).prop_map(new_try),
         12 => submitted,
         2 => (0..TRIES, MARKERS).prop_map(|(try_id, id)| marker(try_id, id)),
-        6 => joined,
+        6 => ready,
         2 => (0..WORKERS).prop_map(lost),
         8 => (0..WORKERS).prop_map(renewed),
         1 => (0..TRIES).prop_map(ended),
@@ -340,7 +340,7 @@ impl Model {
                     self.markers.entry(marker).or_insert((try_id, false));
                 }
             }
-            Event::WorkerJoined { session, joined: JoinedWorker { slots, supported_kinds, .. }, .. } => {
+            Event::WorkerReady { session, ready: ReadyWorker { slots, supported_kinds, .. }, .. } => {
                 let slots = slots.max(1) as usize;
                 self.workers.entry(session).or_insert(ModelWorker { slots, supported_kinds, heard: now });
             }
@@ -590,7 +590,7 @@ impl Model {
     fn finish(&mut self) {
         let mut healthy: Vec<SessionId> = self.workers.keys().copied().filter(|session| session.0 % 2 == 1).collect();
         healthy.push(SessionId(WORKERS));
-        self.send(joined(WORKERS, 1));
+        self.send(ready(WORKERS, 1));
         // A round takes half a second and ends at least one attempt. Before that, the leases of the silent workers must
         // end. A result delivered without its marker may need one more attempt.
         let silence = 40;

@@ -6,7 +6,7 @@ use crate::TaskStatus;
 #[test]
 fn a_verified_result_is_accepted() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     let (session, attempt, assigned) = (SessionId(1), AttemptId(1), table.now);
     let held = |started| Some(TaskStatus::Held { session, attempt, assigned, started });
     assert_eq!(table.scheduler.task_status(TaskId(10)), held(None));
@@ -22,7 +22,7 @@ fn a_verified_result_is_accepted() {
 #[test]
 fn a_slot_is_free_while_its_result_is_verified() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([delivered(1, 1)], [assign(1, 2, 1, 11)]);
     table.check([passed(1)], [accept(1, 1, 1, 10)]);
 }
@@ -30,7 +30,7 @@ fn a_slot_is_free_while_its_result_is_verified() {
 #[test]
 fn second_completion_of_a_task_changes_nothing() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([delivered(1, 1), passed(1)], [accept(1, 1, 1, 10)]);
     table.check([delivered(1, 1), passed(1), rejected(1), failed(1, 1), started(1, 1)], []);
     table.check([task(1, 10, SHARD)], []);
@@ -39,7 +39,7 @@ fn second_completion_of_a_task_changes_nothing() {
 #[test]
 fn a_result_that_was_not_delivered_is_not_accepted() {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([passed(1), rejected(1), passed(7), rejected(7)], []);
     table.check([delivered(2, 1), passed(1)], []);
 }
@@ -47,13 +47,13 @@ fn a_result_that_was_not_delivered_is_not_accepted() {
 #[test]
 fn a_report_of_an_unknown_attempt_is_discarded() {
     let mut table = Table::new();
-    table.check([joined(1, 1), delivered(1, 7), delivered(9, 8)], [discard(7), discard(8)]);
+    table.check([ready(1, 1), delivered(1, 7), delivered(9, 8)], [discard(7), discard(8)]);
 }
 
 /// Task 10 was on worker 1 (attempt 1), which was lost. It is now on worker 2 (attempt 2).
 fn reassigned() -> Table {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
     table
 }
@@ -61,7 +61,7 @@ fn reassigned() -> Table {
 #[test]
 fn a_lapsed_attempts_result_counts_from_any_session() {
     let mut table = reassigned();
-    table.check([joined(3, 1), delivered(3, 1)], []);
+    table.check([ready(3, 1), delivered(3, 1)], []);
     table.check([passed(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
     table.check([delivered(2, 2)], [discard(2)]);
 }
@@ -69,9 +69,9 @@ fn a_lapsed_attempts_result_counts_from_any_session() {
 #[test]
 fn a_lapsed_attempts_result_counts_while_its_task_waits() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
     table.check([delivered(2, 1), passed(1)], [accept(1, 1, 1, 10)]);
-    table.check([joined(3, 1)], []);
+    table.check([ready(3, 1)], []);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn the_first_of_two_results_that_verifies_is_final() {
 #[test]
 fn a_late_result_of_a_failed_attempt_counts() {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 10)]);
     table.check([delivered(1, 1), passed(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
 }
@@ -117,7 +117,7 @@ fn a_slot_freed_by_another_result_takes_a_task() {
 /// Task 10 was delivered by worker 1 (attempt 1), and its check is slow. It is now on worker 2 (attempt 2).
 fn checked_slowly() -> Table {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([delivered(1, 1), check_delayed(1)], [assign(2, 2, 1, 10)]);
     let history = table.scheduler.task_history(TaskId(10));
     assert_eq!(history.iter().map(|past| &past.failure).collect::<Vec<_>>(), [&AttemptFailure::CheckDelayed]);
@@ -147,7 +147,7 @@ fn a_rejection_after_a_slow_check_leaves_the_other_attempt_running() {
 #[test]
 fn the_only_worker_does_not_prove_a_task_again_because_of_a_slow_check() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([delivered(1, 1), check_delayed(1)], []);
     let (session, attempt) = (SessionId(1), AttemptId(1));
     assert_eq!(table.scheduler.task_status(TaskId(10)), Some(TaskStatus::Verifying { session, attempt }));
@@ -158,7 +158,7 @@ fn the_only_worker_does_not_prove_a_task_again_because_of_a_slow_check() {
 /// 2 (attempt 2).
 fn events_checked_slowly() -> Table {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), new_try(1), marked(1, 10, 20)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), marked(1, 10, 20)], [assign(1, 1, 1, 10)]);
     table.check([started(1, 1), check_delayed(1)], [assign(2, 2, 1, 10)]);
     table
 }

@@ -6,14 +6,14 @@ use crate::{TaskStatus, WaitReason};
 #[test]
 fn a_failed_task_goes_to_another_worker() {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 10)]);
 }
 
 #[test]
 fn a_task_with_a_rejected_result_goes_to_another_worker() {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([delivered(1, 1)], []);
     table.check([rejected(1)], [discard(1), assign(2, 2, 1, 10)]);
     table.check([rejected(1), passed(1)], []);
@@ -23,14 +23,14 @@ fn a_task_with_a_rejected_result_goes_to_another_worker() {
 #[test]
 fn a_task_that_failed_everywhere_may_go_to_any_worker() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(1, 2, 1, 10)]);
 }
 
 #[test]
 fn a_retry_does_not_wait_for_workers_without_the_kind() {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined_for(2, 1, REDUCE), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready_for(2, 1, REDUCE), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(1, 2, 1, 10)]);
 }
 
@@ -38,7 +38,7 @@ fn a_retry_does_not_wait_for_workers_without_the_kind() {
 fn parked() -> Table {
     let mut table = Table::new();
     table.check(
-        [joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), started(2, 2)],
+        [ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), started(2, 2)],
         [assign(1, 1, 1, 10), assign(2, 2, 1, 11)],
     );
     table.check([failed(1, 1)], []);
@@ -58,8 +58,8 @@ fn a_task_waits_while_untried_workers_are_full() {
 }
 
 #[test]
-fn a_joining_worker_takes_a_parked_task() {
-    parked().check([joined(3, 1)], [assign(3, 3, 1, 10)]);
+fn a_new_worker_takes_a_parked_task() {
+    parked().check([ready(3, 1)], [assign(3, 3, 1, 10)]);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_parked_task_goes_to_any_worker_once_others_leave() {
 #[test]
 fn a_task_is_parked_after_failures_on_several_workers() {
     let mut table = Table::with(SchedulerConfig { max_failures: 9, ..plain() });
-    table.check([joined(1, 1), joined(2, 1), joined(3, 1), new_try(1)], []);
+    table.check([ready(1, 1), ready(2, 1), ready(3, 1), new_try(1)], []);
     table.check([task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10), assign(2, 2, 1, 11)]);
     table.check([failed(1, 1)], [assign(3, 3, 1, 10)]);
     table.check([failed(3, 3)], []);
@@ -82,7 +82,7 @@ fn a_task_is_parked_after_failures_on_several_workers() {
 #[test]
 fn too_many_failures_fail_the_try_with_their_history() {
     let mut table = Table::with(SchedulerConfig { max_failures: 2, ..plain() });
-    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 10)]);
     table.now = table.now + ms(700);
     let mut second = past(2, 2, AttemptFailure::Rejected("wrong".to_owned()));
@@ -94,13 +94,13 @@ fn too_many_failures_fail_the_try_with_their_history() {
 fn a_failed_try_fails_once_and_gets_no_more_assignments() {
     let mut table = Table::with(SchedulerConfig { max_failures: 1, ..plain() });
     table.check(
-        [joined(1, 2), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
+        [ready(1, 2), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
     );
     table.check([failed(1, 1)], [fail_try(1, 10, vec![past(1, 1, broken())])]);
     table.check([failed(1, 2)], []);
     table.check([task(1, 13, SHARD), marker(1, 14)], []);
-    table.check([joined(2, 2), lost(1)], []);
+    table.check([ready(2, 2), lost(1)], []);
     assert_eq!(table.scheduler.task_status(TaskId(12)), Some(TaskStatus::TryFailed));
     assert_eq!(table.scheduler.task_status(TaskId(13)), None);
     // Other tries continue.
@@ -111,33 +111,33 @@ fn a_failed_try_fails_once_and_gets_no_more_assignments() {
 fn attempts_of_a_failed_try_are_not_stolen() {
     let mut table = Table::with(SchedulerConfig { max_failures: 1, ..plain() });
     table.check(
-        [joined(1, 3), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
+        [ready(1, 3), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11), assign(1, 3, 1, 12)],
     );
     table.check([failed(1, 1)], [fail_try(1, 10, vec![past(1, 1, broken())])]);
-    table.check([joined(2, 2)], []);
+    table.check([ready(2, 2)], []);
 }
 
 #[test]
 fn a_lost_worker_is_not_a_failure() {
     let mut table = Table::with(SchedulerConfig { max_failures: 1, max_losses: 3, ..plain() });
-    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
-    table.check([joined(3, 1), lost(2)], [assign(3, 3, 1, 10)]);
+    table.check([ready(3, 1), lost(2)], [assign(3, 3, 1, 10)]);
     let history = vec![
         past(1, 1, AttemptFailure::WorkerLost),
         past(2, 2, AttemptFailure::WorkerLost),
         past(3, 3, AttemptFailure::WorkerLost),
     ];
-    table.check([joined(4, 1), lost(3)], [fail_try(1, 10, history)]);
+    table.check([ready(4, 1), lost(3)], [fail_try(1, 10, history)]);
 }
 
 #[test]
 fn failures_and_losses_are_counted_separately() {
     let mut table = Table::with(SchedulerConfig { max_failures: 2, max_losses: 2, ..plain() });
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
-    table.check([joined(2, 1), failed(1, 1)], [assign(2, 2, 1, 10)]);
-    table.check([joined(3, 1), lost(2)], [assign(3, 3, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(2, 1), failed(1, 1)], [assign(2, 2, 1, 10)]);
+    table.check([ready(3, 1), lost(2)], [assign(3, 3, 1, 10)]);
     let history = vec![past(1, 1, broken()), past(2, 2, AttemptFailure::WorkerLost), past(3, 3, broken())];
     table.check([failed(3, 3)], [fail_try(1, 10, history)]);
 }
@@ -145,7 +145,7 @@ fn failures_and_losses_are_counted_separately() {
 #[test]
 fn only_the_holder_can_fail_a_live_attempt() {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(2, 1), failed(9, 1), failed(1, 9)], []);
     table.check([delivered(1, 1), failed(1, 1)], []);
     table.check([passed(1)], [accept(1, 1, 1, 10)]);
@@ -155,7 +155,7 @@ fn only_the_holder_can_fail_a_live_attempt() {
 #[test]
 fn a_second_report_of_a_failure_changes_nothing() {
     let mut table = Table::with(SchedulerConfig { max_failures: 2, ..plain() });
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(1, 2, 1, 10)]);
     table.check([failed(1, 1), failed(1, 1)], []);
 }

@@ -8,7 +8,7 @@ const fn private_try(try_id: u64) -> Event {
 }
 
 fn trusted(session: u64, slots: u32) -> Event {
-    joined_as(session, JoinedWorker { trusted: true, ..plain_worker(session, slots) })
+    ready_as(session, ReadyWorker { trusted: true, ..plain_worker(session, slots) })
 }
 
 /// Checks the reason for which `task` waits.
@@ -20,7 +20,7 @@ fn check_waits(table: &Table, task: u64, reason: WaitReason) {
 #[test]
 fn a_private_task_goes_to_a_trusted_worker_and_others_go_anywhere() {
     let mut table = Table::new();
-    table.check([joined(1, 1), trusted(2, 1), private_try(1), new_try(2)], []);
+    table.check([ready(1, 1), trusted(2, 1), private_try(1), new_try(2)], []);
     // Without trust, the first worker would get the task.
     table.check([task(1, 10, SHARD)], [assign(2, 1, 1, 10)]);
     table.check([task(2, 20, SHARD)], [assign(1, 2, 2, 20)]);
@@ -32,7 +32,7 @@ fn a_private_task_goes_to_a_trusted_worker_and_others_go_anywhere() {
 #[test]
 fn a_private_task_waits_for_the_first_trusted_worker() {
     let mut table = Table::new();
-    table.check([joined(1, 4), joined(2, 4), private_try(1), task(1, 10, SHARD)], []);
+    table.check([ready(1, 4), ready(2, 4), private_try(1), task(1, 10, SHARD)], []);
     let reason = WaitReason::NoTrustedWorker { kind: SHARD, untrusted: 2 };
     check_waits(&table, 10, reason);
     assert_eq!(
@@ -51,7 +51,7 @@ fn a_private_task_waits_for_the_first_trusted_worker() {
 #[test]
 fn a_private_task_returns_to_the_only_trusted_worker_and_to_no_other() {
     let mut table = Table::new();
-    table.check([joined(1, 1), trusted(2, 1), private_try(1), task(1, 10, SHARD)], [assign(2, 1, 1, 10)]);
+    table.check([ready(1, 1), trusted(2, 1), private_try(1), task(1, 10, SHARD)], [assign(2, 1, 1, 10)]);
     table.check([failed(2, 1)], [assign(2, 2, 1, 10)]);
     let commands = table.send([lost(2)]);
     assert!(!commands.iter().any(|command| matches!(command, Command::Assign { .. })), "{commands:?}");
@@ -65,7 +65,7 @@ fn an_idle_worker_that_is_not_trusted_takes_no_private_task_from_another() {
         [trusted(1, 2), private_try(1), task(1, 10, SHARD), task(1, 11, SHARD)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
     );
-    table.check([started(1, 1), joined(2, 1)], []);
+    table.check([started(1, 1), ready(2, 1)], []);
     table.check([trusted(3, 1)], [cancel(1, 2), assign(3, 3, 1, 11)]);
 }
 
@@ -78,8 +78,8 @@ fn a_worker_that_returns_without_trust_does_not_continue_a_private_attempt() {
         table.check([trusted(1, 1), private_try(1), task(1, 10, SHARD), started(1, 1)], [assign(1, 1, 1, 10)]);
         table.send([lost(1)]);
         let holds = vec![AttemptId(1)];
-        let returned = JoinedWorker { trusted: is_trusted, holds, ..plain_worker(1, 1) };
-        table.check([joined_as(2, returned)], [expected]);
+        let returned = ReadyWorker { trusted: is_trusted, holds, ..plain_worker(1, 1) };
+        table.check([ready_as(2, returned)], [expected]);
     }
 }
 
@@ -87,7 +87,7 @@ fn a_worker_that_returns_without_trust_does_not_continue_a_private_attempt() {
 fn a_quarantined_worker_is_released_if_it_is_the_only_trusted_one() {
     let quarantine = QuarantineRules { max_faults: 1, ..QuarantineRules::default() };
     let mut table = Table::with(SchedulerConfig { quarantine: Some(quarantine), ..plain() });
-    table.check([joined(1, 1), trusted(2, 1), private_try(1), task(1, 10, SHARD)], [assign(2, 1, 1, 10)]);
+    table.check([ready(1, 1), trusted(2, 1), private_try(1), task(1, 10, SHARD)], [assign(2, 1, 1, 10)]);
     let commands = table.send([failed(2, 1)]);
     assert!(commands.iter().any(|command| matches!(command, Command::Quarantine { .. })), "{commands:?}");
     assert_eq!(commands.last(), Some(&assign(2, 2, 1, 10)), "{commands:?}");
@@ -96,7 +96,7 @@ fn a_quarantined_worker_is_released_if_it_is_the_only_trusted_one() {
 #[test]
 fn only_a_trusted_worker_can_confirm_the_claims_of_a_private_try() {
     let mut table = Table::new();
-    table.check([trusted(1, 1), joined(2, 1), private_try(1), new_try(2)], []);
+    table.check([trusted(1, 1), ready(2, 1), private_try(1), new_try(2)], []);
     let has_other =
         |table: &Table, try_id| table.scheduler.has_independent_worker_for(TryId(try_id), SHARD, SessionId(1));
     assert!(!has_other(&table, 1) && has_other(&table, 2));

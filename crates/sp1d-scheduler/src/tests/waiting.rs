@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 const GIB: u64 = 1 << 30;
 
 /// A worker with one slot and `memory_bytes` for one attempt.
-fn joined_with_memory(session: u64, memory_bytes: u64) -> Event {
-    joined_as(session, JoinedWorker { memory_bytes, ..plain_worker(session, 1) })
+fn ready_with_memory(session: u64, memory_bytes: u64) -> Event {
+    ready_as(session, ReadyWorker { memory_bytes, ..plain_worker(session, 1) })
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> Event {
@@ -38,7 +38,7 @@ fn a_task_waits_for_the_first_worker() {
 #[test]
 fn a_task_waits_for_a_worker_that_supports_its_kind() {
     check(
-        [joined_for(1, 1, REDUCE), joined_for(2, 1, REDUCE), new_try(1), task(1, 10, SHARD)],
+        [ready_for(1, 1, REDUCE), ready_for(2, 1, REDUCE), new_try(1), task(1, 10, SHARD)],
         WaitReason::KindUnsupported { kind: SHARD, connected: 2 },
         "no worker supports prove_shard (2 connected)",
     );
@@ -52,7 +52,7 @@ fn a_task_waits_for_unavailable_workers() {
         Event::LastProverLost { session: SessionId(2) },
     ];
     check(
-        [joined(1, 1), joined(2, 1), new_try(1)].into_iter().chain(unavailable).chain([task(1, 10, SHARD)]),
+        [ready(1, 1), ready(2, 1), new_try(1)].into_iter().chain(unavailable).chain([task(1, 10, SHARD)]),
         WaitReason::AllUnavailable { kind: SHARD, draining: 1, quarantined: 0, starting: 1 },
         "no worker is available for prove_shard: 1 draining, 1 starting",
     );
@@ -61,9 +61,9 @@ fn a_task_waits_for_unavailable_workers() {
 #[test]
 fn a_task_waits_for_a_worker_with_more_memory() {
     // Task 10 waits for the large worker 2, which proves task 9. Then worker 2 is lost, and worker 1 proves task 9.
-    let joins = [joined_with_memory(2, 64 * GIB), new_try(1), task(1, 9, SHARD), joined_with_memory(1, 8 * GIB)];
+    let first = [ready_with_memory(2, 64 * GIB), new_try(1), task(1, 9, SHARD), ready_with_memory(1, 8 * GIB)];
     check(
-        joins.into_iter().chain([task(1, 10, SHARD), out_of_memory(1, 2), lost(2)]),
+        first.into_iter().chain([task(1, 10, SHARD), out_of_memory(1, 2), lost(2)]),
         WaitReason::TooLittleMemory { kind: SHARD, workers: 1 },
         "no worker for prove_shard has enough memory (too small: 1); draining workers do not count",
     );
@@ -72,7 +72,7 @@ fn a_task_waits_for_a_worker_with_more_memory() {
 #[test]
 fn a_task_waits_for_a_starting_worker_that_it_has_not_failed_on() {
     check(
-        [joined(1, 1), joined(2, 1), Event::LastProverLost { session: SessionId(2) }, new_try(1), task(1, 10, SHARD)]
+        [ready(1, 1), ready(2, 1), Event::LastProverLost { session: SessionId(2) }, new_try(1), task(1, 10, SHARD)]
             .into_iter()
             .chain([failed(1, 1)]),
         WaitReason::AllAvailableExcluded { kind: SHARD, tried: 1, too_small: 0, unavailable: 1 },
@@ -85,9 +85,9 @@ fn a_task_waits_for_a_full_worker_although_others_are_free() {
     // Worker 3 proves task 9. Task 10 fails on worker 1, then runs out of memory on worker 2.
     let (large, small) = (64 * GIB, 8 * GIB);
     check(
-        [joined_with_memory(3, large), new_try(1), task(1, 9, SHARD), started(3, 1)].into_iter().chain([
-            joined_with_memory(1, large),
-            joined_with_memory(2, small),
+        [ready_with_memory(3, large), new_try(1), task(1, 9, SHARD), started(3, 1)].into_iter().chain([
+            ready_with_memory(1, large),
+            ready_with_memory(2, small),
             task(1, 10, SHARD),
             failed(1, 2),
             out_of_memory(2, 3),
@@ -100,7 +100,7 @@ fn a_task_waits_for_a_full_worker_although_others_are_free() {
 #[test]
 fn a_task_waits_while_every_available_worker_is_full() {
     check(
-        [joined(1, 1), joined(2, 1), new_try(1), task(1, 8, SHARD), task(1, 9, SHARD), task(1, 10, SHARD)],
+        [ready(1, 1), ready(2, 1), new_try(1), task(1, 8, SHARD), task(1, 9, SHARD), task(1, 10, SHARD)],
         WaitReason::AllFull { kind: SHARD, workers: 2, on_probation: 0 },
         "every available worker for prove_shard is full (2 available)",
     );
@@ -113,7 +113,7 @@ fn a_task_waits_for_a_worker_on_probation() {
     let fault = |id| [task(1, id, SHARD), failed(1, 2 * id - 1), delivered(2, 2 * id), passed(2 * id)];
     check_in(
         table,
-        [joined(1, 1), joined(2, 1), new_try(1)].into_iter().chain((1..=3).flat_map(fault)).chain([
+        [ready(1, 1), ready(2, 1), new_try(1)].into_iter().chain((1..=3).flat_map(fault)).chain([
             lost(2),
             task(1, 9, SHARD),
             task(1, 10, SHARD),
@@ -127,7 +127,7 @@ fn a_task_waits_for_a_worker_on_probation() {
 fn a_task_waits_because_of_the_pack_plan() {
     let mut table = Table::with(SchedulerConfig { placement: Placement::Pack, ..plain() });
     let tasks = [new_try(1), task(1, 7, SHARD), task(1, 8, SHARD), task(1, 9, SHARD), task(1, 10, SHARD)];
-    table.send(tasks.into_iter().chain([joined(1, 1), joined(2, 1), joined(3, 1)]));
+    table.send(tasks.into_iter().chain([ready(1, 1), ready(2, 1), ready(3, 1)]));
     // Four tasks need two rounds, for which two workers are enough.
     let reason = WaitReason::HeldByPackPlan { kind: SHARD, planned: 2, free: 1 };
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
@@ -139,7 +139,7 @@ fn a_task_waits_because_of_the_pack_plan() {
 #[test]
 fn the_reasons_of_a_try_are_counted() {
     let mut table = Table::new();
-    table.send([joined_for(1, 1, SHARD), new_try(1), new_try(2), task(2, 1, SHARD)]);
+    table.send([ready_for(1, 1, SHARD), new_try(1), new_try(2), task(2, 1, SHARD)]);
     table.send((10..15).map(|id| task(1, id, SHARD)).chain([task(1, 20, REDUCE), task(1, 21, REDUCE)]));
     let full = WaitReason::AllFull { kind: SHARD, workers: 1, on_probation: 0 };
     let unsupported = WaitReason::KindUnsupported { kind: REDUCE, connected: 1 };
@@ -151,7 +151,7 @@ fn the_reasons_of_a_try_are_counted() {
 #[test]
 fn only_a_waiting_task_has_a_reason() {
     let mut table = Table::new();
-    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), None);
     table.check([delivered(1, 1)], []);
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), None);
@@ -161,7 +161,7 @@ fn only_a_waiting_task_has_a_reason() {
 #[test]
 fn many_tasks_have_the_same_statuses_as_each_of_them() {
     let mut table = Table::new();
-    table.send([joined_for(1, 1, SHARD), new_try(1), task(1, 9, SHARD), started(1, 1)]);
+    table.send([ready_for(1, 1, SHARD), new_try(1), task(1, 9, SHARD), started(1, 1)]);
     table.send([task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, REDUCE)]);
     let statuses = table.scheduler.task_statuses((1..20).map(TaskId));
     assert_eq!(statuses.keys().map(|task| task.0).collect::<Vec<_>>(), [9, 10, 11, 12]);

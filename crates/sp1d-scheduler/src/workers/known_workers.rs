@@ -91,7 +91,7 @@ sp1d_model::limits! {
     /// Maximum number of disconnected workers that are remembered. Each takes about a kilobyte. Workers without faults
     /// are forgotten first.
     const MAX_DISCONNECTED: usize = 4096; Count by Worker;
-    /// Maximum number of disconnected workers of one origin that are remembered. A peer that joins under many names
+    /// Maximum number of disconnected workers of one origin that are remembered. A peer that connects under many names
     /// cannot make the scheduler forget workers of other origins.
     const MAX_DISCONNECTED_PER_ORIGIN: usize = 64; Count by Worker;
 }
@@ -116,7 +116,7 @@ impl KnownWorkers {
 
     /// Notes that `id` has connected from `origin` with `session`. A worker that was unknown starts with the worst
     /// record of its origin. Returns the worker's earlier session if that has not ended.
-    pub(crate) fn join(&mut self, id: WorkerId, origin: OriginId, session: SessionId) -> Option<SessionId> {
+    pub(crate) fn connect(&mut self, id: WorkerId, origin: OriginId, session: SessionId) -> Option<SessionId> {
         self.disconnected.remove(&id);
         if !self.workers.contains_key(&id) {
             self.add(id, origin);
@@ -332,10 +332,10 @@ mod tests {
     const RULES: QuarantineRules =
         QuarantineRules { max_faults: 1, first: Duration::from_secs(60), longest: Duration::from_secs(3600) };
 
-    /// Worker `id` of origin `origin` joins, has a fault if `is_bad`, and leaves.
+    /// Worker `id` of origin `origin` connects, has a fault if `is_bad`, and disconnects.
     fn visit(workers: &mut KnownWorkers, id: u64, origin: u128, is_bad: bool) {
         let (worker, session) = (WorkerId(id), SessionId(id));
-        workers.join(worker, OriginId(origin), session);
+        workers.connect(worker, OriginId(origin), session);
         if is_bad {
             let faults = Faults { count: 1, reason: "wrong" };
             workers.record_faults(worker, TaskKind::ProveShard, faults, &RULES, true, Timestamp::default());

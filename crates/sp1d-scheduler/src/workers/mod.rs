@@ -3,21 +3,21 @@
 //! This folder knows attempts only by number, and knows no task or try.
 
 mod clock;
-mod joined_worker;
 mod known_workers;
 mod lease;
 mod origin;
 mod pace;
+mod ready_worker;
 mod sessions;
 mod standing;
 
 pub(crate) use clock::LeaseClock;
-pub use joined_worker::JoinedWorker;
 pub(crate) use known_workers::{KnownWorker, KnownWorkers, LIMITS as WORKER_LIMITS, PresentQuarantine, WorkerFault};
 pub(crate) use lease::Leases;
 pub use origin::OriginId;
 pub use pace::PaceRules;
 pub(crate) use pace::{PaceWatch, Paces};
+pub use ready_worker::ReadyWorker;
 pub(crate) use sessions::{SessionState, WorkerSessions};
 pub(crate) use standing::Faults;
 pub use standing::QuarantineRules;

@@ -3,7 +3,7 @@
 //! A worker is *available* for a task kind if it supports the kind, is not quarantined for it, and is neither draining
 //! nor starting its prover. An *idle* worker is available and holds no attempt.
 
-use super::joined_worker::JoinedWorker;
+use super::ready_worker::ReadyWorker;
 use crate::{AttemptId, KindSet, SessionId, ShardRoom, TaskKind, Timestamp, WorkerId, queue::Exclusions};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -90,8 +90,8 @@ impl SessionState {
         self.starting
     }
 
-    /// Returns true if the worker has started an attempt or failed at one since its prover was loaded, or has joined
-    /// with attempts of an earlier session.
+    /// Returns true if the worker has started an attempt or failed at one since its prover was loaded, or has become
+    /// ready with attempts of an earlier session.
     pub(crate) const fn has_worked(&self) -> bool {
         self.has_worked
     }
@@ -239,8 +239,8 @@ impl WorkerSessions {
     ///
     /// # Panics
     /// Panics if the worker is already there.
-    pub(crate) fn insert(&mut self, id: SessionId, joined: &JoinedWorker, paces: [Duration; TaskKind::ALL.len()]) {
-        let JoinedWorker { worker, trusted, memory_bytes, shard_room, slots, supported_kinds, .. } = *joined;
+    pub(crate) fn insert(&mut self, id: SessionId, ready: &ReadyWorker, paces: [Duration; TaskKind::ALL.len()]) {
+        let ReadyWorker { worker, trusted, memory_bytes, shard_room, slots, supported_kinds, .. } = *ready;
         let session = SessionState {
             worker,
             trusted,
@@ -253,7 +253,7 @@ impl WorkerSessions {
             draining: false,
             quarantined: KindSet::default(),
             starting: false,
-            has_worked: !joined.holds.is_empty(),
+            has_worked: !ready.holds.is_empty(),
             start_deadline: None,
             paces,
             held: BTreeSet::new(),

@@ -7,8 +7,7 @@ use super::{
 };
 use crate::scenario::{Claims, Dice, Lie, MachineId, Plan, Value, WorldParameters, mixed};
 use sp1d_scheduler::{
-    AttemptId, FailureKind, JoinedWorker, KindSet, OriginId, SessionId, ShardRoom, TaskId, TaskKind, Timestamp,
-    WorkerId,
+    AttemptId, FailureKind, KindSet, OriginId, ReadyWorker, SessionId, ShardRoom, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::time::Duration;
 
@@ -159,13 +158,13 @@ impl Machine {
         self.powered && self.session.is_none()
     }
 
-    /// Starts a session.
-    pub(crate) fn join(&mut self, session: SessionId, parameters: &WorldParameters, net: &mut Net) {
+    /// Starts a session, in which the worker is ready.
+    pub(crate) fn become_ready(&mut self, session: SessionId, parameters: &WorldParameters, net: &mut Net) {
         self.session = Some(session);
         net.link(self.id).connected = Some(session);
         let holds = self.jobs.iter().filter(|job| !job.dropped).map(|job| job.attempt).collect();
         let Self { worker, origin, memory: memory_bytes, slots, supported_kinds, .. } = *self;
-        let joined = JoinedWorker {
+        let ready = ReadyWorker {
             worker,
             origin,
             // Machine 0 is always trusted, so that every proof can finish. The others may be trusted in one session and
@@ -177,7 +176,7 @@ impl Machine {
             supported_kinds,
             holds,
         };
-        net.report(self.id, session, ToOrchestrator::Join(joined));
+        net.report(self.id, session, ToOrchestrator::Ready(ready));
         if self.starting {
             net.report(self.id, session, ToOrchestrator::Unready);
         }

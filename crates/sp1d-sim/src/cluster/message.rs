@@ -1,13 +1,13 @@
 //! The messages between orchestrator and workers.
 
 use crate::scenario::{Claims, Value};
-use sp1d_scheduler::{AttemptId, FailureKind, JoinedWorker, TaskId};
+use sp1d_scheduler::{AttemptId, FailureKind, ReadyWorker, TaskId};
 
 /// A message from a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ToOrchestrator {
     /// The first message of a session. Memory is in units: most tasks need one unit.
-    Join(JoinedWorker),
+    Ready(ReadyWorker),
     Heartbeat,
     Started(AttemptId),
     /// The attempt has completed its marker, or claims to have completed it without delivering anything (`None`).

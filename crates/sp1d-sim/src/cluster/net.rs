@@ -48,7 +48,7 @@ impl Net {
         let heavy = matches!(message, ToOrchestrator::Reported { .. });
         let way = Direction::ToOrchestrator;
         let mut arrival = self.links[machine.0].send(self.now, way, heavy, &mut self.dice);
-        // All other messages stay in order: a report overtakes neither the join message of its session nor its marker.
+        // All other messages stay in order: a report overtakes neither the first message of its session nor its marker.
         if self.unsafe_phase && matches!(message, ToOrchestrator::Started(_)) && self.dice.chance(LATE) {
             self.count("message out of order");
             arrival = arrival + self.dice.ms(100..=4000);
@@ -63,7 +63,7 @@ impl Net {
     }
 
     /// May schedule `event` a second time, if the contract of the dispatch machine allows it twice. A repeated
-    /// `TryStarted` or `WorkerJoined` is not allowed: it would start an ended proof or session again.
+    /// `TryStarted` or `WorkerReady` is not allowed: it would start an ended proof or session again.
     pub(crate) fn perhaps_again(&mut self, event: &DispatchEvent) {
         let may_come_twice = match event {
             DispatchEvent::TaskSubmitted { .. }
@@ -78,7 +78,7 @@ impl Net {
             | DispatchEvent::AttemptFailed { .. }
             | DispatchEvent::TryEnded { .. } => true,
             DispatchEvent::TryStarted { .. }
-            | DispatchEvent::WorkerJoined { .. }
+            | DispatchEvent::WorkerReady { .. }
             | DispatchEvent::DrainRequested { .. }
             | DispatchEvent::DrainCancelled { .. }
             | DispatchEvent::Scheduler(_) => false,

@@ -1,11 +1,11 @@
-//! A worker that joins for the first time is not trusted with a kind for which another worker of its origin is
+//! A worker that is ready for the first time is not trusted with a kind for which another worker of its origin is
 //! quarantined: it is quarantined or on probation, too.
 
 use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{Event, JoinedWorker, KindSet, OriginId, WorkerId, WorkerStanding};
+use sp1d_scheduler::{Event, KindSet, OriginId, ReadyWorker, WorkerId, WorkerStanding};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ impl Invariant for ANewNameHasNoBetterRecord {
     }
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
-        let Event::WorkerJoined { session, joined: JoinedWorker { worker, origin, .. }, .. } = *step.event else {
+        let Event::WorkerReady { session, ready: ReadyWorker { worker, origin, .. }, .. } = *step.event else {
             return Ok(());
         };
         let is_new = self.known.insert(worker);
@@ -48,18 +48,18 @@ mod tests {
     #[test]
     fn a_clean_start_beside_a_quarantined_worker_is_detected() {
         let (mut example, mut invariant) = (Example::new(), ANewNameHasNoBetterRecord::default());
-        let first = joined(1, 1, 1, KindSet::all());
+        let first = ready(1, 1, 1, KindSet::all());
         example.send_to_scheduler(first.clone());
         example.show(&mut invariant, &first, &[]).unwrap();
         example.send_to_scheduler(Event::ProvenWrong { worker: WorkerId(1), reason: "wrong".to_owned() });
         // For the scheduler the second worker has another origin, so it starts clean.
-        let mut second = joined(2, 2, 1, KindSet::all());
+        let mut second = ready(2, 2, 1, KindSet::all());
         example.send_to_scheduler(second.clone());
         example.show(&mut invariant, &second, &[]).unwrap();
         let mut invariant = ANewNameHasNoBetterRecord::default();
         example.show(&mut invariant, &first, &[]).unwrap();
-        let Event::WorkerJoined { joined, .. } = &mut second else { unreachable!("`joined` returns this event") };
-        joined.origin = OriginId(1);
+        let Event::WorkerReady { ready, .. } = &mut second else { unreachable!("`ready` returns this event") };
+        ready.origin = OriginId(1);
         assert_broken(example.show(&mut invariant, &second, &[]), "w1 of the same origin is quarantined");
     }
 }

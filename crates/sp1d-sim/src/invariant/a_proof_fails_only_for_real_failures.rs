@@ -46,16 +46,16 @@ impl AProofFailsOnlyForRealFailures {
                 self.ended_sessions.insert(*session);
                 self.connected.remove(session);
             }
-            Event::WorkerJoined { session, joined, draining, .. } => {
-                self.connected.insert(*session, joined.worker);
+            Event::WorkerReady { session, ready, draining, .. } => {
+                self.connected.insert(*session, ready.worker);
                 if *draining {
                     self.draining.insert(*session);
                 }
-                self.able.insert(joined.worker, joined.supported_kinds);
-                if joined.trusted {
-                    self.trusted.insert(joined.worker);
+                self.able.insert(ready.worker, ready.supported_kinds);
+                if ready.trusted {
+                    self.trusted.insert(ready.worker);
                 } else {
-                    self.trusted.remove(&joined.worker);
+                    self.trusted.remove(&ready.worker);
                 }
             }
             Event::DrainRequested { session } => {
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn failing_before_every_capable_worker_tried_is_detected() {
         let (example, mut invariant) = failed(3);
-        example.show(&mut invariant, &joined(2, 2, 1, KindSet::all()), &[]).unwrap();
+        example.show(&mut invariant, &ready(2, 2, 1, KindSet::all()), &[]).unwrap();
         let history = [(1, broken()), (2, broken()), (3, broken())];
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "has not tried it");
     }

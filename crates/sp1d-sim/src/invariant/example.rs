@@ -6,7 +6,7 @@ use super::{
 };
 use crate::scenario::{Plan, TaskPlan, UploadedClaims, Value};
 use sp1d_scheduler::{
-    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, ShardRoom,
+    AttemptId, Command, Event, KindSet, OriginId, ReadyWorker, Scheduler, SchedulerConfig, SessionId, ShardRoom,
     ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -101,12 +101,12 @@ pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
     assert!(what.contains(words), "{what}");
 }
 
-pub(crate) fn joined(session: u64, worker: u64, slots: u32, supported_kinds: KindSet) -> Event {
+pub(crate) fn ready(session: u64, worker: u64, slots: u32, supported_kinds: KindSet) -> Event {
     let (session, worker, origin) = (SessionId(session), WorkerId(worker), OriginId(u128::from(worker)));
     let (shard_room, holds) = (ShardRoom::Unknown, Vec::new());
     let trusted = false;
-    let joined = JoinedWorker { worker, origin, trusted, memory_bytes: 1, shard_room, slots, supported_kinds, holds };
-    Event::WorkerJoined { session, joined, resumable_tasks: Vec::new(), draining: false }
+    let ready = ReadyWorker { worker, origin, trusted, memory_bytes: 1, shard_room, slots, supported_kinds, holds };
+    Event::WorkerReady { session, ready, resumable_tasks: Vec::new(), draining: false }
 }
 
 pub(crate) const fn submitted(try_id: u64, task: u64) -> Event {

@@ -11,7 +11,7 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{AttemptId, Command, Event, JoinedWorker, KindSet, SessionId, TaskId, TaskKind, WorkerId};
+use sp1d_scheduler::{AttemptId, Command, Event, KindSet, ReadyWorker, SessionId, TaskId, TaskKind, WorkerId};
 use std::collections::BTreeMap;
 
 /// Maximum number of history entries that the scheduler keeps per task.
@@ -47,8 +47,8 @@ struct Seat {
 impl NoLimitIsExceeded {
     fn note_event(&mut self, step: &SimStep<'_>) {
         match *step.event {
-            Event::WorkerJoined { session, ref joined, draining, .. } => {
-                let JoinedWorker { worker, memory_bytes: memory, slots, supported_kinds, .. } = *joined;
+            Event::WorkerReady { session, ref ready, draining, .. } => {
+                let ReadyWorker { worker, memory_bytes: memory, slots, supported_kinds, .. } = *ready;
                 let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
                 let seat =
                     Seat { slots, supported_kinds, draining, quarantined: KindSet::default(), starting: false, memory };
@@ -210,8 +210,8 @@ mod tests {
     /// Worker 1 has two slots and holds attempt 1.
     fn at_work() -> (Example, NoLimitIsExceeded) {
         let (example, mut invariant) = (Example::new(), NoLimitIsExceeded::default());
-        let joins = joined(1, 1, 2, [TaskKind::ProveShard].into_iter().collect());
-        example.show(&mut invariant, &joins, &[assign(1, 1, 1, 1)]).unwrap();
+        let first = ready(1, 1, 2, [TaskKind::ProveShard].into_iter().collect());
+        example.show(&mut invariant, &first, &[assign(1, 1, 1, 1)]).unwrap();
         (example, invariant)
     }
 

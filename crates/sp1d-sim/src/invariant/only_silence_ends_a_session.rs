@@ -5,7 +5,7 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{Command, Event, JoinedWorker, SessionId, Timestamp, WorkerId};
+use sp1d_scheduler::{Command, Event, ReadyWorker, SessionId, Timestamp, WorkerId};
 use std::{collections::BTreeMap, time::Duration};
 
 #[derive(Debug, Default)]
@@ -26,11 +26,11 @@ impl Invariant for OnlySilenceEndsASession {
         self.counted += step.now.saturating_since(self.last).min(step.config.max_clock_step);
         self.last = self.last.max(step.now);
         let now = self.counted;
-        let mut joined = None;
+        let mut ready = None;
         match step.event {
-            Event::WorkerJoined { session, joined: JoinedWorker { worker, .. }, .. } => {
+            Event::WorkerReady { session, ready: ReadyWorker { worker, .. }, .. } => {
                 self.sessions.entry(*session).or_insert((*worker, now));
-                joined = Some((*session, *worker));
+                ready = Some((*session, *worker));
             }
             Event::LeaseRenewed { session } => {
                 if let Some((_, heard)) = self.sessions.get_mut(session) {
@@ -48,7 +48,7 @@ impl Invariant for OnlySilenceEndsASession {
                     .sessions
                     .remove(session)
                     .ok_or_else(|| format!("{session} was ended, but is not connected"))?;
-                let replaced = joined.is_some_and(|(newer, of)| of == worker && newer != *session);
+                let replaced = ready.is_some_and(|(newer, of)| of == worker && newer != *session);
                 let silence = now - heard;
                 ensure(replaced || silence >= step.config.lease_ttl, || {
                     format!("{session} was ended after a silence of {silence:?}")
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn ending_a_session_without_silence_is_detected() {
         let (example, mut invariant) = (Example::new(), OnlySilenceEndsASession::default());
-        example.show(&mut invariant, &joined(1, 1, 1, KindSet::all()), &[]).unwrap();
+        example.show(&mut invariant, &ready(1, 1, 1, KindSet::all()), &[]).unwrap();
         assert_broken(example.show(&mut invariant, &Event::Tick, &[END_SESSION]), "after a silence of 0ns");
         assert_broken(example.show(&mut invariant, &Event::Tick, &[END_SESSION]), "is not connected");
     }
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn counting_a_pause_as_silence_is_detected() {
         let (mut example, mut invariant) = (Example::new(), OnlySilenceEndsASession::default());
-        example.show(&mut invariant, &joined(1, 1, 1, KindSet::all()), &[]).unwrap();
+        example.show(&mut invariant, &ready(1, 1, 1, KindSet::all()), &[]).unwrap();
         example.now = example.now + Duration::from_secs(60);
         assert_broken(example.show(&mut invariant, &Event::Tick, &[END_SESSION]), "after a silence of 1.5s");
     }
@@ -86,9 +86,9 @@ mod tests {
     #[test]
     fn silence_and_a_newer_session_may_end_a_session() {
         let (mut example, mut invariant) = (Example::new(), OnlySilenceEndsASession::default());
-        example.show(&mut invariant, &joined(1, 1, 1, KindSet::all()), &[]).unwrap();
-        example.show(&mut invariant, &joined(2, 1, 1, KindSet::all()), &[END_SESSION]).unwrap();
-        example.show(&mut invariant, &joined(1, 2, 1, KindSet::all()), &[]).unwrap();
+        example.show(&mut invariant, &ready(1, 1, 1, KindSet::all()), &[]).unwrap();
+        example.show(&mut invariant, &ready(2, 1, 1, KindSet::all()), &[END_SESSION]).unwrap();
+        example.show(&mut invariant, &ready(1, 2, 1, KindSet::all()), &[]).unwrap();
         for _ in 0..3 {
             example.now = example.now + Duration::from_secs(1);
             example.show(&mut invariant, &Event::Tick, &[]).unwrap();

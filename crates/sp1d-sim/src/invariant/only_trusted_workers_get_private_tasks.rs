@@ -33,8 +33,8 @@ impl Invariant for OnlyTrustedWorkersGetPrivateTasks {
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         match step.event {
             Event::TryStarted { try_id, trusted_only: true } => _ = self.private.insert(*try_id),
-            // A second join of a session changes nothing.
-            Event::WorkerJoined { session, joined, .. } if self.known.insert(*session) && joined.trusted => {
+            // A second such event of a session changes nothing.
+            Event::WorkerReady { session, ready, .. } if self.known.insert(*session) && ready.trusted => {
                 self.trusted.insert(*session);
             }
             _ => {}
@@ -58,10 +58,10 @@ mod tests {
     use crate::invariant::example::*;
     use sp1d_scheduler::KindSet;
 
-    fn joined_as(session: u64, is_trusted: bool) -> Event {
-        let mut event = joined(session, session, 1, KindSet::all());
-        let Event::WorkerJoined { joined, .. } = &mut event else { unreachable!("`joined` returns this event") };
-        joined.trusted = is_trusted;
+    fn ready_as(session: u64, is_trusted: bool) -> Event {
+        let mut event = ready(session, session, 1, KindSet::all());
+        let Event::WorkerReady { ready, .. } = &mut event else { unreachable!("`ready` returns this event") };
+        ready.trusted = is_trusted;
         event
     }
 
@@ -69,7 +69,7 @@ mod tests {
     fn a_private_task_on_another_worker_is_detected() {
         let (example, mut invariant) = (Example::new(), OnlyTrustedWorkersGetPrivateTasks::default());
         let private = Event::TryStarted { try_id: TryId(1), trusted_only: true };
-        for event in [joined_as(1, true), joined_as(2, false), private, new_try(2)] {
+        for event in [ready_as(1, true), ready_as(2, false), private, new_try(2)] {
             example.show(&mut invariant, &event, &[]).unwrap();
         }
         example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 1, 1), assign(2, 2, 2, 3)]).unwrap();

@@ -50,15 +50,15 @@ impl Invariant for ResumableTaskReturnsToItsWorker {
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         self.books.on_event(step.event, step.now);
         step.commands.iter().for_each(|command| self.books.on_command(command));
-        if let Event::WorkerJoined { session, joined, .. } = step.event {
-            if !self.workers.contains_key(session) && joined.trusted {
+        if let Event::WorkerReady { session, ready, .. } = step.event {
+            if !self.workers.contains_key(session) && ready.trusted {
                 self.trusted.insert(*session);
             }
-            self.workers.entry(*session).or_insert(joined.worker);
+            self.workers.entry(*session).or_insert(ready.worker);
         }
         let (session, resumable) = match step.event {
             Event::TaskSubmitted { task, resumable_on: Some(session), .. } => (*session, slice::from_ref(task)),
-            Event::WorkerJoined { session, resumable_tasks, .. } => (*session, &**resumable_tasks),
+            Event::WorkerReady { session, resumable_tasks, .. } => (*session, &**resumable_tasks),
             _ => return Ok(()),
         };
         let Some(status) = step.scheduler.worker_status(session) else { return Ok(()) };
@@ -85,7 +85,7 @@ mod tests {
     fn assigning_a_started_task_to_another_worker_is_detected() {
         let (mut example, mut invariant) = (Example::new(), ResumableTaskReturnsToItsWorker::default());
         for session in [1, 2] {
-            example.send_to_scheduler(joined(session, session, 1, KindSet::all()));
+            example.send_to_scheduler(ready(session, session, 1, KindSet::all()));
         }
         let (try_id, task, resumable_on) = (TryId(1), TaskId(1), Some(SessionId(2)));
         let event = Event::TaskSubmitted { try_id, task, kind: TaskKind::ProveShard, marker: None, resumable_on };

@@ -2,8 +2,8 @@
 
 use crate::invariant::{Books, SimOutcome, SimStep};
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, AttemptStep, Command, DispatchCommand, DispatchEvent, Event, FailureKind, JoinedWorker,
-    PastAttempt, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, AttemptStep, Command, DispatchCommand, DispatchEvent, Event, FailureKind, PastAttempt,
+    ReadyWorker, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -195,7 +195,7 @@ impl Coverage {
             Event::ResultRejected { attempt, .. } if step.commands.contains(&Command::Discard { attempt }) => {
                 self.mark("result rejected");
             }
-            Event::WorkerJoined { session, joined: JoinedWorker { worker, ref holds, .. }, draining, .. } => {
+            Event::WorkerReady { session, ready: ReadyWorker { worker, ref holds, .. }, draining, .. } => {
                 self.workers.insert(session, worker);
                 let is_quarantined =
                     |command: &Command| matches!(command, Command::Quarantine { session: of, .. } if *of == session);
@@ -235,7 +235,7 @@ impl Coverage {
     fn on_resumable(&mut self, step: &SimStep<'_>) {
         let (session, resumable) = match step.event {
             Event::TaskSubmitted { task, resumable_on: Some(session), .. } => (session, std::slice::from_ref(task)),
-            Event::WorkerJoined { session, resumable_tasks, .. } => (session, &**resumable_tasks),
+            Event::WorkerReady { session, resumable_tasks, .. } => (session, &**resumable_tasks),
             _ => return,
         };
         for (at, command) in step.commands.iter().enumerate() {
@@ -286,8 +286,7 @@ impl Coverage {
                 self.ended_sessions.insert(session);
                 self.draining.remove(&session);
                 let worker = self.workers.get(&session).copied();
-                let replaced =
-                    matches!(step.event, Event::WorkerJoined { joined, .. } if worker == Some(joined.worker));
+                let replaced = matches!(step.event, Event::WorkerReady { ready, .. } if worker == Some(ready.worker));
                 self.mark(if replaced { "session replaced by a newer one" } else { "session expired" });
             }
             Command::Cancel { .. } | Command::Discard { .. } => {}

@@ -131,7 +131,7 @@ impl World {
                     net.at(open + Duration::from_millis(200), happening);
                 } else if machines[machine.0].answer_dial() {
                     let session = driver.open(machine);
-                    machines[machine.0].join(session, parameters, net);
+                    machines[machine.0].become_ready(session, parameters, net);
                 }
             }
             Happening::TryStarts(try_id) => driver.begin(try_id, plan, net)?,

@@ -16,7 +16,7 @@ fn one_marker() -> Table {
 /// The same for a try that starts with `started`.
 fn one_marker_of(started: DispatchEvent) -> Table {
     let mut table = Table::new();
-    table.check([joined(1), joined(2), started, marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), ready(2), started, marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table
 }
 
@@ -154,7 +154,7 @@ fn a_shard_with_taken_names_goes_to_another_worker() {
 fn a_refuted_claim_quarantines_its_worker() {
     let mut table = Table { dispatch: DispatchMachine::new(SchedulerConfig::default()), ..Table::new() };
     let started = comparing(1, &[(1, 7), (2, 2)]);
-    table.check([joined(1), joined(2), started, marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), ready(2), started, marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
     let commands = table.send([events_passed(1)]);
     assert_eq!(commands[0], DispatchCommand::LogRefutedClaim { worker: WorkerId(2) });
@@ -177,7 +177,7 @@ fn the_claims_of_a_try_are_kept_until_it_ends() {
 /// Checks that the claim of worker 1 is accepted without another worker after the events `others`.
 fn check_lone_claim(others: impl IntoIterator<Item = DispatchEvent>) {
     let mut table = Table::new();
-    table.check([joined(1), comparing(1, &[]), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), comparing(1, &[]), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
     table.send(others);
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
@@ -186,15 +186,15 @@ fn check_lone_claim(others: impl IntoIterator<Item = DispatchEvent>) {
 #[test]
 fn a_worker_is_alone_if_no_other_worker_may_get_the_task() {
     check_lone_claim([]);
-    check_lone_claim([joined(2), draining(2)]);
+    check_lone_claim([ready(2), draining(2)]);
 }
 
 /// Two names of one origin do not confirm each other.
 #[test]
 fn a_worker_is_alone_beside_workers_of_its_own_origin() {
-    let mut of_same_origin = joined(2);
-    if let DispatchEvent::WorkerJoined { joined, .. } = &mut of_same_origin {
-        joined.origin = OriginId(1);
+    let mut of_same_origin = ready(2);
+    if let DispatchEvent::WorkerReady { ready, .. } = &mut of_same_origin {
+        ready.origin = OriginId(1);
     }
     check_lone_claim([of_same_origin]);
 }
@@ -209,10 +209,10 @@ fn a_late_check_of_a_forgotten_attempt_is_ignored() {
 #[test]
 fn a_check_continues_while_a_new_session_continues_the_attempt() {
     let mut table = Table::new();
-    table.check([joined(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);
     table.check([events_uploaded(1, 1), delivered(1, 1)], [check_deferred_events(1, 10)]);
-    table.check([lost(1), rejoined(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
+    table.check([lost(1), ready_with(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
     table.check([events_uploaded(2, 1)], []);
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
     table.check([delivered(2, 1)], [check_result(1, 10)]);
@@ -221,11 +221,11 @@ fn a_check_continues_while_a_new_session_continues_the_attempt() {
 #[test]
 fn deferred_events_whose_check_ended_while_the_worker_was_lost_are_checked_again() {
     let mut table = Table::new();
-    table.check([joined(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
     table.check([lost(1), events_passed(1)], []);
-    table.check([rejoined(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
+    table.check([ready_with(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
     table.check([events_uploaded(2, 1)], [check_deferred_events(1, 10)]);
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
 }
@@ -233,6 +233,6 @@ fn deferred_events_whose_check_ended_while_the_worker_was_lost_are_checked_again
 #[test]
 fn a_task_without_a_marker_has_nothing_to_check() {
     let mut table = Table::new();
-    table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([events_uploaded(1, 1)], []);
 }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_drain_is_over_when_the_worker_holds_nothing() {
     let mut table = Table::new();
-    table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([started(1, 1), draining(1)], [step(10, 1, 1, AttemptStep::Started)]);
     table.check([delivered(1, 1)], [end_drain_wait(1), check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
@@ -14,7 +14,7 @@ fn a_drain_is_over_when_the_worker_holds_nothing() {
 #[test]
 fn the_drain_of_an_idle_worker_is_over_at_once() {
     let mut table = Table::new();
-    table.check([joined(1), draining(1)], [end_drain_wait(1)]);
+    table.check([ready(1), draining(1)], [end_drain_wait(1)]);
     table.check([draining(1)], [end_drain_wait(1)]);
 }
 
@@ -28,7 +28,7 @@ fn the_drain_of_an_unknown_worker_is_over_at_once() {
 fn resuming_or_losing_the_worker_ends_the_wait() {
     for end in [drain_cancelled(1), lost(1)] {
         let mut table = Table::new();
-        table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+        table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
         table.check([started(1, 1), draining(1)], [step(10, 1, 1, AttemptStep::Started)]);
         table.check([end], [end_drain_wait(1)]);
     }
@@ -37,7 +37,7 @@ fn resuming_or_losing_the_worker_ends_the_wait() {
 #[test]
 fn a_silent_worker_ends_the_wait() {
     let mut table = Table::new();
-    table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([started(1, 1), draining(1)], [step(10, 1, 1, AttemptStep::Started)]);
     let end = DispatchCommand::EndSession { session: SessionId(1) };
     let mut commands = Vec::new();
@@ -51,15 +51,15 @@ fn a_silent_worker_ends_the_wait() {
 #[test]
 fn no_caller_waits_after_the_wait_has_ended() {
     let mut table = Table::new();
-    table.check([joined(1), draining(1)], [end_drain_wait(1)]);
+    table.check([ready(1), draining(1)], [end_drain_wait(1)]);
     table.check([drain_cancelled(1), lost(1)], []);
 }
 
 #[test]
-fn a_worker_that_is_drained_before_it_is_ready_gets_no_task_at_joining() {
+fn a_worker_that_is_drained_before_it_is_ready_gets_no_task() {
     let mut table = Table::new();
     table.check([draining(1), new_try(1), task(1, 10)], [end_drain_wait(1)]);
-    table.check([joined(1), task(1, 11)], []);
+    table.check([ready(1), task(1, 11)], []);
     table.check([drain_cancelled(1)], assign(1, 1, 1, 10, None));
 }
 
@@ -67,7 +67,7 @@ fn a_worker_that_is_drained_before_it_is_ready_gets_no_task_at_joining() {
 fn a_worker_that_is_drained_before_it_is_ready_resumes_nothing() {
     let mut table = Table::new();
     table.check([draining(1), new_try(1), keyed(1, 10, 7)], [end_drain_wait(1)]);
-    table.check([rejoined(1, 1, &[], &[(7, 100)])], []);
+    table.check([ready_with(1, 1, &[], &[(7, 100)])], []);
 }
 
 /// Checks whether the changes after `event` say that session 1 is draining. `None` if they say that it has ended or is
@@ -84,7 +84,7 @@ fn check_status(table: &mut Table, event: DispatchEvent, is_draining: Option<boo
 fn a_drain_is_visible_before_the_worker_is_ready() {
     let mut table = Table::new();
     check_status(&mut table, draining(1), Some(true));
-    check_status(&mut table, joined(1), Some(true));
+    check_status(&mut table, ready(1), Some(true));
     check_status(&mut table, drain_cancelled(1), Some(false));
     check_status(&mut table, lost(1), None);
 }
@@ -95,6 +95,6 @@ fn an_early_drain_is_forgotten_with_its_cancellation_or_its_session() {
         let mut table = Table::new();
         check_status(&mut table, draining(1), Some(true));
         check_status(&mut table, end, None);
-        table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+        table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     }
 }

@@ -11,7 +11,7 @@ use super::{
     ResumableAttempt,
 };
 use crate::{
-    AttemptFailure, AttemptId, Event, JoinedWorker, KindSet, OriginId, SchedulerConfig, SessionId, ShardRoom,
+    AttemptFailure, AttemptId, Event, KindSet, OriginId, ReadyWorker, SchedulerConfig, SessionId, ShardRoom,
     ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
@@ -88,16 +88,16 @@ const fn marked(try_id: u64, task: u64, marker: u64) -> DispatchEvent {
     DispatchEvent::TaskSubmitted { try_id, task, kind: SHARD, marker, key: None }
 }
 
-fn joined(session: u64) -> DispatchEvent {
-    rejoined(session, session, &[], &[])
+fn ready(session: u64) -> DispatchEvent {
+    ready_with(session, session, &[], &[])
 }
 
-/// `worker` joins in the new `session` with one slot. It holds the attempts `holds`. For each pair of a key and an
+/// `worker` is ready in the new `session` with one slot. It holds the attempts `holds`. For each pair of a key and an
 /// attempt in `can_resume`, it can resume that attempt from before the orchestrator restarted.
-fn rejoined(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) -> DispatchEvent {
+fn ready_with(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) -> DispatchEvent {
     let resumable =
         |(key, attempt): &(u8, u64)| ResumableAttempt { key: ResultKey([*key; 32]), attempt: AttemptId(*attempt) };
-    let joined = JoinedWorker {
+    let ready = ReadyWorker {
         worker: WorkerId(worker),
         origin: OriginId(u128::from(worker)),
         trusted: false,
@@ -108,7 +108,7 @@ fn rejoined(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) 
         holds: holds.iter().copied().map(AttemptId).collect(),
     };
     let resumable_attempts = can_resume.iter().map(resumable).collect();
-    DispatchEvent::WorkerJoined { session: SessionId(session), joined, resumable_attempts }
+    DispatchEvent::WorkerReady { session: SessionId(session), ready, resumable_attempts }
 }
 
 const fn lost(session: u64) -> DispatchEvent {

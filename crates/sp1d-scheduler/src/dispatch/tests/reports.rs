@@ -5,7 +5,7 @@ use super::*;
 /// Worker 1 proves attempt 1 of task 10, and worker 2 is idle.
 fn one_task() -> Table {
     let mut table = Table::new();
-    table.check([joined(1), joined(2), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), ready(2), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table
 }
 
@@ -85,9 +85,9 @@ fn the_attempts_of_other_tasks_continue_when_a_task_is_done() {
 #[test]
 fn a_session_that_continues_an_attempt_reports_again() {
     let mut table = Table::new();
-    table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([started(1, 1)], [step(10, 1, 1, AttemptStep::Started)]);
-    table.check([lost(1), rejoined(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
+    table.check([lost(1), ready_with(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
     table.check([delivered(1, 1)], []);
     table.check([started(2, 1)], [step(10, 1, 2, AttemptStep::Started)]);
     table.check([delivered(2, 1)], [check_result(1, 10)]);

@@ -30,7 +30,7 @@ fn past(attempt: u64, failure: AttemptFailure) -> PastAttempt {
 #[test]
 fn the_end_of_a_try_drops_its_attempts_and_tasks() {
     let mut table = Table::new();
-    table.check([joined(1), new_try(1), task(1, 10), task(1, 11)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), new_try(1), task(1, 10), task(1, 11)], assign(1, 1, 1, 10, None));
     table.check([ended(1)], all(&[&[cancel(1, 1)], &dropped(10, 1, 1)]));
     table.check([ended(1), delivered(1, 1), passed(1)], []);
 }
@@ -38,13 +38,13 @@ fn the_end_of_a_try_drops_its_attempts_and_tasks() {
 #[test]
 fn a_task_of_an_ended_try_is_ignored() {
     let mut table = Table::new();
-    table.check([joined(1), new_try(1), ended(1), task(1, 10), task(9, 11)], []);
+    table.check([ready(1), new_try(1), ended(1), task(1, 10), task(9, 11)], []);
 }
 
 #[test]
 fn a_task_that_is_submitted_twice_is_proven_once() {
     let mut table = Table::new();
-    table.check([joined(1), new_try(1), task(1, 10), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([ready(1), new_try(1), task(1, 10), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([delivered(1, 1), passed(1)], all(&[&[check_result(1, 10)], &accept(1, 1, 1, 10)]));
     table.check([task(1, 10)], []);
 }
@@ -55,7 +55,7 @@ fn a_task_is_open_until_its_result_is_accepted() {
     let open = |table: &Table, try_id: u64| -> Vec<u64> {
         table.dispatch.open_tasks(TryId(try_id)).map(|(task, _)| task.0).collect()
     };
-    table.send([joined(1), new_try(1), new_try(2), task(1, 10), task(2, 11), task(1, 12)]);
+    table.send([ready(1), new_try(1), new_try(2), task(1, 10), task(2, 11), task(1, 12)]);
     assert_eq!((open(&table, 1), open(&table, 2)), (vec![10, 12], vec![11]));
     table.send([delivered(1, 1)]);
     assert_eq!(open(&table, 1), [10, 12]);
@@ -68,7 +68,7 @@ fn a_task_is_open_until_its_result_is_accepted() {
 /// Checks how the try fails if all three workers fail at the task of `submitted` with `failure`.
 fn check_failure(submitted: DispatchEvent, failure: &AttemptFailure, cause: TryFailureCause, suspect: bool) {
     let mut table = Table::new();
-    table.send([joined(1), joined(2), joined(3), new_try(1), submitted]);
+    table.send([ready(1), ready(2), ready(3), new_try(1), submitted]);
     let mut commands = Vec::new();
     for attempt in 1..=3 {
         let (session, attempt) = (SessionId(attempt), AttemptId(attempt));
@@ -88,7 +88,7 @@ fn a_shard_without_a_marker_casts_doubt_on_the_claims() {
 #[test]
 fn a_shard_that_needs_too_much_memory_is_reported_as_such() {
     let mut table = Table::new();
-    table.send([joined(1), new_try(1), marked(1, 10, 90)]);
+    table.send([ready(1), new_try(1), marked(1, 10, 90)]);
     let step = step_failed(10, 1, 1, "out of memory: too large");
     let failed = failure(10, vec![past(1, too_large())], TryFailureCause::OutOfMemory, false);
     table.check([out_of_memory(1, 1)], [step, failed]);
@@ -99,7 +99,7 @@ fn another_task_that_needs_too_much_memory_asks_for_no_smaller_cut() {
     let mut table = Table::new();
     let (kind, marker, key) = (TaskKind::RecursionReduce, None, None);
     let submitted = DispatchEvent::TaskSubmitted { try_id: TryId(1), task: TaskId(10), kind, marker, key };
-    table.send([joined(1), new_try(1), submitted]);
+    table.send([ready(1), new_try(1), submitted]);
     let step = step_failed(10, 1, 1, "out of memory: too large");
     let failed = DispatchCommand::FailTry {
         try_id: TryId(1),
@@ -115,9 +115,9 @@ fn another_task_that_needs_too_much_memory_asks_for_no_smaller_cut() {
 #[test]
 fn a_shard_without_a_large_worker_is_reported_as_such() {
     let mut table = Table::new();
-    let mut small = joined(1);
-    if let DispatchEvent::WorkerJoined { joined, .. } = &mut small {
-        joined.shard_room = ShardRoom::Memory(7);
+    let mut small = ready(1);
+    if let DispatchEvent::WorkerReady { ready, .. } = &mut small {
+        ready.shard_room = ShardRoom::Memory(7);
     }
     let (try_id, size) = (TryId(1), ShardSize { cells: 0, memory_bytes: 8 });
     let left_out = DispatchEvent::Scheduler(Event::SmallWorkersLeftOut { try_id, size });
@@ -151,8 +151,8 @@ fn the_cause_of_a_failure_says_whether_smaller_shards_may_help() {
 #[test]
 fn events_and_commands_are_readable() {
     let mut table = Table::new();
-    let event = rejoined(1, 1, &[], &[(7, 100)]);
-    assert_eq!(event.to_string(), "s1 of w1 joined: it holds 0 attempts and can resume 1");
+    let event = ready_with(1, 1, &[], &[(7, 100)]);
+    assert_eq!(event.to_string(), "s1 of w1 is ready: it holds 0 attempts and can resume 1");
     table.check([event, new_try(1)], []);
     let commands = table.send([keyed(1, 10, 7)]).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(commands, ["assign a1 of p1 t10 to s1, which resumes a100", "publish that a1 (t10) on s1 is assigned"]);

@@ -1,11 +1,11 @@
-//! What is known of a worker when it joins.
+//! What is known of a worker when it is ready for attempts.
 
 use super::origin::OriginId;
 use crate::{AttemptId, KindSet, ShardRoom, WorkerId};
 
-/// A worker that joins with a new session.
+/// A worker that is ready for attempts in a new session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinedWorker {
+pub struct ReadyWorker {
     /// The worker's identity, the same in all its sessions.
     pub worker: WorkerId,
     /// Where the worker comes from.

@@ -80,7 +80,7 @@ impl PlacementInputs<'_> {
         if kinds.is_empty() {
             return None;
         }
-        self.queue.turns().find_map(|waiting| {
+        self.queue.waiting_by_fair_share().find_map(|waiting| {
             let first_of_each = kinds.iter().filter_map(|kind| {
                 waiting.heads(kind).find_map(|(rank, excluded)| Some((rank, self.choose_worker(kind, excluded)?)))
             });

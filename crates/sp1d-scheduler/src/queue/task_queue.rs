@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// ends soon beside a long one.
 #[derive(Debug, Default)]
 pub(crate) struct TaskQueue {
-    /// Tries that have or had waiting or held tasks, by position. A try stays until it is forgotten.
+    /// Tries that have or had waiting or held tasks, by the order of their start. A try stays until it is forgotten.
     tries: BTreeMap<u64, TryShare>,
-    /// The groups of the tries by position. A try without an entry is in the common group.
+    /// The groups of the tries by the order of their start. A try without an entry is in the common group.
     group_of: BTreeMap<u64, ShareGroup>,
     /// Groups with tries that have or had waiting or held tasks.
     groups: BTreeMap<ShareGroup, GroupEntry>,
-    /// The turns of the groups that have waiting tasks.
-    group_turns: BTreeSet<GroupTurn>,
+    /// The positions of the groups that have waiting tasks.
+    group_positions: BTreeSet<GroupPosition>,
     /// Number of waiting tasks by kind.
     len: [usize; TaskKind::ALL.len()],
 }
@@ -25,32 +25,32 @@ pub(crate) struct TaskQueue {
 #[derive(Debug)]
 struct TryShare {
     waiting: ExclusionBuckets<Rank>,
-    turn: FairShareTurn,
+    position: FairSharePosition,
 }
 
-/// The position of a try in fair-share order. The lowest turn gets the next slot.
+/// The position of a try in fair-share order. The lowest position gets the next slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct FairShareTurn {
+struct FairSharePosition {
     /// Number of attempts that workers hold, without overdue ones.
     held: usize,
     /// The latest attempt of the try, as a tie-breaker. Without it, with more tries than slots, a try that has
     /// just delivered would always be first again.
     last: AttemptId,
-    /// The position of the try among all tries.
+    /// The order of the try's start among all tries.
     try_order: u64,
 }
 
 /// The queue entry of one group.
 #[derive(Debug)]
 struct GroupEntry {
-    turn: GroupTurn,
-    /// The turns of its tries that have waiting tasks.
-    turns: BTreeSet<FairShareTurn>,
+    position: GroupPosition,
+    /// The positions of its tries that have waiting tasks.
+    positions: BTreeSet<FairSharePosition>,
 }
 
-/// The position of a group in fair-share order. The lowest turn gets the next slot.
+/// The position of a group in fair-share order. The lowest position gets the next slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct GroupTurn {
+struct GroupPosition {
     /// Number of attempts of all tries of the group that workers hold, without overdue ones.
     held: usize,
     /// The latest attempt of the group, as a tie-breaker like that of a try.
@@ -60,26 +60,26 @@ struct GroupTurn {
 
 impl GroupEntry {
     const fn new(group: ShareGroup) -> Self {
-        Self { turn: GroupTurn { held: 0, last: AttemptId(0), group }, turns: BTreeSet::new() }
+        Self { position: GroupPosition { held: 0, last: AttemptId(0), group }, positions: BTreeSet::new() }
     }
 
-    /// Follows a change of a try of the group, from the turn `before` to the turn `after`. The try has waiting tasks
+    /// Follows a change of a try of the group, from the position `before` to `after`. The try has waiting tasks
     /// afterwards if it `waits`.
-    fn follow(&mut self, before: FairShareTurn, after: FairShareTurn, waits: bool) {
-        self.turn.held = self.turn.held + after.held - before.held;
-        self.turn.last = self.turn.last.max(after.last);
-        // Usually the turn stays the same.
+    fn follow(&mut self, before: FairSharePosition, after: FairSharePosition, waits: bool) {
+        self.position.held = self.position.held + after.held - before.held;
+        self.position.last = self.position.last.max(after.last);
+        // Usually the position stays the same.
         if after != before || !waits {
-            self.turns.remove(&before);
+            self.positions.remove(&before);
         }
         if waits {
-            self.turns.insert(after);
+            self.positions.insert(after);
         }
     }
 
-    /// Returns the turn of the group, if one of its tries has waiting tasks.
-    fn waiting_turn(&self) -> Option<GroupTurn> {
-        (!self.turns.is_empty()).then_some(self.turn)
+    /// Returns the position of the group, if one of its tries has waiting tasks.
+    fn waiting_position(&self) -> Option<GroupPosition> {
+        (!self.positions.is_empty()).then_some(self.position)
     }
 }
 
@@ -105,26 +105,26 @@ impl TaskQueue {
         self.len[kind.index()]
     }
 
-    /// Changes the entry of a try and updates its turn.
+    /// Changes the entry of a try and updates its position.
     fn change<T>(&mut self, try_order: u64, change: impl FnOnce(&mut TryShare) -> T) -> T {
         let new = || TryShare {
             waiting: ExclusionBuckets::new(),
-            turn: FairShareTurn { held: 0, last: AttemptId(0), try_order },
+            position: FairSharePosition { held: 0, last: AttemptId(0), try_order },
         };
         let group = self.group(try_order);
         let share = self.tries.entry(try_order).or_insert_with(new);
-        let before = share.turn;
+        let before = share.position;
         let outcome = change(share);
-        let (after, waits) = (share.turn, share.waiting.len() > 0);
+        let (after, waits) = (share.position, share.waiting.len() > 0);
         let entry = self.groups.entry(group).or_insert_with(|| GroupEntry::new(group));
-        let group_before = entry.waiting_turn();
+        let group_before = entry.waiting_position();
         entry.follow(before, after, waits);
-        let group_after = entry.waiting_turn();
+        let group_after = entry.waiting_position();
         if group_after != group_before {
-            if let Some(turn) = group_before {
-                self.group_turns.remove(&turn);
+            if let Some(position) = group_before {
+                self.group_positions.remove(&position);
             }
-            self.group_turns.extend(group_after);
+            self.group_positions.extend(group_after);
         }
         outcome
     }
@@ -143,16 +143,16 @@ impl TaskQueue {
     }
 
     /// Counts `attempt` at the task of `rank` in the try's share.
-    pub(crate) fn hold(&mut self, rank: Rank, attempt: AttemptId) {
+    pub(crate) fn count_held(&mut self, rank: Rank, attempt: AttemptId) {
         self.change(rank.try_order, |share| {
-            share.turn.held += 1;
-            share.turn.last = share.turn.last.max(attempt);
+            share.position.held += 1;
+            share.position.last = share.position.last.max(attempt);
         });
     }
 
     /// Stops counting an attempt at the task of `rank`: it ended, or it is overdue.
-    pub(crate) fn release(&mut self, rank: Rank) {
-        self.change(rank.try_order, |share| share.turn.held -= 1);
+    pub(crate) fn uncount_held(&mut self, rank: Rank) {
+        self.change(rank.try_order, |share| share.position.held -= 1);
     }
 
     /// Forgets a try that has no waiting or held tasks.
@@ -161,47 +161,52 @@ impl TaskQueue {
         let group = self.group(try_order);
         self.group_of.remove(&try_order);
         // The other tries of the group may have nothing at the moment. Then the group starts anew with their next task.
-        if self.groups.get(&group).is_some_and(|entry| entry.turn.held == 0 && entry.turns.is_empty()) {
+        if self.groups.get(&group).is_some_and(|entry| entry.position.held == 0 && entry.positions.is_empty()) {
             self.groups.remove(&group);
         }
     }
 
     /// Returns the waiting tasks of each try, in fair-share order of the groups and of their tries.
-    pub(crate) fn turns(&self) -> impl Iterator<Item = &ExclusionBuckets<Rank>> {
-        let turns = self.group_turns.iter().flat_map(|turn| &self.groups[&turn.group].turns);
-        turns.map(|turn| &self.tries[&turn.try_order].waiting)
+    pub(crate) fn waiting_by_fair_share(&self) -> impl Iterator<Item = &ExclusionBuckets<Rank>> {
+        let positions = self.group_positions.iter().flat_map(|position| &self.groups[&position.group].positions);
+        positions.map(|position| &self.tries[&position.try_order].waiting)
     }
 
-    /// Returns the waiting tasks of a try, by the try's position.
+    /// Returns the waiting tasks of a try, by the order of the try's start.
     pub(crate) fn waiting_of(&self, try_order: u64) -> Option<&ExclusionBuckets<Rank>> {
         self.tries.get(&try_order).map(|share| &share.waiting)
     }
 
-    /// Checks the turns against the waiting tasks and `held`, the number of held attempts by try position. Returns
-    /// every waiting task.
+    /// Checks the positions against the waiting tasks and `held`, the number of held attempts by the order of the
+    /// tries' start. Returns every waiting task.
     pub(crate) fn check_invariants(&self, held: &BTreeMap<u64, usize>) -> BTreeMap<Rank, (TaskKind, &Exclusions)> {
-        let counted = self.tries.iter().map(|(try_order, share)| (*try_order, share.turn.held));
+        let counted = self.tries.iter().map(|(try_order, share)| (*try_order, share.position.held));
         let counted: BTreeMap<u64, usize> = counted.filter(|(_, held)| *held > 0).collect();
         assert_eq!(counted, *held, "the number of held attempts of a try is wrong");
-        let mut groups: BTreeMap<ShareGroup, (usize, BTreeSet<FairShareTurn>)> = BTreeMap::new();
+        let mut groups: BTreeMap<ShareGroup, (usize, BTreeSet<FairSharePosition>)> = BTreeMap::new();
         for (try_order, share) in &self.tries {
-            let (held, turns) = groups.entry(self.group(*try_order)).or_default();
-            *held += share.turn.held;
+            let (held, positions) = groups.entry(self.group(*try_order)).or_default();
+            *held += share.position.held;
             if share.waiting.len() > 0 {
-                turns.insert(share.turn);
+                positions.insert(share.position);
             }
         }
-        groups.retain(|_, (held, turns)| *held > 0 || !turns.is_empty());
-        let indexed = self.groups.iter().map(|(group, entry)| (*group, (entry.turn.held, entry.turns.clone())));
-        let indexed: BTreeMap<_, _> = indexed.filter(|(_, (held, turns))| *held > 0 || !turns.is_empty()).collect();
+        groups.retain(|_, (held, positions)| *held > 0 || !positions.is_empty());
+        let indexed = self.groups.iter().map(|(group, entry)| (*group, (entry.position.held, entry.positions.clone())));
+        let indexed: BTreeMap<_, _> =
+            indexed.filter(|(_, (held, positions))| *held > 0 || !positions.is_empty()).collect();
         assert_eq!(indexed, groups, "the index of groups is wrong");
-        let turns: BTreeSet<GroupTurn> = self.groups.values().filter_map(GroupEntry::waiting_turn).collect();
-        assert_eq!(self.group_turns, turns, "the index of the turns of groups is wrong");
-        assert!(self.groups.iter().all(|(group, entry)| entry.turn.group == *group), "a group has a foreign turn");
+        let positions: BTreeSet<GroupPosition> =
+            self.groups.values().filter_map(GroupEntry::waiting_position).collect();
+        assert_eq!(self.group_positions, positions, "the index of the positions of groups is wrong");
+        assert!(
+            self.groups.iter().all(|(group, entry)| entry.position.group == *group),
+            "a group has a foreign position"
+        );
         let mut tasks = BTreeMap::new();
-        for (try_order, TryShare { waiting, turn }) in &self.tries {
+        for (try_order, TryShare { waiting, position }) in &self.tries {
             let of_try = waiting.check_invariants();
-            assert_eq!(turn.try_order, *try_order, "a try has the turn of another try");
+            assert_eq!(position.try_order, *try_order, "a try has the position of another try");
             assert!(of_try.keys().all(|rank| rank.try_order == *try_order), "a task waits under another try");
             tasks.extend(of_try);
         }
@@ -224,7 +229,7 @@ impl TaskQueue {
 /// A task keeps its rank when it is retried or requeued, so it comes before every task submitted later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
-    /// The position of the try among all tries.
+    /// The order of the try's start among all tries.
     try_order: u64,
     /// Recursion comes before shards: it frees the memory of its inputs and shrinks the tree of proofs, while shards
     /// only add to both.

@@ -76,7 +76,7 @@ impl Scheduler {
         let (task, kind, session, worker) = (attempt.task, attempt.kind, attempt.session, attempt.worker);
         let reason = past.failure.to_string();
         // An attempt that hangs must not count in its try's fair share forever.
-        self.queue.release(self.task(task).rank);
+        self.queue.uncount_held(self.task(task).rank);
         if self.task(task).state != TaskState::Held(id) {
             self.task_mut(task).record(past);
         } else if self.task(task).second.is_some() {
@@ -257,15 +257,16 @@ impl Scheduler {
 
     /// Ends quarantines early if the workers are needed: a task waits that no available worker may take. The workers
     /// are then on probation. The quarantine of a worker that was proven wrong does not end early.
-    pub(super) fn release_needed(&mut self, commands: &mut Vec<Command>) {
+    pub(super) fn end_quarantines_of_needed_workers(&mut self, commands: &mut Vec<Command>) {
         let is_needed = |session: &SessionState, kind: TaskKind| {
             self.queue.len_of(kind) > 0 && (self.sessions.available(kind) == 0 || self.is_last_resort(session, kind))
         };
         let needed_kinds = |id: SessionId| {
             let session =
                 self.sessions.get(id).expect("the index of quarantined workers contains only connected workers");
-            let releasable = self.workers.get(session.worker()).map(KnownWorker::releasable).unwrap_or_default();
-            let candidates = session.supported_kinds().iter().filter(|kind| releasable.contains(*kind));
+            let may_end =
+                self.workers.get(session.worker()).map(KnownWorker::kinds_that_may_end_early).unwrap_or_default();
+            let candidates = session.supported_kinds().iter().filter(|kind| may_end.contains(*kind));
             let kinds: KindSet = candidates.filter(|kind| is_needed(session, *kind)).collect();
             (!kinds.is_empty()).then_some((id, session.worker(), kinds))
         };
@@ -289,7 +290,7 @@ impl Scheduler {
                 && !session.is_excluded(excluded)
                 && self.sessions.available_are_excluded(kind, excluded)
         };
-        self.queue.turns().any(|waiting| waiting.heads(kind).any(|(_, excluded)| failed(excluded)))
+        self.queue.waiting_by_fair_share().any(|waiting| waiting.heads(kind).any(|(_, excluded)| failed(excluded)))
     }
 
     /// Applies the standing of `worker` to its new `session`, and reports its quarantines.

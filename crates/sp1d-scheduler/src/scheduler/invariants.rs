@@ -223,7 +223,7 @@ impl Scheduler {
         for (id, task) in self.tasks.iter().filter(|(_, task)| matches!(task.state, TaskState::Waiting { .. })) {
             let available = || sessions.iter().filter(|(_, session)| session.available_kinds().contains(task.kind));
             let prospects = || sessions.iter().filter(|(_, session)| session.is_prospect(task.kind));
-            // A quarantined worker that is the last resort is released, unless it was proven wrong. A worker that
+            // A quarantined worker that is the last resort gets tasks, unless it was proven wrong. A worker that
             // starts its prover will be ready later.
             if prospects().any(|(_, session)| session.is_starting() && !session.is_excluded(&task.excluded)) {
                 continue;

@@ -123,7 +123,7 @@ impl Scheduler {
     /// Puts an existing attempt into a slot of `session`.
     pub(super) fn hold(&mut self, session: SessionId, id: AttemptId) {
         let ScheduledAttempt { task, kind, .. } = *self.attempt(id);
-        self.queue.hold(self.task(task).rank, id);
+        self.queue.count_held(self.task(task).rank, id);
         self.sessions.hold(session, id, kind);
         self.update_start_deadline(session);
     }
@@ -132,7 +132,7 @@ impl Scheduler {
     pub(super) fn free_slot(&mut self, id: AttemptId) {
         let ScheduledAttempt { task, kind, session, overdue, .. } = *self.attempt(id);
         if !overdue {
-            self.queue.release(self.task(task).rank);
+            self.queue.uncount_held(self.task(task).rank);
         }
         self.remove_stealable(id, task);
         self.watch.end(id);

@@ -125,7 +125,7 @@ impl Scheduler {
         self.expire_starts(&mut commands);
         self.expire_memory_waits(&mut commands);
         self.end_quarantines(&mut commands);
-        self.release_needed(&mut commands);
+        self.end_quarantines_of_needed_workers(&mut commands);
         self.pack_plans.update(&self.queue, &self.sessions, AttemptId(self.attempts_assigned));
         self.fill_slots(freed_worker, &mut commands);
         self.announce_drained(&mut commands);

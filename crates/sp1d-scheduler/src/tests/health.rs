@@ -226,7 +226,7 @@ fn the_only_worker_is_not_quarantined() {
     // Another worker is ready, so the next fault leads to quarantine.
     table.send([ready(3, 1)]);
     table.check([failed(1, 10)], [quarantine(1, 60, "engine error: broken"), assign(3, 11, 1, 1)]);
-    // Worker 3 has left. Worker 1 is the only one again, so it is released.
+    // Worker 3 is disconnected. Worker 1 is the only one again, so its quarantine ends.
     table.check([lost(3)], [probation(1), assign(1, 12, 1, 1)]);
 }
 

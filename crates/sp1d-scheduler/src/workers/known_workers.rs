@@ -59,7 +59,7 @@ impl KnownWorker {
     }
 
     /// Returns the kinds whose quarantine ends early if the worker is needed.
-    pub(crate) fn releasable(&self) -> KindSet {
+    pub(crate) fn kinds_that_may_end_early(&self) -> KindSet {
         self.kinds_with(|standing| matches!(standing, Standing::Quarantined { is_firm: false, .. }))
     }
 

@@ -35,9 +35,8 @@ pub use connection::{
 };
 pub use limits::limits;
 pub use message::{
-    Assignment, Build, DeliveryError, IncomingArtifact, Invalid, MessageLimits, Mismatch, ReceiveError,
-    chunk_from_wire, chunk_to_wire, failure_kind_from_wire, failure_kind_to_wire, kind_from_wire, kind_to_wire,
-    made_prefix,
+    Assignment, Build, IncomingArtifact, Invalid, MessageLimits, Mismatch, ReceiveError, UploadError, chunk_from_wire,
+    chunk_to_wire, failure_kind_from_wire, failure_kind_to_wire, kind_from_wire, kind_to_wire, made_prefix,
 };
 pub use sp1d_model::{FailureKind, Rate};
 pub use task::{

@@ -125,13 +125,13 @@ impl ProofChecks for FakeRunner {
     fn check_deferred_events(
         &self,
         spec: &TaskSpec,
-        delivered: &dyn Fn(&str) -> Option<Blob>,
+        uploaded: &dyn Fn(&str) -> Option<Blob>,
     ) -> Result<Vec<String>, String> {
         let marker = spec.payload.marker().ok_or("the task has no marker")?;
-        let list = delivered(&marker.deferred_events).ok_or("the list of events is missing")?;
+        let list = uploaded(&marker.deferred_events).ok_or("the list of events is missing")?;
         let name = list.decode().ok().and_then(|list| String::from_utf8(list).ok()).ok_or("the list is not a name")?;
-        // A test may deliver a list of events that do not exist. The proof then fails at its end.
-        Ok(delivered(&name).map(|_| name).into_iter().collect())
+        // A test may upload a list of events that do not exist. The proof then fails at its end.
+        Ok(uploaded(&name).map(|_| name).into_iter().collect())
     }
 
     fn named_artifacts(&self, spec: &TaskSpec, artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<String> {

@@ -209,7 +209,7 @@ impl Expectations {
         PartValues { range, pc: self.key.vk.pc_start, idle: Some(ProgramState::initial()), input_digests }
     }
 
-    /// Checks the deferred events that an attempt uploaded for the core shard of `spec`. `delivered` finds an artifact
+    /// Checks the deferred events that an attempt uploaded for the core shard of `spec`. `uploaded` finds an artifact
     /// that the attempt uploaded. Returns the names of the artifacts with the events.
     ///
     /// # Errors
@@ -217,10 +217,10 @@ impl Expectations {
     pub(super) fn check_deferred_events(
         &self,
         spec: &TaskSpec,
-        delivered: &dyn Fn(&str) -> Option<Blob>,
+        uploaded: &dyn Fn(&str) -> Option<Blob>,
     ) -> Result<Vec<String>, String> {
         let marker = spec.payload.marker().ok_or("its task has no marker")?;
-        let list = delivered(&marker.deferred_events).ok_or("the list of deferred events is missing")?;
+        let list = uploaded(&marker.deferred_events).ok_or("the list of deferred events is missing")?;
         if list.len() > MAX_LIST_BYTES {
             return Err(format!(
                 "the list of deferred events has {} bytes, at most {MAX_LIST_BYTES} are allowed",
@@ -228,7 +228,7 @@ impl Expectations {
             ));
         }
         let list = list.decode().map_err(|error| format!("cannot read the list of deferred events: {error}"))?;
-        self.limits.check(&list, self.max_event_bytes(spec), delivered)
+        self.limits.check(&list, self.max_event_bytes(spec), uploaded)
     }
 
     /// Returns the maximum number of bytes of the deferred events of the core shard of `spec`, with their list.

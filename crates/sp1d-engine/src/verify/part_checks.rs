@@ -33,9 +33,9 @@ impl ProofChecks for PartChecks {
     fn check_deferred_events(
         &self,
         spec: &TaskSpec,
-        delivered: &dyn Fn(&str) -> Option<Blob>,
+        uploaded: &dyn Fn(&str) -> Option<Blob>,
     ) -> Result<Vec<String>, String> {
-        contained(|| self.expected.check_deferred_events(spec, delivered))
+        contained(|| self.expected.check_deferred_events(spec, uploaded))
     }
 
     fn named_artifacts(&self, spec: &TaskSpec, _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<String> {

@@ -1,15 +1,15 @@
-//! The parts of an artifact that a worker delivers.
+//! The parts of an artifact that a worker uploads.
 
 use crate::harness::{FuzzMemory, FuzzTarget};
 use prost::Message;
 use sp1d_artifacts::{Assembler, BlobReader, CHUNK_BYTES, Chunk, Digest, Encoder, Encoding};
 use sp1d_protocol::{
-    DeliveryError, IncomingArtifact, MessageLimits, chunk_from_wire, chunk_to_wire,
+    IncomingArtifact, MessageLimits, UploadError, chunk_from_wire, chunk_to_wire,
     wire::{DeliverEnd, DeliverHeader, DeliverPart, deliver_part::Part},
 };
 use std::io::Read;
 
-/// A delivery: its parts, each after its length.
+/// An upload: its parts, each after its length.
 pub const CHUNKS: FuzzTarget = FuzzTarget {
     name: "chunks",
     // Zeros compress to a thirty-thousandth: an input of this length can stand for hundreds of chunks.
@@ -37,11 +37,11 @@ fn check(mut input: &[u8]) {
         let wanted = artifact.next_chunk_bytes();
         assert!(wanted <= CHUNK_BYTES as u64);
         assert!(!ended || wanted == 0, "memory is reserved for a chunk that is not valid");
-        let mut expected = if ended { Err(DeliveryError::Order) } else { Ok(()) };
+        let mut expected = if ended { Err(UploadError::Order) } else { Ok(()) };
         match &mut part {
             Part::Chunk(chunk) if !ended => {
                 content.clear();
-                expected = decoder.decode_next(&chunk_from_wire(chunk), &mut content).map_err(DeliveryError::Content);
+                expected = decoder.decode_next(&chunk_from_wire(chunk), &mut content).map_err(UploadError::Content);
                 hasher.update(&content);
                 let stored = chunk.content.len() as u64;
                 assert!(expected.is_err() || stored <= wanted, "more bytes than memory was reserved for");
@@ -51,11 +51,11 @@ fn check(mut input: &[u8]) {
                     end.digest = hasher.finalize().as_bytes().to_vec().into();
                 }
                 if Digest::from_slice(&end.digest).is_none() {
-                    expected = Err(DeliveryError::Digest);
+                    expected = Err(UploadError::Digest);
                 }
                 ended = true;
             }
-            Part::Header(_) => expected = Err(DeliveryError::Order),
+            Part::Header(_) => expected = Err(UploadError::Order),
             Part::Chunk(_) | Part::End(_) => {}
         }
         let outcome = artifact.push(DeliverPart { part: Some(part) });
@@ -82,8 +82,8 @@ fn next_part(input: &mut &[u8]) -> Option<Part> {
     DeliverPart::decode_length_delimited(input).ok()?.part
 }
 
-/// Returns a delivery of `chunks`, which announces `length` bytes.
-fn delivery(length: u64, chunks: impl IntoIterator<Item = Chunk>, digest: &[u8]) -> Vec<u8> {
+/// Returns an upload of `chunks`, which announces `length` bytes.
+fn upload(length: u64, chunks: impl IntoIterator<Item = Chunk>, digest: &[u8]) -> Vec<u8> {
     let header = Part::Header(DeliverHeader { attempt: 7, name: "r".to_owned(), length });
     let end = Part::End(DeliverEnd { digest: digest.to_vec().into() });
     let chunks = chunks.into_iter().map(|chunk| Part::Chunk(chunk_to_wire(chunk)));
@@ -99,15 +99,15 @@ fn seeds() -> Vec<Vec<u8>> {
         let mut encoder = Encoder::new(content);
         let chunks: Vec<Chunk> = encoder.by_ref().collect();
         let length = content.len() as u64;
-        seeds.push(delivery(length, chunks.clone(), &[0; RIGHT_DIGEST]));
-        seeds.push(delivery(length, chunks.clone(), encoder.digest().as_bytes()));
-        seeds.push(delivery(length + 1, chunks, &[0; RIGHT_DIGEST]));
+        seeds.push(upload(length, chunks.clone(), &[0; RIGHT_DIGEST]));
+        seeds.push(upload(length, chunks.clone(), encoder.digest().as_bytes()));
+        seeds.push(upload(length + 1, chunks, &[0; RIGHT_DIGEST]));
     }
     // Chunks that no honest worker sends.
     let claims_more = Chunk { encoding: Encoding::Raw, decoded_len: 64 << 20, bytes: (&b"x"[..]).into() };
-    seeds.push(delivery(64 << 20, [claims_more], &[0; RIGHT_DIGEST]));
+    seeds.push(upload(64 << 20, [claims_more], &[0; RIGHT_DIGEST]));
     let one_byte = Chunk { encoding: Encoding::Raw, decoded_len: 1, bytes: (&b"x"[..]).into() };
-    seeds.push(delivery(2, [one_byte.clone(), one_byte], &[0; RIGHT_DIGEST]));
+    seeds.push(upload(2, [one_byte.clone(), one_byte], &[0; RIGHT_DIGEST]));
     seeds
 }
 

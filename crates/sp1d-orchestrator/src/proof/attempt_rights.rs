@@ -20,7 +20,7 @@ impl AttemptRights {
         let mut readable: HashSet<String> = named.into_iter().collect();
         readable.extend(spec.payload.inputs().into_iter().map(|input| input.artifact.clone()));
         let event_bytes = match spec.payload.marker() {
-            Some(_) => max_event_bytes.min(MessageLimits::DELIVERED_BYTES),
+            Some(_) => max_event_bytes.min(MessageLimits::UPLOADED_BYTES),
             None => 0,
         };
         Self { readable, upload_bytes: MessageLimits::RESULT_BYTES + event_bytes }
@@ -67,6 +67,6 @@ mod tests {
         let result = MessageLimits::RESULT_BYTES;
         assert_eq!(rights(false, &[], u64::MAX).upload_bytes, result);
         assert_eq!(rights(true, &[], 1000).upload_bytes, result + 1000);
-        assert_eq!(rights(true, &[], u64::MAX).upload_bytes, result + MessageLimits::DELIVERED_BYTES);
+        assert_eq!(rights(true, &[], u64::MAX).upload_bytes, result + MessageLimits::UPLOADED_BYTES);
     }
 }

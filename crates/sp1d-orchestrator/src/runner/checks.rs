@@ -18,19 +18,19 @@ pub trait ProofChecks: Send + Sync + 'static {
     fn check(&self, spec: &TaskSpec, output: &[u8], artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String>;
 
     /// Checks the deferred events that an attempt of the task `spec` uploaded, before the task's marker is completed.
-    /// `delivered` returns an artifact that this attempt has uploaded, by name, except the task's result. Called on a
+    /// `uploaded` returns an artifact that this attempt has uploaded, by name, except the task's result. Called on a
     /// thread that may block.
     ///
-    /// Returns the names of the artifacts with deferred events. All of them were delivered. The list of deferred events
+    /// Returns the names of the artifacts with deferred events. All of them were uploaded. The list of deferred events
     /// also belongs to the marker, but its name is not among them. Other artifacts of the attempt never belong to the
     /// proof.
     ///
     /// # Errors
-    /// Returns what is wrong. The fault is recorded for the worker that delivered it.
+    /// Returns what is wrong. The fault is recorded for the worker that uploaded it.
     fn check_deferred_events(
         &self,
         spec: &TaskSpec,
-        delivered: &dyn Fn(&str) -> Option<Blob>,
+        uploaded: &dyn Fn(&str) -> Option<Blob>,
     ) -> Result<Vec<String>, String>;
 
     /// Returns the names of the artifacts that the task `spec` reads in addition to its inputs, because its record
@@ -42,10 +42,10 @@ pub trait ProofChecks: Send + Sync + 'static {
     }
 
     /// Returns the maximum number of uncompressed bytes that an attempt of the task `spec` may upload for its marker.
-    /// The default implementation returns [`MessageLimits::DELIVERED_BYTES`]. A larger number has no effect. Not called
+    /// The default implementation returns [`MessageLimits::UPLOADED_BYTES`]. A larger number has no effect. Not called
     /// for a task without a marker.
     fn max_event_bytes(&self, _spec: &TaskSpec) -> u64 {
-        MessageLimits::DELIVERED_BYTES
+        MessageLimits::UPLOADED_BYTES
     }
 
     /// Returns the digest of everything on which the results of the task `spec` depend, so that tasks with the same

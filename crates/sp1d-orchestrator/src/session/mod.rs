@@ -2,7 +2,6 @@
 //!
 //! - `control`: receives what the worker reports on the control stream, and sends heartbeats. Assignments leave through
 //!   the worker's outbox, which `service` sends.
-//! - `deliveries`: receives the artifacts that attempts upload, within their quotas.
 //! - `fetches`: sends the artifacts that attempts read.
 //! - `introduction`: what a worker reports about itself when a session starts.
 //! - `pace`: the minimum pace of these transfers.
@@ -11,6 +10,7 @@
 //! - `service`: the calls that a worker can make.
 //! - `turn_end`: decides when this orchestrator's turn at a worker is over.
 //! - `upload_budget`: the memory for uploads that are not in the store yet.
+//! - `uploads`: receives the artifacts that attempts upload, within their quotas.
 //! - `worker_session`: the state of one session.
 //!
 //! A session reports to the dispatcher what happens. It decides nothing about tasks. It decides when to release its
@@ -18,7 +18,6 @@
 //! connection is established.
 
 mod control;
-mod deliveries;
 mod fetches;
 pub(crate) mod introduction;
 mod pace;
@@ -27,9 +26,10 @@ pub(crate) mod server;
 mod service;
 mod turn_end;
 pub(crate) mod upload_budget;
+mod uploads;
 mod worker_session;
 
 pub(crate) use control::LIMITS as CONTROL_LIMITS;
-pub(crate) use deliveries::LIMITS as DELIVERY_LIMITS;
 pub(crate) use pace::LIMITS as PACE_LIMITS;
 pub(crate) use service::LIMITS as SERVICE_LIMITS;
+pub(crate) use uploads::LIMITS as UPLOAD_LIMITS;

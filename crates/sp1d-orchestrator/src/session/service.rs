@@ -127,7 +127,7 @@ impl Session for SessionService {
     }
 
     async fn deliver(&self, request: Request<Streaming<DeliverPart>>) -> Result<Response<DeliverReply>, Status> {
-        self.0.receive_delivery(request.into_inner()).await?;
+        self.0.receive_upload(request.into_inner()).await?;
         Ok(Response::new(DeliverReply {}))
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 sp1d_model::limits! {
     /// Lower bound of the memory for uploads under way: usual results have one or two megabytes, so dozens of workers
-    /// can deliver at once.
+    /// can upload at once.
     const MIN_BUDGET_BYTES: u64 = 64 << 20; Bytes by Worker;
     /// Lower bound of a session's share: one chunk for each of its streams. With so many sessions that their shares
     /// would be smaller, the uploads may exceed the budget.

@@ -1,12 +1,12 @@
-//! The parts of an artifact that a worker delivers, in the order in which they must arrive.
+//! The parts of an artifact that a worker uploads, in the order in which they must arrive.
 
 use super::transfer::chunk_from_wire;
 use crate::wire::{DeliverPart, deliver_part::Part};
 use sp1d_artifacts::{Assembler, Blob, DecodeError, Digest};
 
-/// Why a delivery is refused.
+/// Why an upload is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeliveryError {
+pub enum UploadError {
     /// The content differs from the announcement.
     #[error(transparent)]
     Content(#[from] DecodeError),
@@ -14,10 +14,10 @@ pub enum DeliveryError {
     #[error("the parts of the artifact arrived in the wrong order")]
     Order,
     /// The end has an invalid digest.
-    #[error("the delivery ends with an invalid digest")]
+    #[error("the upload ends with an invalid digest")]
     Digest,
-    /// The delivery has no end.
-    #[error("the delivery ended early")]
+    /// The upload has no end.
+    #[error("the upload ended early")]
     Early,
 }
 
@@ -47,15 +47,15 @@ impl IncomingArtifact {
     ///
     /// # Errors
     /// Fails if the part is not valid here.
-    pub fn push(&mut self, part: DeliverPart) -> Result<(), DeliveryError> {
+    pub fn push(&mut self, part: DeliverPart) -> Result<(), UploadError> {
         match part.part {
-            _ if self.digest.is_some() => Err(DeliveryError::Order),
+            _ if self.digest.is_some() => Err(UploadError::Order),
             Some(Part::Chunk(chunk)) => Ok(self.assembler.push(chunk_from_wire(&chunk))?),
             Some(Part::End(end)) => {
-                self.digest = Some(Digest::from_slice(&end.digest).ok_or(DeliveryError::Digest)?);
+                self.digest = Some(Digest::from_slice(&end.digest).ok_or(UploadError::Digest)?);
                 Ok(())
             }
-            Some(Part::Header(_)) | None => Err(DeliveryError::Order),
+            Some(Part::Header(_)) | None => Err(UploadError::Order),
         }
     }
 
@@ -63,8 +63,8 @@ impl IncomingArtifact {
     ///
     /// # Errors
     /// Fails if parts are missing, or if the content does not have the digest in the end.
-    pub fn finish(self) -> Result<Blob, DeliveryError> {
-        let digest = self.digest.ok_or(DeliveryError::Early)?;
+    pub fn finish(self) -> Result<Blob, UploadError> {
+        let digest = self.digest.ok_or(UploadError::Early)?;
         Ok(self.assembler.finish(digest)?)
     }
 }
@@ -83,9 +83,9 @@ mod tests {
         Part::End(DeliverEnd { digest: digest.to_vec().into() })
     }
 
-    /// Checks how a delivery of 2 bytes with these parts ends.
+    /// Checks how an upload of 2 bytes with these parts ends.
     #[track_caller]
-    fn check(parts: Vec<Option<Part>>, expected: Result<&[u8], DeliveryError>) {
+    fn check(parts: Vec<Option<Part>>, expected: Result<&[u8], UploadError>) {
         let mut artifact = IncomingArtifact::new(2);
         let pushed = parts.into_iter().try_for_each(|part| artifact.push(DeliverPart { part }));
         let content = pushed.and_then(|()| artifact.finish()).map(|blob| blob.decode().unwrap());
@@ -105,18 +105,18 @@ mod tests {
     #[test]
     fn parts_in_another_order_are_refused() {
         let digest = *Digest::of(b"ab").as_bytes();
-        check(vec![Some(chunk(b"ab"))], Err(DeliveryError::Early));
-        check(vec![None], Err(DeliveryError::Order));
-        check(vec![Some(Part::Header(DeliverHeader::default()))], Err(DeliveryError::Order));
+        check(vec![Some(chunk(b"ab"))], Err(UploadError::Early));
+        check(vec![None], Err(UploadError::Order));
+        check(vec![Some(Part::Header(DeliverHeader::default()))], Err(UploadError::Order));
         for late in [chunk(b"ab"), end(&digest)] {
-            check(vec![Some(chunk(b"ab")), Some(end(&digest)), Some(late)], Err(DeliveryError::Order));
+            check(vec![Some(chunk(b"ab")), Some(end(&digest)), Some(late)], Err(UploadError::Order));
         }
     }
 
     #[test]
-    fn an_end_with_an_invalid_digest_ends_the_delivery() {
-        check(vec![Some(end(b"")), Some(end(b""))], Err(DeliveryError::Digest));
-        check(vec![Some(chunk(b"ab")), Some(end(&[0; 33]))], Err(DeliveryError::Digest));
+    fn an_end_with_an_invalid_digest_ends_the_upload() {
+        check(vec![Some(end(b"")), Some(end(b""))], Err(UploadError::Digest));
+        check(vec![Some(chunk(b"ab")), Some(end(&[0; 33]))], Err(UploadError::Digest));
     }
 
     #[test]

@@ -23,11 +23,11 @@ impl MessageLimits {
         /// Maximum number of artifacts that an attempt may upload. The events of a core shard usually take a few
         /// artifacts. A shard that does nothing but call one precompile takes about 200. Each artifact costs some
         /// hundred bytes beyond its content.
-        pub const DELIVERIES: usize = 1024; Count by Worker;
+        pub const UPLOADS: usize = 1024; Count by Worker;
         /// Maximum uncompressed bytes that an attempt may upload, whatever its task is. Only the deferred events of a
         /// core shard come near it, and the orchestrator computes a lower limit from the shard. Uncompressed bytes
         /// count, because 4 GiB of zeros take 200 kB on the wire.
-        pub const DELIVERED_BYTES: u64 = 4 << 30; Bytes by Worker;
+        pub const UPLOADED_BYTES: u64 = 4 << 30; Bytes by Worker;
         /// Maximum bytes that are kept of a failure's text.
         pub const FAILURE_BYTES: usize = 4 << 10; Bytes by Worker;
     }

@@ -11,7 +11,7 @@ mod transfer;
 
 pub use assignment::Assignment;
 pub use build::{Build, Mismatch};
-pub use incoming::{DeliveryError, IncomingArtifact};
+pub use incoming::{IncomingArtifact, UploadError};
 pub use invalid::Invalid;
 pub use kinds::{failure_kind_from_wire, failure_kind_to_wire, kind_from_wire, kind_to_wire};
 pub use limits::{MessageLimits, made_prefix};

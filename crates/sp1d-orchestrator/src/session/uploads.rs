@@ -16,7 +16,7 @@ use crate::{
 use sp1d_artifacts::{Blob, StoreError};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
-    DeliveryError, IncomingArtifact, MessageLimits, TaskOutput, made_prefix,
+    IncomingArtifact, MessageLimits, TaskOutput, UploadError, made_prefix,
     wire::{DeliverHeader, DeliverPart, deliver_part},
 };
 use sp1d_scheduler::AttemptId;
@@ -45,16 +45,16 @@ const CHUNK_OVERHEAD_BYTES: u64 = 80;
 
 impl WorkerSession {
     /// Receives the artifact that an attempt uploads, and stores it.
-    pub(super) async fn receive_delivery(&self, mut delivery: Streaming<DeliverPart>) -> Result<(), Status> {
-        let first = in_pace(delivery.message()).await??.and_then(|part| part.part);
+    pub(super) async fn receive_upload(&self, mut parts: Streaming<DeliverPart>) -> Result<(), Status> {
+        let first = in_pace(parts.message()).await??.and_then(|part| part.part);
         let Some(deliver_part::Part::Header(header)) = first else {
-            return Err(invalid("a delivery must start with a header"));
+            return Err(invalid("an upload must start with a header"));
         };
         let attempt = AttemptId(header.attempt);
         let entry = self.attempt(header.attempt)?;
-        check_delivery(&entry, attempt, &header)?;
+        check_upload(&entry, attempt, &header)?;
         let mut upload = self.open_upload(&entry, attempt, &header)?;
-        let blob = receive_blob(delivery, header.length, &mut upload).await?;
+        let blob = receive_blob(parts, header.length, &mut upload).await?;
         self.shared.counters.on_received(blob.stored_bytes());
         let (shared, name) = (self.shared.clone(), header.name);
         let put = move || {
@@ -87,7 +87,7 @@ impl WorkerSession {
         header: &DeliverHeader,
     ) -> Result<OpenUpload, Status> {
         let shared = &self.shared;
-        // An artifact that is delivered again after a reconnect counts once.
+        // An artifact that is uploaded again after a reconnect counts once.
         let present = shared.store.describe(attempt_scope(attempt), &header.name);
         let announced = if present.is_some_and(|present| present.len == header.length) { 0 } else { header.length };
         shared.uploads.open(self.id, attempt, announced, |others: OtherUploads| {
@@ -144,8 +144,8 @@ struct UploadQuotas {
 impl UploadQuotas {
     /// Checks whether the attempt may upload an artifact with `bytes` uncompressed bytes.
     fn check(&self, bytes: u64) -> Result<(), String> {
-        if self.artifacts >= MessageLimits::DELIVERIES {
-            return Err(format!("the attempt may upload at most {} artifacts", MessageLimits::DELIVERIES));
+        if self.artifacts >= MessageLimits::UPLOADS {
+            return Err(format!("the attempt may upload at most {} artifacts", MessageLimits::UPLOADS));
         }
         let exceeds = |used: u64, limit: u64| used.saturating_add(bytes) > limit;
         if exceeds(self.attempt_bytes, self.max_attempt_bytes) {
@@ -165,7 +165,7 @@ impl UploadQuotas {
 
 /// Checks that an attempt uploads either an output that it was asked for, or an artifact that it made for its marker.
 /// Any other name belongs to another task. Also checks the length.
-fn check_delivery(entry: &RegisteredAttempt, attempt: AttemptId, header: &DeliverHeader) -> Result<(), Status> {
+fn check_upload(entry: &RegisteredAttempt, attempt: AttemptId, header: &DeliverHeader) -> Result<(), Status> {
     let asked = entry.outputs.find(&header.name);
     let is_made = || {
         let makers = [Some(attempt), entry.resumes].into_iter().flatten();
@@ -185,13 +185,9 @@ fn check_delivery(entry: &RegisteredAttempt, attempt: AttemptId, header: &Delive
     Ok(())
 }
 
-/// Receives the chunks of a delivery. Each part is checked on a thread that may block, and no thread waits for the next
+/// Receives the chunks of an upload. Each part is checked on a thread that may block, and no thread waits for the next
 /// part.
-async fn receive_blob(
-    mut delivery: Streaming<DeliverPart>,
-    length: u64,
-    upload: &mut OpenUpload,
-) -> Result<Blob, Status> {
+async fn receive_blob(mut parts: Streaming<DeliverPart>, length: u64, upload: &mut OpenUpload) -> Result<Blob, Status> {
     let mut artifact = IncomingArtifact::new(length);
     loop {
         // The stored bytes of a valid chunk are at most this many.
@@ -203,14 +199,14 @@ async fn receive_blob(
             let seconds = MAX_ROOM_WAIT.as_secs();
             return Err(Status::resource_exhausted(format!("there was no memory for the upload for {seconds} s")));
         }
-        let Some(part) = in_pace(delivery.message()).await?? else { break };
+        let Some(part) = in_pace(parts.message()).await?? else { break };
         let stored = match &part.part {
             Some(deliver_part::Part::Chunk(chunk)) => chunk.content.len() as u64 + CHUNK_OVERHEAD_BYTES,
             _ => 0,
         };
         let checked = tokio::task::spawn_blocking(move || {
             artifact.push(part)?;
-            Ok::<_, DeliveryError>(artifact)
+            Ok::<_, UploadError>(artifact)
         });
         artifact = checked.await.expect("assembling does not panic").map_err(invalid)?;
         // The stored bytes of a chunk that was accepted are at most what was reserved.
@@ -245,8 +241,8 @@ mod tests {
     #[test]
     fn uploads_beyond_a_quota_are_refused() {
         check(|_| {}, None);
-        check(|quotas| quotas.artifacts = MessageLimits::DELIVERIES - 1, None);
-        check(|quotas| quotas.artifacts = MessageLimits::DELIVERIES, Some("1024 artifacts"));
+        check(|quotas| quotas.artifacts = MessageLimits::UPLOADS - 1, None);
+        check(|quotas| quotas.artifacts = MessageLimits::UPLOADS, Some("1024 artifacts"));
         check(|quotas| quotas.attempt_bytes = 90, None);
         check(|quotas| quotas.attempt_bytes = 91, Some("at most 100 bytes before compression"));
         check(|quotas| quotas.proof_bytes = MAX_PROOF_BYTES - 10, None);

@@ -46,7 +46,7 @@ pub use orchestrator::{Holdings, Orchestrator};
 pub use pool::{
     connection::{
         dialer::{LocalConnector, Stream},
-        listed_worker::{FirstContact, Reached},
+        listed_worker::{FirstOutcome, Reached},
         probe::{ProbeError, Probed, probe},
         reach_error::ReachError,
         resolver::{AddressResolver, SystemResolver},

@@ -4,7 +4,7 @@ use crate::{
     counts::OrchestratorCounts,
     dispatch::{Dispatcher, input::DispatcherInput, scheduler_config},
     pool::{
-        connection::{dialer::LocalConnector, listed_worker::FirstContact, unreachable::ConnectError},
+        connection::{dialer::LocalConnector, listed_worker::FirstOutcome, unreachable::ConnectError},
         first_contact::first_contact,
         join_port::JoinSettings,
         list::WorkerList,
@@ -79,8 +79,8 @@ impl Orchestrator {
         local: Option<Arc<dyn LocalConnector>>,
     ) -> Result<Self, ConnectError> {
         let orchestrator = Self::start(settings, local, None);
-        let calls = orchestrator.set_list(list);
-        match first_contact(&orchestrator.shared, calls).await {
+        let connections = orchestrator.set_list(list);
+        match first_contact(&orchestrator.shared, connections).await {
             Ok(()) => Ok(orchestrator),
             Err(error) => {
                 orchestrator.shutdown().await;
@@ -116,11 +116,11 @@ impl Orchestrator {
     }
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
-    /// Returns the new workers in the order of the list, each with the receiver of its first contact.
+    /// Returns the new workers in the order of the list, each with the receiver of its first outcome.
     ///
-    /// A worker that serves another orchestrator is called again when a proof starts. An orchestrator without proofs
-    /// releases a worker for which others wait.
-    pub fn set_list(&self, list: &WorkerList) -> Vec<(Member, FirstContact)> {
+    /// When a proof starts, the orchestrator connects again to a worker that serves another one. An orchestrator
+    /// without proofs releases a worker for which others wait.
+    pub fn set_list(&self, list: &WorkerList) -> Vec<(Member, FirstOutcome)> {
         self.membership.set_list(list)
     }
 

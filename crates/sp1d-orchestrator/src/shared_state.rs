@@ -34,7 +34,7 @@ use crate::{
     session::upload_budget::UploadBudget,
     settings::OrchestratorSettings,
     workers::{
-        connected::ConnectedWorker,
+        connected_worker::ConnectedWorker,
         demand::Demand,
         disconnected::{DisconnectedWorkers, is_same},
         identity::{WorkerIdentities, WorkerIdentity},

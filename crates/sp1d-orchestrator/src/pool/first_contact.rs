@@ -2,7 +2,7 @@
 
 use super::connection::{
     contacts::Contacts,
-    listed_worker::{FirstContact, Reached},
+    listed_worker::{FirstOutcome, Reached},
     reach_error::failure_line,
     unreachable::{ConnectError, UnreachableList},
 };
@@ -11,24 +11,24 @@ use futures::future::join_all;
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{Instant, timeout};
 
-/// How long a proof waits at its start for the outcome of the calls to its workers. A worker that takes longer joins
-/// the running proof.
-const FIRST_CALLS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a proof waits at its start for the outcome of the connections to its workers. A worker that takes longer
+/// takes part in the running proof later.
+const FIRST_CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum number of workers that one log line names.
 const MAX_LOGGED_WORKERS: usize = 3;
 
-/// Waits for the outcome of the first calls. If no worker is reached, waits for the first one, for as long as the
+/// Waits for the outcome of the first connections. If no worker is reached, waits for the first one, for as long as the
 /// patience in the settings.
 ///
 /// # Errors
 /// Fails if no worker is reached in time, or if waiting cannot help.
 pub(crate) async fn first_contact(
     shared: &SharedState,
-    calls: Vec<(Member, FirstContact)>,
+    connections: Vec<(Member, FirstOutcome)>,
 ) -> Result<(), ConnectError> {
     let started = Instant::now();
-    let outcomes = join_all(calls.into_iter().map(|(worker, outcome)| async move { (worker, outcome.await) }));
+    let outcomes = join_all(connections.into_iter().map(|(worker, outcome)| async move { (worker, outcome.await) }));
     let outcomes = tokio::select! {
         outcomes = outcomes => outcomes,
         never = announce_wait(shared) => match never {},
@@ -57,7 +57,7 @@ pub(crate) async fn first_contact(
     }
     let left = shared.settings.patience.saturating_sub(started.elapsed());
     let mut contacts = shared.contacts.subscribe();
-    let decided = contacts.wait_for(|contacts| contacts.is_any_reached() || !contacts.may_any_come());
+    let decided = contacts.wait_for(|contacts| contacts.is_any_reached() || !contacts.can_any_become_reachable());
     let is_decided = timeout(left, decided).await.is_ok();
     let contacts = shared.contacts.borrow();
     if is_decided && contacts.is_any_reached() { Ok(()) } else { Err(ConnectError(contacts.unreachable())) }
@@ -66,7 +66,8 @@ pub(crate) async fn first_contact(
 /// Logs once that no worker is reachable yet, if waiting can help. Never resolves.
 async fn announce_wait(shared: &SharedState) -> Infallible {
     let mut contacts = shared.contacts.subscribe();
-    let waits = contacts.wait_for(|contacts| contacts.are_all_unreachable() && contacts.may_any_come()).await;
+    let waits =
+        contacts.wait_for(|contacts| contacts.are_all_unreachable() && contacts.can_any_become_reachable()).await;
     let unreachable = waits.map(|contacts| contacts.unreachable()).unwrap_or_default();
     let (count, seconds) = (unreachable.len(), shared.settings.patience.as_secs());
     let workers = UnreachableList(&unreachable[..count.min(MAX_LOGGED_WORKERS)]).to_string();
@@ -74,10 +75,10 @@ async fn announce_wait(shared: &SharedState) -> Infallible {
     std::future::pending().await
 }
 
-/// Waits for the outcome of the calls to all workers, for at most two seconds. A proof starts with the workers that are
-/// connected then.
-pub(crate) async fn wait_for_first_calls(shared: &SharedState) {
+/// Waits for the outcome of the connections to all workers, for at most two seconds. A proof starts with the workers
+/// that are connected then.
+pub(crate) async fn wait_for_first_connections(shared: &SharedState) {
     let mut contacts = shared.contacts.subscribe();
     // After a timeout, the proof starts with fewer workers.
-    let _ = timeout(FIRST_CALLS_TIMEOUT, contacts.wait_for(Contacts::are_settled)).await;
+    let _ = timeout(FIRST_CONNECTIONS_TIMEOUT, contacts.wait_for(Contacts::are_settled)).await;
 }

@@ -3,17 +3,17 @@
 //! It does not know what the workers do.
 
 use super::{
-    connection::listed_worker::{FirstContact, keep_connected},
+    connection::listed_worker::{FirstOutcome, keep_connected},
     join_port::{JoinPort, JoinSettings},
     list::WorkerList,
-    names::name_follower::{NameFollower, NamedCallEnds},
+    names::name_follower::{NameFollower, NamedConnectionStops},
     unknown_worker::UnknownWorker,
 };
 use crate::{
     lock::lock,
     session::server::SessionStop,
     shared_state::SharedState,
-    workers::{connected::ConnectedWorker, disconnected::DisconnectedWorkers, member::Member},
+    workers::{connected_worker::ConnectedWorker, disconnected::DisconnectedWorkers, member::Member},
 };
 use sp1d_scheduler::{SessionId, WorkerId};
 use std::{
@@ -29,7 +29,7 @@ pub(crate) struct Membership {
     /// The workers of the list, each with the token that ends its connection.
     members: Mutex<BTreeMap<Member, CancellationToken>>,
     /// The same for the workers of names with several addresses.
-    named: NamedCallEnds,
+    named: NamedConnectionStops,
     /// Runs the connections. Its owner waits for their end.
     tasks: BackgroundTasks,
     /// Ends all connections.
@@ -38,19 +38,19 @@ pub(crate) struct Membership {
 
 impl Membership {
     pub(crate) fn new(shared: Arc<SharedState>, tasks: BackgroundTasks, stop: CancellationToken) -> Self {
-        Self { shared, members: Mutex::default(), named: NamedCallEnds::default(), tasks, stop }
+        Self { shared, members: Mutex::default(), named: NamedConnectionStops::default(), tasks, stop }
     }
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
-    /// Returns the new workers in the order of the list, each with the receiver of its first contact.
-    pub(crate) fn set_list(&self, list: &WorkerList) -> Vec<(Member, FirstContact)> {
+    /// Returns the new workers in the order of the list, each with the receiver of its first outcome.
+    pub(crate) fn set_list(&self, list: &WorkerList) -> Vec<(Member, FirstOutcome)> {
         let mut members = lock(&self.members);
         members.retain(|member, end| {
             let stays = list.0.contains(member);
             if !stays {
                 tracing::info!(worker = %member, "worker removed from the list");
                 let mut disconnected = self.shared.disconnected();
-                self.end_calls(member, end);
+                self.stop_connecting(member, end);
                 disconnected.remove_listed(member);
                 if let Member::Remote(name) = member {
                     disconnected.remove_named(name);
@@ -59,7 +59,7 @@ impl Membership {
             stays
         });
         let new: Vec<&Member> = list.0.iter().filter(|member| !members.contains_key(member)).collect();
-        let call = |member: &Member| {
+        let connect = |member: &Member| {
             let (first, outcome) = oneshot::channel();
             let end = self.stop.child_token();
             members.insert(member.clone(), end.clone());
@@ -67,16 +67,16 @@ impl Membership {
             let (shared, first) = (self.shared.clone(), Some(first));
             match member {
                 Member::Remote(name) if name.is_name() => {
-                    let (name, tasks, calls) = (name.clone(), self.tasks.clone(), BTreeMap::new());
+                    let (name, tasks, connections) = (name.clone(), self.tasks.clone(), BTreeMap::new());
                     let named = self.named.clone();
-                    let follower = NameFollower { name, shared, first, tasks, stop: end, calls, named };
+                    let follower = NameFollower { name, shared, first, tasks, stop: end, connections, named };
                     self.tasks.spawn(follower.run());
                 }
                 member => _ = self.tasks.spawn(keep_connected(member.clone(), shared, first, SessionStop::from(end))),
             }
             (member.clone(), outcome)
         };
-        new.into_iter().map(call).collect()
+        new.into_iter().map(connect).collect()
     }
 
     /// Accepts workers that join through `listener`, until the orchestrator ends.
@@ -123,10 +123,10 @@ impl Membership {
     /// Ends the session of `worker`, and stops connecting to it.
     fn forget_connected(&self, worker: &ConnectedWorker) {
         worker.is_not_expected_back.store(true, Ordering::Relaxed);
-        // Locked until the calls have ended, so that the list does not get the worker back meanwhile.
+        // Locked until no one connects to it any more, so that the list does not get the worker back meanwhile.
         let mut members = lock(&self.members);
         match members.remove(&worker.address).or_else(|| self.named.remove(&worker.address)) {
-            Some(end) => self.end_calls(&worker.address, &end),
+            Some(end) => self.stop_connecting(&worker.address, &end),
             None => worker.closer.close(),
         }
     }
@@ -141,13 +141,13 @@ impl Membership {
         if let Some(member) = found
             && let Some(end) = members.remove(&member).or_else(|| self.named.remove(&member))
         {
-            self.end_calls(&member, &end);
+            self.stop_connecting(&member, &end);
         }
         true
     }
 
     /// Ends the connection to `member`, which no longer belongs to the list.
-    fn end_calls(&self, member: &Member, end: &CancellationToken) {
+    fn stop_connecting(&self, member: &Member, end: &CancellationToken) {
         end.cancel();
         self.shared.contacts.send_modify(|contacts| {
             contacts.remove(member);

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     dispatch::input::DispatcherInput,
     orchestrator::Orchestrator,
-    pool::first_contact::wait_for_first_calls,
+    pool::first_contact::wait_for_first_connections,
     published::TryWriter,
     runner::{
         failure::{ProofFailure, dispatcher_panicked},
@@ -104,7 +104,7 @@ impl Orchestrator {
         // While this value exists, the orchestrator connects to workers, and waits for its turn at them.
         let _demand = self.shared.demand.start();
         tokio::select! {
-            () = wait_for_first_calls(&self.shared) => {}
+            () = wait_for_first_connections(&self.shared) => {}
             () = cancel.cancelled() => {}
             () = self.stop.cancelled() => {}
         }

@@ -3,7 +3,7 @@
 use super::{fetches::ArtifactStream, introduction::WorkerIntroduction, worker_session::WorkerSession};
 use crate::{
     shared_state::SharedState,
-    workers::{connected::ConnectedWorker, member::Member},
+    workers::{connected_worker::ConnectedWorker, member::Member},
 };
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{

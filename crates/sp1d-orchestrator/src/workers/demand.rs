@@ -1,4 +1,5 @@
-//! Which proof requests run now. While there are any, the orchestrator calls workers and waits for its turn at them.
+//! Which proof requests run now. While there are any, the orchestrator connects to workers and waits for its turn at
+//! them.
 
 use std::collections::BTreeSet;
 use tokio::sync::watch;

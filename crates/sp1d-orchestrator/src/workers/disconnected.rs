@@ -1,6 +1,6 @@
 //! Disconnected workers: workers that should be connected and are not.
 
-use super::{connected::ConnectedWorker, member::Member};
+use super::{connected_worker::ConnectedWorker, member::Member};
 use sp1d_identity::PeerName;
 use sp1d_protocol::{Address, PeerNetwork};
 use std::{
@@ -123,7 +123,8 @@ impl DisconnectedWorkers {
     }
 
     /// Removes the worker `name`. Returns `None` if it is not listed, `Some(None)` if it had joined by itself, and
-    /// otherwise the member to which the orchestrator must stop connecting. Removes no worker if several have this name.
+    /// otherwise the member to which the orchestrator must stop connecting. Removes no worker if several have this
+    /// name.
     pub(crate) fn forget_named(&mut self, name: &str) -> Option<Option<Member>> {
         if self.addresses_of(name).len() > 1 {
             return None;

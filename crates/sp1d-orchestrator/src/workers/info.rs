@@ -1,6 +1,6 @@
 //! What people see of a connected worker.
 
-use super::{connected::ConnectedWorker, snapshot::PoolSnapshot};
+use super::{connected_worker::ConnectedWorker, snapshot::PoolSnapshot};
 use sp1d_model::GpuState;
 use sp1d_scheduler::{SessionId, TaskKind};
 use std::sync::atomic::Ordering;

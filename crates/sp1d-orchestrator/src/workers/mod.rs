@@ -1,7 +1,7 @@
 //! What the orchestrator knows about its workers, whichever way they are connected.
 //!
 //! - `close_reason`: why a session ended.
-//! - `connected`: a connected worker.
+//! - `connected_worker`: a connected worker.
 //! - `demand`: which proof requests run, and need workers.
 //! - `disconnected`: workers that should be connected and are not.
 //! - `identity`: which worker is which over all its sessions, and where it comes from.
@@ -12,7 +12,7 @@
 //! This folder does not know how workers are connected, or what a session transfers: `pool/` and `session/` use it.
 
 pub(crate) mod close_reason;
-pub(crate) mod connected;
+pub(crate) mod connected_worker;
 pub(crate) mod demand;
 pub(crate) mod disconnected;
 pub(crate) mod identity;

@@ -11,15 +11,15 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Whether the orchestrator reaches a worker of the list.
 #[derive(Debug, Clone)]
 pub(crate) enum Contact {
-    /// The worker is being called, and the outcome is not known yet.
-    Calling,
+    /// The orchestrator connects to the worker, and the outcome is not known yet.
+    Connecting,
     /// The worker is connected.
     Connected,
     /// The worker serves another orchestrator, and this one waits for its turn.
     Waiting(QueuePlace),
     /// The worker serves another orchestrator, and no proof of this one needs it now.
-    Resting,
-    /// The last call failed.
+    NotNeeded,
+    /// The last time, the orchestrator could not connect.
     Unreachable(Arc<ReachError>),
 }
 
@@ -31,9 +31,9 @@ pub(crate) struct Contacts {
 }
 
 impl Contacts {
-    /// Adds a worker that is being called from now on.
+    /// Adds a worker to which the orchestrator connects from now on.
     pub(crate) fn add(&mut self, member: Member) {
-        self.members.insert(member, Contact::Calling);
+        self.members.insert(member, Contact::Connecting);
     }
 
     /// Removes a worker that no longer belongs to the list.
@@ -63,46 +63,47 @@ impl Contacts {
         self.advances
     }
 
-    /// Returns true if the outcome of all calls is known. A worker that rests is called as soon as a proof starts.
+    /// Returns true if the outcome of all connections is known. As soon as a proof starts, the orchestrator
+    /// connects to a worker that was not needed.
     pub(crate) fn are_settled(&self) -> bool {
-        !self.members.values().any(|contact| matches!(contact, Contact::Calling | Contact::Resting))
+        !self.members.values().any(|contact| matches!(contact, Contact::Connecting | Contact::NotNeeded))
     }
 
-    /// Returns true if a worker may connect soon, because it is being called, or serves another orchestrator and can be
-    /// waited for.
+    /// Returns true if a worker may be connected soon: the orchestrator connects to it, or it serves another
+    /// orchestrator and can be waited for.
     pub(crate) fn is_any_expected(&self) -> bool {
         let is_expected =
-            |contact: &Contact| matches!(contact, Contact::Calling | Contact::Waiting(_) | Contact::Resting);
+            |contact: &Contact| matches!(contact, Contact::Connecting | Contact::Waiting(_) | Contact::NotNeeded);
         self.members.values().any(is_expected)
     }
 
     /// Returns true if a worker is there, whichever orchestrator it serves.
     pub(crate) fn is_any_reached(&self) -> bool {
         let is_reached =
-            |contact: &Contact| matches!(contact, Contact::Connected | Contact::Waiting(_) | Contact::Resting);
+            |contact: &Contact| matches!(contact, Contact::Connected | Contact::Waiting(_) | Contact::NotNeeded);
         self.members.values().any(is_reached)
     }
 
-    /// Returns true if the list has a worker, and the last call of each worker failed.
+    /// Returns true if the list has a worker, and the last connection to each worker could not be established.
     pub(crate) fn are_all_unreachable(&self) -> bool {
         let is_unreachable = |contact: &Contact| matches!(contact, Contact::Unreachable(_));
         !self.members.is_empty() && self.members.values().all(is_unreachable)
     }
 
     /// Returns true if a worker may be reached later without a change on this side or on the worker's machine.
-    pub(crate) fn may_any_come(&self) -> bool {
-        let may_come = |contact: &Contact| match contact {
-            Contact::Unreachable(reason) => reason.may_pass(),
-            Contact::Calling | Contact::Connected | Contact::Waiting(_) | Contact::Resting => true,
+    pub(crate) fn can_any_become_reachable(&self) -> bool {
+        let can_become_reachable = |contact: &Contact| match contact {
+            Contact::Unreachable(reason) => reason.is_transient(),
+            Contact::Connecting | Contact::Connected | Contact::Waiting(_) | Contact::NotNeeded => true,
         };
-        self.members.values().any(may_come)
+        self.members.values().any(can_become_reachable)
     }
 
-    /// Returns the workers whose last call failed.
+    /// Returns the workers to which the last connection could not be established.
     pub(crate) fn unreachable(&self) -> Vec<Unreachable> {
         let failed = |(worker, contact): (&Member, &Contact)| match contact {
             Contact::Unreachable(reason) => Some(Unreachable { worker: worker.clone(), reason: reason.clone() }),
-            Contact::Calling | Contact::Connected | Contact::Waiting(_) | Contact::Resting => None,
+            Contact::Connecting | Contact::Connected | Contact::Waiting(_) | Contact::NotNeeded => None,
         };
         self.members.iter().filter_map(failed).collect()
     }
@@ -115,7 +116,7 @@ impl Contacts {
                 ReachError::Preamble(PreambleError::Busy(holder)) => Some(format!("{worker} is {holder}")),
                 _ => None,
             },
-            Contact::Calling | Contact::Connected | Contact::Resting => None,
+            Contact::Connecting | Contact::Connected | Contact::NotNeeded => None,
         };
         self.members.iter().filter_map(described).collect()
     }
@@ -147,7 +148,7 @@ mod tests {
         contacts
     }
 
-    /// Checks, in this order: all settled, any expected, any reached, all unreachable, any may come.
+    /// Checks, in this order: all settled, any expected, any reached, all unreachable, can any become reachable.
     #[track_caller]
     fn check(states: impl IntoIterator<Item = Contact>, expected: [bool; 5]) {
         let found = contacts(states);
@@ -156,7 +157,7 @@ mod tests {
             found.is_any_expected(),
             found.is_any_reached(),
             found.are_all_unreachable(),
-            found.may_any_come(),
+            found.can_any_become_reachable(),
         ];
         assert_eq!(summary, expected, "{found:?}");
     }
@@ -166,10 +167,10 @@ mod tests {
         let refused = || unreachable(ReachError::ConnectionRefused);
         let foreign = || unreachable(ReachError::Preamble(PreambleError::Magic));
         check([], [true, false, false, false, false]);
-        check([Contact::Calling], [false, true, false, false, true]);
+        check([Contact::Connecting], [false, true, false, false, true]);
         check([Contact::Connected], [true, false, true, false, true]);
         check([waiting(1)], [true, true, true, false, true]);
-        check([Contact::Resting], [false, true, true, false, true]);
+        check([Contact::NotNeeded], [false, true, true, false, true]);
         check([refused()], [true, false, false, true, true]);
         check([foreign()], [true, false, false, true, false]);
         check([foreign(), refused()], [true, false, false, true, true]);
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn only_a_better_place_counts_as_an_advance() {
-        let mut contacts = contacts([Contact::Calling]);
+        let mut contacts = contacts([Contact::Connecting]);
         for (place, advances) in [(3, 0), (3, 0), (2, 1), (1, 2), (4, 2)] {
             contacts.set(&member(1), waiting(place));
             assert_eq!(contacts.advances(), advances, "place {place}");
@@ -199,7 +200,7 @@ mod tests {
     fn a_removed_worker_is_not_set_again() {
         let mut contacts = contacts([Contact::Connected]);
         contacts.remove(&member(1));
-        assert!(!contacts.set(&member(1), Contact::Calling));
+        assert!(!contacts.set(&member(1), Contact::Connecting));
         assert!(!contacts.is_any_expected());
     }
 

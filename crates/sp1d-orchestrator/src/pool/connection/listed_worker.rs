@@ -36,18 +36,18 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause between two tries of the first connection.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long, at most, a worker that was never reached is called at least once a second. A program is often started
-/// before its workers.
+/// How long, at most, the orchestrator connects at least once a second to a worker that it never reached. A program is
+/// often started before its workers.
 const EARLY_TIME: Duration = Duration::from_secs(60);
 
-/// Maximum pause between two calls in that time.
+/// Maximum pause between two connections in that time.
 const MAX_EARLY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Time between two calls of an orchestrator without proofs to a worker that serves another one.
-const REST_PAUSE: Duration = Duration::from_secs(10);
+/// Time between two connections of an orchestrator without proofs to a worker that serves another one.
+const NOT_NEEDED_PAUSE: Duration = Duration::from_secs(10);
 
-/// Time between two calls to an address of a worker that this orchestrator already reaches under another address. That
-/// other connection may be about to end.
+/// Time between two connections to an address of a worker that this orchestrator already reaches under another address.
+/// That other connection may be about to end.
 const SAME_WORKER_PAUSE: Duration = Duration::from_secs(5);
 
 /// Number of characters of this orchestrator's name that a worker tells others.
@@ -66,20 +66,20 @@ pub enum Reached {
 }
 
 /// Receives how a worker was reached for the first time, or why the first connection failed.
-pub type FirstContact = oneshot::Receiver<Result<Reached, Arc<ReachError>>>;
+pub type FirstOutcome = oneshot::Receiver<Result<Reached, Arc<ReachError>>>;
 
-/// Sends what a [`FirstContact`] receives; `None` once it is sent.
-pub(crate) type FirstReport = Option<oneshot::Sender<Result<Reached, Arc<ReachError>>>>;
+/// Sends what a [`FirstOutcome`] receives; `None` once it is sent.
+pub(crate) type FirstOutcomeSender = Option<oneshot::Sender<Result<Reached, Arc<ReachError>>>>;
 
-pub(crate) fn report(first: &mut FirstReport, outcome: Result<Reached, Arc<ReachError>>) {
+pub(crate) fn report(first: &mut FirstOutcomeSender, outcome: Result<Reached, Arc<ReachError>>) {
     if let Some(first) = first.take() {
         // The caller may not be interested.
         let _ = first.send(outcome);
     }
 }
 
-/// When to call a worker again.
-enum NextCall {
+/// When to connect to a worker again.
+enum NextConnection {
     /// Shortly, because the worker may be starting.
     Soon,
     /// After a pause that grows with each failure.
@@ -88,15 +88,15 @@ enum NextCall {
     /// worker may have become free.
     WhenNeeded,
     /// After a fixed pause, because this orchestrator already uses the worker.
-    Rarely,
+    AfterFixedPause,
 }
 
 /// A worker of the list, and the connections to it.
 struct ListedWorker {
     member: Member,
     shared: Arc<SharedState>,
-    first: FirstReport,
-    /// When it was called for the first time.
+    first: FirstOutcomeSender,
+    /// When the orchestrator connected to it for the first time.
     since: Instant,
     /// Whether it was ever reached.
     is_known: bool,
@@ -107,29 +107,34 @@ struct ListedWorker {
 ///
 /// While no proof needs the worker, it is taken only if it is free. So an idle orchestrator takes no worker from
 /// others.
-pub(crate) async fn keep_connected(member: Member, shared: Arc<SharedState>, first: FirstReport, stop: SessionStop) {
+pub(crate) async fn keep_connected(
+    member: Member,
+    shared: Arc<SharedState>,
+    first: FirstOutcomeSender,
+    stop: SessionStop,
+) {
     let since = Instant::now();
     let mut worker = ListedWorker { member, shared, first, since, is_known: false, stop };
     let mut backoff = Backoff::default();
     loop {
         let started = Instant::now();
-        let next = match worker.call().await {
+        let next = match worker.connect().await {
             Ok(ended) => worker.on_end(ended),
             Err(error) => worker.on_failure(error),
         };
         let pause = match next {
-            NextCall::WhenNeeded => {
+            NextConnection::WhenNeeded => {
                 tokio::select! {
                     () = worker.stop.any() => return,
-                    () = worker.shared.demand.started() => worker.note(Contact::Calling),
-                    () = sleep(REST_PAUSE) => {}
+                    () = worker.shared.demand.started() => worker.note(Contact::Connecting),
+                    () = sleep(NOT_NEEDED_PAUSE) => {}
                 }
                 continue;
             }
-            NextCall::Soon => FIRST_PAUSE,
-            NextCall::Rarely => SAME_WORKER_PAUSE,
-            NextCall::AfterPause if worker.is_early() => backoff.pause(started.elapsed()).min(MAX_EARLY_PAUSE),
-            NextCall::AfterPause => backoff.pause(started.elapsed()),
+            NextConnection::Soon => FIRST_PAUSE,
+            NextConnection::AfterFixedPause => SAME_WORKER_PAUSE,
+            NextConnection::AfterPause if worker.is_early() => backoff.pause(started.elapsed()).min(MAX_EARLY_PAUSE),
+            NextConnection::AfterPause => backoff.pause(started.elapsed()),
         };
         tokio::select! {
             () = worker.stop.any() => return,
@@ -139,8 +144,8 @@ pub(crate) async fn keep_connected(member: Member, shared: Arc<SharedState>, fir
 }
 
 impl ListedWorker {
-    /// Serves one connection until it ends. Fails if no session started.
-    async fn call(&mut self) -> Result<EndedSession, ReachError> {
+    /// Connects to the worker, and serves the connection until it ends. Fails if no session started.
+    async fn connect(&mut self) -> Result<EndedSession, ReachError> {
         let (has_proof, local) = (self.shared.demand.exists(), self.shared.local.as_deref());
         let settings = &self.shared.settings;
         let established = tokio::select! {
@@ -207,42 +212,42 @@ impl ListedWorker {
         }
     }
 
-    fn on_end(&mut self, EndedSession { reason, is_release }: EndedSession) -> NextCall {
+    fn on_end(&mut self, EndedSession { reason, is_release }: EndedSession) -> NextConnection {
         tracing::info!(worker = %self.member, %reason, "session ended");
         if is_release {
-            self.note(Contact::Resting);
-            NextCall::WhenNeeded
+            self.note(Contact::NotNeeded);
+            NextConnection::WhenNeeded
         } else {
             self.note(Contact::Unreachable(Arc::new(ReachError::SessionEnded(reason))));
-            NextCall::AfterPause
+            NextConnection::AfterPause
         }
     }
 
-    fn on_failure(&mut self, error: ReachError) -> NextCall {
+    fn on_failure(&mut self, error: ReachError) -> NextConnection {
         let reason = failure_line(&error);
         tracing::debug!(worker = %self.member, %reason, "cannot connect to worker");
         if let ReachError::SameWorker = error {
             report(&mut self.first, Ok(Reached::Busy(reason)));
             self.shared.disconnected().remove_listed(&self.member);
             self.note(Contact::Unreachable(Arc::new(error)));
-            return NextCall::Rarely;
+            return NextConnection::AfterFixedPause;
         }
         self.list_disconnected(&reason);
         if let ReachError::NotNeeded(holder) = error {
             self.is_known = true;
-            self.note(Contact::Resting);
+            self.note(Contact::NotNeeded);
             report(&mut self.first, Ok(Reached::Busy(holder)));
-            return NextCall::WhenNeeded;
+            return NextConnection::WhenNeeded;
         }
         let patience = FIRST_PATIENCE.min(self.shared.settings.patience);
-        let may_start = self.first.is_some() && error.may_pass() && self.since.elapsed() < patience;
+        let may_start = self.first.is_some() && error.is_transient() && self.since.elapsed() < patience;
         let error = Arc::new(error);
         self.note(Contact::Unreachable(error.clone()));
         if may_start {
-            return NextCall::Soon;
+            return NextConnection::Soon;
         }
         report(&mut self.first, Err(error));
-        NextCall::AfterPause
+        NextConnection::AfterPause
     }
 
     /// Returns true if the worker was never reached, and may still be starting.
@@ -285,14 +290,14 @@ pub(crate) async fn serve_session<S: Stream>(
     member: &Member,
     peer: Option<PeerIdentity>,
     shared: &Arc<SharedState>,
-    first: &mut FirstReport,
+    first: &mut FirstOutcomeSender,
     stop: &SessionStop,
 ) -> Result<EndedSession, ReachError> {
     let (welcome, mut welcomed) = oneshot::channel();
     // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
     // hello has a time limit.
     let mut session = std::pin::pin!(serve(stream, member.clone(), peer, shared.clone(), welcome, stop));
-    let on_connected = |first: &mut FirstReport, name: String| {
+    let on_connected = |first: &mut FirstOutcomeSender, name: String| {
         note(shared, member, stop, Contact::Connected);
         report(first, Ok(Reached::Connected(name)));
     };

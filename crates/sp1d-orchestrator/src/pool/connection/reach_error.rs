@@ -51,8 +51,8 @@ pub enum ReachError {
     /// The peer is not a worker, or it does not accept this orchestrator.
     #[error(transparent)]
     Preamble(#[from] PreambleError),
-    /// The worker serves another orchestrator, which the text names, and no proof needs the worker now. It is called
-    /// again when a proof starts.
+    /// The worker serves another orchestrator, which the text names, and no proof needs the worker now. The
+    /// orchestrator connects again when a proof starts.
     #[error("{0}; no proof needs it now")]
     NotNeeded(String),
     /// This address leads to a worker that is connected already under another address of its name.
@@ -73,9 +73,9 @@ pub enum ReachError {
 }
 
 impl ReachError {
-    /// Returns true if a later call may succeed without a change on the worker's machine or on this one, for example
-    /// because the worker is just starting.
-    pub(crate) fn may_pass(&self) -> bool {
+    /// Returns true if a later connection may succeed without a change on the worker's machine or on this one, for
+    /// example because the worker is just starting.
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Resolve(_)
             | Self::ResolveTimeout(_)

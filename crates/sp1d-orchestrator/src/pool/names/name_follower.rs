@@ -6,7 +6,7 @@ use crate::{
     pool::connection::{
         contacts::Contact,
         dialer::RESOLVE_TIMEOUT,
-        listed_worker::{FirstReport, keep_connected, report},
+        listed_worker::{FirstOutcomeSender, keep_connected, report},
         reach_error::ReachError,
     },
     session::server::SessionStop,
@@ -35,21 +35,21 @@ pub(crate) struct NameFollower {
     pub(crate) name: Address,
     pub(crate) shared: Arc<SharedState>,
     /// Receives the outcome of the first connection.
-    pub(crate) first: FirstReport,
+    pub(crate) first: FirstOutcomeSender,
     /// Runs the connections. Its owner waits for their end.
     pub(crate) tasks: BackgroundTasks,
     pub(crate) stop: CancellationToken,
     /// The connections to the present workers, and those that are ending.
-    pub(crate) calls: BTreeMap<Member, NamedCall>,
+    pub(crate) connections: BTreeMap<Member, NamedConnection>,
     /// Where others find the connections, to end them.
-    pub(crate) named: NamedCallEnds,
+    pub(crate) named: NamedConnectionStops,
 }
 
 /// The tokens that end the connections to the workers of all names. Clones refer to the same tokens.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct NamedCallEnds(Arc<Mutex<BTreeMap<Member, CancellationToken>>>);
+pub(crate) struct NamedConnectionStops(Arc<Mutex<BTreeMap<Member, CancellationToken>>>);
 
-impl NamedCallEnds {
+impl NamedConnectionStops {
     fn add(&self, member: Member, end: CancellationToken) {
         lock(&self.0).insert(member, end);
     }
@@ -66,7 +66,7 @@ impl NamedCallEnds {
 }
 
 /// The task that keeps one worker connected.
-pub(crate) struct NamedCall {
+pub(crate) struct NamedConnection {
     /// Ends the connection when the worker holds no attempt.
     when_idle: CancellationToken,
     task: JoinHandle<()>,
@@ -85,7 +85,7 @@ impl NameFollower {
             for command in workers.on_reply(reply.as_deref()) {
                 self.carry_out(command);
             }
-            self.calls.retain(|_, call| !call.task.is_finished());
+            self.connections.retain(|_, connection| !connection.task.is_finished());
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(self.shared.settings.resolver.interval()) => {}
@@ -145,7 +145,7 @@ impl NameFollower {
         let (shared, first) = (self.shared.clone(), self.first.take());
         let stop = SessionStop { at_once: self.stop.child_token(), when_idle: CancellationToken::new() };
         let (at_once, when_idle) = (stop.at_once.clone(), stop.when_idle.clone());
-        let earlier = self.calls.remove(&member).map(|call| call.task);
+        let earlier = self.connections.remove(&member).map(|connection| connection.task);
         add_contact(&shared, &member, &at_once);
         let named = self.named.clone();
         let task = self.tasks.spawn({
@@ -165,16 +165,16 @@ impl NameFollower {
                 named.remove_ended();
             }
         });
-        self.calls.insert(member, NamedCall { when_idle, task });
+        self.connections.insert(member, NamedConnection { when_idle, task });
     }
 
     /// Lets the connection to `member` end. Returns false if no such connection exists.
     fn retire(&self, member: &Member) -> bool {
-        let call = self.calls.get(member);
-        if let Some(call) = call {
-            call.when_idle.cancel();
+        let connection = self.connections.get(member);
+        if let Some(connection) = connection {
+            connection.when_idle.cancel();
         }
-        call.is_some()
+        connection.is_some()
     }
 }
 

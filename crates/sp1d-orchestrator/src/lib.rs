@@ -72,4 +72,4 @@ pub use runner::{
 pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify, WorkerOrigins};
 pub use sp1d_model::{AttemptInfo, ProofEvent, ProofMode, ProofWaiting, WorkerTasks};
 pub use sp1d_scheduler::{Placement, ShardSize};
-pub use workers::{disconnected::DisconnectedWorker, info::WorkerInfo, member::Member};
+pub use workers::{disconnected::DisconnectedWorker, info::WorkerInfo, worker_address::WorkerAddress};

@@ -15,7 +15,7 @@ use crate::{
     published::{DispatchWriter, TryWriter},
     settings::OrchestratorSettings,
     shared_state::SharedState,
-    workers::{disconnected::DisconnectedWorker, info::WorkerInfo, member::Member},
+    workers::{disconnected::DisconnectedWorker, info::WorkerInfo, worker_address::WorkerAddress},
 };
 use sp1d_model::ProofWaiting;
 use sp1d_scheduler::{DispatchEvent, TaskId};
@@ -120,7 +120,7 @@ impl Orchestrator {
     ///
     /// When a proof starts, the orchestrator connects again to a worker that serves another one. An orchestrator
     /// without proofs releases a worker for which others wait.
-    pub fn set_list(&self, list: &WorkerList) -> Vec<(Member, FirstOutcome)> {
+    pub fn set_list(&self, list: &WorkerList) -> Vec<(WorkerAddress, FirstOutcome)> {
         self.membership.set_list(list)
     }
 

@@ -38,8 +38,8 @@ use crate::{
         demand::Demand,
         disconnected::{DisconnectedWorkers, is_same},
         identity::{WorkerIdentities, WorkerIdentity},
-        member::Member,
         snapshot::PoolSnapshot,
+        worker_address::WorkerAddress,
     },
 };
 use sp1d_artifacts::Store;
@@ -231,16 +231,21 @@ impl SharedState {
         self.attempts().get(&attempt).filter(|found| found.session == session).cloned()
     }
 
-    /// Returns the identity of the worker `name` at `member`, which is the same in all its sessions. With TLS, its
-    /// certificate says who it is (`peer`).
-    pub(crate) fn identify(&self, name: &str, member: &Member, peer: Option<&PeerIdentity>) -> WorkerIdentity {
+    /// Returns the identity of the worker `name` at `worker_address`, which is the same in all its sessions. With TLS,
+    /// its certificate says who it is (`peer`).
+    pub(crate) fn identify(
+        &self,
+        name: &str,
+        worker_address: &WorkerAddress,
+        peer: Option<&PeerIdentity>,
+    ) -> WorkerIdentity {
         let connected = self.workers().values().map(|worker| worker.id).collect();
-        lock(&self.identities).identify(name, member, peer, &connected)
+        lock(&self.identities).identify(name, worker_address, peer, &connected)
     }
 
-    /// Notes that the worker `member` of the list was reached at `address`.
-    pub(crate) fn note_reached(&self, member: &Member, address: IpAddr) {
-        lock(&self.identities).note_reached(member, address);
+    /// Notes that the worker `worker_address` of the list was reached at `address`.
+    pub(crate) fn note_reached(&self, worker_address: &WorkerAddress, address: IpAddr) {
+        lock(&self.identities).note_reached(worker_address, address);
     }
 
     /// Decides whether a worker of `origin` may cause a log line now. Returns how many lines were suppressed before, or

@@ -3,7 +3,7 @@
 
 use peak_alloc::PeakAlloc;
 use sp1d_artifacts::StoreLimits;
-use sp1d_orchestrator::{LocalConnector, Member, Orchestrator, OrchestratorSettings, Stream, WorkerList};
+use sp1d_orchestrator::{LocalConnector, Orchestrator, OrchestratorSettings, Stream, WorkerAddress, WorkerList};
 use sp1d_protocol::{
     Connection, connect_client, kind_to_wire,
     wire::{self, FetchRequest, FromWorker, artifact_part::Part, from_worker, to_worker},
@@ -72,7 +72,7 @@ async fn unread_transfers_of_a_spilled_artifact_take_a_few_chunks_each() {
         StoreLimits { memory_bytes: 1 << 20, disk_bytes: 1 << 30, spill_folder: Some(std::env::temp_dir()) };
     let (sender, mut connections) = mpsc::unbounded_channel();
     let orchestrator = Arc::new(Orchestrator::start(settings, Some(Arc::new(OnePipe(sender))), None));
-    orchestrator.set_list(&WorkerList(vec![Member::Local]));
+    orchestrator.set_list(&WorkerList(vec![WorkerAddress::Local]));
     let (connection, _closer) = Connection::new(connections.recv().await.unwrap());
     let mut client = connect_client(connection).await.unwrap();
     let readiness = wire::Readiness { ready: true, ..Default::default() };

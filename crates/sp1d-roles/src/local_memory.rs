@@ -2,7 +2,7 @@
 
 use sp1d_engine::LOAD_BYTES;
 use sp1d_machine::Memory;
-use sp1d_orchestrator::{Member, WorkerList};
+use sp1d_orchestrator::{WorkerAddress, WorkerList};
 use sp1d_worker::MemoryError;
 
 /// Checks that `memory` is enough to load the prover of the worker `local`, if `list` contains no other worker. Other
@@ -11,7 +11,7 @@ use sp1d_worker::MemoryError;
 /// # Errors
 /// If the machine has less memory than the prover needs.
 pub fn check_local_memory(list: &WorkerList, memory: Option<Memory>) -> Result<(), MemoryError> {
-    let is_alone = list.has_local() && list.0.iter().all(|member| *member == Member::Local);
+    let is_alone = list.has_local() && list.0.iter().all(|worker_address| *worker_address == WorkerAddress::Local);
     match memory {
         Some(memory) if is_alone && memory.total_bytes < LOAD_BYTES => {
             Err(MemoryError { needed_bytes: LOAD_BYTES, memory })

@@ -66,6 +66,6 @@ async fn without_a_timeout_nothing_is_limited() {
 #[test]
 fn an_error_names_a_few_workers() {
     let list = ["a:1", "b:2", "c:3", "d:4", "e:5"];
-    let list = WorkerList(list.iter().map(|member| member.parse().unwrap()).collect());
+    let list = WorkerList(list.iter().map(|entry| entry.parse().unwrap()).collect());
     assert_eq!(CallDeadline::first_worker(&list), "the first worker of a:1, b:2, c:3 and 2 more");
 }

@@ -235,7 +235,7 @@ fn options_of_a_program_are_rounded_like_the_environment() {
 /// Checks whether a machine of `total_bytes` is large enough for the local workers of `list`.
 #[track_caller]
 fn check_memory(list: &[&str], total_bytes: u64, expected: Result<(), &str>) {
-    let list = WorkerList(list.iter().map(|member| member.parse().unwrap()).collect());
+    let list = WorkerList(list.iter().map(|entry| entry.parse().unwrap()).collect());
     let checked = check_local_memory(&list, Some(Memory { available_bytes: 0, total_bytes }));
     match (checked.map_err(|error| error.to_string()), expected) {
         (Err(text), Err(part)) => assert!(text.contains(part) && text.contains("\nhint: "), "{text}"),

@@ -1,7 +1,7 @@
 //! The worker list, `distributed.json`.
 
 use crate::harness::{FuzzMemory, FuzzTarget};
-use sp1d_orchestrator::{Member, WorkerFile};
+use sp1d_orchestrator::{WorkerAddress, WorkerFile};
 use std::{collections::BTreeSet, path::Path};
 
 /// The worker list with its settings.
@@ -40,7 +40,7 @@ fn check(input: &[u8]) {
     let members = &file.list.0;
     assert!((1..=10_000).contains(&members.len()));
     assert_eq!(members.iter().collect::<BTreeSet<_>>().len(), members.len(), "a worker is in the list twice");
-    assert!(!members.iter().any(|member| matches!(member, Member::Joined(_))));
+    assert!(!members.iter().any(|worker_address| matches!(worker_address, WorkerAddress::JoinedFrom(_))));
     let written: Vec<String> = members.iter().map(ToString::to_string).collect();
     let mut object = file.settings.clone();
     object.insert("workers".to_owned(), written.into());

@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context, Result, anyhow, ensure};
 use fastrand::Rng;
 use sp1d_artifacts::{Blob, StoreLimits};
-use sp1d_orchestrator::{LocalConnector, Member, Orchestrator, OrchestratorSettings, Stream, WorkerList};
+use sp1d_orchestrator::{LocalConnector, Orchestrator, OrchestratorSettings, Stream, WorkerAddress, WorkerList};
 use sp1d_testing::{FakeEngine, FakeRunner, fake_build, introduction, ready, request};
 use sp1d_worker::{LocalEndpoint, LocalWorker};
 use std::{hint::black_box, sync::Arc, time::Duration};
@@ -137,7 +137,7 @@ fn prove(shards: u64, record_bytes: usize) -> Result<()> {
         let mut settings = OrchestratorSettings::new(fake_build());
         settings.heartbeat = HEARTBEAT;
         settings.store = StoreLimits { memory_bytes: STORE_BYTES, disk_bytes: 0, spill_folder: None };
-        let members = WorkerList(vec![Member::Local]);
+        let members = WorkerList(vec![WorkerAddress::Local]);
         let connected = Orchestrator::connect(&members, settings, Some(Arc::new(CountedDoor(door)))).await;
         let orchestrator = connected.context("cannot connect to the worker")?;
         let runner = Arc::new(FakeRunner { record_bytes, ..FakeRunner::default() });

@@ -3,7 +3,7 @@
 use super::fleet_process::FleetProcess;
 use anyhow::{Context, Result, bail};
 use sp1d_artifacts::StoreLimits;
-use sp1d_orchestrator::{Member, Orchestrator, OrchestratorSettings, WorkerList};
+use sp1d_orchestrator::{Orchestrator, OrchestratorSettings, WorkerAddress, WorkerList};
 use sp1d_testing::fake_build;
 use std::{
     sync::Arc,
@@ -30,8 +30,8 @@ impl LoadPool {
     /// # Errors
     /// Fails if a worker is not ready in time.
     pub(crate) async fn start(fleets: Vec<FleetProcess>, missed_heartbeats: u32) -> Result<Self> {
-        let members: Vec<Member> =
-            fleets.iter().flat_map(|fleet| &fleet.addresses).map(|address| Member::from(*address)).collect();
+        let members: Vec<WorkerAddress> =
+            fleets.iter().flat_map(|fleet| &fleet.addresses).map(|address| WorkerAddress::from(*address)).collect();
         let (count, mut settings) = (members.len(), OrchestratorSettings::new(fake_build()));
         settings.missed_heartbeats = missed_heartbeats;
         settings.store = StoreLimits { memory_bytes: STORE_BYTES, disk_bytes: 0, spill_folder: None };

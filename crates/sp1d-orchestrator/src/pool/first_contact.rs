@@ -6,7 +6,7 @@ use super::connection::{
     reach_error::failure_line,
     unreachable::{ConnectError, UnreachableList},
 };
-use crate::{shared_state::SharedState, workers::member::Member};
+use crate::{shared_state::SharedState, workers::worker_address::WorkerAddress};
 use futures::future::join_all;
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{Instant, timeout};
@@ -25,7 +25,7 @@ const MAX_LOGGED_WORKERS: usize = 3;
 /// Fails if no worker is reached in time, or if waiting cannot help.
 pub(crate) async fn first_contact(
     shared: &SharedState,
-    connections: Vec<(Member, FirstOutcome)>,
+    connections: Vec<(WorkerAddress, FirstOutcome)>,
 ) -> Result<(), ConnectError> {
     let started = Instant::now();
     let outcomes = join_all(connections.into_iter().map(|(worker, outcome)| async move { (worker, outcome.await) }));

@@ -3,7 +3,9 @@
 //! It does not know what happens in a session.
 
 use super::connection::{listed_worker::serve_session, reach_error::failure_line};
-use crate::{lock::lock, session::server::EndedSession, shared_state::SharedState, workers::member::Member};
+use crate::{
+    lock::lock, session::server::EndedSession, shared_state::SharedState, workers::worker_address::WorkerAddress,
+};
 use sp1d_identity::{PeerStream, TlsError, accept_peer};
 use sp1d_protocol::{
     Filter, PeerLimits, PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter,
@@ -97,8 +99,8 @@ impl JoinPort {
     /// Serves a worker from the first bytes of its connection to the end of its session.
     async fn receive(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         let Some((stream, _place)) = self.shake_hands(stream, peer).await else { return };
-        let (member, certified) = (Member::Joined(peer), stream.peer().cloned());
-        let ended = serve_session(stream, &member, certified, &self.shared, &mut None, &stop.into()).await;
+        let (worker_address, certified) = (WorkerAddress::JoinedFrom(peer), stream.peer().cloned());
+        let ended = serve_session(stream, &worker_address, certified, &self.shared, &mut None, &stop.into()).await;
         self.log(peer, |suppressed| match ended {
             Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, suppressed, "session ended"),
             Err(reason) => tracing::warn!(%peer, %reason, suppressed, "joining worker refused"),

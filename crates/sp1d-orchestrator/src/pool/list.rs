@@ -1,6 +1,6 @@
 //! The worker list: `distributed.json`.
 
-use crate::workers::member::Member;
+use crate::workers::worker_address::WorkerAddress;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sp1d_protocol::AddressError;
@@ -17,7 +17,7 @@ const MAX_WORKERS: usize = 10_000;
 
 /// The workers of the pool, in the order of the file, without duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WorkerList(pub Vec<Member>);
+pub struct WorkerList(pub Vec<WorkerAddress>);
 
 /// A worker list, and the settings in its file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -92,7 +92,7 @@ impl WorkerList {
     /// Returns true if the list contains the worker in the orchestrator's own process.
     #[must_use]
     pub fn has_local(&self) -> bool {
-        self.0.contains(&Member::Local)
+        self.0.contains(&WorkerAddress::Local)
     }
 }
 
@@ -131,12 +131,12 @@ impl WorkerFile {
         }
         let mut members = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
-            let member: Member =
+            let worker_address: WorkerAddress =
                 entry.parse().map_err(|reason| ListError::Entry { path: path.to_owned(), number: at + 1, reason })?;
-            if members.contains(&member) {
-                tracing::warn!(worker = %member, path = %path.display(), "worker list names a worker twice");
+            if members.contains(&worker_address) {
+                tracing::warn!(worker = %worker_address, path = %path.display(), "worker list names a worker twice");
             } else {
-                members.push(member);
+                members.push(worker_address);
             }
         }
         if members.is_empty() {

@@ -13,7 +13,7 @@ use crate::{
     lock::lock,
     session::server::SessionStop,
     shared_state::SharedState,
-    workers::{connected_worker::ConnectedWorker, disconnected::DisconnectedWorkers, member::Member},
+    workers::{connected_worker::ConnectedWorker, disconnected::DisconnectedWorkers, worker_address::WorkerAddress},
 };
 use sp1d_scheduler::{SessionId, WorkerId};
 use std::{
@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 pub(crate) struct Membership {
     shared: Arc<SharedState>,
     /// The workers of the list, each with the token that ends its connection.
-    members: Mutex<BTreeMap<Member, CancellationToken>>,
+    members: Mutex<BTreeMap<WorkerAddress, CancellationToken>>,
     /// The same for the workers of names with several addresses.
     named: NamedConnectionStops,
     /// Runs the connections. Its owner waits for their end.
@@ -43,38 +43,41 @@ impl Membership {
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
     /// Returns the new workers in the order of the list, each with the receiver of its first outcome.
-    pub(crate) fn set_list(&self, list: &WorkerList) -> Vec<(Member, FirstOutcome)> {
+    pub(crate) fn set_list(&self, list: &WorkerList) -> Vec<(WorkerAddress, FirstOutcome)> {
         let mut members = lock(&self.members);
-        members.retain(|member, end| {
-            let stays = list.0.contains(member);
+        members.retain(|worker_address, end| {
+            let stays = list.0.contains(worker_address);
             if !stays {
-                tracing::info!(worker = %member, "worker removed from the list");
+                tracing::info!(worker = %worker_address, "worker removed from the list");
                 let mut disconnected = self.shared.disconnected();
-                self.stop_connecting(member, end);
-                disconnected.remove_listed(member);
-                if let Member::Remote(name) = member {
+                self.stop_connecting(worker_address, end);
+                disconnected.remove_listed(worker_address);
+                if let WorkerAddress::Listed(name) = worker_address {
                     disconnected.remove_named(name);
                 }
             }
             stays
         });
-        let new: Vec<&Member> = list.0.iter().filter(|member| !members.contains_key(member)).collect();
-        let connect = |member: &Member| {
+        let new: Vec<&WorkerAddress> =
+            list.0.iter().filter(|worker_address| !members.contains_key(worker_address)).collect();
+        let connect = |worker_address: &WorkerAddress| {
             let (first, outcome) = oneshot::channel();
             let end = self.stop.child_token();
-            members.insert(member.clone(), end.clone());
-            self.shared.contacts.send_modify(|contacts| contacts.add(member.clone()));
+            members.insert(worker_address.clone(), end.clone());
+            self.shared.contacts.send_modify(|contacts| contacts.add(worker_address.clone()));
             let (shared, first) = (self.shared.clone(), Some(first));
-            match member {
-                Member::Remote(name) if name.is_name() => {
+            match worker_address {
+                WorkerAddress::Listed(name) if name.is_name() => {
                     let (name, tasks, connections) = (name.clone(), self.tasks.clone(), BTreeMap::new());
                     let named = self.named.clone();
                     let follower = NameFollower { name, shared, first, tasks, stop: end, connections, named };
                     self.tasks.spawn(follower.run());
                 }
-                member => _ = self.tasks.spawn(keep_connected(member.clone(), shared, first, SessionStop::from(end))),
+                worker_address => {
+                    _ = self.tasks.spawn(keep_connected(worker_address.clone(), shared, first, SessionStop::from(end)));
+                }
             }
-            (member.clone(), outcome)
+            (worker_address.clone(), outcome)
         };
         new.into_iter().map(connect).collect()
     }
@@ -133,25 +136,28 @@ impl Membership {
 
     /// Removes the disconnected worker that `forget` selects, and stops connecting to it. Returns false if `forget`
     /// selects none.
-    fn forget_disconnected(&self, forget: impl FnOnce(&mut DisconnectedWorkers) -> Option<Option<Member>>) -> bool {
+    fn forget_disconnected(
+        &self,
+        forget: impl FnOnce(&mut DisconnectedWorkers) -> Option<Option<WorkerAddress>>,
+    ) -> bool {
         let mut members = lock(&self.members);
         // Locked until no one connects to the worker any more, so that a failed connection does not list it again.
         let mut disconnected = self.shared.disconnected();
         let Some(found) = forget(&mut disconnected) else { return false };
-        if let Some(member) = found
-            && let Some(end) = members.remove(&member).or_else(|| self.named.remove(&member))
+        if let Some(worker_address) = found
+            && let Some(end) = members.remove(&worker_address).or_else(|| self.named.remove(&worker_address))
         {
-            self.stop_connecting(&member, &end);
+            self.stop_connecting(&worker_address, &end);
         }
         true
     }
 
-    /// Ends the connection to `member`, which no longer belongs to the list.
-    fn stop_connecting(&self, member: &Member, end: &CancellationToken) {
+    /// Ends the connection to `worker_address`, which no longer belongs to the list.
+    fn stop_connecting(&self, worker_address: &WorkerAddress, end: &CancellationToken) {
         end.cancel();
         self.shared.contacts.send_modify(|contacts| {
-            contacts.remove(member);
-            if let Member::Remote(name) = member {
+            contacts.remove(worker_address);
+            if let WorkerAddress::Listed(name) = worker_address {
                 contacts.remove_named(name);
             }
         });

@@ -8,7 +8,7 @@ use crate::{
     dispatch::input::DispatcherInput,
     runner::task::{comparable_bytes, shard_room},
     settings::OrchestratorSettings,
-    workers::member::Member,
+    workers::worker_address::WorkerAddress,
 };
 use sp1d_model::{ProofEvent, clean_line, hint::one_line};
 use sp1d_protocol::{
@@ -97,7 +97,7 @@ impl WorkerSession {
     /// Notes that the worker ends its session on purpose. If it had joined by itself, it is not expected back. A worker
     /// of the list is: this orchestrator connects to it again.
     fn expect_no_return(&self) {
-        if let (Member::Joined(_), Some(worker)) = (&self.address, self.shared.worker(self.id)) {
+        if let (WorkerAddress::JoinedFrom(_), Some(worker)) = (&self.address, self.shared.worker(self.id)) {
             worker.is_not_expected_back.store(true, Ordering::Relaxed);
         }
     }

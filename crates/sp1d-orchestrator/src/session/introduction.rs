@@ -3,7 +3,7 @@
 use crate::{
     runner::task::AttemptMemory,
     settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings},
-    workers::member::Member,
+    workers::worker_address::WorkerAddress,
 };
 use sp1d_model::{GpuState, clean_line};
 use sp1d_protocol::wire::{self, HelloRequest, Machine};
@@ -38,7 +38,7 @@ pub(super) struct WorkerIntroduction {
 
 impl WorkerIntroduction {
     /// Reads the hello of the worker at `address`. A worker without a name is named after its address.
-    pub(super) fn new(hello: HelloRequest, address: &Member, settings: &OrchestratorSettings) -> Self {
+    pub(super) fn new(hello: HelloRequest, address: &WorkerAddress, settings: &OrchestratorSettings) -> Self {
         let (supported_kinds, missing) = (hello.kind_set(), hello.missing_capability_texts());
         let short = |text: String| clean_line(&text, MAX_TEXT_CHARACTERS).trim().to_owned();
         let name = short(hello.name);

@@ -2,7 +2,7 @@
 //! established it.
 
 use super::{service::SessionService, worker_session::WorkerSession};
-use crate::{shared_state::SharedState, workers::member::Member};
+use crate::{shared_state::SharedState, workers::worker_address::WorkerAddress};
 use sp1d_identity::PeerIdentity;
 use sp1d_protocol::{Connection, Mismatch, serve_connection};
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -66,7 +66,7 @@ pub(crate) struct EndedSession {
 /// the handshake: the worker's name, or why it is refused.
 pub(crate) async fn serve<S>(
     stream: S,
-    address: Member,
+    address: WorkerAddress,
     peer: Option<PeerIdentity>,
     shared: Arc<SharedState>,
     welcome: oneshot::Sender<Result<String, Mismatch>>,

@@ -3,7 +3,7 @@
 use super::{fetches::ArtifactStream, introduction::WorkerIntroduction, worker_session::WorkerSession};
 use crate::{
     shared_state::SharedState,
-    workers::{connected_worker::ConnectedWorker, member::Member},
+    workers::{connected_worker::ConnectedWorker, worker_address::WorkerAddress},
 };
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
@@ -82,7 +82,7 @@ impl Session for SessionService {
             origin: identity.origin,
             name: introduction.name.clone(),
             certificate: session.peer.as_ref().map(|peer| peer.name.clone()),
-            trusted: session.peer.as_ref().map_or(session.address == Member::Local, |peer| peer.trusted),
+            trusted: session.peer.as_ref().map_or(session.address == WorkerAddress::Local, |peer| peer.trusted),
             address: session.address.clone(),
             supported_kinds: introduction.supported_kinds,
             missing: introduction.missing.clone(),

@@ -6,7 +6,7 @@ use crate::{
     lock::lock,
     published::RegisteredAttempt,
     shared_state::SharedState,
-    workers::{close_reason::CloseReason, disconnected::is_same, member::Member},
+    workers::{close_reason::CloseReason, disconnected::is_same, worker_address::WorkerAddress},
 };
 use sp1d_identity::PeerIdentity;
 use sp1d_model::ProofEvent;
@@ -32,7 +32,7 @@ use tonic::Status;
 /// The orchestrator's state of one session.
 pub(super) struct WorkerSession {
     pub(super) id: SessionId,
-    pub(super) address: Member,
+    pub(super) address: WorkerAddress,
     /// Who the worker is, according to its certificate; `None` without TLS.
     pub(super) peer: Option<PeerIdentity>,
     pub(super) closer: Closer,
@@ -54,7 +54,7 @@ pub(super) struct WorkerSession {
 
 impl WorkerSession {
     pub(super) fn new(
-        address: Member,
+        address: WorkerAddress,
         peer: Option<PeerIdentity>,
         closer: Closer,
         shared: Arc<SharedState>,

@@ -1,6 +1,6 @@
 //! A connected worker, as the shared state lists it.
 
-use super::{close_reason::CloseReason, member::Member};
+use super::{close_reason::CloseReason, worker_address::WorkerAddress};
 use crate::{lock::lock, runner::task::AttemptMemory};
 use sp1d_identity::PeerName;
 use sp1d_model::GpuState;
@@ -28,7 +28,7 @@ pub(crate) struct ConnectedWorker {
     /// Whether it may get the tasks of proofs that are only for trusted workers: its certificate says so, or it is the
     /// worker of this process.
     pub(crate) trusted: bool,
-    pub(crate) address: Member,
+    pub(crate) address: WorkerAddress,
     pub(crate) supported_kinds: KindSet,
     /// Why it does not support the other task kinds.
     pub(crate) missing: BTreeMap<TaskKind, String>,

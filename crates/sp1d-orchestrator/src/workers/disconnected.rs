@@ -1,6 +1,6 @@
 //! Disconnected workers: workers that should be connected and are not.
 
-use super::{connected_worker::ConnectedWorker, member::Member};
+use super::{connected_worker::ConnectedWorker, worker_address::WorkerAddress};
 use sp1d_identity::PeerName;
 use sp1d_protocol::{Address, PeerNetwork};
 use std::{
@@ -38,15 +38,17 @@ pub struct DisconnectedWorker {
 /// together with its certificate.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum DisconnectedKey {
-    Listed(Member),
+    Listed(WorkerAddress),
     Joined { name: String, certificate: Option<PeerName> },
 }
 
 impl DisconnectedKey {
-    fn new(member: &Member, name: &str, certificate: Option<&PeerName>) -> Self {
-        match member {
-            Member::Joined(_) => Self::Joined { name: name.to_owned(), certificate: certificate.cloned() },
-            Member::Remote(_) | Member::Named(..) | Member::Local => Self::Listed(member.clone()),
+    fn new(worker_address: &WorkerAddress, name: &str, certificate: Option<&PeerName>) -> Self {
+        match worker_address {
+            WorkerAddress::JoinedFrom(_) => Self::Joined { name: name.to_owned(), certificate: certificate.cloned() },
+            WorkerAddress::Listed(_) | WorkerAddress::OfName(..) | WorkerAddress::Local => {
+                Self::Listed(worker_address.clone())
+            }
         }
     }
 
@@ -75,45 +77,45 @@ impl DisconnectedWorkers {
     /// Adds the worker `name`, whose session has ended.
     pub(crate) fn add(
         &mut self,
-        member: &Member,
+        worker_address: &WorkerAddress,
         name: &str,
         certificate: Option<&PeerName>,
         reason: &str,
         now: SystemTime,
     ) {
-        let network = match member {
-            Member::Joined(peer) => Some(PeerNetwork::from(peer.ip())),
-            Member::Remote(_) | Member::Named(..) | Member::Local => None,
+        let network = match worker_address {
+            WorkerAddress::JoinedFrom(peer) => Some(PeerNetwork::from(peer.ip())),
+            WorkerAddress::Listed(_) | WorkerAddress::OfName(..) | WorkerAddress::Local => None,
         };
         self.make_room(network, now);
-        let (name, address, reason) = (name.to_owned(), member.to_string(), reason.to_owned());
-        let key = DisconnectedKey::new(member, &name, certificate);
+        let (name, address, reason) = (name.to_owned(), worker_address.to_string(), reason.to_owned());
+        let key = DisconnectedKey::new(worker_address, &name, certificate);
         let worker = DisconnectedWorker { name, address, since: now, reason, last_try: None };
         self.0.insert(key, DisconnectedEntry { worker, network });
     }
 
-    /// Records that a connection to `member` failed.
-    pub(crate) fn connection_failed(&mut self, member: &Member, reason: &str, now: SystemTime) {
-        let address = member.to_string();
-        match self.0.get_mut(&DisconnectedKey::Listed(member.clone())) {
+    /// Records that a connection to `worker_address` failed.
+    pub(crate) fn connection_failed(&mut self, worker_address: &WorkerAddress, reason: &str, now: SystemTime) {
+        let address = worker_address.to_string();
+        match self.0.get_mut(&DisconnectedKey::Listed(worker_address.clone())) {
             Some(entry) => entry.worker.last_try = Some(reason.to_owned()),
-            None => self.add(member, &address, None, reason, now),
+            None => self.add(worker_address, &address, None, reason, now),
         }
     }
 
     /// Removes the worker `name`, because it is connected or no longer expected.
-    pub(crate) fn remove(&mut self, member: &Member, name: &str, certificate: Option<&PeerName>) {
-        self.0.remove(&DisconnectedKey::new(member, name, certificate));
+    pub(crate) fn remove(&mut self, worker_address: &WorkerAddress, name: &str, certificate: Option<&PeerName>) {
+        self.0.remove(&DisconnectedKey::new(worker_address, name, certificate));
     }
 
-    /// Removes the worker `member` of the list.
-    pub(crate) fn remove_listed(&mut self, member: &Member) {
-        self.0.remove(&DisconnectedKey::Listed(member.clone()));
+    /// Removes the worker `worker_address` of the list.
+    pub(crate) fn remove_listed(&mut self, worker_address: &WorkerAddress) {
+        self.0.remove(&DisconnectedKey::Listed(worker_address.clone()));
     }
 
     /// Removes the workers of `name`, which no longer belongs to the list.
     pub(crate) fn remove_named(&mut self, name: &Address) {
-        self.0.retain(|key, _| !matches!(key, DisconnectedKey::Listed(Member::Named(_, of)) if of == name));
+        self.0.retain(|key, _| !matches!(key, DisconnectedKey::Listed(WorkerAddress::OfName(_, of)) if of == name));
     }
 
     /// Returns the addresses of the workers that have this name.
@@ -123,9 +125,9 @@ impl DisconnectedWorkers {
     }
 
     /// Removes the worker `name`. Returns `None` if it is not listed, `Some(None)` if it had joined by itself, and
-    /// otherwise the member to which the orchestrator must stop connecting. Removes no worker if several have this
+    /// otherwise the address to which the orchestrator must stop connecting. Removes no worker if several have this
     /// name.
-    pub(crate) fn forget_named(&mut self, name: &str) -> Option<Option<Member>> {
+    pub(crate) fn forget_named(&mut self, name: &str) -> Option<Option<WorkerAddress>> {
         if self.addresses_of(name).len() > 1 {
             return None;
         }
@@ -133,16 +135,16 @@ impl DisconnectedWorkers {
     }
 
     /// Does the same for an address.
-    pub(crate) fn forget_at(&mut self, address: &str) -> Option<Option<Member>> {
+    pub(crate) fn forget_at(&mut self, address: &str) -> Option<Option<WorkerAddress>> {
         self.take(|found| found.address == address)
     }
 
-    fn take(&mut self, is_it: impl Fn(&DisconnectedWorker) -> bool) -> Option<Option<Member>> {
+    fn take(&mut self, is_it: impl Fn(&DisconnectedWorker) -> bool) -> Option<Option<WorkerAddress>> {
         let found = self.0.iter().find(|(_, entry)| is_it(&entry.worker));
         let key = found.map(|(key, _)| key.clone())?;
         self.0.remove(&key);
         Some(match key {
-            DisconnectedKey::Listed(member) => Some(member),
+            DisconnectedKey::Listed(worker_address) => Some(worker_address),
             DisconnectedKey::Joined { .. } => None,
         })
     }
@@ -182,11 +184,11 @@ mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
 
-    fn joined(last_byte: u8) -> Member {
-        Member::Joined(([10, 0, 0, last_byte], 1).into())
+    fn joined(last_byte: u8) -> WorkerAddress {
+        WorkerAddress::JoinedFrom(([10, 0, 0, last_byte], 1).into())
     }
 
-    fn listed() -> Member {
+    fn listed() -> WorkerAddress {
         "10.0.0.2:1".parse().unwrap()
     }
 

@@ -3,7 +3,7 @@
 //! With TLS, the certificate of a worker proves who it is. Without TLS, its address and its name are all that is known.
 //! A worker chooses its name itself, so the name alone never identifies it.
 
-use super::member::Member;
+use super::worker_address::WorkerAddress;
 use crate::settings::WorkerOrigins;
 use sp1d_identity::{PeerIdentity, PeerName};
 use sp1d_protocol::PeerNetwork;
@@ -33,7 +33,7 @@ pub(crate) struct WorkerIdentity {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum IdentityKey {
     /// A worker of the list: its entry, whatever its name is.
-    Listed(Member),
+    Listed(WorkerAddress),
     /// A worker that joined, or one of several workers of a name: its address and its name. The port of a worker that
     /// joins differs in each session. A name may stand for other workers every day.
     Joined { address: IpAddr, name: String },
@@ -66,7 +66,7 @@ pub(crate) struct WorkerIdentities {
     rule: WorkerOrigins,
     ids: BTreeMap<IdentityKey, WorkerId>,
     /// The IP address at which each worker of the list was last reached. Its entry may have a host name instead.
-    reached: BTreeMap<Member, IpAddr>,
+    reached: BTreeMap<WorkerAddress, IpAddr>,
     next: u64,
 }
 
@@ -75,17 +75,17 @@ impl WorkerIdentities {
         Self { rule, ids: BTreeMap::new(), reached: BTreeMap::new(), next: 1 }
     }
 
-    /// Notes that the worker `member` of the list was reached at `address`.
-    pub(crate) fn note_reached(&mut self, member: &Member, address: IpAddr) {
-        self.reached.insert(member.clone(), address);
+    /// Notes that the worker `worker_address` of the list was reached at `address`.
+    pub(crate) fn note_reached(&mut self, worker_address: &WorkerAddress, address: IpAddr) {
+        self.reached.insert(worker_address.clone(), address);
     }
 
-    /// Returns the identity of the worker `name` at `member`, whose certificate is of `peer`. `connected` are the
-    /// workers that must not be forgotten.
+    /// Returns the identity of the worker `name` at `worker_address`, whose certificate is of `peer`. `connected` are
+    /// the workers that must not be forgotten.
     pub(crate) fn identify(
         &mut self,
         name: &str,
-        member: &Member,
+        worker_address: &WorkerAddress,
         peer: Option<&PeerIdentity>,
         connected: &BTreeSet<WorkerId>,
     ) -> WorkerIdentity {
@@ -94,14 +94,14 @@ impl WorkerIdentities {
             let id = self.id_of(key, connected);
             return WorkerIdentity { id, origin: origin_of_certificate(peer) };
         }
-        let key = match member {
-            Member::Joined(peer) | Member::Named(peer, _) => {
+        let key = match worker_address {
+            WorkerAddress::JoinedFrom(peer) | WorkerAddress::OfName(peer, _) => {
                 IdentityKey::Joined { address: peer.ip().to_canonical(), name: name.to_owned() }
             }
-            Member::Remote(_) | Member::Local => IdentityKey::Listed(member.clone()),
+            WorkerAddress::Listed(_) | WorkerAddress::Local => IdentityKey::Listed(worker_address.clone()),
         };
         let id = self.id_of(key, connected);
-        WorkerIdentity { id, origin: origin(self.rule, id, member, self.reached.get(member).copied()) }
+        WorkerIdentity { id, origin: origin(self.rule, id, worker_address, self.reached.get(worker_address).copied()) }
     }
 
     fn id_of(&mut self, key: IdentityKey, connected: &BTreeSet<WorkerId>) -> WorkerId {
@@ -145,9 +145,9 @@ fn origin_of_certificate(peer: &PeerIdentity) -> OriginId {
     OriginId(PREFIX | (u128::from_be_bytes(peer.operator_digest()) >> 16))
 }
 
-/// Returns the origin of the worker `id` at `member`. `reached` is the address at which a worker of the list was
-/// reached.
-fn origin(rule: WorkerOrigins, id: WorkerId, member: &Member, reached: Option<IpAddr>) -> OriginId {
+/// Returns the origin of the worker `id` at `worker_address`. `reached` is the address at which a worker of the list
+/// was reached.
+fn origin(rule: WorkerOrigins, id: WorkerId, worker_address: &WorkerAddress, reached: Option<IpAddr>) -> OriginId {
     /// Numbers from here on are those of single workers. Lower ones are ports.
     const FIRST_WORKER: u64 = 1 << 32;
     // No peer has such an address: it is in the range for multicast.
@@ -156,19 +156,19 @@ fn origin(rule: WorkerOrigins, id: WorkerId, member: &Member, reached: Option<Ip
     if rule == WorkerOrigins::ByName {
         return of_no_network(FIRST_WORKER + id.0);
     }
-    match (member, reached) {
-        (Member::Local, _) => of_no_network(0),
-        (Member::Joined(peer), _) => of_network(peer.ip()),
-        (Member::Named(address, _), _) if address.ip().to_canonical().is_loopback() => {
+    match (worker_address, reached) {
+        (WorkerAddress::Local, _) => of_no_network(0),
+        (WorkerAddress::JoinedFrom(peer), _) => of_network(peer.ip()),
+        (WorkerAddress::OfName(address, _), _) if address.ip().to_canonical().is_loopback() => {
             of_no_network(address.port().into())
         }
-        (Member::Named(address, _), _) => of_network(address.ip()),
+        (WorkerAddress::OfName(address, _), _) => of_network(address.ip()),
         // The user has listed these processes of this machine one by one.
-        (Member::Remote(address), Some(reached)) if reached.to_canonical().is_loopback() => {
+        (WorkerAddress::Listed(address), Some(reached)) if reached.to_canonical().is_loopback() => {
             of_no_network(address.port().into())
         }
-        (Member::Remote(_), Some(reached)) => of_network(reached),
-        (Member::Remote(_), None) => of_no_network(FIRST_WORKER + id.0),
+        (WorkerAddress::Listed(_), Some(reached)) => of_network(reached),
+        (WorkerAddress::Listed(_), None) => of_no_network(FIRST_WORKER + id.0),
     }
 }
 
@@ -178,29 +178,29 @@ mod tests {
     use sp1d_identity::PeerRole;
     use std::net::SocketAddr;
 
-    fn joined(address: &str) -> Member {
-        Member::Joined(address.parse::<SocketAddr>().unwrap())
+    fn joined(address: &str) -> WorkerAddress {
+        WorkerAddress::JoinedFrom(address.parse::<SocketAddr>().unwrap())
     }
 
-    fn identify(identities: &mut WorkerIdentities, name: &str, member: &Member) -> WorkerIdentity {
-        identities.identify(name, member, None, &BTreeSet::new())
+    fn identify(identities: &mut WorkerIdentities, name: &str, worker_address: &WorkerAddress) -> WorkerIdentity {
+        identities.identify(name, worker_address, None, &BTreeSet::new())
     }
 
-    /// Identifies two workers, each with its name, its member and the address at which it is reached. Checks whether
-    /// they are the same worker, and whether they have the same origin.
+    /// Identifies two workers, each with its name, its own address and the address at which it is reached. Checks
+    /// whether they are the same worker, and whether they have the same origin.
     #[track_caller]
     fn check(
         rule: WorkerOrigins,
-        workers: [(&str, Member, Option<&str>); 2],
+        workers: [(&str, WorkerAddress, Option<&str>); 2],
         is_same_worker: bool,
         is_same_origin: bool,
     ) {
         let mut identities = WorkerIdentities::new(rule);
-        let [one, other] = workers.clone().map(|(name, member, reached)| {
+        let [one, other] = workers.clone().map(|(name, worker_address, reached)| {
             if let Some(reached) = reached {
-                identities.note_reached(&member, reached.parse().unwrap());
+                identities.note_reached(&worker_address, reached.parse().unwrap());
             }
-            identify(&mut identities, name, &member)
+            identify(&mut identities, name, &worker_address)
         });
         assert_eq!((one.id == other.id, one.origin == other.origin), (is_same_worker, is_same_origin), "{workers:?}");
     }
@@ -219,12 +219,12 @@ mod tests {
     #[test]
     fn its_entry_identifies_a_worker_of_the_list() {
         use WorkerOrigins::ByAddress;
-        let of = |name, entry: &str, reached| (name, entry.parse::<Member>().unwrap(), Some(reached));
+        let of = |name, entry: &str, reached| (name, entry.parse::<WorkerAddress>().unwrap(), Some(reached));
         check(ByAddress, [of("one", "a:1", "10.0.0.1"), of("two", "a:1", "10.0.0.1")], true, true);
         check(ByAddress, [of("one", "a:1", "10.0.0.1"), of("one", "b:1", "10.0.0.1")], false, true);
         check(ByAddress, [of("one", "a:1", "10.0.0.1"), ("one", joined("10.0.0.1:9"), None)], false, true);
         check(ByAddress, [of("one", "127.0.0.1:1", "127.0.0.1"), of("two", "127.0.0.1:2", "127.0.0.1")], false, false);
-        check(ByAddress, [of("one", "127.0.0.1:1", "127.0.0.1"), ("two", Member::Local, None)], false, false);
+        check(ByAddress, [of("one", "127.0.0.1:1", "127.0.0.1"), ("two", WorkerAddress::Local, None)], false, false);
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! - `disconnected`: workers that should be connected and are not.
 //! - `identity`: which worker is which over all its sessions, and where it comes from.
 //! - `info`: what people see of a connected worker.
-//! - `member`: which worker is meant.
 //! - `snapshot`: the scheduler's view of the workers, published by the dispatcher.
+//! - `worker_address`: the address of a worker, and how it belongs to the pool.
 //!
 //! This folder does not know how workers are connected, or what a session transfers: `pool/` and `session/` use it.
 
@@ -17,5 +17,5 @@ pub(crate) mod demand;
 pub(crate) mod disconnected;
 pub(crate) mod identity;
 pub(crate) mod info;
-pub(crate) mod member;
 pub(crate) mod snapshot;
+pub(crate) mod worker_address;

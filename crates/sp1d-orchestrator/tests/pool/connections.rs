@@ -110,7 +110,7 @@ async fn the_local_worker_takes_its_share() {
     let engine = sp1d_testing::ready(slow(Duration::from_millis(20)));
     let serving = tokio::spawn(local.serve(engine, stop.clone()));
     let other = RunningWorker::ready("other", slow(Duration::from_millis(20))).await;
-    let members = WorkerList(vec![Member::Local, other.address.into()]);
+    let members = WorkerList(vec![WorkerAddress::Local, other.address.into()]);
     let orchestrator = Orchestrator::connect(&members, settings(), Some(Arc::new(Door(door)))).await.unwrap();
     wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.ready).count() == 2).await;
     let proven = check_proven(orchestrator, 12).await;
@@ -124,7 +124,7 @@ async fn the_local_worker_takes_its_share() {
 
 #[tokio::test]
 async fn a_missing_local_worker_is_reported() {
-    let error = Orchestrator::connect(&WorkerList(vec![Member::Local]), settings(), None).await.err().unwrap();
+    let error = Orchestrator::connect(&WorkerList(vec![WorkerAddress::Local]), settings(), None).await.err().unwrap();
     assert!(error.to_string().contains("local (this process runs no worker)"), "{error}");
 }
 

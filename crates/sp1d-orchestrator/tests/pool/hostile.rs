@@ -47,7 +47,7 @@ impl HostileWorker {
     async fn start() -> Self {
         let (sender, mut connections) = mpsc::unbounded_channel();
         let orchestrator = Arc::new(Orchestrator::start(settings(), Some(Arc::new(Pipe(sender))), None));
-        orchestrator.set_list(&WorkerList(vec![Member::Local]));
+        orchestrator.set_list(&WorkerList(vec![WorkerAddress::Local]));
         let (connection, closer) = Connection::new(connections.recv().await.unwrap());
         let mut client = connect_client(connection).await.unwrap();
         let readiness = wire::Readiness { ready: true, ..Default::default() };

@@ -13,8 +13,8 @@ mod secure;
 use futures::FutureExt;
 use sp1d_artifacts::{Blob, Digest};
 use sp1d_orchestrator::{
-    CachedResult, Holdings, LocalConnector, Member, Orchestrator, OrchestratorSettings, ProbeError, ProofEvent,
-    ProofFailure, ProofHandle, ProofOutput, ProofRequest, ProofRunner, Proven, Reached, ResultCache, Stream, TaskSpec,
+    CachedResult, Holdings, LocalConnector, Orchestrator, OrchestratorSettings, ProbeError, ProofEvent, ProofFailure,
+    ProofHandle, ProofOutput, ProofRequest, ProofRunner, Proven, Reached, ResultCache, Stream, TaskSpec, WorkerAddress,
     WorkerInfo, WorkerList, probe,
 };
 use sp1d_protocol::{TaskPayload, WrapTask};

@@ -14,7 +14,9 @@ use serde_json::Value;
 use sp1d_client::{ClientSettings, redacted};
 use sp1d_engine::{CutOptions, ReplacedValue, build_identity};
 use sp1d_identity::{PeerRole, TlsIdentity};
-use sp1d_orchestrator::{ListError, Member, OrchestratorSettings, Verify, WorkerFile, WorkerList, WorkerOrigins};
+use sp1d_orchestrator::{
+    ListError, OrchestratorSettings, Verify, WorkerAddress, WorkerFile, WorkerList, WorkerOrigins,
+};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -191,7 +193,7 @@ fn read_list(
         None => WorkerFile::read(file)?,
     };
     if overrides.local && !read.list.has_local() {
-        read.list.0.push(Member::Local);
+        read.list.0.push(WorkerAddress::Local);
     }
     if read.list.0.is_empty() && !overrides.joined && !asks_service {
         return Err(ListError::Empty { path: file.to_owned() }.into());
@@ -201,13 +203,13 @@ fn read_list(
 
 fn parse_workers(workers: &[String]) -> Result<WorkerList, ConfigError> {
     let parse = |(at, text): (usize, &String)| {
-        text.parse::<Member>().map_err(|reason| ConfigError::Worker { number: at + 1, reason })
+        text.parse::<WorkerAddress>().map_err(|reason| ConfigError::Worker { number: at + 1, reason })
     };
     let mut list = WorkerList::default();
-    for member in workers.iter().enumerate().map(parse) {
-        let member = member?;
-        if !list.0.contains(&member) {
-            list.0.push(member);
+    for worker_address in workers.iter().enumerate().map(parse) {
+        let worker_address = worker_address?;
+        if !list.0.contains(&worker_address) {
+            list.0.push(worker_address);
         }
     }
     Ok(list)

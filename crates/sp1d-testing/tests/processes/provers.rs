@@ -19,8 +19,8 @@ fn supervised(name: &str, milliseconds: u64, load: u64, more: &[&str]) -> (Socke
 /// Asks the worker at `address` how many of its provers are loaded. Returns 0 if the worker does not respond.
 fn ready_provers(address: SocketAddr) -> u32 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let member = address.into();
-    runtime.block_on(probe(&member, &fake_build(), None)).map_or(0, |probed| probed.ready_provers)
+    let worker = address.into();
+    runtime.block_on(probe(&worker, &fake_build(), None)).map_or(0, |probed| probed.ready_provers)
 }
 
 /// Returns the prover processes of `worker`.

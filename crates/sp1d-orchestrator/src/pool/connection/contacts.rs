@@ -4,7 +4,7 @@
 //! why a proof has no worker.
 
 use super::{reach_error::ReachError, unreachable::Unreachable};
-use crate::workers::member::Member;
+use crate::workers::worker_address::WorkerAddress;
 use sp1d_protocol::{Address, PreambleError, QueuePlace};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -26,29 +26,29 @@ pub(crate) enum Contact {
 /// All workers of the list.
 #[derive(Debug, Default)]
 pub(crate) struct Contacts {
-    members: BTreeMap<Member, Contact>,
+    members: BTreeMap<WorkerAddress, Contact>,
     advances: u64,
 }
 
 impl Contacts {
     /// Adds a worker to which the orchestrator connects from now on.
-    pub(crate) fn add(&mut self, member: Member) {
-        self.members.insert(member, Contact::Connecting);
+    pub(crate) fn add(&mut self, worker_address: WorkerAddress) {
+        self.members.insert(worker_address, Contact::Connecting);
     }
 
     /// Removes a worker that no longer belongs to the list.
-    pub(crate) fn remove(&mut self, member: &Member) {
-        self.members.remove(member);
+    pub(crate) fn remove(&mut self, worker_address: &WorkerAddress) {
+        self.members.remove(worker_address);
     }
 
     /// Removes the workers of `name`, which no longer belongs to the list.
     pub(crate) fn remove_named(&mut self, name: &Address) {
-        self.members.retain(|member, _| !matches!(member, Member::Named(_, of) if of == name));
+        self.members.retain(|worker_address, _| !matches!(worker_address, WorkerAddress::OfName(_, of) if of == name));
     }
 
     /// Sets the state of a worker. Returns false if the worker does not belong to the list.
-    pub(crate) fn set(&mut self, member: &Member, contact: Contact) -> bool {
-        let Some(found) = self.members.get_mut(member) else { return false };
+    pub(crate) fn set(&mut self, worker_address: &WorkerAddress, contact: Contact) -> bool {
+        let Some(found) = self.members.get_mut(worker_address) else { return false };
         if let (Contact::Waiting(before), Contact::Waiting(now)) = (&*found, &contact)
             && now.place < before.place
         {
@@ -101,7 +101,7 @@ impl Contacts {
 
     /// Returns the workers to which the last connection could not be established.
     pub(crate) fn unreachable(&self) -> Vec<Unreachable> {
-        let failed = |(worker, contact): (&Member, &Contact)| match contact {
+        let failed = |(worker, contact): (&WorkerAddress, &Contact)| match contact {
             Contact::Unreachable(reason) => Some(Unreachable { worker: worker.clone(), reason: reason.clone() }),
             Contact::Connecting | Contact::Connected | Contact::Waiting(_) | Contact::NotNeeded => None,
         };
@@ -110,7 +110,7 @@ impl Contacts {
 
     /// Describes the workers that serve other orchestrators, and names those orchestrators.
     pub(crate) fn serving_others(&self) -> Vec<String> {
-        let described = |(worker, contact): (&Member, &Contact)| match contact {
+        let described = |(worker, contact): (&WorkerAddress, &Contact)| match contact {
             Contact::Waiting(place) => Some(format!("{worker} is {place}")),
             Contact::Unreachable(reason) => match &**reason {
                 ReachError::Preamble(PreambleError::Busy(holder)) => Some(format!("{worker} is {holder}")),
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn member(port: u16) -> Member {
+    fn worker_address(port: u16) -> WorkerAddress {
         std::net::SocketAddr::from(([10, 0, 0, 1], port)).into()
     }
 
@@ -142,8 +142,8 @@ mod tests {
     fn contacts(states: impl IntoIterator<Item = Contact>) -> Contacts {
         let mut contacts = Contacts::default();
         for (contact, port) in states.into_iter().zip(1..) {
-            contacts.add(member(port));
-            assert!(contacts.set(&member(port), contact));
+            contacts.add(worker_address(port));
+            assert!(contacts.set(&worker_address(port), contact));
         }
         contacts
     }
@@ -191,7 +191,7 @@ mod tests {
     fn only_a_better_place_counts_as_an_advance() {
         let mut contacts = contacts([Contact::Connecting]);
         for (place, advances) in [(3, 0), (3, 0), (2, 1), (1, 2), (4, 2)] {
-            contacts.set(&member(1), waiting(place));
+            contacts.set(&worker_address(1), waiting(place));
             assert_eq!(contacts.advances(), advances, "place {place}");
         }
     }
@@ -199,8 +199,8 @@ mod tests {
     #[test]
     fn a_removed_worker_is_not_set_again() {
         let mut contacts = contacts([Contact::Connected]);
-        contacts.remove(&member(1));
-        assert!(!contacts.set(&member(1), Contact::Connecting));
+        contacts.remove(&worker_address(1));
+        assert!(!contacts.set(&worker_address(1), Contact::Connecting));
         assert!(!contacts.is_any_expected());
     }
 
@@ -209,10 +209,10 @@ mod tests {
         let mut contacts = contacts([Contact::Connected]);
         let [name, other] = ["one.example:8081", "two.example:8081"].map(|name| name.parse::<Address>().unwrap());
         for name in [&name, &other] {
-            contacts.add(Member::Named(([10, 0, 0, 2], 8081).into(), name.clone()));
+            contacts.add(WorkerAddress::OfName(([10, 0, 0, 2], 8081).into(), name.clone()));
         }
         contacts.remove_named(&name);
         let left: Vec<_> = contacts.members.keys().collect();
-        assert_eq!(left, [&member(1), &Member::Named(([10, 0, 0, 2], 8081).into(), other)]);
+        assert_eq!(left, [&worker_address(1), &WorkerAddress::OfName(([10, 0, 0, 2], 8081).into(), other)]);
     }
 }

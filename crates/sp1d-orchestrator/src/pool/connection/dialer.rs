@@ -3,7 +3,7 @@
 //! It does not know what happens on a connection.
 
 use super::{reach_error::ReachError, resolver::AddressResolver};
-use crate::workers::member::Member;
+use crate::workers::worker_address::WorkerAddress;
 use futures::future::select_ok;
 use sp1d_identity::{PeerIdentity, PeerStream, TlsIdentity, connect_peer};
 use sp1d_protocol::{Address, Admission, Role, dial};
@@ -54,21 +54,21 @@ pub(crate) enum Established {
 /// Returns a connection to a worker that accepts this orchestrator. If the worker serves another orchestrator, an
 /// orchestrator that `has_proof` waits for its turn on this connection, and another one fails.
 pub(crate) async fn establish(
-    member: &Member,
+    worker_address: &WorkerAddress,
     local: Option<&dyn LocalConnector>,
     resolver: &dyn AddressResolver,
     tls: Option<&Arc<TlsIdentity>>,
     has_proof: bool,
 ) -> Result<Established, ReachError> {
-    let stream = match member {
-        Member::Remote(address) => connect(address, resolver).await?,
-        Member::Named(address, _) => connect_to(vec![*address]).await?,
-        Member::Local => {
+    let stream = match worker_address {
+        WorkerAddress::Listed(address) => connect(address, resolver).await?,
+        WorkerAddress::OfName(address, _) => connect_to(vec![*address]).await?,
+        WorkerAddress::Local => {
             let local = local.ok_or(ReachError::NoLocalWorker)?;
             let stream = local.connect().ok_or(ReachError::LocalWorkerStopped)?;
             return Ok(Established::Admitted { stream, reached: None, peer: None });
         }
-        Member::Joined(_) => return Err(ReachError::Joins),
+        WorkerAddress::JoinedFrom(_) => return Err(ReachError::Joins),
     };
     let mut stream = secure(stream, tls).await?;
     let role = if has_proof { Role::Orchestrator } else { Role::IdleOrchestrator };

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     session::server::{EndedSession, SessionStop, serve},
     shared_state::SharedState,
-    workers::member::Member,
+    workers::worker_address::WorkerAddress,
 };
 use sp1d_identity::{PeerIdentity, PeerStream};
 use sp1d_model::clean_line;
@@ -93,7 +93,7 @@ enum NextConnection {
 
 /// A worker of the list, and the connections to it.
 struct ListedWorker {
-    member: Member,
+    worker_address: WorkerAddress,
     shared: Arc<SharedState>,
     first: FirstOutcomeSender,
     /// When the orchestrator connected to it for the first time.
@@ -103,18 +103,18 @@ struct ListedWorker {
     stop: SessionStop,
 }
 
-/// Keeps connecting to `member` until `stop` ends it. `first` receives the outcome of the first connection.
+/// Keeps connecting to `worker_address` until `stop` ends it. `first` receives the outcome of the first connection.
 ///
 /// While no proof needs the worker, it is taken only if it is free. So an idle orchestrator takes no worker from
 /// others.
 pub(crate) async fn keep_connected(
-    member: Member,
+    worker_address: WorkerAddress,
     shared: Arc<SharedState>,
     first: FirstOutcomeSender,
     stop: SessionStop,
 ) {
     let since = Instant::now();
-    let mut worker = ListedWorker { member, shared, first, since, is_known: false, stop };
+    let mut worker = ListedWorker { worker_address, shared, first, since, is_known: false, stop };
     let mut backoff = Backoff::default();
     loop {
         let started = Instant::now();
@@ -150,7 +150,7 @@ impl ListedWorker {
         let settings = &self.shared.settings;
         let established = tokio::select! {
             () = self.stop.any() => return Err(ReachError::Stopping),
-            established = establish(&self.member, local, &*settings.resolver, settings.tls.as_ref(), has_proof) => established,
+            established = establish(&self.worker_address, local, &*settings.resolver, settings.tls.as_ref(), has_proof) => established,
         };
         let (stream, reached, peer): (Box<dyn Stream>, Option<IpAddr>, Option<PeerIdentity>) = match established {
             Ok(Established::Admitted { stream, reached, peer }) => (stream, reached, peer),
@@ -169,10 +169,10 @@ impl ListedWorker {
         };
         self.is_known = true;
         // The address of a worker of a name is known, and there may be other ones every day.
-        if let (Some(reached), Member::Remote(_)) = (reached, &self.member) {
-            self.shared.note_reached(&self.member, reached);
+        if let (Some(reached), WorkerAddress::Listed(_)) = (reached, &self.worker_address) {
+            self.shared.note_reached(&self.worker_address, reached);
         }
-        serve_session(stream, &self.member, peer, &self.shared, &mut self.first, &self.stop).await
+        serve_session(stream, &self.worker_address, peer, &self.shared, &mut self.first, &self.stop).await
     }
 
     /// Waits in the worker's queue. Returns the connection when the turn of this orchestrator has come. Fails if no
@@ -199,7 +199,7 @@ impl ListedWorker {
                 logged = Some(Instant::now());
                 self.list_disconnected(&place.to_string());
                 tracing::warn!(
-                    worker = %self.member,
+                    worker = %self.worker_address,
                     holder = %place.holder,
                     held_s = place.held.as_secs(),
                     place = place.place,
@@ -213,7 +213,7 @@ impl ListedWorker {
     }
 
     fn on_end(&mut self, EndedSession { reason, is_release }: EndedSession) -> NextConnection {
-        tracing::info!(worker = %self.member, %reason, "session ended");
+        tracing::info!(worker = %self.worker_address, %reason, "session ended");
         if is_release {
             self.note(Contact::NotNeeded);
             NextConnection::WhenNeeded
@@ -225,10 +225,10 @@ impl ListedWorker {
 
     fn on_failure(&mut self, error: ReachError) -> NextConnection {
         let reason = failure_line(&error);
-        tracing::debug!(worker = %self.member, %reason, "cannot connect to worker");
+        tracing::debug!(worker = %self.worker_address, %reason, "cannot connect to worker");
         if let ReachError::SameWorker = error {
             report(&mut self.first, Ok(Reached::Busy(reason)));
-            self.shared.disconnected().remove_listed(&self.member);
+            self.shared.disconnected().remove_listed(&self.worker_address);
             self.note(Contact::Unreachable(Arc::new(error)));
             return NextConnection::AfterFixedPause;
         }
@@ -261,12 +261,12 @@ impl ListedWorker {
         // Code that forgets a disconnected worker cancels `stop` while it holds this lock, so a forgotten worker is not
         // listed again.
         if !self.stop.at_once.is_cancelled() {
-            disconnected.connection_failed(&self.member, reason, SystemTime::now());
+            disconnected.connection_failed(&self.worker_address, reason, SystemTime::now());
         }
     }
 
     fn note(&self, contact: Contact) {
-        note(&self.shared, &self.member, &self.stop, contact);
+        note(&self.shared, &self.worker_address, &self.stop, contact);
     }
 
     /// Returns true if `holder`, which has the worker, is this orchestrator. It then reaches the worker under another
@@ -274,20 +274,20 @@ impl ListedWorker {
     fn is_own(&self, holder: &str) -> bool {
         let own = clean_line(&self.shared.settings.name, NAME_CHARACTERS);
         let holder = holder.strip_prefix("serving ").unwrap_or(holder);
-        matches!(self.member, Member::Named(..)) && holder.starts_with(&format!("{own} at "))
+        matches!(self.worker_address, WorkerAddress::OfName(..)) && holder.starts_with(&format!("{own} at "))
     }
 }
 
 /// Sets the state of a worker, unless it was removed from the list or had joined by itself.
-fn note(shared: &SharedState, member: &Member, stop: &SessionStop, contact: Contact) {
-    shared.contacts.send_if_modified(|contacts| !stop.at_once.is_cancelled() && contacts.set(member, contact));
+fn note(shared: &SharedState, worker_address: &WorkerAddress, stop: &SessionStop, contact: Contact) {
+    shared.contacts.send_if_modified(|contacts| !stop.at_once.is_cancelled() && contacts.set(worker_address, contact));
 }
 
 /// Serves a session with the worker at the other end of `stream`. `peer` is who it is, with TLS. Fails if no session
 /// started.
 pub(crate) async fn serve_session<S: Stream>(
     stream: S,
-    member: &Member,
+    worker_address: &WorkerAddress,
     peer: Option<PeerIdentity>,
     shared: &Arc<SharedState>,
     first: &mut FirstOutcomeSender,
@@ -296,9 +296,9 @@ pub(crate) async fn serve_session<S: Stream>(
     let (welcome, mut welcomed) = oneshot::channel();
     // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
     // hello has a time limit.
-    let mut session = std::pin::pin!(serve(stream, member.clone(), peer, shared.clone(), welcome, stop));
+    let mut session = std::pin::pin!(serve(stream, worker_address.clone(), peer, shared.clone(), welcome, stop));
     let on_connected = |first: &mut FirstOutcomeSender, name: String| {
-        note(shared, member, stop, Contact::Connected);
+        note(shared, worker_address, stop, Contact::Connected);
         report(first, Ok(Reached::Connected(name)));
     };
     let hello = tokio::select! {

@@ -9,7 +9,7 @@ use crate::{
     lock::lock,
     runner::task::AttemptMemory,
     session::introduction::{attempt_memory, computes_on},
-    workers::member::Member,
+    workers::worker_address::WorkerAddress,
 };
 use sp1d_identity::TlsIdentity;
 use sp1d_model::clean_line;
@@ -67,21 +67,25 @@ pub enum ProbeError {
     Build(#[from] Mismatch),
     /// The worker has no address, because it is in this process or joins by itself.
     #[error("cannot probe the worker {0}: it has no address to connect to")]
-    NoAddress(Member),
+    NoAddress(WorkerAddress),
     /// The worker cannot be reached.
     #[error(transparent)]
     Unreachable(#[from] ReachError),
 }
 
-/// Asks the worker `member` about itself, as an orchestrator of `build` with the identity `tls` would, and disconnects.
-/// The worker keeps its attempts and its data, because it does not treat the caller as its orchestrator. If it serves
-/// an orchestrator, the probe does not wait for it.
+/// Asks the worker at `worker_address` about itself, as an orchestrator of `build` with the identity `tls` would, and
+/// disconnects. The worker keeps its attempts and its data, because it does not treat the caller as its orchestrator.
+/// If it serves an orchestrator, the probe does not wait for it.
 ///
 /// # Errors
 /// Returns why the worker could not be asked.
-pub async fn probe(member: &Member, build: &Build, tls: Option<&Arc<TlsIdentity>>) -> Result<Probed, ProbeError> {
-    let Member::Remote(address) = member else {
-        return Err(ProbeError::NoAddress(member.clone()));
+pub async fn probe(
+    worker_address: &WorkerAddress,
+    build: &Build,
+    tls: Option<&Arc<TlsIdentity>>,
+) -> Result<Probed, ProbeError> {
+    let WorkerAddress::Listed(address) = worker_address else {
+        return Err(ProbeError::NoAddress(worker_address.clone()));
     };
     let stream = connect(address, &SystemResolver).await?;
     let mut stream = secure(stream, tls).await?;

@@ -1,14 +1,14 @@
 //! The workers of the list that cannot be reached, as people see them.
 
 use super::reach_error::{ReachError, failure_line};
-use crate::workers::member::Member;
+use crate::workers::worker_address::WorkerAddress;
 use std::{fmt, sync::Arc};
 
 /// A worker of the list that could not be reached.
 #[derive(Debug)]
 pub struct Unreachable {
     /// Its entry in the list.
-    pub worker: Member,
+    pub worker: WorkerAddress,
     /// Why it could not be reached.
     pub reason: Arc<ReachError>,
 }

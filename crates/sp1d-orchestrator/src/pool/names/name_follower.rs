@@ -11,7 +11,7 @@ use crate::{
     },
     session::server::SessionStop,
     shared_state::SharedState,
-    workers::member::Member,
+    workers::worker_address::WorkerAddress,
 };
 use sp1d_protocol::Address;
 use std::{
@@ -40,23 +40,23 @@ pub(crate) struct NameFollower {
     pub(crate) tasks: BackgroundTasks,
     pub(crate) stop: CancellationToken,
     /// The connections to the present workers, and those that are ending.
-    pub(crate) connections: BTreeMap<Member, NamedConnection>,
+    pub(crate) connections: BTreeMap<WorkerAddress, NamedConnection>,
     /// Where others find the connections, to end them.
     pub(crate) named: NamedConnectionStops,
 }
 
 /// The tokens that end the connections to the workers of all names. Clones refer to the same tokens.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct NamedConnectionStops(Arc<Mutex<BTreeMap<Member, CancellationToken>>>);
+pub(crate) struct NamedConnectionStops(Arc<Mutex<BTreeMap<WorkerAddress, CancellationToken>>>);
 
 impl NamedConnectionStops {
-    fn add(&self, member: Member, end: CancellationToken) {
-        lock(&self.0).insert(member, end);
+    fn add(&self, worker_address: WorkerAddress, end: CancellationToken) {
+        lock(&self.0).insert(worker_address, end);
     }
 
-    /// Removes the token of `member`, and returns it.
-    pub(crate) fn remove(&self, member: &Member) -> Option<CancellationToken> {
-        lock(&self.0).remove(member)
+    /// Removes the token of `worker_address`, and returns it.
+    pub(crate) fn remove(&self, worker_address: &WorkerAddress) -> Option<CancellationToken> {
+        lock(&self.0).remove(worker_address)
     }
 
     /// Removes the tokens of connections that have ended.
@@ -121,7 +121,7 @@ impl NameFollower {
     }
 
     fn carry_out(&mut self, command: NameCommand) {
-        let itself = Member::Remote(self.name.clone());
+        let itself = WorkerAddress::Listed(self.name.clone());
         match command {
             NameCommand::DialName => self.dial(itself),
             NameCommand::RetireName => {
@@ -131,46 +131,46 @@ impl NameFollower {
             }
             NameCommand::Dial(address) => {
                 tracing::info!(name = %self.name, %address, "the name has another worker");
-                self.dial(Member::Named(address, self.name.clone()));
+                self.dial(WorkerAddress::OfName(address, self.name.clone()));
             }
             NameCommand::Retire(address) => {
                 tracing::info!(name = %self.name, %address, "the name no longer has this worker");
-                self.retire(&Member::Named(address, self.name.clone()));
+                self.retire(&WorkerAddress::OfName(address, self.name.clone()));
             }
         }
     }
 
-    /// Connects to `member`, after an earlier connection to it has ended.
-    fn dial(&mut self, member: Member) {
+    /// Connects to `worker_address`, after an earlier connection to it has ended.
+    fn dial(&mut self, worker_address: WorkerAddress) {
         let (shared, first) = (self.shared.clone(), self.first.take());
         let stop = SessionStop { at_once: self.stop.child_token(), when_idle: CancellationToken::new() };
         let (at_once, when_idle) = (stop.at_once.clone(), stop.when_idle.clone());
-        let earlier = self.connections.remove(&member).map(|connection| connection.task);
-        add_contact(&shared, &member, &at_once);
+        let earlier = self.connections.remove(&worker_address).map(|connection| connection.task);
+        add_contact(&shared, &worker_address, &at_once);
         let named = self.named.clone();
         let task = self.tasks.spawn({
-            let member = member.clone();
+            let worker_address = worker_address.clone();
             async move {
                 if let Some(earlier) = earlier {
                     // A panic of that task is in the log.
                     let _ = earlier.await;
-                    add_contact(&shared, &member, &at_once);
+                    add_contact(&shared, &worker_address, &at_once);
                 }
-                if let Member::Named(..) = &member {
-                    named.add(member.clone(), at_once.clone());
+                if let WorkerAddress::OfName(..) = &worker_address {
+                    named.add(worker_address.clone(), at_once.clone());
                 }
-                keep_connected(member.clone(), shared.clone(), first, stop).await;
-                remove_contact(&shared, &member, &at_once);
+                keep_connected(worker_address.clone(), shared.clone(), first, stop).await;
+                remove_contact(&shared, &worker_address, &at_once);
                 at_once.cancel();
                 named.remove_ended();
             }
         });
-        self.connections.insert(member, NamedConnection { when_idle, task });
+        self.connections.insert(worker_address, NamedConnection { when_idle, task });
     }
 
-    /// Lets the connection to `member` end. Returns false if no such connection exists.
-    fn retire(&self, member: &Member) -> bool {
-        let connection = self.connections.get(member);
+    /// Lets the connection to `worker_address` end. Returns false if no such connection exists.
+    fn retire(&self, worker_address: &WorkerAddress) -> bool {
+        let connection = self.connections.get(worker_address);
         if let Some(connection) = connection {
             connection.when_idle.cancel();
         }
@@ -178,29 +178,29 @@ impl NameFollower {
     }
 }
 
-/// Adds `member` to the contacts. Does nothing if `stop` is cancelled.
-fn add_contact(shared: &SharedState, member: &Member, stop: &CancellationToken) {
+/// Adds `worker_address` to the contacts. Does nothing if `stop` is cancelled.
+fn add_contact(shared: &SharedState, worker_address: &WorkerAddress, stop: &CancellationToken) {
     shared.contacts.send_if_modified(|contacts| {
         let is_wanted = !stop.is_cancelled();
         if is_wanted {
-            contacts.add(member.clone());
+            contacts.add(worker_address.clone());
         }
         is_wanted
     });
 }
 
-/// Removes `member` from the contacts and from the disconnected workers. Does nothing if `stop` is cancelled: the code
-/// that cancelled it has removed the member, and the list may contain the name again.
-fn remove_contact(shared: &SharedState, member: &Member, stop: &CancellationToken) {
+/// Removes `worker_address` from the contacts and from the disconnected workers. Does nothing if `stop` is cancelled:
+/// the code that cancelled it has removed the worker, and the list may contain the name again.
+fn remove_contact(shared: &SharedState, worker_address: &WorkerAddress, stop: &CancellationToken) {
     shared.contacts.send_if_modified(|contacts| {
         let is_wanted = !stop.is_cancelled();
         if is_wanted {
-            contacts.remove(member);
+            contacts.remove(worker_address);
         }
         is_wanted
     });
     let mut disconnected = shared.disconnected();
     if !stop.is_cancelled() {
-        disconnected.remove_listed(member);
+        disconnected.remove_listed(worker_address);
     }
 }

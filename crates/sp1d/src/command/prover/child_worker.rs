@@ -4,7 +4,7 @@ use crate::exit::{self, CliError};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use sp1d_engine::build_identity;
-use sp1d_orchestrator::{Member, ProbeError, Probed, probe};
+use sp1d_orchestrator::{ProbeError, Probed, WorkerAddress, probe};
 use sp1d_protocol::ReservedPort;
 use std::{
     fs::{self, File},
@@ -79,8 +79,8 @@ impl ChildWorker {
 
     /// Asks the worker about itself. The outer error is an invalid address.
     pub(super) async fn probe(&self) -> Result<Result<Probed, ProbeError>> {
-        let member: Member = self.address.parse()?;
-        Ok(probe(&member, &build_identity(), None).await)
+        let worker_address: WorkerAddress = self.address.parse()?;
+        Ok(probe(&worker_address, &build_identity(), None).await)
     }
 
     /// Returns when the worker accepts connections.

@@ -88,7 +88,7 @@ async fn automatic_cut(config: &Config) -> String {
     /// Instructions of an average program. Only very large programs get another cut.
     const INSTRUCTIONS: u64 = 30_000;
     let probes =
-        config.list.0.iter().map(|member| probe(member, &config.orchestrator.build, config.orchestrator.tls.as_ref()));
+        config.list.0.iter().map(|worker| probe(worker, &config.orchestrator.build, config.orchestrator.tls.as_ref()));
     let found = futures::future::join_all(probes).await;
     let busy = found.iter().filter(|found| matches!(found, Err(ProbeError::Busy(_)))).count();
     let silent = found.iter().filter(|found| found.is_err()).count() - busy;

@@ -20,7 +20,7 @@ use sp1d_client::{Client, ClientError, Moment, WorkerActivity, redacted};
 use sp1d_engine::{MachineError, check_executor_host, check_temporary_folder, smallest_worker_bytes};
 use sp1d_machine::{Memory, gpu_library, unused_processor_feature};
 use sp1d_model::{counted, hint};
-use sp1d_orchestrator::{ListError, Member, ProbeError, Probed, probe};
+use sp1d_orchestrator::{ListError, ProbeError, Probed, WorkerAddress, probe};
 use sp1d_protocol::Address;
 use sp1d_roles::config::{Config, ConfigError, environment};
 use std::io;
@@ -182,12 +182,12 @@ async fn port(address: &Address) -> CheckFinding {
 }
 
 async fn workers(config: &Config) -> Vec<CheckFinding> {
-    let look = async |member: &Member| {
-        let what = format!("worker {member}");
-        if *member == Member::Local {
+    let look = async |worker_address: &WorkerAddress| {
+        let what = format!("worker {worker_address}");
+        if *worker_address == WorkerAddress::Local {
             return finding(what, CheckVerdict::Good, "the orchestrator's own process", "");
         }
-        match probe(member, &config.orchestrator.build, config.orchestrator.tls.as_ref()).await {
+        match probe(worker_address, &config.orchestrator.build, config.orchestrator.tls.as_ref()).await {
             Ok(probed) => reached(what, &probed),
             Err(ProbeError::Busy(text)) => {
                 finding(what, CheckVerdict::Good, format!("in use: {}", hint::separate([text]).0), "")

@@ -2,7 +2,7 @@
 
 use crate::exit::CliError;
 use anyhow::Result;
-use sp1d_orchestrator::{Member, WorkerList};
+use sp1d_orchestrator::{WorkerAddress, WorkerList};
 use sp1d_protocol::Address;
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::time::timeout;
@@ -34,8 +34,8 @@ pub(super) async fn check_exposure(address: &Address, flag: &str, is_allowed: bo
 /// has allowed that, so this is not an error. The first such worker ends the check, and so does a name server that is
 /// slow.
 pub(super) async fn warn_of_plain_workers(list: &WorkerList) {
-    for member in &list.0 {
-        if let Member::Remote(worker) = member
+    for worker_address in &list.0 {
+        if let WorkerAddress::Listed(worker) = worker_address
             && !is_here(worker.resolve(), LOOKUP_TIMEOUT).await
         {
             return tracing::warn!(%worker, "no TLS: others on the network can read and change what workers get");

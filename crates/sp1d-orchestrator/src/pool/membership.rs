@@ -125,7 +125,7 @@ impl Membership {
 
     /// Ends the session of `worker`, and stops connecting to it.
     fn forget_connected(&self, worker: &ConnectedWorker) {
-        worker.is_not_expected_back.store(true, Ordering::Relaxed);
+        worker.left_on_purpose.store(true, Ordering::Relaxed);
         // Locked until no one connects to it any more, so that the list does not get the worker back meanwhile.
         let mut members = lock(&self.members);
         match members.remove(&worker.address).or_else(|| self.named.remove(&worker.address)) {

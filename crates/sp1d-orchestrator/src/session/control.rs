@@ -82,23 +82,23 @@ impl WorkerSession {
             }
             from_worker::Message::OthersWaiting(others) => _ = self.others.send_replace(others.count),
             from_worker::Message::Leaving(_) => {
-                self.expect_no_return();
+                self.note_departure();
                 self.leaving.cancel();
             }
             from_worker::Message::Goodbye(goodbye) => {
                 let reason = clean_line(&goodbye.reason, MAX_REASON_CHARACTERS);
-                self.expect_no_return();
+                self.note_departure();
                 self.close_reason.set(reason);
                 self.closer.close();
             }
         }
     }
 
-    /// Notes that the worker ends its session on purpose. If it had joined by itself, it is not expected back. A worker
-    /// of the list is: this orchestrator connects to it again.
-    fn expect_no_return(&self) {
+    /// Notes that the worker ends its session on purpose, if it had joined. Not for a worker of the list: this
+    /// orchestrator connects to it again.
+    fn note_departure(&self) {
         if let (WorkerAddress::JoinedFrom(_), Some(worker)) = (&self.address, self.shared.worker(self.id)) {
-            worker.is_not_expected_back.store(true, Ordering::Relaxed);
+            worker.left_on_purpose.store(true, Ordering::Relaxed);
         }
     }
 

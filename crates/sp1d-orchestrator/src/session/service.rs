@@ -101,7 +101,7 @@ impl Session for SessionService {
             gpus: Mutex::default(),
             done: AtomicU64::new(0),
             failed_attempts: AtomicU64::new(0),
-            is_not_expected_back: AtomicBool::new(false),
+            left_on_purpose: AtomicBool::new(false),
         };
         shared.counters.on_session();
         let worker = Arc::new(worker);

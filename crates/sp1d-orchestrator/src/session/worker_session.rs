@@ -109,7 +109,7 @@ impl WorkerSession {
     /// disconnected.
     pub(super) async fn leave(&self, reason: &str, is_unwanted: bool) {
         let Some(worker) = self.shared.workers().remove(&self.id) else { return };
-        if !is_unwanted && !worker.is_not_expected_back.load(Ordering::Relaxed) {
+        if !is_unwanted && !worker.left_on_purpose.load(Ordering::Relaxed) {
             let mut disconnected = self.shared.disconnected();
             // A worker that joins may be connected again before the end of its old session is noticed.
             let is_back = self.shared.workers().values().any(|other| is_same(other, &worker));

@@ -52,9 +52,9 @@ pub(crate) struct ConnectedWorker {
     pub(crate) gpus: Mutex<Vec<GpuState>>,
     pub(crate) done: AtomicU64,
     pub(crate) failed_attempts: AtomicU64,
-    /// True if the worker had joined by itself and ended its session on purpose, or if it was forgotten. It is then not
-    /// listed as disconnected.
-    pub(crate) is_not_expected_back: AtomicBool,
+    /// True if the worker had joined and ended its session on purpose, or if it was forgotten. It is then not listed as
+    /// disconnected.
+    pub(crate) left_on_purpose: AtomicBool,
 }
 
 impl ConnectedWorker {

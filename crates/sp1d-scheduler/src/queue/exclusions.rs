@@ -72,13 +72,13 @@ impl Exclusions {
     }
 
     /// Returns true if workers may be excluded because they are too small.
-    pub(crate) const fn is_by_memory(&self) -> bool {
+    pub(crate) const fn excludes_by_memory(&self) -> bool {
         self.too_small_bytes.is_some() || self.shard_size.is_some()
     }
 
     /// Returns true if workers may be excluded for what they are, and not because of their number in `workers`.
     pub(crate) const fn is_by_property(&self) -> bool {
-        self.is_by_memory() || self.untrusted
+        self.excludes_by_memory() || self.untrusted
     }
 
     /// Returns true if only trusted workers get the task.

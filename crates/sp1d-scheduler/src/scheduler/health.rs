@@ -46,7 +46,7 @@ impl Scheduler {
         let attempt = self.attempt(id);
         let (kind, worker, session) = (attempt.kind, attempt.worker, attempt.session);
         let Some(took) = attempt.took else { return };
-        let of_kind = self.paces.learn(kind);
+        let of_kind = self.paces.of_mut(kind);
         let first = of_kind.expected().is_none();
         of_kind.learn(took);
         if first {

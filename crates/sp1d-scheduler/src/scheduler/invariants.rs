@@ -130,8 +130,8 @@ impl Scheduler {
             assert!(failed || !exhausted, "{id} has failed for good, but its try has not failed");
             let is_open = !matches!(task.state, TaskState::Accepted(_));
             assert_eq!(
-                self.memory_bound.contains(id),
-                task.excluded.is_by_memory() && is_open,
+                self.tasks_excluding_by_memory.contains(id),
+                task.excluded.excludes_by_memory() && is_open,
                 "the index of tasks that exclude workers by memory is wrong for {id}"
             );
             if let Some(marker) = task.marker {

@@ -26,7 +26,7 @@ impl Scheduler {
         let entry = self.task_mut(task);
         (entry.state, entry.second) = (TaskState::Accepted(id), None);
         self.open_tasks -= 1;
-        self.memory_bound.remove(&task);
+        self.tasks_excluding_by_memory.remove(&task);
     }
 
     /// Ends the live attempt `id`. Its result still counts if it arrives. Forgets the oldest lapsed attempt of the task
@@ -125,7 +125,7 @@ impl Scheduler {
     pub(super) fn lacks_memory(&self, task: &ScheduledTask) -> bool {
         let excluded = &task.excluded;
         let is_for_none = || excluded.is_trusted_only() && self.sessions.all_excluded(task.kind, &excluded.by_trust());
-        excluded.is_by_memory() && self.sessions.all_excluded(task.kind, &excluded.lasting()) && !is_for_none()
+        excluded.excludes_by_memory() && self.sessions.all_excluded(task.kind, &excluded.lasting()) && !is_for_none()
     }
 
     /// Fails the tries of tasks that have waited too long for a worker with more memory.
@@ -152,7 +152,7 @@ impl Scheduler {
     fn lacking_memory(&self) -> impl Iterator<Item = TaskId> {
         // Looking at every worker is worthwhile only once for all tasks with the same exclusions by memory.
         let mut found = BTreeMap::new();
-        self.memory_bound.iter().copied().filter(move |id| {
+        self.tasks_excluding_by_memory.iter().copied().filter(move |id| {
             let task = self.task(*id);
             let mut lacks =
                 || *found.entry((task.kind, task.excluded.lasting())).or_insert_with(|| self.lacks_memory(task));
@@ -169,7 +169,7 @@ impl Scheduler {
         memory_bytes: u64,
         commands: &mut Vec<Command>,
     ) {
-        self.memory_bound.insert(id);
+        self.tasks_excluding_by_memory.insert(id);
         let task = self.task_mut(id);
         task.excluded.add_memory(memory_bytes);
         task.record(past);

@@ -106,7 +106,7 @@ impl Scheduler {
             // The task continues with its other attempt, but must not come back to this worker.
             if past.failure.is_out_of_memory() {
                 let memory_bytes = self.sessions.get(session).map_or(0, SessionState::memory_bytes);
-                self.memory_bound.insert(task);
+                self.tasks_excluding_by_memory.insert(task);
                 self.change_exclusions(task, |task| task.excluded.add_memory(memory_bytes));
             } else if past.failure.is_unsupported() {
                 let counted = self.counted(worker);

@@ -50,7 +50,7 @@ impl Scheduler {
     /// Returns a bound that is larger than the number of workers excluded by any task that can still be assigned.
     fn max_excluded(&self) -> usize {
         // Exclusions by memory or trust can exclude any number of workers.
-        if !self.memory_bound.is_empty() || self.tries.values().any(|entry| entry.trusted_only) {
+        if !self.tasks_excluding_by_memory.is_empty() || self.tries.values().any(|entry| entry.trusted_only) {
             return usize::MAX;
         }
         self.max_excluded_workers + 1

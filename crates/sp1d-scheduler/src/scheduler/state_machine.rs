@@ -54,7 +54,7 @@ pub struct Scheduler {
     pub(super) stealable: Stealable,
     /// Open tasks that exclude workers by memory: those that ran out of memory on at least one worker, and the shards
     /// of tries that leave small workers out.
-    pub(super) memory_bound: BTreeSet<TaskId>,
+    pub(super) tasks_excluding_by_memory: BTreeSet<TaskId>,
     /// The waiting tasks for which no connected worker has enough memory, and since when that is so, on the attended
     /// clock.
     pub(super) memory_waits: BTreeMap<TaskId, Timestamp>,
@@ -96,7 +96,7 @@ impl Scheduler {
             attempts: BTreeMap::new(),
             queue: TaskQueue::default(),
             stealable: ExclusionBuckets::new(),
-            memory_bound: BTreeSet::new(),
+            tasks_excluding_by_memory: BTreeSet::new(),
             memory_waits: BTreeMap::new(),
             pack_plans: PackPlans::new(),
             max_excluded_workers: 0,

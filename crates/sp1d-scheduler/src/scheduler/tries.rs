@@ -36,7 +36,7 @@ impl Scheduler {
             let task = self.task(id);
             if task.kind.is_shard() && !matches!(task.state, TaskState::Accepted(_)) {
                 self.change_exclusions(id, |task| task.excluded.set_shard_size(size));
-                self.memory_bound.insert(id);
+                self.tasks_excluding_by_memory.insert(id);
             }
         }
     }
@@ -73,7 +73,7 @@ impl Scheduler {
         }
         if let Some(size) = shard_size.filter(|_| kind.is_shard()) {
             task.excluded.set_shard_size(size);
-            self.memory_bound.insert(id);
+            self.tasks_excluding_by_memory.insert(id);
         }
         self.tasks.insert(id, task);
         self.tries.get_mut(&try_id).expect("it was found above").tasks.insert(id);
@@ -85,7 +85,7 @@ impl Scheduler {
         let Some(ScheduledTry { tasks, markers, .. }) = self.tries.get_mut(&try_id) else { return };
         let (tasks, markers) = (mem::take(tasks), mem::take(markers));
         for task in tasks {
-            self.memory_bound.remove(&task);
+            self.tasks_excluding_by_memory.remove(&task);
             self.leave_queue(task);
             for attempt in self.task(task).attempts.clone() {
                 self.end_attempt(attempt, commands);

@@ -73,7 +73,7 @@ impl Scheduler {
             WaitReason::NoTrustedWorker { kind, untrusted }
         } else if prospects + draining == 0 {
             WaitReason::KindUnsupported { kind, connected }
-        } else if excluded.is_by_memory() && prospects > 0 && fit + tally.unavailable_fit == 0 {
+        } else if excluded.excludes_by_memory() && prospects > 0 && fit + tally.unavailable_fit == 0 {
             WaitReason::TooLittleMemory { kind, workers: prospects }
         } else if available == 0 {
             WaitReason::AllUnavailable { kind, draining, quarantined, starting }

@@ -206,7 +206,7 @@ impl KnownWorkers {
     /// Notes that a task of `kind` took `took` on `id`. Returns the expected duration of the next one.
     pub(crate) fn learn(&mut self, id: WorkerId, kind: TaskKind, took: Duration) -> Option<Duration> {
         let worker = self.workers.get_mut(&id)?;
-        worker.paces.learn(kind).learn(took);
+        worker.paces.of_mut(kind).learn(took);
         worker.paces.expected(kind)
     }
 

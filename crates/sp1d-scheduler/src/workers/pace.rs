@@ -78,7 +78,7 @@ impl Pace {
 pub(crate) struct Paces([Pace; TaskKind::ALL.len()]);
 
 impl Paces {
-    pub(crate) const fn learn(&mut self, kind: TaskKind) -> &mut Pace {
+    pub(crate) const fn of_mut(&mut self, kind: TaskKind) -> &mut Pace {
         &mut self.0[kind.index()]
     }
 

@@ -32,7 +32,7 @@ pub enum Placement {
     /// Uses the fewest workers that need no more rounds than [`Placement::Spread`]. The other workers stay free: the
     /// fleet can be reduced by them, or they replace a lost worker at once.
     ///
-    /// Let *n* be the number of open tasks of a kind (waiting or held by workers), and *w* the number of workers
+    /// Let *n* be the number of tasks of a kind that wait or that workers hold, and *w* the number of workers
     /// available for it. All *w* workers need *r = ⌈n / w⌉* rounds, and *m = ⌈n / r⌉* workers need no more. Therefore:
     ///
     /// - An idle worker gets a task only while fewer than *m* workers hold tasks of its kind. The same condition
@@ -44,7 +44,7 @@ pub enum Placement {
     ///
     /// *m* is computed again when tasks or workers come or go, but not when a result is delivered. The attempts that
     /// started together with the delivered one are about to end as well. Counting them as whole tasks would put too
-    /// many workers to work: with 15 tasks on 7 workers, the first result leaves 14 open tasks, which would be two full
+    /// many workers to work: with 15 tasks on 7 workers, the first result leaves 14 tasks, which would be two full
     /// rounds of 7 if none of them had started.
     ///
     /// Tasks that arrive one by one, for example while the program executes, each use another worker until there are

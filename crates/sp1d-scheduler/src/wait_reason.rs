@@ -85,11 +85,11 @@ pub enum WaitReason {
         on_probation: usize,
     },
     /// The task does not exclude every free worker, but [`Placement::Pack`](crate::Placement::Pack) leaves them free.
-    HeldByPackPlan {
+    SparedByPackPlan {
         /// The kind of the task.
         kind: TaskKind,
         /// Workers that share the tasks of the kind.
-        planned: usize,
+        plan_size: usize,
         /// Free workers that the task does not exclude.
         free: usize,
     },
@@ -108,7 +108,7 @@ impl WaitReason {
             Self::AllAvailableExcluded { .. } => WaitCode::AllAvailableExcluded,
             Self::AllFreeExcluded { .. } => WaitCode::AllFreeExcluded,
             Self::AllFull { .. } => WaitCode::AllFull,
-            Self::HeldByPackPlan { .. } => WaitCode::HeldByPackPlan,
+            Self::SparedByPackPlan { .. } => WaitCode::HeldByPackPlan,
         }
     }
 }
@@ -148,9 +148,9 @@ impl fmt::Display for WaitReason {
                 write!(f, "every available worker for {kind} is full ({workers} available")?;
                 if on_probation > 0 { write!(f, ", {on_probation} on probation)") } else { f.write_str(")") }
             }
-            Self::HeldByPackPlan { kind, planned, free } => {
-                let planned = counted(planned, "worker");
-                write!(f, "the pack plan uses {planned} for {kind} and leaves others free ({free} free)")
+            Self::SparedByPackPlan { kind, plan_size, free } => {
+                let used = counted(plan_size, "worker");
+                write!(f, "the pack plan uses {used} for {kind} and leaves others free ({free} free)")
             }
         }
     }

@@ -10,10 +10,10 @@ pub(crate) struct PackPlans([PackPlan; TaskKind::ALL.len()]);
 /// expected and does not replace the plan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PackPlan {
-    /// Open tasks when the plan was made.
-    planned: usize,
-    /// Open tasks now: `planned` less one for each result delivered since.
-    open: usize,
+    /// Tasks that needed a worker when the plan was made.
+    planned_tasks: usize,
+    /// Tasks that need a worker now: `planned_tasks` less one for each result delivered since.
+    remaining_tasks: usize,
     /// Workers available for the kind, with or without a free slot.
     available: usize,
     /// The newest attempt assigned before the plan was made.
@@ -23,7 +23,10 @@ pub(crate) struct PackPlan {
 impl PackPlans {
     /// Creates plans for no tasks and no workers.
     pub(crate) const fn new() -> Self {
-        Self([PackPlan { planned: 0, open: 0, available: 0, last_before: AttemptId(0) }; TaskKind::ALL.len()])
+        Self(
+            [PackPlan { planned_tasks: 0, remaining_tasks: 0, available: 0, last_before: AttemptId(0) };
+                TaskKind::ALL.len()],
+        )
     }
 
     pub(crate) const fn of(&self, kind: TaskKind) -> PackPlan {
@@ -32,16 +35,16 @@ impl PackPlans {
 
     /// Notes that a held attempt of `kind` has delivered its result.
     pub(crate) const fn deliver(&mut self, kind: TaskKind) {
-        self.0[kind.index()].open -= 1;
+        self.0[kind.index()].remaining_tasks -= 1;
     }
 
     /// Makes a new plan for each kind whose tasks or workers changed. `newest` is the newest attempt assigned so far.
     pub(crate) fn update(&mut self, queue: &TaskQueue, sessions: &WorkerSessions, newest: AttemptId) {
         for kind in TaskKind::ALL {
-            let (open, available) = (open_tasks(queue, sessions, kind), sessions.available(kind));
+            let (tasks, available) = (tasks_that_need_a_worker(queue, sessions, kind), sessions.available(kind));
             let plan = &mut self.0[kind.index()];
-            if (plan.open, plan.available) != (open, available) {
-                *plan = PackPlan { planned: open, open, available, last_before: newest };
+            if (plan.remaining_tasks, plan.available) != (tasks, available) {
+                *plan = PackPlan { planned_tasks: tasks, remaining_tasks: tasks, available, last_before: newest };
             }
         }
     }
@@ -50,9 +53,13 @@ impl PackPlans {
     pub(crate) fn check_invariants(&self, queue: &TaskQueue, sessions: &WorkerSessions, newest: AttemptId) {
         for kind in TaskKind::ALL {
             let plan = self.of(kind);
-            let now = (open_tasks(queue, sessions, kind), sessions.available(kind));
-            assert_eq!((plan.open, plan.available), now, "the plan for {kind} was made for other tasks and workers");
-            assert!(plan.open <= plan.planned, "more {kind} tasks are open than were planned");
+            let now = (tasks_that_need_a_worker(queue, sessions, kind), sessions.available(kind));
+            assert_eq!(
+                (plan.remaining_tasks, plan.available),
+                now,
+                "the plan for {kind} was made for other tasks and workers"
+            );
+            assert!(plan.remaining_tasks <= plan.planned_tasks, "more {kind} tasks remain than were planned");
             assert!(plan.last_before <= newest, "the plan for {kind} is newer than the newest attempt");
         }
     }
@@ -62,11 +69,11 @@ impl PackPlan {
     /// Returns the smallest number of workers that needs as many rounds as all available workers would. It is at most
     /// the number of tasks and the number of workers, and at least 1 if there are both.
     pub(crate) const fn size(self) -> usize {
-        if self.planned == 0 || self.available == 0 {
+        if self.planned_tasks == 0 || self.available == 0 {
             return 0;
         }
-        let rounds = self.planned.div_ceil(self.available);
-        self.planned.div_ceil(rounds)
+        let rounds = self.planned_tasks.div_ceil(self.available);
+        self.planned_tasks.div_ceil(rounds)
     }
 
     /// Returns true if the plan was made after `attempt` was assigned.
@@ -77,6 +84,6 @@ impl PackPlan {
 
 /// Returns the number of waiting and held tasks of `kind`. Those of a failed try count until the try ends. A task
 /// whose result is being verified needs no worker and does not count.
-fn open_tasks(queue: &TaskQueue, sessions: &WorkerSessions, kind: TaskKind) -> usize {
+fn tasks_that_need_a_worker(queue: &TaskQueue, sessions: &WorkerSessions, kind: TaskKind) -> usize {
     queue.len_of(kind) + sessions.held_of(kind)
 }

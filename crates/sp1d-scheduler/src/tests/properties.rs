@@ -499,7 +499,7 @@ impl Model {
                         seen.insert("parked");
                     }
                     let (held_back, unfit) = (
-                        matches!(reason, WaitReason::HeldByPackPlan { .. }),
+                        matches!(reason, WaitReason::SparedByPackPlan { .. }),
                         matches!(reason, WaitReason::AllFreeExcluded { .. }),
                     );
                     assert_eq!((held_back, unfit), (packed, parked), "{id} waits: {reason}");

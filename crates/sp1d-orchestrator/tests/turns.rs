@@ -186,7 +186,7 @@ async fn a_client_that_waits_too_long_learns_who_has_the_worker() {
         let failure = check_within(PATIENCE / 2, prove(&second, 1)).await.unwrap_err();
         assert!(matches!(failure, ProofFailure::WorkersTaken { .. }), "{failure}");
         let text = failure.to_string();
-        for part in [&worker.address.to_string(), "serving the first client at 127.0.0.1:", "place 1", "max_wait_s"] {
+        for part in [&worker.address.to_string(), "serving the first client at 127.0.0.1:", "place 1", "patience_s"] {
             assert!(text.contains(part), "no {part:?} in {text}");
         }
         second.shutdown().await;

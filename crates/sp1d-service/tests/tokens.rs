@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// All routes: the method, the path, and the role that the call needs.
-const ROUTES: [(&str, &str, Option<&str>); 27] = [
+const ROUTES: [(&str, &str, Option<&str>); 28] = [
     ("GET", "/", None),
     ("GET", "/page.css", None),
     ("GET", "/page.js", None),

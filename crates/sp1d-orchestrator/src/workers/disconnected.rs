@@ -277,8 +277,8 @@ mod tests {
         workers.add(&listed(), "one", None, "killed", UNIX_EPOCH);
         workers.add(&joined(1), "one", None, "killed", UNIX_EPOCH);
         assert_eq!(workers.forget_named("one"), None);
-        assert_eq!(workers.addresses_of("one"), ["10.0.0.2:1", "10.0.0.1:1"]);
-        assert_eq!(workers.forget_at("10.0.0.1:1"), Some(None));
+        assert_eq!(workers.addresses_of("one"), ["10.0.0.2:1", "joined from 10.0.0.1:1"]);
+        assert_eq!(workers.forget_at("joined from 10.0.0.1:1"), Some(None));
         assert_eq!(workers.forget_named("one"), Some(Some(listed())));
         check(&mut workers, 1, &[]);
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{QuarantineRules, ShardSize, WaitReason};
 
 const fn private_try(try_id: u64) -> Event {
-    Event::TryStarted { try_id: TryId(try_id), trusted_only: true }
+    Event::TryStarted { try_id: TryId(try_id), group: ShareGroup(0), trusted_only: true }
 }
 
 fn trusted(session: u64, slots: u32) -> Event {

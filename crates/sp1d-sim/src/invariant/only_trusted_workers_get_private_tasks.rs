@@ -32,7 +32,7 @@ impl Invariant for OnlyTrustedWorkersGetPrivateTasks {
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         match step.event {
-            Event::TryStarted { try_id, trusted_only: true } => _ = self.private.insert(*try_id),
+            Event::TryStarted { try_id, trusted_only: true, .. } => _ = self.private.insert(*try_id),
             // A second such event of a session changes nothing.
             Event::WorkerReady { session, ready, .. } if self.known.insert(*session) && ready.trusted => {
                 self.trusted.insert(*session);
@@ -56,7 +56,7 @@ impl Invariant for OnlyTrustedWorkersGetPrivateTasks {
 mod tests {
     use super::*;
     use crate::invariant::example::*;
-    use sp1d_scheduler::KindSet;
+    use sp1d_scheduler::{KindSet, ShareGroup};
 
     fn ready_as(session: u64, is_trusted: bool) -> Event {
         let mut event = ready(session, session, 1, KindSet::all());
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_private_task_on_another_worker_is_detected() {
         let (example, mut invariant) = (Example::new(), OnlyTrustedWorkersGetPrivateTasks::default());
-        let private = Event::TryStarted { try_id: TryId(1), trusted_only: true };
+        let private = Event::TryStarted { try_id: TryId(1), group: ShareGroup(0), trusted_only: true };
         for event in [ready_as(1, true), ready_as(2, false), private, new_try(2)] {
             example.show(&mut invariant, &event, &[]).unwrap();
         }

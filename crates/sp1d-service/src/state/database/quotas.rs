@@ -160,7 +160,7 @@ mod tests {
         add(&database, "a1", "a", 0);
         database.start_next(NOW).unwrap().unwrap();
         let done =
-            ProofOutcome::Done { cycles: 1, shards: 1, result: "r".into(), result_bytes: 1000, workers: Vec::new() };
+            ProofOutcome::Done { cycles: 1, gas: None, shards: 1, result: "r".into(), result_bytes: 1000, workers: Vec::new() };
         database.end("a1", &done, TaskCounts::default(), NOW).unwrap().unwrap();
         assert_eq!((database.used_bytes("a").unwrap(), database.used_bytes("b").unwrap()), (1107, 0));
     }

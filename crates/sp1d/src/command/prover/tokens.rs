@@ -66,7 +66,7 @@ fn show(tokens: &[TokenSummary], is_json: bool) -> Result<()> {
         return print(&json!({ "tokens": tokens }).to_string());
     }
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED);
+    table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["name", "tenant", "roles", "created", "expires"]);
     for token in tokens {
         let TokenSummary { name, tenant, roles, created, expires } = token;
@@ -116,7 +116,7 @@ fn show_quotas(quotas: &[(String, TenantQuota)], is_json: bool) -> Result<()> {
         return print(&json!({ "quotas": quotas }).to_string());
     }
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED);
+    table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["tenant", "queued", "running", "cycles", "bytes", "priorities"]);
     let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
     for (tenant, quota) in quotas {

@@ -139,13 +139,13 @@ async fn chunks_of_one_byte_are_refused() {
 }
 
 #[tokio::test]
-async fn a_delivery_ends_at_an_invalid_digest() {
+async fn an_upload_ends_at_an_invalid_digest() {
     let worker = HostileWorker::start().await;
     // The stream stays open: only the digest can end the delivery.
     let parts = [worker.header(&worker.events, 2), part(Part::End(wire::DeliverEnd::default()))];
     let mut client = worker.client.clone();
     let delivery = client.deliver(futures::stream::iter(parts).chain(futures::stream::pending()));
-    let reply = tokio::time::timeout(PATIENCE, delivery).await.expect("the delivery ends");
+    let reply = tokio::time::timeout(PATIENCE, delivery).await.expect("the upload ends");
     assert_eq!(reply.unwrap_err().code(), Code::InvalidArgument);
 }
 

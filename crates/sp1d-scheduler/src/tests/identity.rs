@@ -351,7 +351,7 @@ fn a_failed_task_waits_for_a_restarting_prover() {
 }
 
 #[test]
-fn a_quarantined_worker_is_released_as_the_last_resort() {
+fn a_quarantine_ends_early_if_the_worker_is_the_last_resort() {
     let mut table = table();
     // Worker 2 always holds a task, so worker 1 gets the other tasks.
     table.send([ready(2, 1), task(1, 1, SHARD), started(2, 1), ready(1, 1)]);

@@ -84,7 +84,7 @@ fn a_worker_that_returns_without_trust_does_not_continue_a_private_attempt() {
 }
 
 #[test]
-fn a_quarantined_worker_is_released_if_it_is_the_only_trusted_one() {
+fn the_quarantine_of_the_only_trusted_worker_ends_early() {
     let quarantine = QuarantineRules { max_faults: 1, ..QuarantineRules::default() };
     let mut table = Table::with(SchedulerConfig { quarantine: Some(quarantine), ..plain() });
     table.check([ready(1, 1), trusted(2, 1), private_try(1), task(1, 10, SHARD)], [assign(2, 1, 1, 10)]);

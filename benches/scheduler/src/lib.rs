@@ -2,7 +2,7 @@
 
 use sp1d_scheduler::{
     AttemptId, Command, Event, KindSet, OriginId, ReadyWorker, Scheduler, SchedulerConfig, SessionId, ShardRoom,
-    TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{collections::VecDeque, time::Duration};
 
@@ -27,11 +27,12 @@ impl Pool {
         let scheduler =
             Scheduler::new(SchedulerConfig { lease_ttl: Duration::from_secs(3600), ..SchedulerConfig::default() });
         let mut pool = Self { scheduler, now: Duration::ZERO, next_task: 0, running: VecDeque::new() };
-        pool.handle(Event::TryStarted { try_id: TRY });
+        pool.handle(Event::TryStarted { try_id: TRY, group: ShareGroup::default(), trusted_only: false });
         for number in 1..=workers {
             let ready = ReadyWorker {
                 worker: WorkerId(number),
                 origin: OriginId(number.into()),
+                trusted: false,
                 memory_bytes: 0,
                 slots: 2,
                 supported_kinds: KindSet::all(),

@@ -161,6 +161,7 @@ async fn a_deletion_that_a_crash_has_interrupted_is_completed_at_the_next_start(
     for (kind, digest) in [("blob", &used), ("blob", &unused), ("cached_results", &used), ("cached_results", &unused)] {
         database.execute("INSERT INTO removals (kind, digest) VALUES (?1, ?2)", [kind, digest.as_str()]).unwrap();
     }
+    database.execute("DELETE FROM tenant_inputs WHERE input = ?1", [&unused]).unwrap();
     let pending = || database.query_row("SELECT count(*) FROM removals", [], |row| row.get::<_, i64>(0)).unwrap();
     let running = Running::start(folder.path(), &[], |_| {}).await;
     wait_until("the deletion is not completed", || pending() == 0).await;

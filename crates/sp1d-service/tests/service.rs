@@ -165,6 +165,7 @@ async fn bad_requests_return_problem_documents() {
         request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json(request)
     };
+    let queued = running.submit(1, |_| {}).await;
     let bytes = |text: &str| ("application/octet-stream", text.to_owned());
     let none = || ("application/json", String::new());
     let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
@@ -174,8 +175,9 @@ async fn bad_requests_return_problem_documents() {
         (&get, "/v1/proofs/abc/proof", none(), 404, "unknown"),
         (&get, "/v1/proofs/abc/events", none(), 404, "unknown"),
         (&get, "/v1/proofs/abc/tasks", none(), 404, "unknown"),
-        (&get, "/v1/proofs/abc/tasks?limit=1001", none(), 400, "malformed"),
-        (&get, "/v1/proofs/abc/tasks?after=first", none(), 400, "malformed"),
+        (&get, &*format!("/v1/proofs/{queued}/tasks?limit=1001"), none(), 400, "malformed"),
+        (&get, &*format!("/v1/proofs/{queued}/tasks?after=first"), none(), 400, "malformed"),
+        (&get, &*format!("/v1/proofs/{queued}/events?follow=maybe"), none(), 400, "malformed"),
         (&get, "/v1/proofs?limit=0", none(), 400, "malformed"),
         (&get, "/v1/proofs?state=lost", none(), 400, "malformed"),
         (&get, "/v1/programs/..%2f..%2fservice.db", none(), 404, "unknown"),

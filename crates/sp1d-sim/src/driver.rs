@@ -160,13 +160,13 @@ impl Driver {
         }
         if !entry.open {
             // A session may have passed on some messages before it ended. Those arrive late; the others are lost.
-            let may_be_late = !matches!(message, ToOrchestrator::Ready(_) | ToOrchestrator::Heartbeat);
+            let may_be_late = !matches!(message, ToOrchestrator::Connected(_) | ToOrchestrator::Heartbeat);
             if !may_be_late || ends_anything || net.dice.chance(500) {
                 return Ok(());
             }
         }
         let event = match message {
-            ToOrchestrator::Ready(ready) => {
+            ToOrchestrator::Connected(ready) => {
                 let resumable_attempts = Self::resumable_before(plan, net);
                 DispatchEvent::WorkerReady { session, ready, resumable_attempts }
             }

@@ -176,7 +176,7 @@ impl Machine {
             supported_kinds,
             holds,
         };
-        net.report(self.id, session, ToOrchestrator::Ready(ready));
+        net.report(self.id, session, ToOrchestrator::Connected(ready));
         if self.starting {
             net.report(self.id, session, ToOrchestrator::Unready);
         }

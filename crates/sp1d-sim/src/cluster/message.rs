@@ -7,7 +7,7 @@ use sp1d_scheduler::{AttemptId, FailureKind, ReadyWorker, TaskId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ToOrchestrator {
     /// The first message of a session. Memory is in units: most tasks need one unit.
-    Ready(ReadyWorker),
+    Connected(ReadyWorker),
     Heartbeat,
     Started(AttemptId),
     /// The attempt has completed its marker, or claims to have completed it without delivering anything (`None`).

@@ -17,8 +17,8 @@
 //!   before the line `serving URL`.
 //! - `HOSTED_LISTEN`: address for them. Without it, a free port of the loopback interface.
 //! - `LOG`: filter for log lines, which go to stderr. Without it, nothing is logged.
-//! - `HEAP_FILE`: every 100 ms, the number of bytes that are allocated is written to this file. Only memory of the first
-//!   arena counts, so set `MALLOC_ARENA_MAX` to 1.
+//! - `HEAP_FILE`: every 100 ms, the number of bytes that are allocated is written to this file. Only memory of the
+//!   first arena counts, so set `MALLOC_ARENA_MAX` to 1.
 
 #![expect(clippy::print_stdout, reason = "the tests read the printed lines")]
 

@@ -34,8 +34,8 @@ pub struct ProofRequest {
     /// Whose results this proof may take from the result cache: only those of proofs with the same scope. Empty for the
     /// common scope.
     pub cache_scope: String,
-    /// The group with which the proof shares the workers. Groups share them evenly, and the proofs of a group share those
-    /// of their group. 0 is the common group.
+    /// The group with which the proof shares the workers. Groups share them evenly, and the proofs of a group share
+    /// those of their group. 0 is the common group.
     pub share_group: u64,
     /// Name of the proof in logs. Only the first 64 ASCII letters and digits are used. Without any, logs use the number
     /// of the try, which changes when the proof restarts.

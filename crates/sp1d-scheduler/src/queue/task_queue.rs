@@ -4,9 +4,9 @@ use super::{exclusion_buckets::ExclusionBuckets, exclusions::Exclusions};
 use crate::{AttemptId, ShareGroup, TaskId, TaskKind};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The waiting tasks, in fair-share order: the group with the fewest attempts on workers comes first, and in a group the
-/// try with the fewest. Groups therefore share the slots evenly, and the tries of a group do too, so that a short try
-/// ends soon beside a long one.
+/// The waiting tasks, in fair-share order: the group with the fewest attempts on workers comes first, and in a group
+/// the try with the fewest. Groups therefore share the slots evenly, and the tries of a group do too, so that a short
+/// try ends soon beside a long one.
 #[derive(Debug, Default)]
 pub(crate) struct TaskQueue {
     /// Tries that have or had waiting or held tasks, by the order of their start. A try stays until it is forgotten.

@@ -43,8 +43,8 @@ pub struct ServiceSettings {
     /// Maximum size of the result cache on disk in bytes; 0 disables the cache. The results that were not used for the
     /// longest time give way to new ones, and to requests that need their disk space.
     pub result_cache_bytes: u64,
-    /// Whether a proof may use cached results of other tenants. A tenant can then measure whether another one has proven
-    /// the same.
+    /// Whether a proof may use cached results of other tenants. A tenant can then measure whether another one has
+    /// proven the same.
     pub share_results: bool,
     /// Requires tokens, also before the first one is created. A service requires tokens anyway once one was created.
     pub require_tokens: bool,

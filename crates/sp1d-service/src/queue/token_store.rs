@@ -171,8 +171,8 @@ impl TokenStore {
         Ok(())
     }
 
-    /// Sets what `tenant` may use, in place of its earlier quota. It counts from the next request and the next start of a
-    /// proof on. Blocks.
+    /// Sets what `tenant` may use, in place of its earlier quota. It counts from the next request and the next start of
+    /// a proof on. Blocks.
     ///
     /// # Errors
     /// If the database cannot be written.

@@ -114,8 +114,8 @@ impl Service {
         });
     }
 
-    /// Returns the verifying key of the program `id` of `tenant`. Waits until it is computed, and at most for `longest`:
-    /// then returns `None`.
+    /// Returns the verifying key of the program `id` of `tenant`. Waits until it is computed, and at most for
+    /// `longest`: then returns `None`.
     pub(crate) async fn verifying_key(
         &self,
         tenant: &TenantName,
@@ -158,8 +158,8 @@ impl Service {
         stored.map_err(|error| error.to_string())
     }
 
-    /// Checks that a blob that `tenant` has uploaded is a valid input, and returns it. The input is never in memory as a
-    /// whole.
+    /// Checks that a blob that `tenant` has uploaded is a valid input, and returns it. The input is never in memory as
+    /// a whole.
     pub(crate) async fn add_input(&self, tenant: &TenantName, blob: StoredBlob) -> Result<StoredBlob, RequestError> {
         let tenant = tenant.clone();
         self.blocking(move |inner| {

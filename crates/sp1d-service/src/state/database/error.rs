@@ -15,8 +15,8 @@ pub enum DatabaseError {
         /// Version of the tables in the file.
         found: i32,
     },
-    /// An older build wrote the database, in a form that this release cannot read, or cannot upgrade while a service may
-    /// be using the database.
+    /// An older build wrote the database, in a form that this release cannot read, or cannot upgrade while a service
+    /// may be using the database.
     #[error("the database {} was written by an older build of sp1d: its version is {found}, this release supports {SCHEMA_VERSION}\nhint: start `sp1d serve` of this release with this state folder, which upgrades a database of version {OLDEST_VERSION}; with a database of a lower version, run the older build until its proofs have ended, then choose another state folder with `--state`", path.display())]
     Older {
         /// The database file.

@@ -85,8 +85,8 @@ impl Database {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::database::{ProofOutcome, ProofParts};
-    use sp1d_model::{Moment, NewProof, ProgramSummary, TaskCounts};
+    use crate::state::database::ProofParts;
+    use sp1d_model::{Moment, NewProof, ProgramSummary};
 
     const NOW: Moment = Moment(1_800_000_000_000);
 
@@ -128,7 +128,8 @@ mod tests {
             add(&database, id, tenant, 0);
         }
         assert_eq!(start_all(&database, 1), ["a1", "b1", "b2"]);
-        database.end("a1", &ProofOutcome::Cancelled, TaskCounts::default(), NOW).unwrap();
+        let cancel = "UPDATE proofs SET state = 'cancelled' WHERE id = 'a1'";
+        database.write(|transaction| transaction.execute(cancel, [])).unwrap();
         assert_eq!(start_all(&database, 9), ["a2"]);
     }
 
@@ -158,10 +159,8 @@ mod tests {
         database.add_input("a", "x", 100, NOW).unwrap();
         database.add_input("a", "x", 100, NOW).unwrap();
         add(&database, "a1", "a", 0);
-        database.start_next(NOW).unwrap().unwrap();
-        let done =
-            ProofOutcome::Done { cycles: 1, gas: None, shards: 1, result: "r".into(), result_bytes: 1000, workers: Vec::new() };
-        database.end("a1", &done, TaskCounts::default(), NOW).unwrap().unwrap();
+        let finish = "UPDATE proofs SET result_bytes = 1000 WHERE id = 'a1'";
+        database.write(|transaction| transaction.execute(finish, [])).unwrap();
         assert_eq!((database.used_bytes("a").unwrap(), database.used_bytes("b").unwrap()), (1107, 0));
     }
 }

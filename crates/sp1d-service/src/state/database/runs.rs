@@ -43,10 +43,10 @@ impl ProofOutcome {
 }
 
 impl Database {
-    /// Marks the next queued proof as running and returns it: the strongest suspect of a crash, whichever tenant it has,
-    /// or else a proof of the tenant whose turn it is (see [`next_tenant`]), one of the highest priority. Among these,
-    /// the requester comes first whose last start is the longest ago, and then the oldest proof of this requester. All
-    /// requests without a requester count as those of one. `None` if no queued proof may start.
+    /// Marks the next queued proof as running and returns it: the strongest suspect of a crash, whichever tenant it
+    /// has, or else a proof of the tenant whose turn it is (see [`next_tenant`]), one of the highest priority. Among
+    /// these, the requester comes first whose last start is the longest ago, and then the oldest proof of this
+    /// requester. All requests without a requester count as those of one. `None` if no queued proof may start.
     pub(crate) fn start_next(&self, now: Moment) -> Result<Option<ProofJob>> {
         let start = format!(
             "UPDATE proofs SET state = 'running', started = ?1, starts = starts + 1

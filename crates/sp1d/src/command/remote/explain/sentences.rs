@@ -299,7 +299,7 @@ mod tests {
             vec![],
             &[
                 "proof 0123456789ab is running",
-                "0 of 2 tasks so far are done (results from the cache: 0), 0 are assigned to workers, 2 are waiting",
+                "done so far: 0 of 2 tasks (results from the cache: 0); assigned to workers: 0; waiting: 2",
                 "2 tasks wait: none is trusted",
                 "hint: connect a worker whose identity was made with `sp1d keys issue --trusted`",
                 "hint: `sp1d workers` shows the state of each worker",

@@ -1,6 +1,5 @@
 //! The memory use and the children of other processes, as the kernel reports them.
 
-use rustix::param::page_size;
 use std::fs;
 
 /// Returns the bytes that a process holds: its resident bytes, minus the bytes that it has freed and the kernel can
@@ -27,21 +26,21 @@ pub fn child_processes(process: u32) -> Vec<u32> {
 /// as held.
 #[must_use]
 pub fn lazily_freed_bytes(process: u32) -> u64 {
-    let read = || {
-        let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("LazyFree:"))?;
-        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kilobytes.saturating_mul(1024))
-    };
-    read().unwrap_or(0)
+    kilobytes(&format!("/proc/{process}/smaps_rollup"), "LazyFree:").unwrap_or(0)
 }
 
-/// Returns the resident bytes of a process, or `None` if the process is gone. See proc(5), statm.
+/// Returns the resident bytes of a process, or `None` if the process has ended. See proc(5), status.
 #[must_use]
 pub fn resident_bytes(process: u32) -> Option<u64> {
-    let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages.saturating_mul(page_size() as u64))
+    kilobytes(&format!("/proc/{process}/status"), "VmRSS:")
+}
+
+/// Returns the bytes in the line `NAME NUMBER kB` of a file of the kernel.
+fn kilobytes(file: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes.saturating_mul(1024))
 }
 
 #[cfg(test)]

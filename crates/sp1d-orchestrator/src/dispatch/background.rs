@@ -75,7 +75,8 @@ impl BackgroundWork {
         self.running.wait().await;
     }
 
-    /// Tells the dispatcher if a check of uploads of `attempt` is delayed. The sender is for the check.
+    /// Starts a tokio task that tells the dispatcher when a check of uploads of `attempt` is delayed. Returns the
+    /// sender with which the check reports the delay.
     fn report_delay(&self, attempt: AttemptId) -> oneshot::Sender<()> {
         let (sender, delayed) = oneshot::channel();
         let shared = self.shared.clone();

@@ -135,7 +135,8 @@ impl ProofHandle {
         self.running_try.tracker.watch(task)
     }
 
-    /// Returns the only receiver of the task's messages; `None` if it is already taken.
+    /// Takes the only receiver of the task's messages; `None` if it is already taken. After the end of the task or of
+    /// the try, always returns a receiver: it yields the messages that are left, and then ends.
     pub fn receive(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
         self.running_try.tracker.receive(task)
     }

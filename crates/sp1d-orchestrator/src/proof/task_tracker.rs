@@ -155,7 +155,8 @@ impl TaskTracker {
         state.channels.entry(task).or_insert_with(MessageChannel::new).sender.send(message).is_ok()
     }
 
-    /// Returns the only receiver of a task's channel; `None` if it is already taken.
+    /// Takes the only receiver of a task's channel; `None` if it is already taken. After the end of the task or of its
+    /// try, always returns a receiver: it yields the messages that are left, and then ends.
     pub fn receive(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
         let mut state = self.lock();
         let ended = state.closed || matches!(state.tasks.get(&task), Some(TrackedTask::Ended(_)));

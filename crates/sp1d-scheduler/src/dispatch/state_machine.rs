@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// from outside. Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
 /// - Of the reports of an attempt's result, the first one counts. Of the reports of its deferred events, the first one
-///   whose uploads are complete counts, if it comes before the result. Both count only if they come from the session
-///   that holds the attempt or held it last. A session that continues an attempt reports again.
+///   whose list has arrived counts, if it comes before the result. Both count only if they come from the session that
+///   holds the attempt or held it last. A session that continues an attempt reports again.
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
 ///   does not hold. While a result waits for the check of the deferred events, the scheduler still counts the attempt
 ///   as held, so the attempt can still fail.

@@ -257,8 +257,8 @@ impl DispatchMachine {
                     handling.commands.push(DispatchCommand::Discard { attempt });
                 }
             }
-            Command::FailTry { try_id, task, kind, history, has_no_larger_worker } => {
-                let cause = TryFailureCause::of(kind, &history, has_no_larger_worker);
+            Command::FailTry { try_id, task, kind, history, failed_for_lack_of_memory } => {
+                let cause = TryFailureCause::of(kind, &history, failed_for_lack_of_memory);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch machine cannot tell them apart.
                 let are_claims_suspect = kind.is_shard() && self.tasks.get(&task).is_some_and(|task| !task.has_marker);

@@ -140,9 +140,9 @@ pub fn smaller_cut(threshold: u64) -> Option<u64> {
 pub(crate) struct CutChoice {
     pub(crate) threshold: u64,
     pub(crate) reason: String,
-    /// Workers that are too small for full shards get none: those that are left out now, because the others finish
+    /// Workers that are too small for full shards get none: those that are excluded now, because the others finish
     /// earlier with larger shards, and those that join later. Never in a pool without GPUs.
-    pub(crate) leaves_out_small_workers: bool,
+    pub(crate) excludes_small_workers: bool,
 }
 
 /// Returns the size of full shards of a run that is cut at `threshold` cells, as the scheduler compares it with
@@ -166,7 +166,7 @@ pub(crate) fn too_small_for(bytes: u64, threshold: u64, workers: &[ShardWorker])
 }
 
 /// Chooses the largest cut of which shards fit into each of `workers` while all their provers prove, for tasks of
-/// `kind`. Workers that are too small for the smallest cut do not count. Small workers are left out if the others
+/// `kind`. Workers that are too small for the smallest cut do not count. Small workers are excluded if the others
 /// finish earlier by the durations that the scheduler has learned. `None` if a program of so many instructions fits
 /// into no shard.
 pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWorker]) -> Option<CutChoice> {
@@ -182,12 +182,12 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWork
     };
     let able = workers.iter().filter_map(|worker| Some((worker, possible().find(|cut| fits(worker, *cut))?)));
     let mut able: Vec<(&ShardWorker, u64)> = able.collect();
-    let leaves_out_small_workers = able.iter().any(|(worker, _)| worker.largest_cut.is_some());
+    let excludes_small_workers = able.iter().any(|(worker, _)| worker.largest_cut.is_some());
     let size = |threshold| shard_size(kind, instructions, threshold);
-    let (count, mut left_out) = (workers.len(), Vec::new());
-    if leaves_out_small_workers && let Some(size) = faster_without_small_workers(&able, size) {
+    let (count, mut excluded) = (workers.len(), Vec::new());
+    if excludes_small_workers && let Some(size) = faster_without_small_workers(&able, size) {
         let small = able.extract_if(.., |(worker, _)| !worker.fits(size));
-        left_out = small.map(|(worker, _)| worker.name.as_str()).collect();
+        excluded = small.map(|(worker, _)| worker.name.as_str()).collect();
     }
     let each_bytes = |worker: &ShardWorker| worker.memory.map_or(0, |memory| memory.each_bytes);
     let Some((least, threshold)) = able.iter().min_by_key(|(worker, cut)| (*cut, each_bytes(worker))) else {
@@ -201,7 +201,7 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWork
             None => "no worker says how much memory it has".to_owned(),
         };
         let threshold = if most.is_none() { possible().next()? } else { smallest };
-        return Some(CutChoice { threshold, reason, leaves_out_small_workers: false });
+        return Some(CutChoice { threshold, reason, excludes_small_workers: false });
     };
     let all = counted(count, "worker");
     let mut reason = match least.largest_cut {
@@ -212,14 +212,14 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWork
             gigabytes(needed(*threshold))
         ),
     };
-    if !left_out.is_empty() {
+    if !excluded.is_empty() {
         reason = format!(
             "{} of {all} left out, because the others finish earlier with larger shards: {}",
-            left_out.len(),
-            left_out.join(", ")
+            excluded.len(),
+            excluded.join(", ")
         );
     }
-    Some(CutChoice { threshold: *threshold, reason, leaves_out_small_workers })
+    Some(CutChoice { threshold: *threshold, reason, excludes_small_workers })
 }
 
 /// Returns true if a GPU among `workers` refuses shards of `threshold` cells, and another worker may prove them.
@@ -371,16 +371,16 @@ mod tests {
         check_cut(core, 30_000, &too_small, (CUTS[1], "at most 285212672 cells"));
     }
 
-    /// Checks which workers are left out of a pool, and the cut.
+    /// Checks which workers of a pool are excluded, and the cut.
     #[track_caller]
-    fn check_left_out(workers: &[ShardWorker], names: &[&str], threshold: u64) {
+    fn check_excluded(workers: &[ShardWorker], names: &[&str], threshold: u64) {
         let choice = choose_cut(TaskKind::ProveShard, 30_000, workers).unwrap();
         assert_eq!(choice.threshold, threshold, "{}", choice.reason);
         assert_eq!(choice.reason.contains("left out"), !names.is_empty(), "{}", choice.reason);
         assert!(choice.reason.ends_with(&names.join(", ")), "{}", choice.reason);
         let size = shard_size(TaskKind::ProveShard, 30_000, choice.threshold);
         let small: Vec<_> = workers.iter().filter(|worker| !worker.fits(size)).map(|worker| &worker.name).collect();
-        assert_eq!(small, names, "the scheduler leaves out others");
+        assert_eq!(small, names, "the scheduler excludes others");
     }
 
     fn cpu(each_gb: f64) -> ShardWorker {
@@ -388,15 +388,15 @@ mod tests {
     }
 
     #[test]
-    fn small_workers_are_left_out_if_the_others_finish_earlier() {
+    fn small_workers_are_excluded_if_the_others_finish_earlier() {
         let large = paced(gpu(402_653_184), "gpu", 4);
         // The GPU proves 15 shards while the small worker proves one, and loses a third to small shards.
-        check_left_out(&[large.clone(), paced(cpu(7.0), "cpu", 60)], &["cpu"], CUTS[0]);
+        check_excluded(&[large.clone(), paced(cpu(7.0), "cpu", 60)], &["cpu"], CUTS[0]);
         // A small worker that is slow, and one that is nearly as large as the GPU.
         let pool = [large.clone(), paced(gpu(285_212_672), "card", 4), paced(cpu(4.5), "old", 300)];
-        check_left_out(&pool, &["old"], CUTS[1]);
+        check_excluded(&pool, &["old"], CUTS[1]);
         // Slow, but with as much memory for a shard as the GPU.
-        check_left_out(&[large, paced(cpu(28.0), "cpu", 60)], &[], CUTS[0]);
+        check_excluded(&[large, paced(cpu(28.0), "cpu", 60)], &[], CUTS[0]);
     }
 
     #[test]
@@ -404,26 +404,26 @@ mod tests {
         // 64 GB for an attempt that runs alone, and 7 GB for each of many provers.
         let memory = Some(AttemptMemory { each_bytes: 7_000_000_000, alone_bytes: 64_000_000_000 });
         let many = ShardWorker { memory, ..paced(cpu(7.0), "many", 60) };
-        check_left_out(&[paced(gpu(402_653_184), "gpu", 4), many], &["many"], CUTS[0]);
+        check_excluded(&[paced(gpu(402_653_184), "gpu", 4), many], &["many"], CUTS[0]);
     }
 
     #[test]
     fn the_choice_does_not_depend_on_the_cut_of_the_learned_durations() {
         let small = paced(cpu(7.0), "cpu", 60);
-        // The GPU has proven large shards since the small worker was left out: more cells, and more seconds for each.
+        // The GPU has proven large shards since the small worker was excluded: more cells, and more seconds for each.
         let later = ShardWorker { paced_cut: Some(CUTS[0]), ..paced(gpu(402_653_184), "gpu", 28) };
-        check_left_out(&[later.clone(), small.clone()], &["cpu"], CUTS[0]);
+        check_excluded(&[later.clone(), small.clone()], &["cpu"], CUTS[0]);
         // It has taken 28 s for small shards: the small worker helps.
-        check_left_out(&[ShardWorker { paced_cut: Some(CUTS[4]), ..later }, small], &[], CUTS[3]);
+        check_excluded(&[ShardWorker { paced_cut: Some(CUTS[4]), ..later }, small], &[], CUTS[3]);
     }
 
     #[test]
-    fn a_pool_without_gpus_leaves_no_worker_out() {
+    fn a_pool_without_gpus_excludes_no_worker() {
         let pool = [paced(cpu(28.0), "large", 4), paced(cpu(7.0), "small", 300)];
         let choice = choose_cut(TaskKind::ProveShard, 30_000, &pool).unwrap();
-        assert_eq!((choice.threshold, choice.leaves_out_small_workers), (CUTS[3], false));
+        assert_eq!((choice.threshold, choice.excludes_small_workers), (CUTS[3], false));
         // Workers that join later may be small.
-        assert!(choose_cut(TaskKind::ProveShard, 30_000, &[gpu(402_653_184)]).unwrap().leaves_out_small_workers);
+        assert!(choose_cut(TaskKind::ProveShard, 30_000, &[gpu(402_653_184)]).unwrap().excludes_small_workers);
     }
 
     #[test]
@@ -440,14 +440,14 @@ mod tests {
     }
 
     #[test]
-    fn no_worker_is_left_out_before_its_speed_is_known() {
-        check_left_out(&[paced(gpu(402_653_184), "gpu", 4), cpu(7.0)], &[], CUTS[3]);
-        check_left_out(&[gpu(402_653_184), paced(cpu(7.0), "cpu", 60)], &[], CUTS[3]);
+    fn no_worker_is_excluded_before_its_speed_is_known() {
+        check_excluded(&[paced(gpu(402_653_184), "gpu", 4), cpu(7.0)], &[], CUTS[3]);
+        check_excluded(&[gpu(402_653_184), paced(cpu(7.0), "cpu", 60)], &[], CUTS[3]);
     }
 
     #[test]
     fn a_pool_without_smaller_workers_is_kept() {
-        check_left_out(&[paced(gpu(285_212_672), "gpu", 4)], &[], CUTS[1]);
-        check_left_out(&[paced(gpu(285_212_672), "one", 4), paced(gpu(285_212_672), "two", 400)], &[], CUTS[1]);
+        check_excluded(&[paced(gpu(285_212_672), "gpu", 4)], &[], CUTS[1]);
+        check_excluded(&[paced(gpu(285_212_672), "one", 4), paced(gpu(285_212_672), "two", 400)], &[], CUTS[1]);
     }
 }

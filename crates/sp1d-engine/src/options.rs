@@ -17,8 +17,10 @@ pub struct CutOptions {
     origin: CutOrigin,
     /// The pool had GPUs when the cut was chosen or checked: workers that are too small for full shards get none. This
     /// stays with the cut when a service restarts, because the pool may be incomplete then.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    leaves_out_small_workers: bool,
+    ///
+    /// Services have stored the options of their proofs with the name `leaves_out_small_workers`.
+    #[serde(default, rename = "leaves_out_small_workers", skip_serializing_if = "std::ops::Not::not")]
+    excludes_small_workers: bool,
     #[serde(flatten)]
     options: SP1CoreOpts,
 }
@@ -232,7 +234,7 @@ impl CutOptions {
             },
             ..options
         };
-        Ok((Self { origin: CutOrigin::Set, leaves_out_small_workers: false, options }, replaced))
+        Ok((Self { origin: CutOrigin::Set, excludes_small_workers: false, options }, replaced))
     }
 
     /// Returns SP1's defaults, changed by the environment variables that SP1 itself reads. `variable` returns the value
@@ -267,7 +269,7 @@ impl CutOptions {
             // The other options are used only for estimating gas, with SP1's own values.
             ..SP1CoreOpts::default()
         };
-        Ok(Self { origin, leaves_out_small_workers: false, options })
+        Ok(Self { origin, excludes_small_workers: false, options })
     }
 
     /// Returns the options as JSON, the form in which they are sent to workers.
@@ -340,21 +342,21 @@ impl CutOptions {
     }
 
     /// Returns the same options for a run that excludes the workers that are too small for its full shards.
-    pub(crate) fn leaving_out_small_workers(mut self) -> Self {
-        self.leaves_out_small_workers = true;
+    pub(crate) fn excluding_small_workers(mut self) -> Self {
+        self.excludes_small_workers = true;
         self
     }
 
     /// Returns true if workers that are too small for full shards get none.
-    pub(crate) fn leaves_out_small_workers(&self) -> bool {
-        self.leaves_out_small_workers
+    pub(crate) fn excludes_small_workers(&self) -> bool {
+        self.excludes_small_workers
     }
 
-    /// Returns the same options for a new choice of the number of cells. Returns `None` if no worker is left out, or if
+    /// Returns the same options for a new choice of the number of cells. Returns `None` if no worker is excluded, or if
     /// the user has set the number.
     pub(crate) fn choosing_again(&self) -> Option<Self> {
-        let may = self.leaves_out_small_workers && self.origin == CutOrigin::Chosen;
-        may.then(|| Self { origin: CutOrigin::Auto, leaves_out_small_workers: false, options: self.options.clone() })
+        let may = self.excludes_small_workers && self.origin == CutOrigin::Chosen;
+        may.then(|| Self { origin: CutOrigin::Auto, excludes_small_workers: false, options: self.options.clone() })
     }
 
     /// Returns the same options with the next smaller number of cells. Returns `None` if there is no smaller number, or
@@ -416,14 +418,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chosen_cut_that_leaves_workers_out_keeps_that_and_can_be_chosen_again() {
+    fn a_chosen_cut_that_excludes_workers_keeps_that_and_can_be_chosen_again() {
         let auto = CutOptions::from_variables(|_| None).unwrap();
         let plain = auto.clone().chosen(ELEMENT_THRESHOLD);
         assert!(!plain.encode().contains("leaves_out") && plain.choosing_again().is_none());
-        let kept = CutOptions::decode(&plain.leaving_out_small_workers().encode()).unwrap();
-        assert!(kept.leaves_out_small_workers() && kept.smaller().unwrap().leaves_out_small_workers());
+        let encoded = plain.excluding_small_workers().encode();
+        assert!(encoded.contains(r#""leaves_out_small_workers":true"#), "{encoded}");
+        let kept = CutOptions::decode(&encoded).unwrap();
+        assert!(kept.excludes_small_workers() && kept.smaller().unwrap().excludes_small_workers());
         assert_eq!(kept.choosing_again(), Some(auto.clone()));
-        let set = CutOptions { origin: CutOrigin::Set, ..auto }.leaving_out_small_workers();
+        let set = CutOptions { origin: CutOrigin::Set, ..auto }.excluding_small_workers();
         assert_eq!(set.choosing_again(), None);
     }
 

@@ -33,7 +33,7 @@ pub enum Event {
     },
     /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
     /// none of them, also if they connect later. Only the first such event of a try counts.
-    SmallWorkersLeftOut {
+    SmallWorkersExcluded {
         /// The try whose shards are too large.
         try_id: TryId,
         /// The size of its full shards.
@@ -181,7 +181,7 @@ impl fmt::Display for Event {
             Self::TryStarted { try_id, trusted_only, .. } => {
                 write!(f, "{try_id} started{}", if *trusted_only { " for trusted workers only" } else { "" })
             }
-            Self::SmallWorkersLeftOut { try_id, size: ShardSize { cells, memory_bytes } } => {
+            Self::SmallWorkersExcluded { try_id, size: ShardSize { cells, memory_bytes } } => {
                 write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
             }
             Self::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
@@ -288,9 +288,9 @@ pub enum Command {
         /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
         /// True if the task failed because no connected worker is large enough for it: it ran out of memory on a worker
-        /// with about as much memory, or its try leaves small workers out. False if it reached a limit of failures,
+        /// with about as much memory, or its try excludes small workers. False if it reached a limit of failures,
         /// losses or refusals, even if it also ran out of memory.
-        has_no_larger_worker: bool,
+        failed_for_lack_of_memory: bool,
     },
     /// `attempt`, which an earlier session of the same worker held, continues in a new session.
     Continue {

@@ -21,7 +21,7 @@ pub struct ShardSize {
 }
 
 impl ShardRoom {
-    /// Returns true if a worker with this room gets the shards of a try that leaves small workers out.
+    /// Returns true if a worker with this room gets the shards of a try that excludes small workers.
     #[must_use]
     pub const fn fits(self, size: ShardSize) -> bool {
         match self {

@@ -40,8 +40,8 @@ pub(super) async fn choose_for_workers(
         )));
     };
     let mut options = options.chosen(choice.threshold);
-    if choice.leaves_out_small_workers {
-        options = options.leaving_out_small_workers();
+    if choice.excludes_small_workers {
+        options = options.excluding_small_workers();
     }
     let name = options.threshold_name();
     tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "cut chosen");
@@ -49,16 +49,21 @@ pub(super) async fn choose_for_workers(
     Ok(options)
 }
 
-/// Returns `options` with a cut that was set, or chosen earlier. GPUs that refuse its shards are left out if another
+/// Returns `options` with a cut that was set, or chosen earlier. GPUs that refuse its shards are excluded if another
 /// worker takes them.
-pub(super) fn leave_out_refused(proof: &ProofHandle, options: CutOptions, mode: ProofMode) -> CutOptions {
+pub(super) fn exclude_refusing_workers(proof: &ProofHandle, options: CutOptions, mode: ProofMode) -> CutOptions {
     let workers = proof.shard_workers(shard_kind(mode));
-    if has_refusing_worker(options.threshold(), &workers) { options.leaving_out_small_workers() } else { options }
+    if has_refusing_worker(options.threshold(), &workers) { options.excluding_small_workers() } else { options }
 }
 
-/// Leaves the workers out that are too small for full shards, if `options` say so.
-pub(super) async fn leave_out(proof: &ProofHandle, options: &CutOptions, mode: ProofMode, shape: ProgramShape) {
-    if !options.leaves_out_small_workers() {
+/// Excludes the workers that are too small for full shards, if `options` say so.
+pub(super) async fn exclude_small_workers(
+    proof: &ProofHandle,
+    options: &CutOptions,
+    mode: ProofMode,
+    shape: ProgramShape,
+) {
+    if !options.excludes_small_workers() {
         return;
     }
     let kind = shard_kind(mode);
@@ -69,7 +74,7 @@ pub(super) async fn leave_out(proof: &ProofHandle, options: &CutOptions, mode: P
         let worker = name.as_str();
         tracing::info!(proof_id = proof.label(), worker, "worker left out of the shards of a proof: it is too small");
     }
-    proof.leave_out_small_workers(size).await;
+    proof.exclude_small_workers(size).await;
 }
 
 /// Logs a warning if the user has set a cut whose full shards fit no connected worker. This is no error yet: a program

@@ -123,10 +123,10 @@ impl ProofClient {
         self.0.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks that at least one worker has enough memory for the shard. If small workers are left out, the scheduler
+    /// Checks that at least one worker has enough memory for the shard. If small workers are excluded, the scheduler
     /// checks that instead, because it waits for a large worker that has left for a moment.
     fn check_memory(&self, spec: &TaskSpec) -> Result<(), ProofFailure> {
-        if !spec.kind().is_shard() || self.0.context.options.leaves_out_small_workers() {
+        if !spec.kind().is_shard() || self.0.context.options.excludes_small_workers() {
             return Ok(());
         }
         let (threshold, workers) = (self.0.context.options.threshold(), self.0.proof.shard_workers(spec.kind()));
@@ -312,7 +312,10 @@ impl WorkerClient for ProofClient {
     async fn subscribe_task_messages(&self, task_id: &TaskId) -> Result<mpsc::UnboundedReceiver<Vec<u8>>> {
         let task =
             task_from_text(&task_id.to_string()).with_context(|| format!("{task_id} is not a task of this proof"))?;
-        self.0.proof.receive(task).with_context(|| format!("the messages of task {task_id} already have a reader"))
+        self.0
+            .proof
+            .take_receiver(task)
+            .with_context(|| format!("the messages of task {task_id} already have a reader"))
     }
 
     async fn send_task_message(&self, task_id: &TaskId, payload: Vec<u8>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Runs SP1's controller and executor on the orchestrator.
 
 use super::{
-    cut::{choose_for_workers, leave_out, leave_out_refused, warn_of_large_cut},
+    cut::{choose_for_workers, exclude_refusing_workers, exclude_small_workers, warn_of_large_cut},
     execution::{root_task, sp1_controller, start_execution},
     input_check::check_input,
     input_proofs::{check_form, check_input_proofs, check_verified_proofs},
@@ -182,9 +182,9 @@ impl Sp1ProofRunner {
         let options = if options.is_auto() {
             choose_for_workers(proof, options, request.mode, shape).await?
         } else {
-            leave_out_refused(proof, options, request.mode)
+            exclude_refusing_workers(proof, options, request.mode)
         };
-        leave_out(proof, &options, request.mode, shape).await;
+        exclude_small_workers(proof, &options, request.mode, shape).await;
         warn_of_large_cut(proof, &options, request.mode, shape);
         proof.set_options(options.encode(), options.threshold());
         options.check_for(shape).await?;

@@ -75,8 +75,9 @@ impl BackgroundWork {
         self.running.wait().await;
     }
 
-    /// Tells the dispatcher if a check of uploads of `attempt` is delayed. The sender is for the check.
-    fn report_delay(&self, attempt: AttemptId) -> oneshot::Sender<()> {
+    /// Starts a tokio task that tells the dispatcher when a check of uploads of `attempt` is delayed. Returns the
+    /// sender with which the check reports the delay.
+    fn delay_sender(&self, attempt: AttemptId) -> oneshot::Sender<()> {
         let (sender, delayed) = oneshot::channel();
         let shared = self.shared.clone();
         self.running.spawn(async move {
@@ -101,7 +102,7 @@ impl BackgroundWork {
     ) {
         let shared = self.shared.clone();
         let worker = shared.attempts().get(&attempt).map(|entry| entry.worker_id);
-        let delayed = self.report_delay(attempt);
+        let delayed = self.delay_sender(attempt);
         self.running.spawn(async move {
             let checked = running_try.clone();
             let run = async {

@@ -54,8 +54,8 @@ impl From<String> for CachedResultError {
 }
 
 /// Uses `found` as the result of `spec`: its artifacts become artifacts of `proof`, and the inputs that only this task
-/// uses are removed. The artifacts stay compressed. Only the result is decoded, which is small, and the check of the
-/// events decodes one chunk at a time. Blocks.
+/// uses are removed. The artifacts are stored compressed. The result is small, so it is decoded as a whole for its
+/// check. The check of the events decodes one chunk at a time. Blocks.
 ///
 /// # Errors
 /// Returns what is wrong with `found`, or why it cannot be stored. Nothing is stored then.

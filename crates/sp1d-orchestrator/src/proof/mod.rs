@@ -12,7 +12,7 @@
 //! - `running`: the state of a running try of a proof request.
 //! - `submission`: how a runner submits tasks.
 //! - `task_tracker`: the statuses of tasks, and the message channels between tasks.
-//! - `unverified`: the results that were used before they were verified, and the decision whose workers are at fault.
+//! - `unverified`: the results that were used before they were verified, and the decision which workers are at fault.
 //!
 //! This folder does not know which worker gets a task: the scheduler decides that. It does not know how a result is
 //! verified: the `ProofChecks` of the runner do that.

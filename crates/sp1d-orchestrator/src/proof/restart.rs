@@ -17,7 +17,7 @@ pub(super) enum Restart {
     Same,
     /// With these options, which let the runner choose the cut again. The try excluded small workers, and the
     /// others are not connected any more.
-    NewChoice(String),
+    ChooseCutAgain(String),
     /// With smaller shards, because a shard ran out of memory, or no connected worker has enough memory for it.
     SmallerCut(Cut),
     /// Without the cached results that the failed try used, because they may be wrong. They are already removed from
@@ -38,8 +38,8 @@ pub(super) struct RestartFacts {
     pub(super) restarts: u32,
     /// Which results the failed try verified.
     pub(super) verify: Verify,
-    /// The options for a new choice of the cut; `None` if the try excluded no worker.
-    pub(super) new_choice: Option<String>,
+    /// The options with which the runner chooses the cut again; `None` if the try excluded no worker.
+    pub(super) options_to_choose_again: Option<String>,
     /// The next smaller cut, if there is one.
     pub(super) smaller_cut: Option<Cut>,
     /// True if a cached result was used since the last [`Restart::WithoutCachedResults`].
@@ -63,8 +63,8 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Opt
         ProofFailure::Interrupted(_) => Some(Restart::Same),
         ProofFailure::OutOfMemory(_) => with_smaller_cut(facts),
         ProofFailure::NoLargeWorkerRemains { .. } => {
-            let new_choice = facts.new_choice.clone().map(Restart::NewChoice);
-            new_choice.or_else(|| with_smaller_cut(facts))
+            let options_to_choose_again = facts.options_to_choose_again.clone().map(Restart::ChooseCutAgain);
+            options_to_choose_again.or_else(|| with_smaller_cut(facts))
         }
         ProofFailure::WrongProof(_) => after_wrong_proof(facts),
         ProofFailure::Internal(_) => after_internal_error(facts),
@@ -141,7 +141,7 @@ mod tests {
     const FIRST: RestartFacts = RestartFacts {
         restarts: 0,
         verify: Verify::All,
-        new_choice: None,
+        options_to_choose_again: None,
         smaller_cut: None,
         has_cached_use: false,
         has_wrong_result: false,
@@ -194,8 +194,12 @@ mod tests {
     #[test]
     fn a_try_whose_large_workers_have_left_chooses_its_cut_again() {
         let (options, smaller) = ("auto".to_owned(), Cut { options: "smaller".to_owned(), name: String::new() });
-        let facts = RestartFacts { new_choice: Some(options.clone()), smaller_cut: Some(smaller.clone()), ..FIRST };
-        check(&no_large_worker(), &facts, Some(Restart::NewChoice(options)));
+        let facts = RestartFacts {
+            options_to_choose_again: Some(options.clone()),
+            smaller_cut: Some(smaller.clone()),
+            ..FIRST
+        };
+        check(&no_large_worker(), &facts, Some(Restart::ChooseCutAgain(options)));
         // The large workers are still there, so the same choice would fail again.
         check(&ProofFailure::OutOfMemory("too large".to_owned()), &facts, Some(Restart::SmallerCut(smaller)));
     }
@@ -246,7 +250,7 @@ mod tests {
     #[test]
     fn other_failures_are_final() {
         let facts = RestartFacts {
-            new_choice: Some(String::new()),
+            options_to_choose_again: Some(String::new()),
             smaller_cut: Some(Cut { options: String::new(), name: String::new() }),
             verify: Verify::Final,
             has_cached_use: true,

@@ -131,7 +131,7 @@ impl Orchestrator {
             let facts = RestartFacts {
                 restarts,
                 verify,
-                new_choice: runner.choose_cut_again(&options),
+                options_to_choose_again: runner.choose_cut_again(&options),
                 smaller_cut: runner.smaller_cut(&options),
                 has_cached_use: findings.has_cached_use(),
                 has_wrong_result: findings.has_wrong_result(),
@@ -145,7 +145,7 @@ impl Orchestrator {
             let mut cut_event = None;
             match restart {
                 Restart::Same => {}
-                Restart::NewChoice(options) => {
+                Restart::ChooseCutAgain(options) => {
                     request.options = options;
                     reason.push_str("; the cut is chosen again, for the connected workers");
                 }

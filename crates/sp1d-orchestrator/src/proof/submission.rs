@@ -36,9 +36,9 @@ impl ProofHandle {
     /// Excludes small workers: those into which shards of `size` do not fit get no shard of the try, even if they
     /// connect later. If no connected worker is large enough, the shards wait a minute for one. Only the first call
     /// counts.
-    pub async fn leave_out_small_workers(&self, size: ShardSize) {
+    pub async fn exclude_small_workers(&self, size: ShardSize) {
         let try_id = self.running_try.id;
-        self.send(DispatcherInput::Event(DispatchEvent::Scheduler(Event::SmallWorkersLeftOut { try_id, size }))).await;
+        self.send(DispatcherInput::Event(DispatchEvent::Scheduler(Event::SmallWorkersExcluded { try_id, size }))).await;
     }
 
     /// Submits a marker: an empty task that no worker runs. It is complete when the deferred events of its core shard
@@ -135,8 +135,9 @@ impl ProofHandle {
         self.running_try.tracker.watch(task)
     }
 
-    /// Returns the only receiver of the task's messages; `None` if it is already taken.
-    pub fn receive(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
-        self.running_try.tracker.receive(task)
+    /// Takes the only receiver of the task's messages; `None` if it is already taken. After the end of the task or of
+    /// the try, always returns a receiver: it yields the messages that are left, and then ends.
+    pub fn take_receiver(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
+        self.running_try.tracker.take_receiver(task)
     }
 }

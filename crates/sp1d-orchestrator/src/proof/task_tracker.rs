@@ -155,8 +155,9 @@ impl TaskTracker {
         state.channels.entry(task).or_insert_with(MessageChannel::new).sender.send(message).is_ok()
     }
 
-    /// Returns the only receiver of a task's channel; `None` if it is already taken.
-    pub fn receive(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
+    /// Takes the only receiver of a task's channel; `None` if it is already taken. After the end of the task or of its
+    /// try, always returns a receiver: it yields the messages that are left, and then ends.
+    pub fn take_receiver(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
         let mut state = self.lock();
         let ended = state.closed || matches!(state.tasks.get(&task), Some(TrackedTask::Ended(_)));
         if ended {
@@ -228,7 +229,7 @@ mod tests {
         tracker.open(B);
         tracker.end(B, TaskOutcome::Succeeded);
         let mut waiting = tracker.watch(A);
-        let mut receiver = tracker.receive(A).unwrap();
+        let mut receiver = tracker.take_receiver(A).unwrap();
         assert!(tracker.send(A, vec![1]));
         tracker.close();
         assert_eq!(waiting.try_recv(), Ok(TaskOutcome::Failed));
@@ -295,9 +296,9 @@ mod tests {
         let tracker = TaskTracker::default();
         tracker.open(A);
         assert!(tracker.send(A, vec![1]));
-        let mut receiver = tracker.receive(A).unwrap();
+        let mut receiver = tracker.take_receiver(A).unwrap();
         assert!(tracker.send(A, vec![2]));
-        assert!(tracker.receive(A).is_none(), "a channel has only one receiver");
+        assert!(tracker.take_receiver(A).is_none(), "a channel has only one receiver");
         tracker.end(A, TaskOutcome::Failed);
         assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(vec![1]), Ok(vec![2])));
         assert_eq!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
@@ -310,7 +311,7 @@ mod tests {
         assert!(tracker.send(A, vec![1]));
         tracker.end(A, TaskOutcome::Succeeded);
         assert!(!tracker.send(A, vec![2]));
-        let mut receiver = tracker.receive(A).unwrap();
+        let mut receiver = tracker.take_receiver(A).unwrap();
         assert_eq!(receiver.try_recv(), Ok(vec![1]));
         assert_eq!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
     }

@@ -135,7 +135,7 @@ impl WorkerSession {
                 None => entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
             };
             let shard_room = shard_room(entry.largest_cut, *entry.memory());
-            self.leave_out_of_larger_shards(entry.largest_cut).await;
+            self.exclude_from_larger_shards(entry.largest_cut).await;
             let ready = ReadyWorker {
                 worker: entry.id,
                 origin: entry.origin,
@@ -153,13 +153,13 @@ impl WorkerSession {
 
     /// Excludes a worker on GPUs from the shards of running tries with a larger cut than its largest one, because it
     /// would refuse them. Does nothing for other workers.
-    async fn leave_out_of_larger_shards(&self, largest_cut: Option<u64>) {
+    async fn exclude_from_larger_shards(&self, largest_cut: Option<u64>) {
         let Some(largest) = largest_cut else { return };
         let cuts: Vec<_> = self.shared.tries().values().map(|running| (running.id, running.cut())).collect();
         for (try_id, cells) in cuts.into_iter().filter(|(_, cut)| *cut > largest) {
             // Workers on processors may try any shard.
             let size = ShardSize { cells, memory_bytes: 0 };
-            self.event(DispatchEvent::Scheduler(Event::SmallWorkersLeftOut { try_id, size })).await;
+            self.event(DispatchEvent::Scheduler(Event::SmallWorkersExcluded { try_id, size })).await;
         }
     }
 

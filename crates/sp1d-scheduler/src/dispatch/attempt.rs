@@ -43,7 +43,7 @@ pub(super) enum ResultReport {
 /// State of the check of an attempt's deferred events. They are checked at most once per session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeferredEventsCheck {
-    /// The events were not reported, or not all of them had arrived.
+    /// The events were not reported, or their list had not arrived.
     Unreported,
     /// The driver checks the uploaded deferred events.
     Checking,

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_with_taken_names_is_recorded_but_not_accepted() {
+    fn a_claim_with_a_name_conflict_is_recorded_but_not_accepted() {
         let mut history = ClaimHistory::default();
         let claim = DeferredClaim { shard: SHARD, events: vec![[1; 32]], has_name_conflict: true };
         let verdict = history.judge(&claim, WorkerId(1), OriginId(1), false);

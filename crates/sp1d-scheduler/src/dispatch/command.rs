@@ -166,9 +166,9 @@ pub enum TryFailureCause {
 }
 
 impl TryFailureCause {
-    /// Returns why a task of `kind` failed for good after the attempts in `history`. `has_no_larger_worker` is as in
-    /// the scheduler's command.
-    pub(super) fn of(kind: TaskKind, history: &[PastAttempt], has_no_larger_worker: bool) -> Self {
+    /// Returns why a task of `kind` failed for good after the attempts in `history`. `failed_for_lack_of_memory` is as
+    /// in the scheduler's command.
+    pub(super) fn of(kind: TaskKind, history: &[PastAttempt], failed_for_lack_of_memory: bool) -> Self {
         if !kind.is_shard() {
             // Only shards become smaller with a smaller cut.
             Self::FailedTask
@@ -176,7 +176,7 @@ impl TryFailureCause {
             // One attempt that ran out of memory is reason enough for a smaller cut: on other workers, the kernel may
             // have killed provers for the same cause.
             Self::OutOfMemory
-        } else if has_no_larger_worker {
+        } else if failed_for_lack_of_memory {
             Self::NoLargeWorkerRemains
         } else {
             Self::FailedTask

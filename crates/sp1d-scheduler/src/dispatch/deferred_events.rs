@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{AttemptFailure, AttemptId, Event, SessionId, WorkerId};
 
-/// What a worker did wrong whose claim was refuted by later claims.
+/// The reason for the quarantine of a worker whose claim was refuted by later claims.
 const CLAIM_REFUTED: &str = "workers of two origins refuted the deferred events that it claimed for a shard";
 
-/// Why a claim is rejected that workers of two origins contradict.
+/// The reason for rejecting a claim that workers of two origins contradict.
 const CONTRADICTED: &str = "workers of two origins claimed other deferred events for the same shard";
 
 impl DispatchMachine {

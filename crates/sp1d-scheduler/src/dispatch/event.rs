@@ -125,7 +125,7 @@ pub enum DispatchEvent {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// An event that the scheduler gets as it is: `SmallWorkersLeftOut`, `MarkerSubmitted`, `LastProverLost`,
+    /// An event that the scheduler gets as it is: `SmallWorkersExcluded`, `MarkerSubmitted`, `LastProverLost`,
     /// `FirstProverReady`, `LeaseRenewed`, `ProvenWrong` after an audit, or `Tick`. The dispatch machine itself makes
     /// the other events of the scheduler, and `ProvenWrong` for refuted claims.
     Scheduler(Event),
@@ -134,7 +134,7 @@ pub enum DispatchEvent {
 /// Returns true if the driver may report `event` to the scheduler as it is. The dispatch machine makes the others.
 pub(super) const fn is_reported_by_driver(event: &Event) -> bool {
     match event {
-        Event::SmallWorkersLeftOut { .. }
+        Event::SmallWorkersExcluded { .. }
         | Event::MarkerSubmitted { .. }
         | Event::LastProverLost { .. }
         | Event::FirstProverReady { .. }

@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// from outside. Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
 /// - Of the reports of an attempt's result, the first one counts. Of the reports of its deferred events, the first one
-///   whose uploads are complete counts, if it comes before the result. Both count only if they come from the session
-///   that holds the attempt or held it last. A session that continues an attempt reports again.
+///   whose list has arrived counts, if it comes before the result. Both count only if they come from the session that
+///   holds the attempt or held it last. A session that continues an attempt reports again.
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
 ///   does not hold. While a result waits for the check of the deferred events, the scheduler still counts the attempt
 ///   as held, so the attempt can still fail.
@@ -257,8 +257,8 @@ impl DispatchMachine {
                     handling.commands.push(DispatchCommand::Discard { attempt });
                 }
             }
-            Command::FailTry { try_id, task, kind, history, has_no_larger_worker } => {
-                let cause = TryFailureCause::of(kind, &history, has_no_larger_worker);
+            Command::FailTry { try_id, task, kind, history, failed_for_lack_of_memory } => {
+                let cause = TryFailureCause::of(kind, &history, failed_for_lack_of_memory);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch machine cannot tell them apart.
                 let are_claims_suspect = kind.is_shard() && self.tasks.get(&task).is_some_and(|task| !task.has_marker);

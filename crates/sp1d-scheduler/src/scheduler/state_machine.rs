@@ -53,7 +53,7 @@ pub struct Scheduler {
     /// The attempts that an idle worker may take over.
     pub(super) stealable: Stealable,
     /// Open tasks that exclude workers by memory: those that ran out of memory on at least one worker, and the shards
-    /// of tries that leave small workers out.
+    /// of tries that exclude small workers.
     pub(super) tasks_excluding_by_memory: BTreeSet<TaskId>,
     /// The waiting tasks for which no connected worker has enough memory, and since when that is so, on the attended
     /// clock.
@@ -159,7 +159,7 @@ impl Scheduler {
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
         match event {
             Event::TryStarted { try_id, group, trusted_only } => self.on_try_started(try_id, group, trusted_only),
-            Event::SmallWorkersLeftOut { try_id, size } => self.on_small_workers_left_out(try_id, size),
+            Event::SmallWorkersExcluded { try_id, size } => self.on_small_workers_excluded(try_id, size),
             Event::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 let is_new = !self.tasks.contains_key(&task);
                 self.on_task_submitted(try_id, task, kind, marker);

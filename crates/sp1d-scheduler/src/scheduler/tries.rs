@@ -29,7 +29,7 @@ impl Scheduler {
 
     /// Excludes small workers: those into which shards of `size` do not fit get no shard of the try, even if they
     /// connect later. Only the first size counts.
-    pub(super) fn on_small_workers_left_out(&mut self, try_id: TryId, size: ShardSize) {
+    pub(super) fn on_small_workers_excluded(&mut self, try_id: TryId, size: ShardSize) {
         let Some(entry) = self.tries.get_mut(&try_id).filter(|entry| entry.shard_size.is_none()) else { return };
         entry.shard_size = Some(size);
         for id in entry.tasks.clone() {
@@ -102,9 +102,9 @@ impl Scheduler {
     }
 
     /// Fails the try of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
-    /// its attempts until the try ends. `has_no_larger_worker` is true if the task failed only because no connected
-    /// worker has enough memory.
-    pub(super) fn fail_try(&mut self, task: TaskId, has_no_larger_worker: bool, commands: &mut Vec<Command>) {
+    /// its attempts until the try ends. `failed_for_lack_of_memory` is true if the task failed only because no
+    /// connected worker has enough memory.
+    pub(super) fn fail_try(&mut self, task: TaskId, failed_for_lack_of_memory: bool, commands: &mut Vec<Command>) {
         let try_id = self.task(task).try_id;
         let entry = self.tries.get_mut(&try_id).expect("the tasks of a try are forgotten together with the try");
         if entry.failed {
@@ -121,7 +121,7 @@ impl Scheduler {
         }
         let ScheduledTask { kind, .. } = *self.task(task);
         let history = self.task(task).history().to_vec();
-        commands.push(Command::FailTry { try_id, task, kind, history, has_no_larger_worker });
+        commands.push(Command::FailTry { try_id, task, kind, history, failed_for_lack_of_memory });
     }
 
     /// Forgets attempt `id`, cancels it on its worker if it is live, and lets the driver discard its uploads.

@@ -160,19 +160,19 @@ fn ready_with_room(session: u64, shard_room: ShardRoom) -> Event {
 }
 
 /// Try 1 has shards of 100 cells, which take 8 bytes on processors.
-fn left_out() -> Event {
-    Event::SmallWorkersLeftOut { try_id: TryId(1), size: ShardSize { cells: 100, memory_bytes: 8 } }
+fn small_workers_excluded() -> Event {
+    Event::SmallWorkersExcluded { try_id: TryId(1), size: ShardSize { cells: 100, memory_bytes: 8 } }
 }
 
 #[test]
-fn a_try_leaves_small_workers_out_of_its_shards() {
+fn a_try_excludes_small_workers_from_its_shards() {
     let mut table = Table::new();
-    table.send([new_try(1), new_try(2), ready_with_room(1, ShardRoom::Memory(7)), left_out()]);
+    table.send([new_try(1), new_try(2), ready_with_room(1, ShardRoom::Memory(7)), small_workers_excluded()]);
     // Other tasks of the try, and other tries, may use the worker.
     table.check([task(1, 10, SHARD)], []);
     let reduce = TaskKind::RecursionReduce;
     table.check([task(1, 11, reduce)], [assign_kind(1, 1, 1, 11, reduce)]);
-    // Workers that connect later are left out too.
+    // Workers that connect later are excluded too.
     table.check([ready_with_room(2, ShardRoom::Cells(99))], []);
     let reason = WaitReason::TooLittleMemory { kind: SHARD, workers: 2 };
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
@@ -185,11 +185,11 @@ fn a_try_leaves_small_workers_out_of_its_shards() {
 #[test]
 fn waiting_shards_exclude_a_small_worker_that_connects_later() {
     let mut table = Table::new();
-    table.send([new_try(1), ready(1, 1), task(1, 10, SHARD), task(1, 11, SHARD), left_out()]);
+    table.send([new_try(1), ready(1, 1), task(1, 10, SHARD), task(1, 11, SHARD), small_workers_excluded()]);
     table.check([ready_with_room(2, ShardRoom::Cells(99))], []);
     // Only the first size counts.
     let size = ShardSize { cells: 1, memory_bytes: 0 };
-    table.check([Event::SmallWorkersLeftOut { try_id: TryId(1), size }], []);
+    table.check([Event::SmallWorkersExcluded { try_id: TryId(1), size }], []);
     table.check([started(1, 1), delivered(1, 1)], [assign(1, 2, 1, 11)]);
 }
 
@@ -197,7 +197,7 @@ fn waiting_shards_exclude_a_small_worker_that_connects_later() {
 fn a_short_absence_of_the_large_worker_does_not_fail_the_try() {
     let large = |session| ready_as(session, ReadyWorker { shard_room: ShardRoom::Cells(100), ..plain_worker(2, 1) });
     let mut table = Table::new();
-    table.send([new_try(1), ready_with_room(1, ShardRoom::Memory(7)), large(2), left_out()]);
+    table.send([new_try(1), ready_with_room(1, ShardRoom::Memory(7)), large(2), small_workers_excluded()]);
     table.check([task(1, 10, SHARD)], [assign(2, 1, 1, 10)]);
     table.check([lost(2), task(1, 11, SHARD)], []);
     assert_eq!(table.pass(ms(30_000), &[1]), []);
@@ -208,11 +208,11 @@ fn a_short_absence_of_the_large_worker_does_not_fail_the_try() {
 #[test]
 fn shards_whose_larger_workers_have_left_fail_the_try_after_the_patience() {
     let mut table = Table::new();
-    table.send([new_try(1), ready_with_room(1, ShardRoom::Memory(7)), left_out()]);
+    table.send([new_try(1), ready_with_room(1, ShardRoom::Memory(7)), small_workers_excluded()]);
     table.check([task(1, 10, SHARD)], []);
     assert_eq!(table.pass(ms(59_000), &[1]), []);
     let commands = table.pass(ms(2_000), &[1]);
-    assert!(matches!(commands[..], [Command::FailTry { has_no_larger_worker: true, .. }]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::FailTry { failed_for_lack_of_memory: true, .. }]), "{commands:?}");
 }
 
 #[test]
@@ -237,8 +237,10 @@ fn check_cause(attempts: &[(u64, AttemptFailure)], expected: bool) {
         let (session, attempt, failure) = (SessionId(id), AttemptId(id), failure.clone());
         commands = table.send([Event::AttemptFailed { session, attempt, failure }]);
     }
-    let [Command::FailTry { has_no_larger_worker, .. }] = commands[..] else { panic!("no failed try: {commands:?}") };
-    assert_eq!(has_no_larger_worker, expected, "{attempts:?}");
+    let [Command::FailTry { failed_for_lack_of_memory, .. }] = commands[..] else {
+        panic!("no failed try: {commands:?}")
+    };
+    assert_eq!(failed_for_lack_of_memory, expected, "{attempts:?}");
 }
 
 #[test]

@@ -379,7 +379,7 @@ impl Model {
                 self.markers.retain(|_, (of, _)| *of != try_id);
             }
             Event::DrainRequested { .. }
-            | Event::SmallWorkersLeftOut { .. }
+            | Event::SmallWorkersExcluded { .. }
             | Event::LastProverLost { .. }
             | Event::FirstProverReady { .. }
             | Event::DrainCancelled { .. }

@@ -39,9 +39,9 @@ fn a_private_task_waits_for_the_first_trusted_worker() {
         reason.to_string(),
         "only trusted workers may get the tasks of this proof, and none of 2 workers for prove_shard is trusted"
     );
-    // It waits for longer than a task waits for memory, also if it leaves small workers out.
+    // It waits for longer than a task waits for memory, also if it excludes small workers.
     let size = ShardSize { cells: 1, memory_bytes: 1 };
-    table.check([Event::SmallWorkersLeftOut { try_id: TryId(1), size }], []);
+    table.check([Event::SmallWorkersExcluded { try_id: TryId(1), size }], []);
     let patience = 2 * plain().memory_patience;
     assert_eq!(table.pass(patience, &[1, 2]), []);
     check_waits(&table, 10, reason);

@@ -14,7 +14,7 @@ pub struct ReadyWorker {
     pub trusted: bool,
     /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
     pub memory_bytes: u64,
-    /// What bounds its shards, in tries that leave small workers out.
+    /// What bounds its shards, in tries that exclude small workers.
     pub shard_room: ShardRoom,
     /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
     pub slots: u32,

@@ -112,7 +112,7 @@ impl AProofFailsOnlyForRealFailures {
         task: TaskId,
         kind: TaskKind,
         history: &[PastAttempt],
-        has_no_larger_worker: bool,
+        failed_for_lack_of_memory: bool,
         step: &SimStep<'_>,
     ) -> Result<(), String> {
         let (mut failures, mut losses, mut refusals) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -163,8 +163,10 @@ impl AProofFailsOnlyForRealFailures {
         if let (Some((_, worker)), false) = (left, distinct || out_of_memory) {
             return Err(format!("{task} failed for good, but {worker} has not tried it"));
         }
-        ensure(out_of_memory || !has_no_larger_worker, || format!("{task} lacks memory, but never ran out of it"))?;
-        ensure(often || has_no_larger_worker, || {
+        ensure(out_of_memory || !failed_for_lack_of_memory, || {
+            format!("{task} lacks memory, but never ran out of it")
+        })?;
+        ensure(often || failed_for_lack_of_memory, || {
             let limits = (step.config.max_failures, step.config.max_losses);
             format!(
                 "{task} failed for good after failures {failures:?}, losses {losses:?} and refusals {refusals:?}, \
@@ -185,10 +187,10 @@ impl Invariant for AProofFailsOnlyForRealFailures {
         // end. The same is true if a newer session of the same worker replaces it.
         step.commands.iter().for_each(|command| self.note_command(command));
         for command in step.commands {
-            if let Command::FailTry { task, history, try_id, kind, has_no_larger_worker } = command {
+            if let Command::FailTry { task, history, try_id, kind, failed_for_lack_of_memory } = command {
                 let of = step.plan.tasks.get(task).map(|task| task.try_id);
                 ensure(of == Some(*try_id), || format!("{try_id} failed because of {task}, which belongs to {of:?}"))?;
-                self.check_history(*task, *kind, history, *has_no_larger_worker, step)?;
+                self.check_history(*task, *kind, history, *failed_for_lack_of_memory, step)?;
             }
         }
         Ok(())
@@ -215,7 +217,7 @@ mod tests {
             task: TaskId(1),
             kind: TaskKind::ProveShard,
             history: failures.iter().map(past).collect(),
-            has_no_larger_worker: false,
+            failed_for_lack_of_memory: false,
         }
     }
 
@@ -253,8 +255,10 @@ mod tests {
     fn a_false_lack_of_memory_is_detected() {
         let (example, mut invariant) = failed(3);
         let mut command = fail(1, &[(1, broken()), (2, broken()), (3, broken())]);
-        let Command::FailTry { has_no_larger_worker, .. } = &mut command else { unreachable!("`fail` fails a proof") };
-        *has_no_larger_worker = true;
+        let Command::FailTry { failed_for_lack_of_memory, .. } = &mut command else {
+            unreachable!("`fail` fails a proof")
+        };
+        *failed_for_lack_of_memory = true;
         assert_broken(example.show(&mut invariant, &Event::Tick, &[command]), "never ran out of it");
     }
 

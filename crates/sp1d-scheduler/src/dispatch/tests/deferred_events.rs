@@ -143,11 +143,11 @@ fn claims_of_an_earlier_try_confirm_a_claim() {
 }
 
 #[test]
-fn a_shard_with_taken_names_goes_to_another_worker() {
+fn a_claim_with_a_name_conflict_sends_the_shard_to_another_worker() {
     let mut table = checking();
     let failed = step_failed(10, 1, 1, NAMES_TAKEN);
-    let taken = claimed(1, DeferredClaim { has_name_conflict: true, ..claim(1) });
-    table.check([taken], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
+    let conflicting = claimed(1, DeferredClaim { has_name_conflict: true, ..claim(1) });
+    table.check([conflicting], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
 }
 
 #[test]
@@ -184,14 +184,14 @@ fn check_lone_claim(others: impl IntoIterator<Item = DispatchEvent>) {
 }
 
 #[test]
-fn a_worker_is_alone_if_no_other_worker_may_get_the_task() {
+fn a_lone_claim_is_accepted_if_no_other_worker_may_get_the_task() {
     check_lone_claim([]);
     check_lone_claim([ready(2), draining(2)]);
 }
 
 /// Two names of one origin do not confirm each other.
 #[test]
-fn a_worker_is_alone_beside_workers_of_its_own_origin() {
+fn workers_of_the_same_origin_are_not_needed_to_accept_a_lone_claim() {
     let mut of_same_origin = ready(2);
     if let DispatchEvent::WorkerReady { ready, .. } = &mut of_same_origin {
         ready.origin = OriginId(1);

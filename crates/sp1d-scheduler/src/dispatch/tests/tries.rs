@@ -120,8 +120,8 @@ fn a_shard_without_a_large_worker_is_reported_as_such() {
         ready.shard_room = ShardRoom::Memory(7);
     }
     let (try_id, size) = (TryId(1), ShardSize { cells: 0, memory_bytes: 8 });
-    let left_out = DispatchEvent::Scheduler(Event::SmallWorkersLeftOut { try_id, size });
-    table.check([small, new_try(1), left_out, marked(1, 10, 90)], []);
+    let excluded = DispatchEvent::Scheduler(Event::SmallWorkersExcluded { try_id, size });
+    table.check([small, new_try(1), excluded, marked(1, 10, 90)], []);
     let mut commands = Vec::new();
     for _ in 0..=SchedulerConfig::default().memory_patience.as_secs() {
         table.now = table.now + Duration::from_secs(1);
@@ -136,15 +136,15 @@ fn the_cause_of_a_failure_says_whether_smaller_shards_may_help() {
     let broken = AttemptFailure::Worker { kind: crate::FailureKind::Engine, text: "broken".to_owned() };
     let (broken, out_of_memory) = ([past(1, broken.clone())], [past(1, too_large()), past(2, broken)]);
     let fold = TaskKind::RecursionReduce;
-    for (kind, history, has_no_larger_worker, expected) in [
+    for (kind, history, failed_for_lack_of_memory, expected) in [
         (SHARD, &broken[..], false, TryFailureCause::FailedTask),
         (SHARD, &broken[..], true, TryFailureCause::NoLargeWorkerRemains),
         (SHARD, &out_of_memory[..], false, TryFailureCause::OutOfMemory),
         (SHARD, &out_of_memory[..], true, TryFailureCause::OutOfMemory),
         (fold, &out_of_memory[..], true, TryFailureCause::FailedTask),
     ] {
-        let cause = TryFailureCause::of(kind, history, has_no_larger_worker);
-        assert_eq!(cause, expected, "{kind} {history:?} {has_no_larger_worker}");
+        let cause = TryFailureCause::of(kind, history, failed_for_lack_of_memory);
+        assert_eq!(cause, expected, "{kind} {history:?} {failed_for_lack_of_memory}");
     }
 }
 

@@ -95,11 +95,16 @@ pub(crate) async fn receive<E: Error + 'static>(
     // Before the first byte is read: a client that sends its length gets the refusal at once.
     let mut blob = started.await.expect("starting to write does not panic").map_err(failed)?;
     let (sender, mut coming) = mpsc::channel::<Option<Bytes>>(MAX_WAITING_PARTS);
+    let received = place.clone();
     let write = start_writer(place.clone(), move |_| {
         while let Some(part) = coming.blocking_recv() {
             match part {
                 Some(part) => blob.write(&part)?,
-                None => return blob.finish().map(Some),
+                None => {
+                    let stored = blob.finish()?;
+                    received.on_received(stored.length);
+                    return Ok::<_, BlobError>(Some(stored));
+                }
             }
         }
         Ok(None)

@@ -9,9 +9,12 @@ use super::{
 };
 use crate::{
     access::TenantScope,
-    state::{BlobError, DatabaseError, DeletionOutcome, RemovalKind, is_digest},
+    state::{BlobError, DatabaseError, DeletionOutcome, PendingRemoval, RemovalKind, is_digest},
 };
-use std::{collections::HashSet, io};
+use std::{
+    collections::{BTreeSet, HashSet},
+    io,
+};
 
 /// Why data of a deleted proof is still there.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,7 @@ impl ServiceInner {
         self.check_writable()?;
         // A request that is just accepted may need the same input.
         let undisturbed = lock(&self.housekeeping);
+        let input = self.database.proof(id)?.map(|proof| proof.input);
         match self.database.delete_ended(tenant, id)? {
             DeletionOutcome::Deleted => {}
             DeletionOutcome::Unknown => return Ok(false),
@@ -64,8 +68,10 @@ impl ServiceInner {
                 )));
             }
         }
-        let finished = self.finish_removals(Some(id), false);
+        let finished = self.remove_files(Some(id));
         drop(undisturbed);
+        // Without the lock: a proof that is accepted meanwhile only makes its results again.
+        let finished = finished.and(self.remove_cached_results(input.as_deref()));
         tracing::info!(proof_id = id, "proof deleted");
         // The write-ahead log still has the deleted rows. Readers may keep it for a moment; then garbage collection
         // truncates it.
@@ -81,42 +87,32 @@ impl ServiceInner {
         }
     }
 
-    /// Removes what is left of deleted proofs, unless something else needs it. The caller holds `housekeeping`.
+    /// Removes the files that are left of deleted proofs, unless something else needs them. The caller holds
+    /// `housekeeping`.
     ///
     /// The finished proof of the running proof `except` does not count as needed: it was just deleted, and the service
-    /// is about to take it from the running proofs. A result that a worker delivered just before the end of a proof is
-    /// cached in the background, perhaps after this call. Therefore only garbage collection, which comes later, forgets
-    /// the removal of cached results (`is_collection`).
-    pub(super) fn finish_removals(&self, except: Option<&str>, is_collection: bool) -> Result<(), RemovalError> {
-        let pending = self.database.removals()?;
-        if pending.is_empty() {
-            return Ok(());
-        }
+    /// is about to take it from the running proofs.
+    pub(super) fn remove_files(&self, except: Option<&str>) -> Result<(), RemovalError> {
         // Read before the database: a proof that ends between the two reads is found by the second one.
         let running: HashSet<String> = lock(&self.running)
             .iter()
             .filter(|(id, _)| except != Some(id.as_str()))
             .filter_map(|(_, running)| lock(&running.result).clone())
             .collect();
-        let needed = self.database.needed_blobs()?;
         let mut outcome = Ok(());
-        for removal in pending {
+        for removal in self.pending(RemovalKind::Blob)? {
             let digest = &removal.digest;
-            let removed = match removal.kind {
-                // A proof that is about to end needs the same file. If that proof is deleted, so is the file.
-                RemovalKind::Blob if running.contains(digest) => Ok(false),
-                RemovalKind::Blob if needed.contains(digest) || !is_digest(digest) => Ok(true),
-                // Another tenant has uploaded the same input.
-                RemovalKind::Blob if self.database.is_input_of_tenant(digest)? => Ok(true),
-                RemovalKind::Blob => self.blobs.erase(digest).map(|()| true).map_err(RemovalError::from),
-                RemovalKind::CachedResults => self.remove_cached_results(digest).map(|()| is_collection),
-            };
+            // A proof that is about to end needs the same file. If that proof is deleted, so is the file.
+            if running.contains(digest) {
+                continue;
+            }
+            // Another tenant may have uploaded the same input.
+            let is_needed = !is_digest(digest)
+                || self.database.is_needed_blob(digest)?
+                || self.database.is_input_of_tenant(digest)?;
+            let removed = if is_needed { Ok(()) } else { self.blobs.erase(digest).map_err(RemovalError::from) };
+            let ended = removed.and_then(|()| Ok(self.database.end_removal(&removal)?));
             // One file that cannot be removed must not keep the others.
-            let ended = match removed {
-                Ok(true) => self.database.end_removal(&removal).map_err(RemovalError::from),
-                Ok(false) => Ok(()),
-                Err(error) => Err(error),
-            };
             if ended.is_err() {
                 outcome = ended;
             }
@@ -124,9 +120,30 @@ impl ServiceInner {
         outcome
     }
 
-    fn remove_cached_results(&self, input: &str) -> Result<(), RemovalError> {
-        if !self.database.is_input_of_proof(input)? {
-            self.result_cache.forget_input(input)?;
+    fn pending(&self, kind: RemovalKind) -> Result<Vec<PendingRemoval>, DatabaseError> {
+        let pending = self.database.removals()?;
+        Ok(pending.into_iter().filter(|removal| removal.kind == kind).collect())
+    }
+
+    /// Removes the cached results of the inputs of deleted proofs, unless another proof has the same input: of the
+    /// `deleted` input, or of all of them.
+    ///
+    /// A result that a worker delivered just before the end of a proof is cached in the background, perhaps after the
+    /// deletion. Therefore only the removal for all inputs, by garbage collection, is not repeated.
+    pub(super) fn remove_cached_results(&self, deleted: Option<&str>) -> Result<(), RemovalError> {
+        let pending = self.pending(RemovalKind::CachedResults)?;
+        let mut unused = BTreeSet::new();
+        for removal in &pending {
+            let is_chosen = deleted.is_none_or(|input| removal.digest == input);
+            if is_chosen && !self.database.is_input_of_proof(&removal.digest)? {
+                unused.insert(removal.digest.clone());
+            }
+        }
+        if !unused.is_empty() {
+            self.result_cache.forget_inputs(&unused)?;
+        }
+        if deleted.is_none() {
+            pending.iter().try_for_each(|removal| self.database.end_removal(removal))?;
         }
         Ok(())
     }

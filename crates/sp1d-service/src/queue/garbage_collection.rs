@@ -17,7 +17,7 @@ const MIN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Minimum age of a blob that garbage collection removes. A younger blob may belong to a request that is about to
 /// arrive.
-const MIN_UNUSED_AGE: Duration = Duration::from_secs(60 * 60);
+pub(super) const MIN_UNUSED_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// The same when the disk is nearly full.
 const MIN_UNUSED_AGE_WHEN_SHORT: Duration = Duration::from_secs(5 * 60);
@@ -75,7 +75,7 @@ impl ServiceInner {
             removed => removed?,
         };
         let files = self.remove_unused_files(now)?;
-        if let Err(error) = self.finish_removals(None, true) {
+        if let Err(error) = self.remove_files(None).and(self.remove_cached_results(None)) {
             tracing::warn!(%error, "cannot remove all data of deleted proofs; retrying");
         }
         let oldest = i64::try_from(MIN_UNUSED_AGE.as_millis()).unwrap_or(i64::MAX);

@@ -90,7 +90,7 @@ pub(super) struct ServiceInner {
     pub(super) list: Mutex<ListStatus>,
     pub(super) metrics: Metrics,
     /// Held by garbage collection and while a proof is accepted, so that collection never removes a program or input
-    /// that the new proof needs.
+    /// that the new proof needs. Also held from a check of a quota until what it permits counts.
     pub(super) housekeeping: Mutex<()>,
     pub(super) uploads: Uploads,
     /// Lets one request at a time ask why the tasks of a proof wait.

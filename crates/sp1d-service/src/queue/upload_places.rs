@@ -1,9 +1,9 @@
 //! What uploads may occupy at the same time. An upload takes its place before its first byte.
 
-use super::{client_network::ClientNetwork, lock::lock, request::UPLOADS};
+use super::{client_network::ClientNetwork, garbage_collection::MIN_UNUSED_AGE, lock::lock, request::UPLOADS};
 use crate::access::TenantName;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -22,6 +22,47 @@ sp1d_model::limits! {
     const MAX_PROGRAMS_IN_MEMORY: usize = 1; Count by Client;
 }
 
+/// Time for which received bytes count as one sum.
+const SUM_TIME: Duration = Duration::from_secs(60);
+
+/// Bytes of uploads that were received and not accepted, by tenant. Their files stay until garbage collection removes
+/// them. In each sum are the bytes of a minute.
+#[derive(Debug, Default)]
+pub(super) struct UnacceptedBytes(Mutex<BTreeMap<TenantName, VecDeque<(Instant, u64)>>>);
+
+impl UnacceptedBytes {
+    fn add(&self, tenant: &TenantName, bytes: u64) {
+        let (mut all, now) = (lock(&self.0), Instant::now());
+        let sums = all.entry(tenant.clone()).or_default();
+        match sums.back_mut() {
+            Some((since, sum)) if now.duration_since(*since) < SUM_TIME => *sum = sum.saturating_add(bytes),
+            _ => sums.push_back((now, bytes)),
+        }
+    }
+
+    /// An upload of `bytes` bytes was accepted.
+    pub(super) fn accept(&self, tenant: &TenantName, bytes: u64) {
+        let mut left = bytes;
+        for (_, sum) in lock(&self.0).get_mut(tenant).into_iter().flatten().rev() {
+            let accepted = left.min(*sum);
+            *sum -= accepted;
+            left -= accepted;
+        }
+    }
+
+    /// Returns the bytes whose files may still be there.
+    pub(super) fn of(&self, tenant: &TenantName) -> u64 {
+        let (mut all, now) = (lock(&self.0), Instant::now());
+        let Some(sums) = all.get_mut(tenant) else { return 0 };
+        sums.retain(|(since, bytes)| *bytes > 0 && now.duration_since(*since) < MIN_UNUSED_AGE + SUM_TIME);
+        let bytes = sums.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        if bytes == 0 {
+            all.remove(tenant);
+        }
+        bytes
+    }
+}
+
 /// The places of clients that are uploading, by client. Only clients with a place, or that wait for one.
 type PlacesByClient = Mutex<BTreeMap<ClientNetwork, Arc<Semaphore>>>;
 
@@ -30,6 +71,7 @@ type PlacesByClient = Mutex<BTreeMap<ClientNetwork, Arc<Semaphore>>>;
 pub(super) struct Uploads {
     places: Arc<Semaphore>,
     by_client: Arc<PlacesByClient>,
+    pub(super) unaccepted: Arc<UnacceptedBytes>,
     /// Turns to hold a program in memory for its check.
     pub(super) checks: Semaphore,
     /// Turns to hold a program in memory for its verifying key.
@@ -45,6 +87,7 @@ impl Uploads {
         Self {
             places: Arc::new(Semaphore::new(UPLOADS)),
             by_client: Arc::default(),
+            unaccepted: Arc::default(),
             checks: Semaphore::new(MAX_PROGRAMS_IN_MEMORY),
             keys: Semaphore::new(MAX_PROGRAMS_IN_MEMORY),
             without_key: Mutex::default(),
@@ -59,7 +102,8 @@ impl Uploads {
             by_client.entry(client).or_insert_with(|| Arc::new(Semaphore::new(MAX_UPLOADS_PER_CLIENT))).clone()
         };
         // Created before the waits, so that a dropped or failed wait also removes the client's entry.
-        let mut place = UploadPlace { client, by_client: self.by_client.clone(), permits: Vec::new() };
+        let by_client = self.by_client.clone();
+        let mut place = UploadPlace { client, by_client, permits: Vec::new(), counts: None };
         for semaphore in [mine, self.places.clone()] {
             let permit = timeout_at(deadline, semaphore.acquire_owned()).await.ok()?;
             place.permits.push(permit.expect("the semaphore is never closed"));
@@ -74,13 +118,31 @@ pub(crate) struct UploadPlace {
     client: ClientNetwork,
     by_client: Arc<PlacesByClient>,
     permits: Vec<OwnedSemaphorePermit>,
+    /// Where the received bytes count, and for which tenant.
+    counts: Option<(TenantName, Arc<UnacceptedBytes>)>,
+}
+
+impl UploadPlace {
+    /// Returns the place for an upload of `tenant`.
+    pub(super) fn of_tenant(mut self, tenant: TenantName, unaccepted: Arc<UnacceptedBytes>) -> Self {
+        self.counts = Some((tenant, unaccepted));
+        self
+    }
+
+    /// A file of `bytes` bytes was received. It counts as not accepted until it is accepted, also if the client leaves.
+    pub(crate) fn on_received(&self, bytes: u64) {
+        if let Some((tenant, unaccepted)) = &self.counts {
+            unaccepted.add(tenant, bytes);
+        }
+    }
 }
 
 #[cfg(test)]
 impl UploadPlace {
     /// Returns a place that holds only `permit`.
     pub(crate) fn of_permit(permit: OwnedSemaphorePermit) -> Self {
-        Self { client: std::net::IpAddr::from([10, 0, 0, 1]).into(), by_client: Arc::default(), permits: vec![permit] }
+        let client = std::net::IpAddr::from([10, 0, 0, 1]).into();
+        Self { client, by_client: Arc::default(), permits: vec![permit], counts: None }
     }
 }
 

@@ -25,11 +25,15 @@ impl Service {
         tenant: &TenantName,
     ) -> Result<Arc<UploadPlace>, RequestError> {
         let place = self.inner.uploads.place(client, Instant::now() + MAX_TURN).await.ok_or(RequestError::Busy)?;
+        let place = place.of_tenant(tenant.clone(), self.inner.uploads.unaccepted.clone());
         let tenant = tenant.clone();
         self.blocking(move |inner| {
             inner.check_disk()?;
             // An upload has at least one byte.
-            inner.check_bytes(tenant.as_str(), 1)
+            inner.check_bytes(tenant.as_str(), 1)?;
+            // Refused uploads stay on the disk for a while. They may take as much as accepted ones.
+            let quota = inner.database.quota(tenant.as_str())?;
+            Ok::<_, RequestError>(quota.check_bytes(inner.uploads.unaccepted.of(&tenant), 0)?)
         })
         .await?;
         Ok(Arc::new(place))
@@ -54,6 +58,7 @@ impl Service {
             let Some(known) = inner.database.program(Some(owner.as_str()), &id)? else { return Ok(None) };
             let program = ProgramSummary { created: inner.clock.now(), ..known };
             inner.database.add_program(owner.as_str(), &program)?;
+            inner.uploads.unaccepted.accept(&owner, program.bytes);
             Ok::<_, RequestError>(Some(program))
         });
         if let Some(program) = known.await? {
@@ -77,9 +82,12 @@ impl Service {
         let owner = tenant.clone();
         let added = self.blocking(move |inner| {
             let (id, bytes) = (blob.digest, blob.length);
+            // Uploads of the tenant at the same time would all find the same room.
+            let _undisturbed = lock(&inner.housekeeping);
             inner.check_bytes(owner.as_str(), bytes)?;
             let program = ProgramSummary { id, bytes, verifying_key: None, created: inner.clock.now() };
             inner.database.add_program(owner.as_str(), &program)?;
+            inner.uploads.unaccepted.accept(&owner, program.bytes);
             Ok::<_, RequestError>(program)
         });
         let program = added.await?;
@@ -166,10 +174,13 @@ impl Service {
             let mut content = inner.blobs.open_blob(&blob.digest)?.file;
             match inner.runner.check_stdin(&mut content) {
                 Ok(()) => {
+                    // Uploads of the tenant at the same time would all find the same room.
+                    let _undisturbed = lock(&inner.housekeeping);
                     if !inner.database.has_input(tenant.as_str(), &blob.digest)? {
                         inner.check_bytes(tenant.as_str(), blob.length)?;
                     }
                     inner.database.add_input(tenant.as_str(), &blob.digest, blob.length, inner.clock.now())?;
+                    inner.uploads.unaccepted.accept(&tenant, blob.length);
                     Ok(blob)
                 }
                 Err(ProofFailure::Request(text)) => Err(RequestError::Invalid(text)),

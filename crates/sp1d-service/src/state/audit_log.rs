@@ -3,6 +3,7 @@
 use serde::Serialize;
 use sp1d_model::Moment;
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
@@ -20,6 +21,8 @@ sp1d_model::limits! {
     const MAX_OLD_AUDIT_FILES: usize = 4; Count by Client;
     /// Maximum length of a path and of a method in the audit log, in characters.
     const MAX_AUDIT_TEXT: usize = 200; Count by Client;
+    /// Maximum number of refused requests of one token in the audit log within a minute.
+    const MAX_AUDITED_REFUSALS: u32 = 20; Count by Client;
 }
 
 /// Name of the current file.
@@ -39,7 +42,7 @@ pub(crate) struct AuditEntry {
     /// Id of the proof, program or input that the request has made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) object: Option<String>,
-    /// HTTP status of the response. `None` for a command.
+    /// HTTP status of the response. `None` for a command, and if the client left before the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
 }
@@ -60,6 +63,8 @@ pub(crate) struct AuditLog {
     max_bytes: u64,
     /// Held while a line is written, so that lines do not mix and files are renamed once.
     writing: Mutex<()>,
+    /// The current minute, and how many requests of each token were refused in it.
+    refusals: Mutex<(i64, BTreeMap<String, u32>)>,
     /// Whether the last write failed, so that a full disk is logged once.
     has_failed: AtomicBool,
 }
@@ -67,12 +72,16 @@ pub(crate) struct AuditLog {
 impl AuditLog {
     /// Writes to the file `audit.log` in `folder`. Creates no file yet.
     pub(crate) fn new(folder: &Path, max_bytes: u64) -> Self {
-        let (folder, writing) = (folder.to_owned(), Mutex::default());
-        Self { folder, max_bytes, writing, has_failed: AtomicBool::new(false) }
+        let (folder, has_failed) = (folder.to_owned(), AtomicBool::new(false));
+        Self { folder, max_bytes, writing: Mutex::default(), refusals: Mutex::default(), has_failed }
     }
 
-    /// Appends a line. Logs the first failure after a success: a request that was made cannot be undone. Blocks.
+    /// Appends a line, except for the refused requests of a token that has many of them. Logs the first failure after a
+    /// success: a request that was made cannot be undone. Blocks.
     pub(crate) fn append(&self, entry: AuditEntry) {
+        if !self.is_recorded(&entry) {
+            return;
+        }
         let (method, path) = (shorten(&entry.method), shorten(&entry.path));
         let written = self.write(&AuditEntry { method, path, ..entry });
         let has_failed = written.is_err();
@@ -82,6 +91,23 @@ impl AuditLog {
             tracing::warn!(folder = %self.folder.display(), %error, "cannot write the audit log");
         }
         self.has_failed.store(has_failed, Ordering::Relaxed);
+    }
+
+    /// Returns false for the refused requests of a token beyond the first ones of a minute. Otherwise, any token could
+    /// push the lines of all others out of the log within seconds.
+    fn is_recorded(&self, entry: &AuditEntry) -> bool {
+        let is_refusal = entry.status.is_some_and(|status| (400..500).contains(&status));
+        if !is_refusal {
+            return true;
+        }
+        let minute = entry.at.0.div_euclid(60_000);
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if refusals.0 != minute {
+            *refusals = (minute, BTreeMap::new());
+        }
+        let count = refusals.1.entry(entry.token.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count <= MAX_AUDITED_REFUSALS
     }
 
     fn write(&self, entry: &AuditEntry) -> io::Result<()> {

@@ -19,8 +19,8 @@ pub(crate) use clock::ClockRecord;
 pub(crate) use clock::ServiceClock;
 pub use database::DatabaseError;
 pub(crate) use database::{
-    Database, DatabaseCopier, DeletionOutcome, HostedArtifact, HostedRequest, NonceOutcome, ProofJob, ProofOutcome,
-    ProofParts, ProofSelection, RemovalKind, StoredToken, SubmissionOutcome,
+    Database, DatabaseCopier, DeletionOutcome, HostedArtifact, HostedRequest, NonceOutcome, PendingRemoval, ProofJob,
+    ProofOutcome, ProofParts, ProofSelection, RemovalKind, StoredToken, SubmissionOutcome,
 };
 pub(crate) use disk::{DiskSpace, free_bytes};
 pub(crate) use private_files::{create_private_folder, replace_durably, sync_folder};

@@ -11,17 +11,19 @@ use sp1d_model::Moment;
 #[derive(Debug, Clone)]
 pub(crate) struct AuditedObject(pub(in crate::api) String);
 
-/// Returns the entry for a request that changes something, or that was refused because of its role. Requests without a
-/// valid token have none: anyone could fill the log with them.
+/// Returns the entry for a request that changes something, or that was refused because of its role. Without a
+/// `response`, the client has left before it. Requests without a valid token have no entry: anyone could fill the log
+/// with them.
 pub(super) fn audit_entry(
     at: Moment,
     caller: &Caller,
     method: &Method,
     path: &str,
     from: Option<ClientNetwork>,
-    response: &Response,
+    response: Option<&Response>,
 ) -> Option<AuditEntry> {
-    if method.is_safe() && response.status() != StatusCode::FORBIDDEN {
+    let status = response.map(Response::status);
+    if method.is_safe() && status != Some(StatusCode::FORBIDDEN) {
         return None;
     }
     Some(AuditEntry {
@@ -31,8 +33,10 @@ pub(super) fn audit_entry(
         from: from.map(|from| from.to_string()),
         method: method.to_string(),
         path: path.to_owned(),
-        object: response.extensions().get::<AuditedObject>().map(|AuditedObject(id)| id.clone()),
-        status: Some(response.status().as_u16()),
+        object: response
+            .and_then(|found| found.extensions().get::<AuditedObject>())
+            .map(|AuditedObject(id)| id.clone()),
+        status: status.map(|status| status.as_u16()),
     })
 }
 
@@ -45,7 +49,8 @@ mod tests {
     #[track_caller]
     fn check(token: Option<&str>, method: Method, status: StatusCode, expected: bool) {
         let caller = Caller { token: token.map(ToOwned::to_owned), ..Caller::of_open_service() };
-        let entry = audit_entry(Moment(0), &caller, &method, "/v1/proofs", None, &status.into_response());
+        let response = status.into_response();
+        let entry = audit_entry(Moment(0), &caller, &method, "/v1/proofs", None, Some(&response));
         assert_eq!(entry.is_some(), expected, "{token:?} {method} {status}");
     }
 

@@ -164,9 +164,9 @@ pub(super) async fn get_program(
     request: GetProgramRequest,
 ) -> Result<GetProgramResponse, HostedRefusal> {
     let hash = program_hash(&request.vk_hash)?;
-    // The call is not signed. With several tenants, it would show the programs of others. The client then registers
-    // the program of each proof.
-    let tenant = context.interface.only_tenant();
+    // The call is not signed. With several tenants, of signers or of tokens, it would show the programs of others. The
+    // client then registers the program of each proof.
+    let tenant = if context.service().requires_tokens().await? { None } else { context.interface.only_tenant() };
     let id = known_program(&context, tenant, hash).await?;
     let program = context.service().program(TenantScope::All, &id).await?;
     let program = Program {

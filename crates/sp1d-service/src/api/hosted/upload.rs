@@ -133,6 +133,7 @@ pub(super) async fn receive_compressed<E: Error + 'static>(
     let mut blob = started.await.expect("starting to write does not panic").map_err(failed)?;
     let (sender, coming) = mpsc::channel::<Option<Bytes>>(MAX_WAITING_PARTS);
     let reader = PartsReader { coming, part: Bytes::new(), is_complete: false };
+    let place_of_writer = place.clone();
     let write = start_writer(place.clone(), move |is_unwanted| {
         decompress(reader, kind, |part| {
             // A received part of 64 KiB can be decompressed to gigabytes. The client may have left meanwhile.
@@ -141,7 +142,9 @@ pub(super) async fn receive_compressed<E: Error + 'static>(
             }
             blob.write(part).map_err(ContentFault::Blob)
         })?;
-        blob.finish().map_err(ContentFault::Blob)
+        let stored = blob.finish().map_err(ContentFault::Blob)?;
+        place_of_writer.on_received(stored.length);
+        Ok::<_, ContentFault>(stored)
     })?;
     let mut parts = std::pin::pin!(parts);
     let (mut broken, mut received) = (None, 0_u64);

@@ -208,9 +208,10 @@ fn connect(path: &Path, fresh: bool, sharing: Sharing, upgrading: Upgrading) -> 
     if version > SCHEMA_VERSION {
         return Err(DatabaseError::Newer { path: path.to_owned(), found: version });
     }
-    // 0 is the version of a file whose tables are not created yet.
-    let is_old = version != 0 && version < SCHEMA_VERSION;
-    if is_old && (version < OLDEST_VERSION || upgrading == Upgrading::Forbidden) {
+    let is_old = version < SCHEMA_VERSION;
+    // 0 is the version of a file whose tables are not created yet, perhaps by a service that is just starting.
+    let is_too_old = version != 0 && version < OLDEST_VERSION;
+    if is_too_old || is_old && upgrading == Upgrading::Forbidden {
         return Err(DatabaseError::Older { path: path.to_owned(), found: version });
     }
     let log = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
@@ -228,7 +229,7 @@ fn connect(path: &Path, fresh: bool, sharing: Sharing, upgrading: Upgrading) -> 
         Ok(verdict) => return Err(damaged(verdict.replace('\n', " "))),
         Err(error) => return Err(failed(error)),
     }
-    if version == 0 || is_old {
+    if is_old {
         let transaction = connection.transaction()?;
         if version == 0 {
             transaction.execute_batch(SCHEMA)?;

@@ -1,15 +1,18 @@
 //! Removes old rows, and finds the blobs that are still needed.
 
-use super::{connection::Database, error::Result};
-use rusqlite::Connection;
+use super::{connection::Database, error::Result, removals::RemovalKind};
+use rusqlite::{Connection, params};
 use sp1d_model::Moment;
 use std::collections::HashSet;
 
 impl Database {
     /// Removes the proofs that ended before `before`, with their events, and returns their number. Also removes the
-    /// programs of a tenant that were added before `before` and that no proof of the tenant uses.
+    /// programs of a tenant that were added before `before` and that no proof of the tenant uses. Records that the
+    /// cached results of the proofs are left to remove.
     pub(crate) fn remove_ended(&self, before: Moment) -> Result<usize> {
         self.write(|transaction| {
+            let results = "INSERT INTO removals (kind, digest) SELECT DISTINCT ?2, input FROM proofs WHERE ended < ?1 ON CONFLICT DO NOTHING";
+            transaction.execute(results, params![before.0, RemovalKind::CachedResults.name()])?;
             let removed = transaction.execute("DELETE FROM proofs WHERE ended < ?1", [before.0])?;
             let unused = "DELETE FROM tenant_programs WHERE created < ?1 AND (tenant, program) NOT IN (SELECT tenant, program FROM proofs)";
             transaction.execute(unused, [before.0])?;

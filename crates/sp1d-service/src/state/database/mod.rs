@@ -25,7 +25,7 @@ pub(crate) use connection::Database;
 pub(crate) use copier::DatabaseCopier;
 pub use error::DatabaseError;
 pub(crate) use hosted::{HostedArtifact, HostedRequest, NonceOutcome};
-pub(crate) use removals::{DeletionOutcome, RemovalKind};
+pub(crate) use removals::{DeletionOutcome, PendingRemoval, RemovalKind};
 pub(crate) use runs::{ProofJob, ProofOutcome};
 pub(crate) use selection::ProofSelection;
 pub(crate) use submissions::{ProofParts, SubmissionOutcome};

@@ -30,7 +30,7 @@ pub(crate) enum RemovalKind {
 impl RemovalKind {
     const ALL: [Self; 2] = [Self::Blob, Self::CachedResults];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Blob => "blob",
             Self::CachedResults => "cached_results",
@@ -68,9 +68,9 @@ impl Database {
             let input = proof.input;
             let uses = "DELETE FROM tenant_inputs WHERE tenant = ?1 AND input = ?2 AND NOT EXISTS (SELECT 1 FROM proofs WHERE tenant = ?1 AND input = ?2)";
             transaction.execute(uses, [&owner, &input])?;
-            // An upload of sp1-sdk's network client must not name a file that is removed.
-            let uploads =
-                "DELETE FROM hosted_artifacts WHERE blob = ?1 AND NOT EXISTS (SELECT 1 FROM proofs WHERE input = ?1)";
+            // An upload of sp1-sdk's network client must not name a file that is removed. The file of an input that
+            // another tenant has uploaded stays.
+            let uploads = "DELETE FROM hosted_artifacts WHERE blob = ?1 AND NOT EXISTS (SELECT 1 FROM proofs WHERE input = ?1) AND NOT EXISTS (SELECT 1 FROM tenant_inputs WHERE input = ?1)";
             transaction.execute(uploads, [&input])?;
             let blobs = result.into_iter().chain([input.clone()]).map(|digest| (RemovalKind::Blob, digest));
             for (kind, digest) in blobs.chain([(RemovalKind::CachedResults, input)]) {
@@ -105,6 +105,12 @@ impl Database {
     /// Returns true if a proof of any tenant has this input.
     pub(crate) fn is_input_of_proof(&self, input: &str) -> Result<bool> {
         self.exists("SELECT EXISTS (SELECT 1 FROM proofs WHERE input = ?1)", input)
+    }
+
+    /// Returns true if a program or a proof refers to the file with this digest.
+    pub(crate) fn is_needed_blob(&self, digest: &str) -> Result<bool> {
+        let select = "SELECT EXISTS (SELECT 1 FROM programs WHERE id = ?1) OR EXISTS (SELECT 1 FROM proofs WHERE input = ?1) OR EXISTS (SELECT 1 FROM proofs WHERE result = ?1)";
+        self.exists(select, digest)
     }
 
     /// Returns true if any tenant may use this input.

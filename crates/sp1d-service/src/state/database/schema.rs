@@ -111,6 +111,9 @@ CREATE TABLE removals (
     PRIMARY KEY (kind, digest)
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE proofs ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
+-- What a deletion looks up.
+CREATE INDEX proofs_by_input ON proofs (input);
+CREATE INDEX proofs_by_result ON proofs (result);
 CREATE INDEX proofs_by_tenant ON proofs (tenant, number);
 CREATE INDEX proofs_by_tenant_and_state ON proofs (tenant, state);
 CREATE INDEX proofs_by_tenant_and_start ON proofs (tenant, started);

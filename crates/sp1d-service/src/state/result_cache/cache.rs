@@ -13,6 +13,7 @@ use crate::state::{
 use sp1d_artifacts::Digest;
 use sp1d_orchestrator::{CachedResult, ResultCache};
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
@@ -84,12 +85,13 @@ impl DiskResultCache {
         write_start(&self.folder, start)
     }
 
-    /// Removes all results that were made for the `input` with this digest, and files of another format. Returns their
-    /// number. When this returns, a power failure does not bring them back. Blocks.
+    /// Removes all results that were made for one of the `inputs`, given by their digests, and files of another format.
+    /// Returns their number. When this returns, a power failure does not bring them back. Reads the start of each file,
+    /// once for all inputs. Blocks.
     ///
     /// # Errors
     /// If a file cannot be read or removed.
-    pub(crate) fn forget_input(&self, input: &str) -> io::Result<usize> {
+    pub(crate) fn forget_inputs(&self, inputs: &BTreeSet<String>) -> io::Result<usize> {
         let mut removed = 0;
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -101,7 +103,7 @@ impl DiskResultCache {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            if of.is_some_and(|of| of.to_string() != input) {
+            if of.is_some_and(|of| !inputs.contains(&of.to_string())) {
                 continue;
             }
             self.index().remove(&name);
@@ -277,10 +279,11 @@ mod tests {
         cache.keep(one, result_for(b"first input", b"first"));
         cache.keep(two, result_for(b"second input", b"second"));
         fs::write(cache.folder.join(old.to_string()), b"sp1memo2 and more").unwrap();
-        assert_eq!(cache.forget_input(&Digest::of(b"first input").to_string()).unwrap(), 2);
+        let forget = || cache.forget_inputs(&BTreeSet::from([Digest::of(b"first input").to_string()])).unwrap();
+        assert_eq!(forget(), 2);
         assert_eq!((found(&cache, one), found(&cache, two).unwrap()), (None, b"second".to_vec()));
         assert!(!cache.folder.join(one.to_string()).exists() && !cache.folder.join(old.to_string()).exists());
-        assert_eq!(cache.forget_input(&Digest::of(b"first input").to_string()).unwrap(), 0);
+        assert_eq!(forget(), 0);
         // The removed files no longer count.
         assert_eq!(stored(&cache), file_format::file_bytes(&result_for(b"second input", b"second")).unwrap());
         drop((cache, folder));

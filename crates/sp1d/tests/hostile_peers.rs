@@ -5,7 +5,7 @@ mod refusal;
 mod secure_service;
 
 use refusal::check_refused;
-use reqwest::{Client, Identity, tls::Version};
+use reqwest::{Client, Identity, Method, StatusCode, tls::Version};
 use secure_service::{KeysPort, PATIENCE, SecureService, eventually, says, worker};
 use serde_json::Value;
 use sp1d_identity::{KeyAuthority, PeerRole, TlsIdentity};
@@ -271,4 +271,41 @@ async fn tricks_with_paths_show_nothing_of_another_tenant() {
     }
     let (status, response) = raw(&service, &tls, &format!("/v1/programs/{id}"), Some(&tokens[0])).await;
     assert!(status == 200 && response.contains("verifying_key"), "the program's own tenant: {response}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_of_the_real_service_needs_a_valid_token() {
+    /// Calls that show nothing of tenants.
+    const OPEN: [&str; 3] = ["/healthz", "/readyz", "/v1/logout"];
+    let mut token = String::new();
+    let service = SecureService::start(|folder| {
+        token = says(folder, &["tokens", "create", "a", "--state", "state", "--roles", "read,submit"]);
+    })
+    .await;
+    let revoked = says(service.path(), &["tokens", "create", "admin", "--state", "state", "--roles", "admin"]);
+    says(service.path(), &["tokens", "revoke", "admin", "--state", "state"]);
+    let guessed = format!("sp1d_{}_{}", "0".repeat(16), "0".repeat(64));
+    let client = service.client();
+    let described = client.get(service.url("/openapi.json")).send().await.unwrap().bytes().await.unwrap();
+    let described: Value = serde_json::from_slice(&described).unwrap();
+    let mut routes = 0;
+    for (path, calls) in described["paths"].as_object().unwrap() {
+        if OPEN.contains(&path.as_str()) {
+            continue;
+        }
+        let url = service.url(&path.replace("{id}", "1").replace("{worker}", "w"));
+        for method in calls.as_object().unwrap().keys() {
+            routes += 1;
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            for token in [None, Some(&revoked), Some(&guessed)] {
+                let request = client.request(method.clone(), &url);
+                let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
+                let status = request.send().await.unwrap().status();
+                assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path} with the token {token:?}");
+            }
+        }
+    }
+    assert!(routes >= 20, "the description has only {routes} routes");
+    let honest = client.get(service.url("/v1/proofs")).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(honest.status(), StatusCode::OK);
 }

@@ -234,7 +234,7 @@ impl FakeRunner {
                 return Err(ProofFailure::Internal("the precompile shard failed".into()));
             }
         }
-        if whole != proof_with(&common, shards, self.record_bytes) {
+        if whole != proof_with(&request.elf, &common, shards, self.record_bytes) {
             return Err(ProofFailure::WrongProof("it differs from the proof of honest workers".into()));
         }
         Ok(ProofOutput { proof: whole, cycles: shards, public_values: Vec::new(), gas })

@@ -59,12 +59,12 @@ pub fn honest_result(inputs: &[u8]) -> Vec<u8> {
 /// Returns the proof that honest workers produce for `shards` shards.
 #[must_use]
 pub fn expected_proof(shards: u64, record_bytes: usize) -> Vec<u8> {
-    proof_with(COMMON_INPUT, shards, record_bytes)
+    proof_with(b"program", COMMON_INPUT, shards, record_bytes)
 }
 
-/// Same as [`expected_proof`], for shards that have `common_input` in common.
-pub(crate) fn proof_with(common_input: &[u8], shards: u64, record_bytes: usize) -> Vec<u8> {
-    let input = |shard: u64| [b"program".as_slice(), common_input, &record(shard, record_bytes)].concat();
+/// Same as [`expected_proof`], for shards of `program` that have `common_input` in common.
+pub(crate) fn proof_with(program: &[u8], common_input: &[u8], shards: u64, record_bytes: usize) -> Vec<u8> {
+    let input = |shard: u64| [program, common_input, &record(shard, record_bytes)].concat();
     (0..shards).flat_map(|shard| digest_of(&honest_result(&input(shard)))).collect()
 }
 

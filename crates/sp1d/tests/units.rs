@@ -65,3 +65,34 @@ fn the_units_keep_their_programs_running_and_give_them_time_to_stop() {
     // Ending the provers and giving back their memory takes seconds.
     assert!(worker.get("TimeoutStopSec").parse::<u64>().unwrap() >= grace + 30);
 }
+
+#[test]
+fn the_units_leave_their_programs_few_rights() {
+    let [serve, worker] = ["sp1d-serve", "sp1d-worker"].map(Unit::read);
+    for unit in [&serve, &worker] {
+        let expected = [
+            ("User", "sp1d"),
+            ("NoNewPrivileges", "true"),
+            ("CapabilityBoundingSet", ""),
+            ("ProtectSystem", "strict"),
+            ("ProtectHome", "true"),
+            ("ProtectKernelTunables", "true"),
+            ("RestrictNamespaces", "true"),
+            // `sp1d` uses the network and, between its own processes, local sockets.
+            ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK"),
+            // A call that is not allowed returns an error. Otherwise, the kernel would kill the program.
+            ("SystemCallErrorNumber", "EPERM"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(unit.get(name), value, "{name}");
+        }
+        // These would take memory, processes or files from the programs that they need.
+        for name in ["MemoryDenyWriteExecute", "RemoveIPC", "ProtectProc", "ProcSubset", "PrivateUsers"] {
+            assert_eq!(unit.all(name).count(), 0, "{name}");
+        }
+    }
+    assert_eq!(serve.all("ProtectControlGroups").count(), 0, "executions get control groups of their own");
+    for name in ["ProtectClock", "DevicePolicy", "PrivateDevices"] {
+        assert_eq!(worker.all(name).count(), 0, "{name} hides GPUs");
+    }
+}

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, io, path::Path, sync::LazyLock};
 use walkdir::WalkDir;
 
 /// Documents that name a test for each case.
-const DOCUMENTS: [&str; 2] = ["docs/operators.md", "docs/reliability.md"];
+const DOCUMENTS: [&str; 3] = ["docs/operators.md", "docs/reliability.md", "docs/security.md"];
 
 /// Folders with tests and with checks.
 const SOURCES: [&str; 2] = ["crates", "tools"];
@@ -67,13 +67,15 @@ fn read(path: &Path) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    /// Checks a repository in which both documents have this text.
+    /// Checks a repository in which one document has this text, and the others are empty.
     fn check_text(text: &str, expected: &[&str]) {
         let root = tempfile::tempdir().unwrap();
         for folder in ["docs", "crates/a/tests", "tools"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
-        fs::write(root.path().join("docs/reliability.md"), "").unwrap();
+        for document in DOCUMENTS {
+            fs::write(root.path().join(document), "").unwrap();
+        }
         fs::write(root.path().join("docs/operators.md"), text).unwrap();
         let test = "#[tokio::test]\nasync fn a_lost_worker_is_replaced() {}";
         fs::write(root.path().join("crates/a/tests/b.rs"), test).unwrap();

@@ -2,6 +2,7 @@
 
 mod cache;
 mod capabilities;
+mod captured;
 mod connections;
 mod faults;
 mod hostile;

@@ -16,20 +16,20 @@ use tokio::{
 };
 
 /// Keys of an orchestrator and its workers.
-struct Keys {
+pub(super) struct Keys {
     folder: TempDir,
     authority: KeyAuthority,
 }
 
 impl Keys {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         KeyAuthority::init(folder.path(), Vec::new(), 30).unwrap();
         let authority = KeyAuthority::open(folder.path()).unwrap();
         Self { folder, authority }
     }
 
-    fn worker(&self, name: &str) -> Arc<TlsIdentity> {
+    pub(super) fn worker(&self, name: &str) -> Arc<TlsIdentity> {
         self.issue(name, false)
     }
 
@@ -39,7 +39,7 @@ impl Keys {
         TlsIdentity::load(&path, PeerRole::Worker).unwrap()
     }
 
-    fn orchestrator(&self) -> Arc<TlsIdentity> {
+    pub(super) fn orchestrator(&self) -> Arc<TlsIdentity> {
         TlsIdentity::load(&self.folder.path().join("orchestrator.pem"), PeerRole::Orchestrator).unwrap()
     }
 
@@ -57,7 +57,12 @@ impl Keys {
 }
 
 /// Starts a worker that joins at `address`. It ends with its token.
-fn join(name: &str, tls: Option<Arc<TlsIdentity>>, address: SocketAddr, stop: &CancellationToken) -> JoinHandle<()> {
+pub(super) fn join(
+    name: &str,
+    tls: Option<Arc<TlsIdentity>>,
+    address: SocketAddr,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
     let worker = JoiningWorker::new(address.into(), sp1d_testing::introduction(name)).secure(tls);
     let serving = worker.serve(sp1d_testing::ready(FakeEngine::honest()), stop.clone());
     tokio::spawn(async move { serving.await.unwrap() })

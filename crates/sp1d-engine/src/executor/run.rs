@@ -96,7 +96,7 @@ impl ProgramExecutor {
         stop: &CancellationToken,
     ) -> Result<(SP1PublicValues, ExecutionReport), ProofFailure> {
         let cycle_limit = context.max_cycles;
-        outcome(self.supervised(program, stdin, context, stop).await, cycle_limit)
+        outcome(self.supervised(program, stdin, context, false, stop).await, cycle_limit)
     }
 
     /// Executes `program` to count its gas, within the limits of `bound`. Returns the gas: the same figure as SP1's
@@ -118,7 +118,8 @@ impl ProgramExecutor {
         // Here, SP1 stops a run with exactly `max_cycles` cycles. The execution for a proof lets such a run pass.
         context.max_cycles(bound.max_cycles().saturating_add(1));
         let context = context.build();
-        let end = self.supervised(program, stdin, context, stop).await;
+        // Its trace has larger pieces than that of a proof, and many counts may run at the same time.
+        let end = self.supervised(program, stdin, context, true, stop).await;
         if is_over_cycle_limit(&end) {
             return Err(match bound.exceeded() {
                 ExceededLimit::Cycles(limit) => passed_limit(limit),
@@ -130,12 +131,15 @@ impl ProgramExecutor {
         bound.check(gas)
     }
 
-    /// Runs SP1's `execute` under supervision. The limits of the supervision follow from `context`.
+    /// Runs SP1's `execute` under supervision. The limits of the supervision follow from `context`. If
+    /// `needs_whole_trace` is true, the execution waits until there is shared memory for its whole trace. An execution
+    /// with a time limit must not wait for that.
     async fn supervised(
         &self,
         program: &[u8],
         stdin: SP1Stdin,
         context: SP1Context<'static>,
+        needs_whole_trace: bool,
         stop: &CancellationToken,
     ) -> ExecutionEnd<NodeOutcome> {
         let cycle_limit = context.max_cycles;
@@ -153,6 +157,7 @@ impl ProgramExecutor {
             min_cycles_per_second: 2_000_000,
             memory_bytes: self.memory_bytes,
             trace_bytes,
+            needs_whole_trace,
             input_bytes,
         };
         supervise(work, stop, bound).await

@@ -4,6 +4,7 @@ use sp1_core_executor::{RiscvAirId, SP1Context, get_complexity_mapping, rv64im_c
 use sp1_core_machine::io::SP1Stdin;
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, count_gas_on, execute_on};
 use sp1d_orchestrator::ProofFailure;
+use std::process::Command;
 
 /// Higher than the gas of every run here.
 const NO_LIMIT: u64 = u64::MAX >> 1;
@@ -39,10 +40,10 @@ async fn counted_gas_is_that_of_sp1_and_a_run_may_use_exactly_its_limits() {
         (1, None, too_much(1, None)),
     ];
     for (gas_limit, cycle_limit, expected) in cases {
-        let counted = count_gas_on(node, &program, input(1000), gas_limit, cycle_limit).await;
+        let counted = count_gas_on(node, &program, input(1000), gas_limit, cycle_limit, None).await;
         assert_eq!(counted, expected, "limits: {gas_limit} gas, {cycle_limit:?} cycles");
     }
-    let stopped = count_gas_on(node, &program, input(1000), NO_LIMIT, Some(cycles - 1)).await.unwrap_err();
+    let stopped = count_gas_on(node, &program, input(1000), NO_LIMIT, Some(cycles - 1), None).await.unwrap_err();
     assert!(matches!(stopped, ProofFailure::Program(_)), "{stopped:?}");
     assert!(stopped.to_string().contains(&format!("limit of {} cycles", cycles - 1)), "{stopped}");
 }
@@ -51,8 +52,40 @@ async fn counted_gas_is_that_of_sp1_and_a_run_may_use_exactly_its_limits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_loop_exceeds_its_gas_limit() {
     let runner = runner().await;
-    let counted = count_gas_on(runner.light().inner(), &program("spin"), input(0), 1_000_000, None).await;
+    let counted = count_gas_on(runner.light().inner(), &program("spin"), input(0), 1_000_000, None, None).await;
     assert_eq!(counted, Err(ProofFailure::GasLimit { limit: 1_000_000, gas: None }));
+}
+
+/// Counts the gas of a program that uses 1 GiB, in a process whose environment limits programs to 256 MiB.
+async fn check_memory_limits() {
+    let (runner, program) = (runner().await, program("memory"));
+    let count =
+        |memory_bytes| count_gas_on(runner.light().inner(), &program, input(1024), NO_LIMIT, None, memory_bytes);
+    // The limit, and whether the program may use its memory.
+    for (memory_bytes, fits) in [(None, false), (Some(4 << 30), true), (Some(256 << 20), false)] {
+        match count(memory_bytes).await {
+            Ok(_) => assert!(fits, "{memory_bytes:?} bytes are enough"),
+            Err(failure) => {
+                assert!(!fits && failure.to_string().contains("`memory_limit`"), "{memory_bytes:?}: {failure}");
+            }
+        }
+    }
+}
+
+/// The settings of a proof may raise the limit of the environment. The environment of a process is the same for all of
+/// its tests, so a process of its own runs the check.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_has_the_memory_limit_of_its_proof() {
+    const ROLE: &str = "SP1D_TEST_GAS_MEMORY";
+    if std::env::var_os(ROLE).is_some() {
+        return check_memory_limits().await;
+    }
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process.args(["--exact", "a_count_has_the_memory_limit_of_its_proof", "--nocapture"]);
+    let output = process.env(ROLE, "1").env("MEMORY_LIMIT", (256 << 20).to_string()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}\n{errors}");
 }
 
 /// A run is stopped after two cycles for each gas of its limit. That must not stop a run within its limit.

@@ -263,7 +263,8 @@ impl Driver {
             net.after(after, Happening::TryCancelled(try_id));
         }
         let claims = earlier_claims(try_id, plan, &mut net.dice);
-        let (group, trusted_only) = (ShareGroup::default(), entry.trusted_only);
+        // Three groups, one of which is the common one.
+        let (group, trusted_only) = (ShareGroup(try_id.0 % 3), entry.trusted_only);
         self.report(DispatchEvent::TryStarted { try_id, group, claims, trusted_only }, plan, net)
     }
 

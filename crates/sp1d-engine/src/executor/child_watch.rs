@@ -30,7 +30,11 @@ impl ChildWatch {
     /// Reserves shared memory for an execution within `bound`, and creates its control group if that is possible. Waits
     /// while other executions have the memory.
     pub(super) async fn prepare(bound: &ExecutionBound) -> Result<Self, SharedMemoryShortage> {
-        let share = SharedMemoryShare::reserve(bound.trace_bytes).await?;
+        let share = if bound.needs_whole_trace {
+            SharedMemoryShare::reserve_whole(bound.trace_bytes).await?
+        } else {
+            SharedMemoryShare::reserve(bound.trace_bytes).await?
+        };
         let limits = ChildLimits::new(bound.memory_bytes, own_oom_score());
         let group = ExecutionGroup::create(limits.group);
         let (memory_bytes, input_bytes) = (bound.memory_bytes, bound.input_bytes);

@@ -20,6 +20,9 @@ pub(crate) struct ExecutionBound {
     /// Shared memory that the trace of the execution may use, in bytes. See
     /// [`trace_bytes`](super::shared_memory::trace_bytes).
     pub(crate) trace_bytes: u64,
+    /// True if the execution must have room for its whole trace before it starts. With a smaller share, it would
+    /// exceed the share beside other executions.
+    pub(crate) needs_whole_trace: bool,
     /// Length of the program's input, in bytes.
     pub(crate) input_bytes: u64,
 }

@@ -1,6 +1,7 @@
 //! Executes programs without proving.
 
 use super::{
+    child_limits::memory_with_margin,
     execution_bound::ExecutionBound,
     failures::{execution_failure, passed_limit, ran_away},
     gas_bound::{ExceededLimit, GasBound},
@@ -8,10 +9,10 @@ use super::{
     supervisor::{ExecutionEnd, supervise},
 };
 use futures::future::BoxFuture;
-use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, SP1CoreOpts};
+use sp1_core_executor::{ExecutionError, ExecutionReport, Program, SP1Context, SP1CoreOpts};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_primitives::io::SP1PublicValues;
-use sp1_prover::worker::SP1NodeCore;
+use sp1_prover::worker::{SP1ExecutorConfig, SP1NodeCore, execute_with_options_and_machine};
 use sp1d_orchestrator::ProofFailure;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -45,23 +46,28 @@ pub fn execute_on<'a>(
     })
 }
 
-/// Executes `program` on one of SP1's nodes to count its gas, within the limits of a request. Returns the gas. Dropping
-/// the future stops the execution. Must be called within a tokio runtime.
+/// Executes `program` on one of SP1's nodes to count its gas, within the limits of a request. The program may use
+/// `memory_bytes` of memory; with `None`, SP1's limit from the environment. Returns the gas. Dropping the future stops
+/// the execution. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// Fails with [`ProofFailure::GasLimit`] if the program uses more than `gas_limit`. Fails also if the program cannot be
-/// run, or exceeds `cycle_limit`.
+/// run, or exceeds another limit.
 pub fn count_gas_on<'a>(
     node: &'a SP1NodeCore,
     program: &'a [u8],
     stdin: SP1Stdin,
     gas_limit: u64,
     cycle_limit: Option<u64>,
+    memory_bytes: Option<u64>,
 ) -> BoxFuture<'a, Result<u64, ProofFailure>> {
     let bound = GasBound { gas_limit, cycle_limit };
-    Box::pin(async move {
-        ProgramExecutor::new(node.clone()).count_gas(program, stdin, bound, &CancellationToken::new()).await
-    })
+    let executor = ProgramExecutor::new(node.clone());
+    let executor = match memory_bytes {
+        Some(bytes) => executor.with_memory(bytes),
+        None => executor,
+    };
+    Box::pin(async move { executor.count_gas(program, stdin, bound, &CancellationToken::new()).await })
 }
 
 /// What an execution by SP1 returns: the public values, their digest and the report.
@@ -73,17 +79,22 @@ pub(crate) struct ProgramExecutor {
     node: SP1NodeCore,
     /// Memory that a program may use, in bytes.
     memory_bytes: u64,
+    /// SP1's options. With `None`, those of the node.
+    options: Option<SP1CoreOpts>,
 }
 
 impl ProgramExecutor {
     /// Creates an executor with the memory limit of SP1's node, which it reads from the environment.
     pub(crate) fn new(node: SP1NodeCore) -> Self {
-        Self { node, memory_bytes: SP1CoreOpts::default().memory_limit }
+        Self { node, memory_bytes: SP1CoreOpts::default().memory_limit, options: None }
     }
 
-    /// Returns the same executor with the limit `memory_bytes` if that is lower.
-    pub(crate) fn with_memory_at_most(self, memory_bytes: u64) -> Self {
-        Self { memory_bytes: self.memory_bytes.min(memory_bytes), ..self }
+    /// Returns the same executor with the limit `memory_bytes`, which may be above that of the environment. All other
+    /// options of SP1 are those of the environment.
+    pub(crate) fn with_memory(self, memory_bytes: u64) -> Self {
+        // SP1 checks the limit too, but the supervisor ends the program before, with a better error.
+        let options = SP1CoreOpts { memory_limit: memory_with_margin(memory_bytes), ..SP1CoreOpts::default() };
+        Self { memory_bytes, options: Some(options), ..self }
     }
 
     /// Does the same as SP1's `execute`. Cancelling `stop` ends the execution. An exit code other than 0 is not an
@@ -96,7 +107,7 @@ impl ProgramExecutor {
         stop: &CancellationToken,
     ) -> Result<(SP1PublicValues, ExecutionReport), ProofFailure> {
         let cycle_limit = context.max_cycles;
-        outcome(self.supervised(program, stdin, context, stop).await, cycle_limit)
+        outcome(self.supervised(program, stdin, context, false, stop).await, cycle_limit)
     }
 
     /// Executes `program` to count its gas, within the limits of `bound`. Returns the gas: the same figure as SP1's
@@ -118,7 +129,8 @@ impl ProgramExecutor {
         // Here, SP1 stops a run with exactly `max_cycles` cycles. The execution for a proof lets such a run pass.
         context.max_cycles(bound.max_cycles().saturating_add(1));
         let context = context.build();
-        let end = self.supervised(program, stdin, context, stop).await;
+        // Its trace has larger pieces than that of a proof, and many counts may run at the same time.
+        let end = self.supervised(program, stdin, context, true, stop).await;
         if is_over_cycle_limit(&end) {
             return Err(match bound.exceeded() {
                 ExceededLimit::Cycles(limit) => passed_limit(limit),
@@ -130,12 +142,15 @@ impl ProgramExecutor {
         bound.check(gas)
     }
 
-    /// Runs SP1's `execute` under supervision. The limits of the supervision follow from `context`.
+    /// Runs SP1's `execute` under supervision. The limits of the supervision follow from `context`. If
+    /// `needs_whole_trace` is true, the execution waits until there is shared memory for its whole trace. An execution
+    /// with a time limit must not wait for that.
     async fn supervised(
         &self,
         program: &[u8],
         stdin: SP1Stdin,
         context: SP1Context<'static>,
+        needs_whole_trace: bool,
         stop: &CancellationToken,
     ) -> ExecutionEnd<NodeOutcome> {
         let cycle_limit = context.max_cycles;
@@ -144,8 +159,15 @@ impl ProgramExecutor {
         let accesses = if context.calculate_gas { options.gas_trace_chunk_threshold } else { 0 };
         let trace_bytes = trace_bytes(options.gas_trace_chunk_slots as u64, accesses);
         let input_bytes = stdin.buffer.iter().map(|value| value.len() as u64).sum();
-        let (node, owned) = (self.node.clone(), program.to_vec());
-        let work = async move { node.execute(&owned, stdin, context).await };
+        let (node, owned, chosen_options) = (self.node.clone(), program.to_vec(), self.options.clone());
+        let work = async move {
+            let Some(chosen_options) = chosen_options else { return node.execute(&owned, stdin, context).await };
+            // The node does the same, with its own options.
+            let program =
+                Program::from(&owned).map_err(|error| anyhow::anyhow!("cannot decode the program: {error}"))?;
+            let (config, machine) = (SP1ExecutorConfig::default(), node.machine().clone());
+            execute_with_options_and_machine(Arc::new(program), stdin, context, chosen_options, config, machine).await
+        };
         // Estimating gas processes the whole trace, at some million cycles per second.
         let bound = ExecutionBound {
             cycle_limit,
@@ -153,6 +175,7 @@ impl ProgramExecutor {
             min_cycles_per_second: 2_000_000,
             memory_bytes: self.memory_bytes,
             trace_bytes,
+            needs_whole_trace,
             input_bytes,
         };
         supervise(work, stop, bound).await

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 sp1d_model::limits! {
     /// Shared memory that an execution must get at its start. The smallest programs use this much.
-    pub(super) const MIN_SHARE_BYTES: u64 = 32 << 20; Bytes by Program;
+    const MIN_SHARE_BYTES: u64 = 32 << 20; Bytes by Program;
     /// Part of its share that an execution has for the memory of its program. The rest is for its trace.
     const PROGRAM_SHARE_BYTES: u64 = 64 << 20; Bytes by Program;
 }
 
-/// Maximum share of one execution: a quarter of the shared memory.
+/// Maximum share of one execution that does not need room for its whole trace: a quarter of the shared memory.
 const MAX_SHARE_PART: u64 = 4;
 
 /// The shares of the running executions.
@@ -60,6 +60,8 @@ pub(crate) struct SharedMemorySize {
     free_bytes >> 20
 )]
 pub(crate) struct SharedMemoryShortage {
+    /// What the execution needs at its start beside the others.
+    pub(crate) needed_bytes: u64,
     /// What no process uses.
     pub(crate) free_bytes: u64,
     /// What is left of the shares of other executions.
@@ -106,18 +108,53 @@ impl SharedMemoryShares {
     /// # Errors
     /// Fails if the smallest program does not fit beside the shares of the other executions.
     pub(crate) fn reserve(&mut self, size: SharedMemorySize, trace_bytes: u64) -> Result<u64, SharedMemoryShortage> {
-        let promised_bytes = self.left_to_others(None);
         let excess = self.executions.values().map(SharedMemoryUse::excess).fold(0, u64::saturating_add);
-        let available = size.free_bytes.saturating_add(excess).saturating_sub(promised_bytes);
-        if available < MIN_SHARE_BYTES {
+        let most = (size.total_bytes / MAX_SHARE_PART).max(MIN_SHARE_BYTES);
+        let wanted = trace_bytes.saturating_add(PROGRAM_SHARE_BYTES).min(most);
+        self.take(size, size.free_bytes.saturating_add(excess), MIN_SHARE_BYTES, wanted)
+    }
+
+    /// Reserves a share for the whole trace of an execution: up to `trace_bytes`, which may be more than a quarter of
+    /// the shared memory. Memory that other executions use beyond their shares does not count as free. An execution
+    /// that runs alone gets what is free, because most programs need less than the whole trace. Returns the number of
+    /// the share.
+    ///
+    /// # Errors
+    /// Fails if the share does not fit beside the shares of the other executions and what they use.
+    pub(crate) fn reserve_whole(
+        &mut self,
+        size: SharedMemorySize,
+        trace_bytes: u64,
+    ) -> Result<u64, SharedMemoryShortage> {
+        let wanted = trace_bytes.saturating_add(PROGRAM_SHARE_BYTES).min(size.total_bytes).max(MIN_SHARE_BYTES);
+        let least = if self.executions.is_empty() { MIN_SHARE_BYTES } else { wanted };
+        self.take(size, size.free_bytes, least, wanted)
+    }
+
+    /// Takes a share of `wanted` bytes, and of at least `least` bytes, from the part of `usable_bytes` that is not
+    /// promised to other executions. Returns the number of the share.
+    fn take(
+        &mut self,
+        size: SharedMemorySize,
+        usable_bytes: u64,
+        least: u64,
+        wanted: u64,
+    ) -> Result<u64, SharedMemoryShortage> {
+        let promised_bytes = self.left_to_others(None);
+        let available = usable_bytes.saturating_sub(promised_bytes);
+        if available < least {
             let others = self.executions.len();
             let used_bytes =
                 self.executions.values().map(|execution| execution.used_bytes).fold(0, u64::saturating_add);
-            return Err(SharedMemoryShortage { free_bytes: size.free_bytes, promised_bytes, used_bytes, others });
+            return Err(SharedMemoryShortage {
+                needed_bytes: least,
+                free_bytes: size.free_bytes,
+                promised_bytes,
+                used_bytes,
+                others,
+            });
         }
-        let wanted = trace_bytes.saturating_add(PROGRAM_SHARE_BYTES);
-        let most = (size.total_bytes / MAX_SHARE_PART).max(MIN_SHARE_BYTES);
-        let share = SharedMemoryUse { share_bytes: wanted.min(most).min(available), used_bytes: 0 };
+        let share = SharedMemoryUse { share_bytes: wanted.min(available), used_bytes: 0 };
         let number = self.next;
         self.next += 1;
         self.executions.insert(number, share);

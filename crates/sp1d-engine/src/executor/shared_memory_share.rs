@@ -2,9 +2,7 @@
 
 use super::{
     machine_check::shared_memory_size,
-    shared_memory::{
-        MIN_SHARE_BYTES, SharedMemoryOverdraft, SharedMemoryShares, SharedMemoryShortage, SharedMemorySize,
-    },
+    shared_memory::{SharedMemoryOverdraft, SharedMemoryShares, SharedMemoryShortage, SharedMemorySize},
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -63,10 +61,10 @@ impl ShareWait {
 }
 
 fn warn(size: SharedMemorySize, shortage: SharedMemoryShortage) {
-    let SharedMemoryShortage { free_bytes, promised_bytes, used_bytes, others } = shortage;
+    let SharedMemoryShortage { needed_bytes, free_bytes, promised_bytes, used_bytes, others } = shortage;
     let foreign_bytes = size.total_bytes.saturating_sub(free_bytes).saturating_sub(used_bytes);
     tracing::warn!(
-        needed_mb = MIN_SHARE_BYTES >> 20,
+        needed_mb = needed_bytes >> 20,
         free_mb = free_bytes >> 20,
         promised_mb = promised_bytes >> 20,
         executions = others,
@@ -92,10 +90,28 @@ impl SharedMemoryShare {
     /// # Cancel safety
     /// The future can be dropped at any time.
     pub(super) async fn reserve(trace_bytes: u64) -> Result<Self, SharedMemoryShortage> {
+        Self::reserve_with(move |shares, size| shares.reserve(size, trace_bytes)).await
+    }
+
+    /// Does the same for an execution that needs room for its whole trace. Waits until the room is there, or until this
+    /// process runs no other execution.
+    ///
+    /// # Errors
+    /// Fails if the memory would not suffice even if this process ran no other execution.
+    ///
+    /// # Cancel safety
+    /// The future can be dropped at any time.
+    pub(super) async fn reserve_whole(trace_bytes: u64) -> Result<Self, SharedMemoryShortage> {
+        Self::reserve_with(move |shares, size| shares.reserve_whole(size, trace_bytes)).await
+    }
+
+    async fn reserve_with(
+        reserve: impl Fn(&mut SharedMemoryShares, SharedMemorySize) -> Result<u64, SharedMemoryShortage>,
+    ) -> Result<Self, SharedMemoryShortage> {
         let mut wait = ShareWait::default();
         loop {
             let Some(size) = shared_memory_size() else { return Ok(Self { number: None }) };
-            let reserved = shares().reserve(size, trace_bytes);
+            let reserved = reserve(&mut shares(), size);
             let shortage = match reserved {
                 Ok(number) => return Ok(Self { number: Some(number) }),
                 Err(shortage) => shortage,

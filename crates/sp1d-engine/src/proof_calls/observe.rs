@@ -45,6 +45,7 @@ async fn observe(
         min_cycles_per_second: 20_000_000,
         memory_bytes: options.memory_limit,
         trace_bytes: trace_bytes(options.trace_chunk_slots as u64, options.minimal_trace_chunk_threshold),
+        needs_whole_trace: false,
         input_bytes,
     };
     let read = move || read_calls(&program, &inputs, &options, cycle_limit, &chunks);

@@ -96,6 +96,7 @@ async fn execute(
         min_cycles_per_second: 20_000_000,
         memory_bytes: options.memory_limit,
         trace_bytes: trace_bytes(options.trace_chunk_slots as u64, options.minimal_trace_chunk_threshold),
+        needs_whole_trace: false,
         input_bytes: context.stdin.len() as u64,
     };
     let started = Instant::now();

@@ -192,8 +192,7 @@ impl Sp1ProofRunner {
         if request.check_input_proofs && !shape.may_write_instructions {
             check_verified_proofs(proof, &request, &options, &stdin).await?;
         }
-        let executor =
-            ProgramExecutor::new(self.light.inner().clone()).with_memory_at_most(options.as_sp1().memory_limit);
+        let executor = ProgramExecutor::new(self.light.inner().clone()).with_memory(options.as_sp1().memory_limit);
         let gas = count_gas(proof, &request, &executor, &stdin).await?;
         let expected = Arc::new(Expectations::new(&request, &options, &key, shape, &stdin));
         proof.set_checks(PartChecks::new(self.verifier.clone(), expected.clone(), &options));

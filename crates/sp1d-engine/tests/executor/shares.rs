@@ -49,6 +49,11 @@ async fn an_execution_waits_until_another_one_gives_its_share_back() {
     drop(first);
     let third = third.await.unwrap();
     drop(second);
+    // The whole trace does not fit, so this execution waits until it runs alone.
+    let mut whole = pin!(SharedMemoryShare::reserve_whole(GB));
+    assert!(timeout(Duration::from_secs(3600), whole.as_mut()).await.is_err());
+    drop(third);
+    let third = whole.await.unwrap();
     // Files of other programs take the memory, so waiting for the third execution cannot help.
     FREE_BYTES.store(31 * MB, Ordering::Relaxed);
     assert_eq!(SharedMemoryShare::reserve(GB).await.err().unwrap().others, 1);
@@ -62,7 +67,9 @@ fn check_wait(looks: &[(u64, u64, u64, ShortageStep)]) {
     let (start, mut wait) = (Instant::now(), ShareWait::default());
     for (seconds, free_mb, used_mb, expected) in looks {
         let (free_bytes, used_bytes) = (free_mb * MB, used_mb * MB);
-        let shortage = SharedMemoryShortage { free_bytes, promised_bytes: 10 * MB, used_bytes, others: 1 };
+        let needed_bytes = 32 * MB;
+        let shortage =
+            SharedMemoryShortage { needed_bytes, free_bytes, promised_bytes: 10 * MB, used_bytes, others: 1 };
         assert_eq!(wait.step(start + Duration::from_secs(*seconds), &shortage), *expected, "after {seconds} s");
     }
 }
@@ -131,6 +138,34 @@ fn an_execution_that_exceeds_its_share_gives_way_to_a_new_one() {
 }
 
 #[test]
+fn a_whole_trace_waits_for_room_and_takes_none_from_others() {
+    let mut shares = SharedMemoryShares::new();
+    // Alone, the execution gets all free memory.
+    let alone = shares.reserve_whole(size(4 * GB, 3 * GB), 5 * GB).unwrap();
+    assert!(shares.are_covered(3 * GB) && !shares.are_covered(3 * GB - 1));
+    shares.release(alone);
+    // Its share is larger than a quarter, so no check ends it.
+    let whole = shares.reserve_whole(size(8 * GB, 8 * GB), 5 * GB).unwrap();
+    shares.check(whole, 5 * GB, 3 * GB).unwrap();
+    let shortage = shares.reserve_whole(size(8 * GB, 3 * GB), 5 * GB).unwrap_err();
+    assert_eq!((shortage.needed_bytes, shortage.others), (5 * GB + 64 * MB, 1));
+    // An execution for a proof fits beside it, and does not end it either.
+    shares.reserve(size(8 * GB, 3 * GB), GB).unwrap();
+    shares.check(whole, 5 * GB, 0).unwrap();
+}
+
+#[test]
+fn a_whole_trace_does_not_end_an_execution_that_exceeds_its_share() {
+    let mut shares = SharedMemoryShares::new();
+    let greedy = shares.reserve(size(GB, GB), 100 * MB).unwrap();
+    shares.check(greedy, GB - MB, MB).unwrap();
+    shares.reserve_whole(size(GB, MB), 100 * MB).unwrap_err();
+    shares.check(greedy, GB - MB, MB).unwrap();
+    shares.release(greedy);
+    shares.reserve_whole(size(GB, GB), 100 * MB).unwrap();
+}
+
+#[test]
 fn only_one_of_two_equal_executions_ends() {
     let mut shares = SharedMemoryShares::new();
     let [first, second, _honest] = [0; 3].map(|_| shares.reserve(size(GB, GB), 100 * MB).unwrap());
@@ -146,6 +181,9 @@ fn the_trace_has_the_size_that_sp1_reserves() {
     // SP1's defaults for a proof: five chunks of 256 MiB, each with a ninth more.
     let bytes = trace_bytes(5, 1 << 24);
     assert!((1424 * MB..1434 * MB).contains(&bytes), "{bytes}");
+    // For a count of gas: two chunks of 2 GiB.
+    let bytes = trace_bytes(2, 1 << 27);
+    assert!((4551 * MB..4561 * MB).contains(&bytes), "{bytes}");
     assert_eq!(trace_bytes(2, 0), 4 * MB);
     assert_eq!(trace_bytes(u64::MAX, u64::MAX), u64::MAX);
 }

@@ -1,7 +1,7 @@
 //! Listens on a port that a killed process may still hold.
 
 use super::address::Address;
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     net::TcpListener,
     time::{Instant, sleep},
@@ -27,7 +27,7 @@ pub async fn open_listener(address: &Address) -> io::Result<TcpListener> {
     let start = Instant::now();
     let mut is_logged = false;
     loop {
-        match TcpListener::bind(found.as_slice()).await {
+        match bind_first(&found).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < MAX_WAIT => {
                 if !is_logged {
                     let seconds = MAX_WAIT.as_secs();
@@ -39,6 +39,21 @@ pub async fn open_listener(address: &Address) -> io::Result<TcpListener> {
             opened => return opened,
         }
     }
+}
+
+/// Listens on the first possible address of `found`. If none of them is possible, an address in use determines the
+/// error, because only such an address may become possible. A name often has an address that never is, for example that
+/// of IPv6 on a machine without it.
+async fn bind_first(found: &[SocketAddr]) -> io::Result<TcpListener> {
+    let mut failure = None;
+    for address in found {
+        match TcpListener::bind(*address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => failure = Some(error),
+            Err(error) => _ = failure.get_or_insert(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
 }
 
 #[cfg(test)]
@@ -65,6 +80,29 @@ mod tests {
         let (opened, elapsed) = open_after(Duration::from_secs(2)).await;
         opened.unwrap();
         assert!((2..3).contains(&elapsed.as_secs()), "{elapsed:?}");
+    }
+
+    async fn check_error(found: &[SocketAddr], expected: io::ErrorKind) {
+        assert_eq!(bind_first(found).await.unwrap_err().kind(), expected, "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_determines_the_error() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // No machine has this address: 192.0.2.0/24 is reserved for documentation.
+        let impossible = SocketAddr::from(([192, 0, 2, 1], 8090));
+        let in_use = taken.local_addr().unwrap();
+        check_error(&[in_use, impossible], io::ErrorKind::AddrInUse).await;
+        check_error(&[impossible, in_use], io::ErrorKind::AddrInUse).await;
+        check_error(&[impossible], io::ErrorKind::AddrNotAvailable).await;
+    }
+
+    #[tokio::test]
+    async fn the_first_possible_address_is_opened() {
+        let impossible = SocketAddr::from(([192, 0, 2, 1], 8090));
+        let possible = SocketAddr::from(([127, 0, 0, 1], 0));
+        let opened = bind_first(&[impossible, possible]).await.unwrap();
+        assert_eq!(opened.local_addr().unwrap().ip(), possible.ip());
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,6 +17,8 @@ pub(crate) struct TaskQueue {
     groups: BTreeMap<ShareGroup, GroupEntry>,
     /// The positions of the groups that have waiting tasks.
     group_positions: BTreeSet<GroupPosition>,
+    /// The newest attempt of all groups, those without an entry included. `None` before the first attempt.
+    newest: Option<AttemptId>,
     /// Number of waiting tasks by kind.
     len: [usize; TaskKind::ALL.len()],
 }
@@ -53,14 +55,18 @@ struct GroupEntry {
 struct GroupPosition {
     /// Number of attempts of all tries of the group that workers hold, without overdue ones.
     held: usize,
-    /// The latest attempt of the group, as a tie-breaker like that of a try.
+    /// The latest attempt of the group, as a tie-breaker like that of a try. For a new group without attempts, the
+    /// newest attempt of all groups when it came.
     last: AttemptId,
     group: ShareGroup,
 }
 
 impl GroupEntry {
-    const fn new(group: ShareGroup) -> Self {
-        Self { position: GroupPosition { held: 0, last: AttemptId(0), group }, positions: BTreeSet::new() }
+    /// Creates the entry of a group without tasks. `newest` is the newest attempt of all groups and counts as its own.
+    /// So the group comes after the groups that already wait. Otherwise, groups whose tries are short would always be
+    /// first.
+    const fn new(group: ShareGroup, newest: AttemptId) -> Self {
+        Self { position: GroupPosition { held: 0, last: newest, group }, positions: BTreeSet::new() }
     }
 
     /// Follows a change of a try of the group, from the position `before` to `after`. The try has waiting tasks
@@ -116,7 +122,8 @@ impl TaskQueue {
         let before = share.position;
         let outcome = change(share);
         let (after, waits) = (share.position, share.waiting.len() > 0);
-        let entry = self.groups.entry(group).or_insert_with(|| GroupEntry::new(group));
+        let newest = self.newest.unwrap_or(AttemptId(0));
+        let entry = self.groups.entry(group).or_insert_with(|| GroupEntry::new(group, newest));
         let group_before = entry.waiting_position();
         entry.follow(before, after, waits);
         let group_after = entry.waiting_position();
@@ -144,6 +151,7 @@ impl TaskQueue {
 
     /// Counts `attempt` at the task of `rank` in the try's share.
     pub(crate) fn count_held(&mut self, rank: Rank, attempt: AttemptId) {
+        self.newest = self.newest.max(Some(attempt));
         self.change(rank.try_order, |share| {
             share.position.held += 1;
             share.position.last = share.position.last.max(attempt);
@@ -160,7 +168,8 @@ impl TaskQueue {
         self.tries.remove(&try_order);
         let group = self.group(try_order);
         self.group_of.remove(&try_order);
-        // The other tries of the group may have nothing at the moment. Then the group starts anew with their next task.
+        // The other tries of the group may have nothing at the moment. Then their next task creates the entry again,
+        // behind the groups that wait.
         if self.groups.get(&group).is_some_and(|entry| entry.position.held == 0 && entry.positions.is_empty()) {
             self.groups.remove(&group);
         }
@@ -202,6 +211,11 @@ impl TaskQueue {
         assert!(
             self.groups.iter().all(|(group, entry)| entry.position.group == *group),
             "a group has a foreign position"
+        );
+        let newest = self.newest.unwrap_or(AttemptId(0));
+        assert!(
+            self.groups.values().all(|entry| entry.position.last <= newest),
+            "a group has a newer attempt than the newest one"
         );
         let mut tasks = BTreeMap::new();
         for (try_order, TryShare { waiting, position }) in &self.tries {

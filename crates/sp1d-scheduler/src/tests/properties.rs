@@ -47,6 +47,7 @@ impl Report {
 }
 
 const TRIES: u64 = 4;
+const GROUPS: u64 = 3;
 const TASKS: u64 = 24;
 const MARKERS: std::ops::Range<u64> = 20..28;
 const WORKERS: u64 = 6;
@@ -77,7 +78,7 @@ fn event() -> impl Strategy<Value = Event> {
         ready_as(session, ReadyWorker { supported_kinds, ..plain_worker(session, slots) })
     });
     prop_oneof![
-        3 => (0..TRIES).prop_map(new_try),
+        3 => (0..TRIES, 0..GROUPS).prop_map(|(try_id, group)| new_try_of(try_id, group)),
         12 => submitted,
         2 => (0..TRIES, MARKERS).prop_map(|(try_id, id)| marker(try_id, id)),
         6 => ready,

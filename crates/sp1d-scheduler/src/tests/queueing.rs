@@ -58,6 +58,35 @@ fn groups_share_the_slots_evenly_whatever_their_number_of_tries_is() {
 }
 
 #[test]
+fn groups_with_short_tries_do_not_starve_another_group() {
+    let mut table = Table::new();
+    table.check([new_try_of(1, 3), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)], []);
+    table.check([ready(1, 1)], [assign(1, 1, 1, 10)]);
+    table.check([new_try_of(2, 1), task(2, 20, SHARD), new_try_of(3, 2), task(3, 30, SHARD)], []);
+    let accepted = |attempt| [delivered(1, attempt), passed(attempt)];
+    // A short try ends with its only task, and its group starts the next one.
+    let next =
+        |ended_try, try_id, group| [ended(ended_try), new_try_of(try_id, group), task(try_id, 10 * try_id, SHARD)];
+    let check_turn = |table: &mut Table, attempt, expected_try| {
+        let assigned = table.send(accepted(attempt)).into_iter().find_map(|command| match command {
+            Command::Assign { try_id, .. } => Some(try_id),
+            _ => None,
+        });
+        assert_eq!(assigned, Some(TryId(expected_try)), "after attempt {attempt}");
+    };
+    check_turn(&mut table, 1, 2);
+    check_turn(&mut table, 2, 3);
+    table.check(next(2, 4, 1), []);
+    // Group 1 has a new entry, which comes after group 3.
+    check_turn(&mut table, 3, 1);
+    table.check(next(3, 5, 2), []);
+    check_turn(&mut table, 4, 4);
+    check_turn(&mut table, 5, 5);
+    table.check(next(4, 6, 1), []);
+    check_turn(&mut table, 6, 1);
+}
+
+#[test]
 fn a_short_try_gets_slots_of_a_long_one_as_they_become_free() {
     let mut table = Table::new();
     table.check([new_try(1), ready(1, 2)], []);

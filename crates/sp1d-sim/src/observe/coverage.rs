@@ -3,7 +3,7 @@
 use crate::invariant::{Books, SimOutcome, SimStep};
 use sp1d_scheduler::{
     AttemptFailure, AttemptId, AttemptStep, Command, DispatchCommand, DispatchEvent, Event, FailureKind, PastAttempt,
-    ReadyWorker, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    ReadyWorker, SessionId, ShareGroup, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +39,7 @@ pub const MARKS: &[&str] = &[
     "proof failed for its poison task",
     "proof failed for lack of memory",
     "proof for trusted workers started",
+    "proof of another group started",
     "prover restarted",
     "report of a forgotten attempt ignored",
     "report of another session ignored",
@@ -90,6 +91,7 @@ pub(crate) struct Coverage {
     known_workers: BTreeSet<WorkerId>,
     draining: BTreeSet<SessionId>,
     ended_sessions: BTreeSet<SessionId>,
+    groups: BTreeSet<ShareGroup>,
     /// Attempts that have reported: whether the attempt was no longer live, and the session that reported.
     reported: BTreeMap<AttemptId, (bool, SessionId)>,
     /// All reports of results, those that do not count included.
@@ -184,7 +186,15 @@ impl Coverage {
 
     fn on_event(&mut self, step: &SimStep<'_>) {
         match *step.event {
-            Event::TryStarted { trusted_only: true, .. } => self.mark("proof for trusted workers started"),
+            Event::TryStarted { group, trusted_only, .. } => {
+                if trusted_only {
+                    self.mark("proof for trusted workers started");
+                }
+                self.groups.insert(group);
+                if self.groups.len() > 1 {
+                    self.mark("proof of another group started");
+                }
+            }
             Event::ResultDelivered { session, attempt } if self.books.task_of(attempt).is_some() => {
                 let late = self.books.holder(attempt) != Some(session);
                 self.reported.entry(attempt).or_insert((late, session));

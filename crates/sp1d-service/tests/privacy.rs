@@ -173,6 +173,22 @@ async fn a_deletion_that_a_crash_has_interrupted_is_completed_at_the_next_start(
 }
 
 #[tokio::test]
+async fn cached_results_do_not_outlive_an_expired_proof() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let input = running.input("a private input").await;
+    let id = running.submit(1, |request| request.input = Some(input.clone())).await;
+    assert_eq!(running.ended(&id).await.state, ProofState::Done);
+    wait_until("no result is cached", || cached(folder.path()) == 1).await;
+    running.service.shutdown().await;
+    let running = Running::start(folder.path(), &[], |settings| settings.keep = Duration::ZERO).await;
+    wait_until("the cached result is not removed", || cached(folder.path()) == 0).await;
+    assert_eq!(running.get(&format!("/v1/proofs/{id}")).await.0, StatusCode::NOT_FOUND);
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_private_proof_waits_for_a_trusted_worker_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     // A worker without a certificate is not trusted.

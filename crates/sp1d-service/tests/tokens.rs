@@ -218,6 +218,25 @@ async fn a_quota_limits_one_tenant_only() {
 }
 
 #[tokio::test]
+async fn refused_uploads_of_a_tenant_do_not_fill_the_disk() {
+    let (folder, a, b) = two_tenants().await;
+    let quota = TenantQuota { bytes: Some(10), ..TenantQuota::default() };
+    store(folder.path()).set_quota(&"a".parse().unwrap(), &quota).unwrap();
+    let upload = async |client: &Running, content: &'static str| {
+        client.post("/v1/inputs", "application/octet-stream", content).await.0
+    };
+    // An upload that is accepted counts only once.
+    assert_eq!(upload(&a, "accepted").await, StatusCode::CREATED);
+    // One upload is larger than the quota permits, the other one is not a valid input. The files of both stay on the
+    // disk for a while.
+    assert_eq!(upload(&a, "large").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(upload(&a, "bad input").await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(upload(&a, "ok").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(upload(&b, "ok").await, StatusCode::CREATED);
+    a.service.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_revoked_token_is_refused_without_a_restart_and_its_streams_end() {
     let (folder, a, b) = two_tenants().await;
     let id = a.submit(1, |_| {}).await;

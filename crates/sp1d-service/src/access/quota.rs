@@ -28,6 +28,11 @@ pub(crate) enum QuotaExceeded {
     /// The tenant's files are too large together.
     #[error("the tenant's programs, inputs and proofs would have {bytes} bytes together, and may have {max}")]
     Bytes { bytes: u64, max: u64 },
+    /// The tenant's refused uploads are too large together.
+    #[error(
+        "the tenant's refused uploads have {bytes} bytes together, and may have {max}: their files are removed after an hour"
+    )]
+    Refused { bytes: u64, max: u64 },
     /// The tenant may not use this priority.
     #[error("the tenant may not use the priority {priority}: its range is {min} to {max}")]
     Priority { priority: i32, min: i32, max: i32 },
@@ -60,6 +65,15 @@ impl TenantQuota {
             Some(_) | None => Ok(()),
         }
     }
+
+    /// Checks whether a tenant may upload a file when the files of its refused uploads have `bytes` bytes. They may
+    /// take as much of the disk as accepted files.
+    pub(crate) fn check_refused(&self, bytes: u64) -> Result<(), QuotaExceeded> {
+        match self.bytes {
+            Some(max) if bytes > max => Err(QuotaExceeded::Refused { bytes, max }),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -81,6 +95,10 @@ mod tests {
         for (queued, expected) in [(0, true), (1, true), (2, false), (u64::MAX, false)] {
             assert_eq!(QUOTA.check_queued(queued).is_ok(), expected, "{queued}");
         }
+        // Bytes of refused uploads, and whether a further upload is permitted.
+        for (refused, expected) in [(0, true), (100, true), (101, false), (u64::MAX, false)] {
+            assert_eq!(QUOTA.check_refused(refused).is_ok(), expected, "{refused}");
+        }
         // Used bytes, further bytes, and whether they are permitted.
         for (used, more, expected) in [(0, 100, true), (99, 1, true), (99, 2, false), (u64::MAX, 1, false)] {
             assert_eq!(QUOTA.check_bytes(used, more).is_ok(), expected, "{used} {more}");
@@ -100,6 +118,6 @@ mod tests {
     fn tenant_without_a_quota_has_only_the_limits_of_the_service() {
         let (none, request) = (TenantQuota::default(), NewProof { priority: 100, ..NewProof::default() });
         assert!(none.check_queued(u64::MAX).is_ok() && none.check_bytes(u64::MAX, u64::MAX).is_ok());
-        assert!(none.check_priority(&request).is_ok());
+        assert!(none.check_priority(&request).is_ok() && none.check_refused(u64::MAX).is_ok());
     }
 }

@@ -148,3 +148,83 @@ impl ServiceInner {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::{settings::ServiceSettings, token_store::TokenStore};
+    use rusqlite::Connection;
+    use sp1d_artifacts::{Blob, Digest};
+    use sp1d_model::{Moment, NewProof, ProgramSummary, ProofState};
+    use sp1d_orchestrator::{CachedResult, ResultCache};
+    use sp1d_testing::{FakeRunner, fake_build};
+    use std::{sync::Arc, time::Duration};
+    use tokio::time::{sleep, timeout};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_deletion_removes_only_the_cached_results_of_its_own_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        // The first garbage collection ends this removal. Then the test starts, because the next collection is later.
+        drop(TokenStore::open_or_create(&state).unwrap());
+        let plant = "INSERT INTO removals (kind, digest) VALUES ('cached_results', 'planted')";
+        Connection::open(state.join("service.db")).unwrap().execute_batch(plant).unwrap();
+        let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
+        let mut settings = ServiceSettings::new(state, orchestrator, "{}".to_owned());
+        settings.free_bytes = 0;
+        let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
+        let inner = &service.inner;
+        let collected = async {
+            while !inner.database.removals().unwrap().is_empty() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, collected).await.unwrap();
+
+        let program = inner.blobs.put(b"program").unwrap();
+        let known = ProgramSummary { id: program.clone(), bytes: 7, verifying_key: None, created: Moment::now() };
+        inner.database.add_program("default", &known).unwrap();
+        let mut proofs = Vec::new();
+        for input in [&b"first"[..], b"second"] {
+            let input = Some(inner.blobs.put(input).unwrap());
+            // A proof without shards needs no worker.
+            let request = NewProof { program: Some(program.clone()), input, ..NewProof::default() };
+            let (proof, _) = service.submit(request).await.unwrap();
+            let ended = async {
+                while service.proof(&proof.id).await.unwrap().state != ProofState::Done {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            };
+            timeout(PATIENCE, ended).await.unwrap();
+            proofs.push(proof.id);
+        }
+        let key = Digest::of(b"key");
+        let keep = || {
+            let result = CachedResult {
+                input: Digest::of(b"first"),
+                output: Blob::encode(b"a result of the first input"),
+                event_uploads: Vec::new(),
+            };
+            inner.result_cache.keep(key, result);
+        };
+        let is_cached = || inner.result_cache.find(key).is_some();
+        keep();
+        assert!(is_cached());
+        assert!(service.delete(&proofs[0]).await.unwrap());
+        assert!(!is_cached());
+        // A worker has delivered the result just before the end of the first proof. It stays until garbage collection:
+        // a deletion that removed the results of all earlier ones would take longer each time.
+        keep();
+        assert!(service.delete(&proofs[1]).await.unwrap());
+        assert!(is_cached());
+        {
+            let _undisturbed = lock(&inner.housekeeping);
+            inner.remove_cached_results(None).unwrap();
+        }
+        assert!(!is_cached());
+        assert_eq!(inner.database.removals().unwrap(), []);
+        service.shutdown().await;
+    }
+}

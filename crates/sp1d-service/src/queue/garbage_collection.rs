@@ -1,6 +1,9 @@
 //! Garbage collection: removes expired proofs and unused files.
 
-use super::service::{ServiceInner, lock};
+use super::{
+    service::{ServiceInner, lock},
+    upload_places::MIN_UNUSED_AGE,
+};
 use crate::state::DatabaseError;
 use sp1d_model::Moment;
 use std::{
@@ -15,11 +18,7 @@ const COLLECTION_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// Minimum interval between two collections when requests are refused because the disk is nearly full.
 const MIN_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Minimum age of a blob that garbage collection removes. A younger blob may belong to a request that is about to
-/// arrive.
-pub(super) const MIN_UNUSED_AGE: Duration = Duration::from_secs(60 * 60);
-
-/// The same when the disk is nearly full.
+/// [`MIN_UNUSED_AGE`] when the disk is nearly full.
 const MIN_UNUSED_AGE_WHEN_SHORT: Duration = Duration::from_secs(5 * 60);
 
 /// The service's clock does not follow the system's clock. A larger difference than this is reported.

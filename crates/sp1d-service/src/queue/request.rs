@@ -104,7 +104,9 @@ impl From<QuotaExceeded> for RequestError {
     fn from(error: QuotaExceeded) -> Self {
         match error {
             QuotaExceeded::Priority { .. } => Self::Invalid(error.to_string()),
-            QuotaExceeded::Queued { .. } | QuotaExceeded::Bytes { .. } => Self::Quota(error.to_string()),
+            QuotaExceeded::Queued { .. } | QuotaExceeded::Bytes { .. } | QuotaExceeded::Refused { .. } => {
+                Self::Quota(error.to_string())
+            }
         }
     }
 }

@@ -52,8 +52,7 @@ impl Service {
             let Some(text) = text else { return Ok(CallerOutcome::Missing) };
             let Ok(token) = text.parse::<ApiToken>() else { return Ok(CallerOutcome::Refused) };
             let stored = inner.database.token(&token.id().to_string())?;
-            // The service's clock does not follow the system's clock, which may have been behind at the start.
-            let now = inner.clock.now().max(Moment::now());
+            let now = inner.clock.latest();
             let valid = stored.filter(|stored| stored.digest == token.digest() && now < stored.expires);
             Ok(match valid {
                 Some(stored) => {

@@ -1,6 +1,6 @@
 //! What uploads may occupy at the same time. An upload takes its place before its first byte.
 
-use super::{client_network::ClientNetwork, garbage_collection::MIN_UNUSED_AGE, lock::lock, request::UPLOADS};
+use super::{client_network::ClientNetwork, lock::lock, request::UPLOADS};
 use crate::access::TenantName;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -21,6 +21,10 @@ sp1d_model::limits! {
     /// Maximum number of uploaded programs in memory at the same time for their check, and for their verifying key.
     const MAX_PROGRAMS_IN_MEMORY: usize = 1; Count by Client;
 }
+
+/// Minimum age of a blob that garbage collection removes. A younger blob may belong to a request that is about to
+/// arrive.
+pub(super) const MIN_UNUSED_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// Time for which received bytes count as one sum.
 const SUM_TIME: Duration = Duration::from_secs(60);
@@ -161,6 +165,7 @@ impl Drop for UploadPlace {
 mod tests {
     use super::*;
     use std::net::IpAddr;
+    use tokio::time::advance;
 
     fn client(last: u8) -> ClientNetwork {
         IpAddr::from([10, 0, 0, last]).into()
@@ -184,5 +189,28 @@ mod tests {
         assert!(third.is_some());
         drop((held, third));
         assert!(lock(&uploads.by_client).is_empty(), "a client without an upload takes no memory");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn received_bytes_count_until_they_are_accepted_or_their_file_is_gone() {
+        let uploads = Uploads::new();
+        let (one, other): (TenantName, TenantName) = ("one".parse().unwrap(), "other".parse().unwrap());
+        let place = uploads.place(client(1), Instant::now()).await.unwrap();
+        let place = place.of_tenant(one.clone(), uploads.unaccepted.clone());
+        let unaccepted = || uploads.unaccepted.of(&one);
+        assert_eq!(unaccepted(), 0);
+        place.on_received(10);
+        advance(SUM_TIME).await;
+        place.on_received(5);
+        assert_eq!((unaccepted(), uploads.unaccepted.of(&other)), (15, 0));
+        // More than the last sum has.
+        uploads.unaccepted.accept(&one, 7);
+        assert_eq!(unaccepted(), 8);
+        uploads.unaccepted.accept(&other, 7);
+        advance(MIN_UNUSED_AGE - Duration::from_secs(1)).await;
+        assert_eq!(unaccepted(), 8, "garbage collection may not yet have removed the file");
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(unaccepted(), 0);
+        assert!(lock(&uploads.unaccepted.0).is_empty(), "a tenant without such bytes takes no memory");
     }
 }

@@ -31,9 +31,9 @@ impl Service {
             inner.check_disk()?;
             // An upload has at least one byte.
             inner.check_bytes(tenant.as_str(), 1)?;
-            // Refused uploads stay on the disk for a while. They may take as much as accepted ones.
+            // The files of refused uploads stay on the disk for a while.
             let quota = inner.database.quota(tenant.as_str())?;
-            Ok::<_, RequestError>(quota.check_bytes(inner.uploads.unaccepted.of(&tenant), 0)?)
+            Ok::<_, RequestError>(quota.check_refused(inner.uploads.unaccepted.of(&tenant))?)
         })
         .await?;
         Ok(Arc::new(place))
@@ -188,5 +188,62 @@ impl Service {
             }
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        access::TenantQuota,
+        queue::{settings::ServiceSettings, token_store::TokenStore},
+    };
+    use sp1d_model::Moment;
+    use sp1d_testing::{FakeRunner, fake_build};
+    use std::path::PathBuf;
+    use tokio::{runtime::Runtime, time::timeout};
+
+    async fn start(state: PathBuf) -> Service {
+        let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
+        let mut settings = ServiceSettings::new(state, orchestrator, "{}".to_owned());
+        settings.free_bytes = 0;
+        Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap()
+    }
+
+    /// Checks that an upload, which `add` adds, waits for another upload that is checked at the same time, and then
+    /// does not find the room that the other one has taken.
+    fn check<T: Send + 'static, F>(content: &[u8], add: impl FnOnce(Service, TenantName, StoredBlob) -> F)
+    where
+        F: Future<Output = Result<T, RequestError>> + Send + 'static,
+    {
+        let (folder, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+        let state = folder.path().join("state");
+        let service = runtime.block_on(start(state.clone()));
+        let tenant: TenantName = "team".parse().unwrap();
+        let quota = TenantQuota { bytes: Some(10), ..TenantQuota::default() };
+        TokenStore::open(&state).unwrap().set_quota(&tenant, &quota).unwrap();
+        let inner = service.inner.clone();
+        let blob = StoredBlob { digest: inner.blobs.put(content).unwrap(), length: content.len() as u64 };
+
+        let undisturbed = lock(&inner.housekeeping);
+        let mut adding = runtime.spawn(add(service.clone(), tenant.clone(), blob));
+        let early = runtime.block_on(async { timeout(Duration::from_millis(200), &mut adding).await });
+        assert!(early.is_err(), "the upload does not wait for the other one");
+        inner.database.add_input(tenant.as_str(), "the other upload", 6, Moment::now()).unwrap();
+        drop(undisturbed);
+        let added = runtime.block_on(adding).unwrap();
+        assert!(matches!(added, Err(RequestError::Quota(_))), "both uploads together exceed the quota");
+        assert_eq!(inner.database.used_bytes(tenant.as_str()).unwrap(), 6);
+        runtime.block_on(service.shutdown());
+    }
+
+    #[test]
+    fn inputs_that_are_uploaded_at_the_same_time_do_not_exceed_the_quota() {
+        check(b"an input", |service, tenant, blob| async move { service.add_input(&tenant, blob).await });
+    }
+
+    #[test]
+    fn programs_that_are_uploaded_at_the_same_time_do_not_exceed_the_quota() {
+        check(b"program", |service, tenant, blob| async move { service.add_program(&tenant, blob).await });
     }
 }

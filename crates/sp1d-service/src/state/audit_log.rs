@@ -208,4 +208,32 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1 + MAX_OLD_AUDIT_FILES);
         assert!(of(NAME).contains("/8") && of("audit.log.1").contains("/7") && of("audit.log.4").contains("/4"));
     }
+
+    #[test]
+    fn refused_requests_of_one_token_do_not_fill_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = AuditLog::new(folder.path(), 1 << 20);
+        let refused = |token: &str, at: i64| {
+            let entry = AuditEntry { at: Moment(at), token: token.to_owned(), ..entry("/refused") };
+            log.append(AuditEntry { status: Some(403), ..entry });
+        };
+        let count = |text: &str| {
+            let content = fs::read_to_string(folder.path().join(NAME)).unwrap();
+            content.lines().filter(|line| line.contains(text)).count()
+        };
+        let max = usize::try_from(MAX_AUDITED_REFUSALS).unwrap();
+        for _ in 0..max + 10 {
+            refused("one", 0);
+        }
+        assert_eq!(count("/refused"), max);
+        // All other requests are recorded: a change, a failure of the service, and a request whose client has left.
+        for status in [Some(201), Some(500), None] {
+            log.append(AuditEntry { status, ..entry("/other") });
+        }
+        assert_eq!(count("/other"), 3);
+        refused("two", 0);
+        assert_eq!(count("/refused"), max + 1, "another token has its own count");
+        refused("one", 60_000);
+        assert_eq!(count("/refused"), max + 2, "the next minute has its own count");
+    }
 }

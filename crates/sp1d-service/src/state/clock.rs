@@ -152,6 +152,12 @@ impl ServiceClock {
         self.time.now(self.elapsed())
     }
 
+    /// Returns the later one of the current time and the system's time. The system's clock may have been behind when
+    /// the service started, and a token must not be valid for longer because of that.
+    pub(crate) fn latest(&self) -> Moment {
+        self.now().max(Moment::now())
+    }
+
     /// Returns the current time for the modification time of a file.
     pub(crate) fn file_time(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(u64::try_from(self.now().0).unwrap_or(0))
@@ -258,5 +264,14 @@ mod tests {
         assert!(clock.drift() < Duration::from_secs(5));
         std::thread::sleep(Duration::from_millis(5));
         assert!(clock.now() > first);
+    }
+
+    #[test]
+    fn latest_time_is_not_behind_the_clock_of_the_system() {
+        let starting_at = |start| ServiceClock { time: RunTime::new(None, start), started: uptime() };
+        let before = Moment::now();
+        assert!(starting_at(Moment(0)).latest() >= before, "the clock of the service is behind");
+        let ahead = Moment(before.0 + DAY);
+        assert!(starting_at(ahead).latest() >= ahead, "the clock of the service is ahead");
     }
 }

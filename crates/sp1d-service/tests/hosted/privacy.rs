@@ -6,8 +6,9 @@ use crate::{
     harness::{Hosted, PATIENCE, PROGRAM, check_refused, database},
 };
 use reqwest::StatusCode;
+use sp1d_service::{NewApiToken, TenantQuota, TokenStore};
 use sp1d_testing::{FakeEngine, RunningWorker};
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
@@ -145,5 +146,45 @@ async fn signers_of_two_tenants_share_neither_programs_nor_proofs() {
     let tenants = "SELECT group_concat(tenant) FROM (SELECT tenant FROM proofs ORDER BY number)";
     let found: String = database(folder.path()).query_row(tenants, [], |row| row.get(0)).unwrap();
     assert_eq!(found, "team-b,team-a");
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_service_with_tokens_shows_no_program_without_a_signature() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let client = hosted.client(1);
+    client.register(PROGRAM).await.unwrap();
+    client.get_program(PROGRAM).await.unwrap();
+    // All signers have the same tenant, and the token has another one.
+    let new = NewApiToken {
+        name: "ci".parse().unwrap(),
+        tenant: "team".parse().unwrap(),
+        roles: "read".parse().unwrap(),
+        valid: Duration::from_secs(3600),
+    };
+    TokenStore::open(&folder.path().join("state")).unwrap().create(&new).unwrap();
+    assert_eq!(refusal(client.get_program(PROGRAM).await).0, Code::NotFound);
+    // The client then registers the program again.
+    client.register(PROGRAM).await.unwrap();
+    client.request_proof(&client.body(PROGRAM, 1).await.unwrap()).await.unwrap();
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn refused_uploads_of_a_signer_count_for_the_quota_of_the_tenant() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let quota = TenantQuota { bytes: Some(10), ..TenantQuota::default() };
+    TokenStore::open(&folder.path().join("state")).unwrap().set_quota(&"default".parse().unwrap(), &quota).unwrap();
+    let client = hosted.client(1);
+    let cases: [(&[u8], StatusCode); 2] = [
+        (b"bad input with more bytes than the quota", StatusCode::UNPROCESSABLE_ENTITY),
+        (b"small", StatusCode::TOO_MANY_REQUESTS),
+    ];
+    for (content, expected) in cases {
+        let url = client.create_artifact(ArtifactType::Stdin).await.unwrap().artifact_presigned_url;
+        assert_eq!(client.put(&url, compressed(content)).await, expected);
+    }
     hosted.service.shutdown().await;
 }

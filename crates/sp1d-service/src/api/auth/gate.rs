@@ -95,3 +95,58 @@ fn forbidden(caller: &Caller, role: TokenRole) -> Response {
     );
     Problem::new(StatusCode::FORBIDDEN, "missing_role", &text).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::{NewApiToken, ServiceSettings, TokenStore};
+    use axum::{Router, body::Body, http::header::AUTHORIZATION, middleware::from_fn_with_state, routing::delete};
+    use serde_json::{Value, json};
+    use sp1d_testing::{FakeRunner, fake_build};
+    use std::{fs, future::pending, sync::Arc, time::Duration};
+    use tokio::sync::Notify;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_request_whose_client_leaves_before_the_response_is_in_the_audit_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
+        let mut settings = ServiceSettings::new(state.clone(), orchestrator, "{}".to_owned());
+        settings.free_bytes = 0;
+        let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
+        let new = NewApiToken {
+            name: "ci".parse().unwrap(),
+            tenant: "team".parse().unwrap(),
+            roles: "submit".parse().unwrap(),
+            valid: Duration::from_secs(3600),
+        };
+        let token = TokenStore::open(&state).unwrap().create(&new).unwrap().to_string();
+        let reached = Arc::new(Notify::new());
+        let notice = reached.clone();
+        let handler = move || async move {
+            notice.notify_one();
+            pending::<()>().await;
+        };
+        let router: Router = Router::new()
+            .route("/v1/proofs/{id}/data", delete(handler))
+            .layer(from_fn_with_state(service.clone(), authorize));
+        let request = axum::http::Request::delete("/v1/proofs/one/data")
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .body(Body::empty())
+            .unwrap();
+        // The server drops this future when the client closes its connection.
+        let mut call = Box::pin(router.oneshot(request));
+        tokio::select! {
+            _ = &mut call => panic!("the gate refuses the request"),
+            () = reached.notified() => {}
+        }
+        drop(call);
+        service.shutdown().await;
+        let content = fs::read_to_string(state.join("audit.log")).unwrap();
+        let line: Value = serde_json::from_str(content.lines().last().unwrap()).unwrap();
+        let expected = (&json!("ci"), &json!("DELETE"), &json!("/v1/proofs/one/data"));
+        assert_eq!((&line["token"], &line["method"], &line["path"]), expected);
+        assert_eq!(line.get("status"), None, "there was no response");
+    }
+}

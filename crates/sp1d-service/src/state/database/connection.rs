@@ -211,7 +211,7 @@ fn connect(path: &Path, fresh: bool, sharing: Sharing, upgrading: Upgrading) -> 
     let is_old = version < SCHEMA_VERSION;
     // 0 is the version of a file whose tables are not created yet, perhaps by a service that is just starting.
     let is_too_old = version != 0 && version < OLDEST_VERSION;
-    if is_too_old || is_old && upgrading == Upgrading::Forbidden {
+    if is_too_old || (is_old && upgrading == Upgrading::Forbidden) {
         return Err(DatabaseError::Older { path: path.to_owned(), found: version });
     }
     let log = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));

@@ -231,6 +231,71 @@ mod tests {
         database.shrink().unwrap();
         assert!(!contains());
     }
+
+    #[test]
+    fn a_deletion_finds_what_it_looks_up_through_an_index() {
+        let (_folder, database) = database();
+        for column in ["input", "result"] {
+            let explain = format!("EXPLAIN QUERY PLAN SELECT EXISTS (SELECT 1 FROM proofs WHERE {column} = ?1)");
+            let plan = database.read(|connection| {
+                let mut explain = connection.prepare(&explain)?;
+                let steps = explain.query_map(["digest"], |row| row.get::<_, String>("detail"))?;
+                Ok(steps.collect::<rusqlite::Result<Vec<_>>>()?.join("\n"))
+            });
+            let plan = plan.unwrap();
+            assert!(plan.contains("SEARCH proofs") && plan.contains(&format!("proofs_by_{column}")), "{plan}");
+        }
+    }
+
+    #[test]
+    fn a_blob_is_needed_as_a_program_an_input_or_a_result() {
+        let (_folder, database) = database();
+        add(&database, "a", "i");
+        end(&database, "a");
+        for (digest, expected) in [("p", true), ("i", true), ("result of a", true), ("other", false)] {
+            assert_eq!(database.is_needed_blob(digest).unwrap(), expected, "{digest}");
+        }
+    }
+
+    #[test]
+    fn cached_results_of_an_expired_proof_are_left_to_remove() {
+        let (_folder, database) = database();
+        // Two proofs with the same input, and one that has not expired.
+        for (id, input) in [("a", "i"), ("b", "i"), ("c", "j")] {
+            add(&database, id, input);
+        }
+        end(&database, "a");
+        end(&database, "b");
+        assert_eq!(database.remove_ended(NOW).unwrap(), 0);
+        assert_eq!(pending(&database), []);
+        assert_eq!(database.remove_ended(NOW.plus_seconds(1)).unwrap(), 2);
+        assert_eq!(pending(&database), [(RemovalKind::CachedResults, "i".to_owned())]);
+    }
+
+    #[test]
+    fn uploads_of_an_input_stay_while_another_tenant_has_uploaded_it() {
+        let (_folder, database) = database();
+        database.add_input("default", "i", 1, NOW).unwrap();
+        // The other tenant has not yet asked for its proof.
+        database.add_input("other", "i", 1, NOW).unwrap();
+        let upload = HostedArtifact {
+            id: "upload".into(),
+            requester: "requester of the other tenant".into(),
+            kind: "stdin".into(),
+            blob: "i".into(),
+            expires: NOW.plus_seconds(10),
+        };
+        database.add_artifact(&upload, NOW, 1).unwrap().unwrap();
+        add(&database, "a", "i");
+        end(&database, "a");
+        assert_eq!(database.delete_ended(None, "a").unwrap(), DeletionOutcome::Deleted);
+        assert!(database.artifact("upload", NOW).unwrap().is_some());
+        database.add_proof("b", &NewProof::default(), parts("other", "i"), NOW).unwrap();
+        end(&database, "b");
+        assert_eq!(database.delete_ended(None, "b").unwrap(), DeletionOutcome::Deleted);
+        assert!(database.artifact("upload", NOW).unwrap().is_none());
+    }
+
     #[test]
     fn a_tenant_deletes_only_its_own_proofs_and_inputs() {
         let (_folder, database) = database();

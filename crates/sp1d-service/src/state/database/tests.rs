@@ -384,6 +384,22 @@ fn database_of_the_release_before_tenants_is_upgraded_and_belongs_to_the_default
 }
 
 #[test]
+fn database_that_a_service_is_creating_gets_no_tables_from_a_command_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("service.db");
+    // The service has written the header, and not yet its tables.
+    let before = Connection::open(&path).unwrap();
+    before.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+    assert!(matches!(Database::open_beside(&path), Err(DatabaseError::Older { found: 0, .. })));
+    let tables = before.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(tables, 0);
+    drop(before);
+    // The service, which has taken the folder, creates them.
+    drop(Database::open(&path, false).unwrap());
+    assert!(Database::open_beside(&path).is_ok());
+}
+
+#[test]
 fn tenants_see_only_their_own_programs_inputs_proofs_and_keys() {
     let (_folder, database) = database();
     let other = ProofParts { tenant: "other", ..PARTS };

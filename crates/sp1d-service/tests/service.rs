@@ -138,7 +138,7 @@ async fn form_submits_program_input_and_request_at_once() {
     let (status, proof) = send(form(&[part("program", "program two"), part("stdin", "12"), request.clone()])).await;
     assert_eq!(status, StatusCode::CREATED, "{proof}");
     let id = proof["id"].as_str().unwrap();
-    assert_eq!(running.ended(id).await.state, ProofState::Failed, "the fake runner proves only its own program");
+    assert_eq!(running.ended(id).await.state, ProofState::Done);
     for (parts, part) in [
         (vec![part("program", "not one"), request.clone()], "invalid program"),
         (vec![part("stdin", "bad"), request.clone()], "invalid stdin"),

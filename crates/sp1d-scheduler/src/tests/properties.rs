@@ -657,7 +657,7 @@ proptest! {
 fn random_events_reach_every_outcome() {
     let mut runner = TestRunner::deterministic();
     let mut seen = BTreeSet::new();
-    for _ in 0..250 {
+    for _ in 0..4000 {
         let story = (configs(), actions()).new_tree(&mut runner).expect("the strategies reject nothing").current();
         seen.append(&mut play(story.0, story.1).seen);
     }

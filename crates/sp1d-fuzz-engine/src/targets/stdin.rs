@@ -9,8 +9,9 @@ use sp1d_fuzz::{FuzzMemory, FuzzTarget};
 pub const STDIN: FuzzTarget = FuzzTarget {
     name: "stdin",
     max_bytes: 16 << 10,
-    // Each list of a proof reserves up to 1 MiB before its first element is decoded, and lists are nested.
-    memory: FuzzMemory { base_bytes: 32 << 20, per_byte: 64 },
+    // bincode reserves the announced length of a key before it reads the key: up to 64 MiB, the limit of a proof. Each
+    // list reserves up to 1 MiB before its first element is decoded, and lists are nested.
+    memory: FuzzMemory { base_bytes: (64 + 16) << 20, per_byte: 64 },
     dictionary: &[&[0; 8], &[1, 0, 0, 0, 0, 0, 0, 0], &[0xff; 8], &[0, 0, 0x10, 0, 0, 0, 0, 0]],
     seeds,
     check,

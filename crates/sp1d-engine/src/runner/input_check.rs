@@ -2,7 +2,8 @@
 
 use super::input_proofs::check_proof_form;
 use crate::sp1_types::{InnerRecursionProof, InnerVerifyingKey};
-use bincode::Options;
+use bincode::{BincodeRead, Options};
+use serde::de::Visitor;
 use sp1d_model::counted;
 use sp1d_orchestrator::ProofFailure;
 use std::{
@@ -47,6 +48,33 @@ fn skip(stdin: &mut impl BufRead, bytes: u64) -> Result<(), ProofFailure> {
     if skipped == bytes { Ok(()) } else { Err(invalid("it ends too early")) }
 }
 
+/// Reads the bytes of a proof for bincode. bincode's own reader reserves the announced length of a text before it reads
+/// the text. This one takes memory as the bytes arrive.
+struct ProofReader<'a, R>(&'a mut R);
+
+impl<R: Read> Read for ProofReader<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<'de, R: Read> BincodeRead<'de> for ProofReader<'_, R> {
+    fn forward_read_str<V: Visitor<'de>>(&mut self, length: usize, visitor: V) -> bincode::Result<V::Value> {
+        let text = String::from_utf8(self.get_byte_buffer(length)?);
+        visitor.visit_string(text.map_err(|error| bincode::ErrorKind::InvalidUtf8Encoding(error.utf8_error()))?)
+    }
+
+    fn get_byte_buffer(&mut self, length: usize) -> bincode::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.0.take(length as u64).read_to_end(&mut bytes)?;
+        if bytes.len() < length { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) } else { Ok(bytes) }
+    }
+
+    fn forward_read_bytes<V: Visitor<'de>>(&mut self, length: usize, visitor: V) -> bincode::Result<V::Value> {
+        visitor.visit_byte_buf(self.get_byte_buffer(length)?)
+    }
+}
+
 /// Checks that `stdin` reads an `SP1Stdin`, serialized with bincode 1, and nothing else, that its proofs have the right
 /// form, and that decoding it takes little more memory than its length. Has one proof in memory at a time.
 ///
@@ -71,7 +99,8 @@ pub fn check_input(stdin: &mut dyn Read) -> Result<(), ProofFailure> {
     let proofs = read_number(&mut stdin)?;
     for at in 0..proofs {
         let decoder = bincode::DefaultOptions::new().with_fixint_encoding().with_limit(MAX_INPUT_PROOF_BYTES);
-        let (proof, _): InputProof = decoder.deserialize_from(&mut stdin).map_err(|error| match *error {
+        let decoded = decoder.deserialize_from_custom(ProofReader(&mut stdin));
+        let (proof, _): InputProof = decoded.map_err(|error: bincode::Error| match *error {
             bincode::ErrorKind::Io(error) => unreadable(error),
             error => invalid(error),
         })?;

@@ -9,9 +9,8 @@ use sp1d_fuzz::{FuzzMemory, FuzzTarget};
 pub const STDIN: FuzzTarget = FuzzTarget {
     name: "stdin",
     max_bytes: 16 << 10,
-    // bincode reserves the announced length of a key before it reads the key: up to 64 MiB, the limit of a proof. Each
-    // list reserves up to 1 MiB before its first element is decoded, and lists are nested.
-    memory: FuzzMemory { base_bytes: (64 + 16) << 20, per_byte: 64 },
+    // Each list of a proof reserves up to 1 MiB before its first element is decoded, and lists are nested.
+    memory: FuzzMemory { base_bytes: 16 << 20, per_byte: 64 },
     dictionary: &[&[0; 8], &[1, 0, 0, 0, 0, 0, 0, 0], &[0xff; 8], &[0, 0, 0x10, 0, 0, 0, 0, 0]],
     seeds,
     check,
@@ -33,6 +32,15 @@ fn seeds() -> Vec<Vec<u8>> {
         bincode::serialize(&stdin).expect("an input can be serialized")
     };
     let number = |number: u64| number.to_le_bytes();
+    // A proof with a map, whose first key claims to have 48 MiB.
+    let long_key = || {
+        let mut input = vec![0; 1000];
+        for (at, byte) in [(16, 1), (128, 1), (153, 227), (165, 64), (180, 1), (196, 1), (290, 1), (310, 1)] {
+            input[at] = byte;
+        }
+        input[312..320].copy_from_slice(&number(48 << 20));
+        input
+    };
     vec![
         serialized(|_| {}),
         serialized(|stdin| stdin.write(&7_u32)),
@@ -40,5 +48,6 @@ fn seeds() -> Vec<Vec<u8>> {
         // A proof follows, and its lists claim to be long.
         [number(0), number(0), number(1), number(u64::MAX), [0; 8], [0; 8]].concat(),
         [[0; 8], [0; 8], number(1)].concat().into_iter().chain(vec![0; 4000]).collect(),
+        long_key(),
     ]
 }

@@ -69,7 +69,7 @@ impl DispatchWriter {
         self.attempts.send_modify(|attempts| _ = attempts.insert(id, Arc::new(attempt)));
     }
 
-    /// Moves the attempt `id` to `session`, a new session of its worker. Returns false if there is no such attempt.
+    /// Moves the attempt `id` to `session`, a new session of its worker. Returns false if the attempt is unknown.
     pub(crate) fn continue_attempt(&self, id: AttemptId, session: SessionId) -> bool {
         self.attempts.send_if_modified(|attempts| {
             let Some(found) = attempts.get_mut(&id) else { return false };

@@ -23,7 +23,7 @@ pub trait ProofRunner: Send + Sync + 'static {
     /// Dropping the future ends the execution and all other work for the proof in this process.
     async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure>;
 
-    /// Returns the next cut that is smaller than the one in `options`, or `None` if there is no smaller cut. The proof
+    /// Returns the next cut that is smaller than the one in `options`, or `None` if that one is the smallest. The proof
     /// restarts with it if a shard ran out of memory, or if no connected worker has enough memory for a shard. The
     /// default implementation returns `None`.
     fn smaller_cut(&self, _options: &str) -> Option<Cut> {

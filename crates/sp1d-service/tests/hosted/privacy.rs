@@ -150,6 +150,32 @@ async fn signers_of_two_tenants_share_neither_programs_nor_proofs() {
 }
 
 #[tokio::test]
+async fn a_signer_and_a_private_input_can_ask_for_trusted_workers() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = |number| SdkClient::new("http://127.0.0.1:1", number).address_text();
+    let lines = format!("{} team-a trusted-only\n{} team-a\n", address(1), address(2));
+    std::fs::write(folder.path().join("signers"), lines).unwrap();
+    // A worker without a certificate is not trusted. The requests for trusted workers wait.
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let hosted = Hosted::start(folder.path(), &[worker.address], |_| {}).await;
+    let (listed, other) = (hosted.client(1), hosted.client(2));
+    listed.register(PROGRAM).await.unwrap();
+    listed.request_proof(&listed.body(PROGRAM, 1).await.unwrap()).await.unwrap();
+    let body = other.body(PROGRAM, 2).await.unwrap();
+    let shown = other.request_proof(&body).await.unwrap();
+    assert_eq!(timeout(PATIENCE, other.ended(&shown)).await.unwrap().fulfillment_status, 3);
+    // A later request with the mark is not the same request: it is not for the workers of the earlier one.
+    let marked = network::RequestProofRequestBody { nonce: other.nonce().await.unwrap(), stdin_private: true, ..body };
+    let marked = other.request_proof(&marked).await.unwrap();
+    assert_ne!(marked, shown);
+    assert!(details(&other, &marked).await.unwrap().request.unwrap().stdin_private);
+    let choices = "SELECT group_concat(trusted_only) FROM (SELECT trusted_only FROM proofs ORDER BY number)";
+    let found: String = database(folder.path()).query_row(choices, [], |row| row.get(0)).unwrap();
+    assert_eq!(found, "1,0,1");
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_service_with_tokens_shows_no_program_without_a_signature() {
     let folder = tempfile::tempdir().unwrap();
     let hosted = Hosted::start(folder.path(), &[], |_| {}).await;

@@ -7,6 +7,7 @@ use super::{
     progress::progress_of,
     refusal::HostedRefusal,
     request::{artifact_id, artifact_signer, artifact_uri, check_body, missing_kind, open_signed, program_hash},
+    signers::SignerTerms,
     url_permit::{HostedFileKind, MAX_URL_PERMIT_AGE, RequestFacts, UrlPermit},
     wire::{
         artifact::{ArtifactType, CreateArtifactRequest, CreateArtifactResponse},
@@ -185,7 +186,7 @@ pub(super) async fn create_program(
     request: SignedRequest,
 ) -> Result<CreateProgramResponse, HostedRefusal> {
     let (signer, body) = open_signed::<CreateProgramRequestBody>(&request)?;
-    let tenant = context.interface.check_signer(signer)?;
+    let SignerTerms { tenant, .. } = context.interface.check_signer(signer)?;
     let hash = program_hash(&body.vk_hash)?;
     let id = artifact_id(&body.program_uri, "program_uri")?;
     context.interface.use_nonce(signer, body.nonce).await?;
@@ -209,14 +210,18 @@ pub(super) async fn request_proof(
 ) -> Result<RequestProofResponse, HostedRefusal> {
     let (signer, body) = open_signed::<RequestProofRequestBody>(&request)?;
     let (interface, service) = (&context.interface, context.service());
-    let tenant = interface.check_signer(signer)?;
+    let SignerTerms { tenant, trusted_only } = interface.check_signer(signer)?;
     let asked = check_body(&body, interface.version(), interface.seconds())?;
+    // A worker sees the inputs of its tasks, so a private input is for trusted workers.
+    let trusted_only = trusted_only || asked.private;
     interface.use_nonce(signer, asked.nonce).await?;
     let program = known_program(&context, Some(tenant.clone()), asked.program).await?;
-    let workers: Vec<_> = service.workers().into_iter().map(|worker| worker.kinds).collect();
-    if let Some(kind) = missing_kind(asked.mode, &workers) {
+    let suitable = service.workers().into_iter().filter(|worker| worker.trusted || !trusted_only);
+    let kinds: Vec<_> = suitable.map(|worker| worker.kinds).collect();
+    if let Some(kind) = missing_kind(asked.mode, &kinds) {
+        let trusted = if trusted_only { "trusted " } else { "" };
         return Err(HostedRefusal::unsupported(format!(
-            "no worker can make a proof of the mode {}: none supports {}\nhint: see why with `sp1d workers`",
+            "no {trusted}worker can make a proof of the mode {}: none supports {}\nhint: see why with `sp1d workers`",
             asked.mode,
             kind.name()
         )));
@@ -231,6 +236,7 @@ pub(super) async fn request_proof(
         deadline: asked.deadline,
         cycle_limit: asked.cycle_limit,
         gas_limit: asked.gas_limit,
+        private: asked.private,
     };
     let id = interface.key().request_id(&facts);
     let hosted = HostedRequest {
@@ -247,6 +253,7 @@ pub(super) async fn request_proof(
         cycle_limit: asked.cycle_limit,
         gas_limit: asked.gas_limit,
         timeout_seconds: Some(asked.timeout_seconds),
+        trusted_only,
         ..NewProof::default()
     };
     service.submit_hosted(tenant, new, hosted).await?;

@@ -1,8 +1,12 @@
 //! What all calls share.
 
 use super::{
-    address::RequesterAddress, held_calls::HeldCalls, nonces::NonceIssuer, refusal::HostedRefusal,
-    signers::HostedSigners, url_permit::UrlPermitKey,
+    address::RequesterAddress,
+    held_calls::HeldCalls,
+    nonces::NonceIssuer,
+    refusal::HostedRefusal,
+    signers::{HostedSigners, SignerTerms},
+    url_permit::UrlPermitKey,
 };
 use crate::{access::TenantName, queue::Service, state::NonceOutcome};
 use std::sync::Arc;
@@ -78,7 +82,7 @@ impl HostedInterface {
 
     /// Returns the tenant of `signer`. `None` if the signer may not ask for proofs.
     pub(super) fn tenant_of(&self, signer: RequesterAddress) -> Option<TenantName> {
-        self.0.signers.tenant_of(signer)
+        self.0.signers.terms_of(signer).map(|terms| terms.tenant)
     }
 
     /// Returns the tenant of all signers. `None` if they have different tenants.
@@ -86,9 +90,9 @@ impl HostedInterface {
         self.0.signers.only_tenant()
     }
 
-    /// Checks that `signer` may ask for proofs, and returns its tenant.
-    pub(super) fn check_signer(&self, signer: RequesterAddress) -> Result<TenantName, HostedRefusal> {
-        self.tenant_of(signer).ok_or_else(|| {
+    /// Checks that `signer` may ask for proofs, and returns what applies to its requests.
+    pub(super) fn check_signer(&self, signer: RequesterAddress) -> Result<SignerTerms, HostedRefusal> {
+        self.0.signers.terms_of(signer).ok_or_else(|| {
             HostedRefusal::denied(format!(
                 "{signer} may not ask this service for proofs, or it did not sign this request\nhint: add the address to the file of `--hosted-signers` of `sp1d serve`"
             ))

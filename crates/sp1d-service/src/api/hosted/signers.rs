@@ -22,13 +22,29 @@ sp1d_model::limits! {
 /// Interval at which the file is checked for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Word at the end of a line whose signer gets only trusted workers.
+const TRUSTED_ONLY: &str = "trusted-only";
+
+/// No tenant of the file may have a name with this start. Otherwise, a misspelled [`TRUSTED_ONLY`] would be the name of
+/// a tenant, and all workers would get the inputs of the signer.
+const NO_TENANT: &str = "trusted";
+
+/// What applies to the requests of a signer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SignerTerms {
+    /// The tenant that owns the proofs.
+    pub(super) tenant: TenantName,
+    /// Whether only trusted workers get tasks of the proofs.
+    pub(super) trusted_only: bool,
+}
+
 /// Who may ask for proofs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum SignerRule {
-    /// All addresses, for this tenant. The file must contain the word `any`.
-    Any(TenantName),
-    /// Only these addresses, each for its tenant.
-    Listed(BTreeMap<RequesterAddress, TenantName>),
+    /// All addresses, with the same terms. The file must contain the word `any`.
+    Any(SignerTerms),
+    /// Only these addresses, each with its terms.
+    Listed(BTreeMap<RequesterAddress, SignerTerms>),
 }
 
 /// Why a file with signers cannot be used.
@@ -42,8 +58,8 @@ pub enum SignersError {
         /// Error of the operating system.
         reason: io::Error,
     },
-    /// A line is neither an address nor `any`, each with or without a tenant.
-    #[error("line {line} of {} is not an address: `{text}`\nhint: write one address on each line, as 0x and 40 hexadecimal digits, or only `any`; a tenant may follow after a space", path.display())]
+    /// A line is neither an address nor `any`, each with or without a tenant and `trusted-only`.
+    #[error("line {line} of {} is not valid: `{text}`\nhint: write one address on each line, as 0x and 40 hexadecimal digits, or only `any`; after a space, a tenant may follow, whose name does not start with `trusted`, and then the word `trusted-only`", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -52,9 +68,9 @@ pub enum SignersError {
         /// Start of the line.
         text: String,
     },
-    /// The file has an address twice, with different tenants.
-    #[error("line {line} of {} has an address of another line, with another tenant\nhint: remove one of the lines", path.display())]
-    TwoTenants {
+    /// The file has an address twice, with different tenants, or once without `trusted-only`.
+    #[error("line {line} of {} has an address of an earlier line, but another tenant or another choice of workers\nhint: remove one of the lines", path.display())]
+    Contradictory {
         /// The file.
         path: PathBuf,
         /// Number of the line, from 1.
@@ -68,14 +84,21 @@ pub enum SignersError {
     },
 }
 
-/// Reads a line: an address or `any`, and a tenant if one follows after white space. `None` for `any`.
-fn parse_line(line: &str) -> Option<(Option<RequesterAddress>, TenantName)> {
-    let (signer, tenant) = match line.split_once(char::is_whitespace) {
-        Some((signer, tenant)) => (signer, tenant.trim().parse().ok()?),
-        None => (line, TenantName::default()),
+/// Reads a line: an address or `any`, then a tenant or none, and then `trusted-only` or nothing, with white space
+/// between them. The address is `None` for `any`.
+fn parse_line(line: &str) -> Option<(Option<RequesterAddress>, SignerTerms)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (words, trusted_only) = match words.split_last() {
+        Some((&TRUSTED_ONLY, before)) => (before, true),
+        _ => (&words[..], false),
+    };
+    let (signer, tenant) = match *words {
+        [signer] => (signer, TenantName::default()),
+        [signer, tenant] if !tenant.starts_with(NO_TENANT) => (signer, tenant.parse().ok()?),
+        _ => return None,
     };
     let address = if signer == "any" { None } else { Some(signer.parse().ok()?) };
-    Some((address, tenant))
+    Some((address, SignerTerms { tenant, trusted_only }))
 }
 
 /// Reads the lines of a file with signers. Empty lines, and text after `#`, count nothing.
@@ -86,20 +109,20 @@ fn parse(text: &str, path: &Path) -> Result<SignerRule, SignersError> {
         if line.is_empty() {
             continue;
         }
-        let Some((address, tenant)) = parse_line(line) else {
+        let Some((address, terms)) = parse_line(line) else {
             let text = line.chars().take(60).collect();
             return Err(SignersError::Malformed { path: path.to_owned(), line: number + 1, text });
         };
         let before = match address {
-            Some(address) => listed.insert(address, tenant.clone()),
-            None => any.replace(tenant.clone()),
+            Some(address) => listed.insert(address, terms.clone()),
+            None => any.replace(terms.clone()),
         };
-        if before.is_some_and(|before| before != tenant) {
-            return Err(SignersError::TwoTenants { path: path.to_owned(), line: number + 1 });
+        if before.is_some_and(|before| before != terms) {
+            return Err(SignersError::Contradictory { path: path.to_owned(), line: number + 1 });
         }
     }
     match (any, listed.is_empty()) {
-        (Some(tenant), true) => Ok(SignerRule::Any(tenant)),
+        (Some(terms), true) => Ok(SignerRule::Any(terms)),
         (Some(_), false) => Err(SignersError::Ambiguous { path: path.to_owned() }),
         (None, _) => Ok(SignerRule::Listed(listed)),
     }
@@ -169,10 +192,10 @@ impl HostedSigners {
         Ok(Self { path, rule })
     }
 
-    /// Returns the tenant of `address`. `None` if the address may not ask for proofs.
-    pub(super) fn tenant_of(&self, address: RequesterAddress) -> Option<TenantName> {
+    /// Returns what applies to requests of `address`. `None` if the address may not ask for proofs.
+    pub(super) fn terms_of(&self, address: RequesterAddress) -> Option<SignerTerms> {
         match &*self.rule.lock().unwrap_or_else(PoisonError::into_inner) {
-            SignerRule::Any(tenant) => Some(tenant.clone()),
+            SignerRule::Any(terms) => Some(terms.clone()),
             SignerRule::Listed(listed) => listed.get(&address).cloned(),
         }
     }
@@ -180,10 +203,10 @@ impl HostedSigners {
     /// Returns the tenant of all addresses. `None` if they have different tenants, or if the file lists no address.
     pub(super) fn only_tenant(&self) -> Option<TenantName> {
         match &*self.rule.lock().unwrap_or_else(PoisonError::into_inner) {
-            SignerRule::Any(tenant) => Some(tenant.clone()),
+            SignerRule::Any(terms) => Some(terms.tenant.clone()),
             SignerRule::Listed(listed) => {
-                let first = listed.values().next()?;
-                listed.values().all(|tenant| tenant == first).then(|| first.clone())
+                let first = &listed.values().next()?.tenant;
+                listed.values().all(|terms| terms.tenant == *first).then(|| first.clone())
             }
         }
     }
@@ -240,7 +263,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         match (HostedSigners::read(path), expected) {
             (Ok(signers), Ok(expected)) => {
-                let allow = |address: &str| signers.tenant_of(address.parse().unwrap()).is_some();
+                let allow = |address: &str| signers.terms_of(address.parse().unwrap()).is_some();
                 assert_eq!((allow(ONE), allow(OTHER)), expected, "{text}");
             }
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
@@ -264,7 +287,7 @@ mod tests {
     fn check_tenants(text: &str, expected: [Option<&str>; 3]) {
         let path = Path::new("signers");
         let signers = HostedSigners { path: path.to_owned(), rule: Arc::new(Mutex::new(parse(text, path).unwrap())) };
-        let tenant = |address: &str| signers.tenant_of(address.parse().unwrap());
+        let tenant = |address: &str| signers.terms_of(address.parse().unwrap()).map(|terms| terms.tenant);
         let found =
             [tenant(ONE), tenant(OTHER), signers.only_tenant()].map(|tenant| tenant.map(|name| name.to_string()));
         assert_eq!(found.each_ref().map(Option::as_deref), expected, "{text}");
@@ -281,6 +304,36 @@ mod tests {
         check(&format!("{ONE} a\n{ONE} b"), Err("line 2"));
         check(&format!("{ONE} Team"), Err("line 1"));
         check(&format!("{ONE} a b"), Err("line 1"));
+    }
+
+    /// Checks the terms of a line: the tenant, and whether the proofs are only for trusted workers. `None` if the line
+    /// is not valid.
+    #[track_caller]
+    fn check_terms(line: &str, expected: Option<(&str, bool)>) {
+        let found = parse_line(line).map(|(_, terms)| (terms.tenant.to_string(), terms.trusted_only));
+        let found = found.as_ref().map(|(tenant, trusted_only)| (tenant.as_str(), *trusted_only));
+        assert_eq!(found, expected, "{line}");
+    }
+
+    #[test]
+    fn the_last_word_of_a_line_can_ask_for_trusted_workers() {
+        check_terms(ONE, Some(("default", false)));
+        check_terms(&format!("{ONE} trusted-only"), Some(("default", true)));
+        check_terms(&format!("{ONE} team-a\t trusted-only"), Some(("team-a", true)));
+        check_terms("any trusted-only", Some(("default", true)));
+        check_terms("any team-a trusted-only", Some(("team-a", true)));
+        check(&format!("{ONE} a\n{ONE} a trusted-only"), Err("line 2"));
+        check(&format!("{ONE} trusted-only\n{OTHER}"), Ok((true, true)));
+    }
+
+    #[test]
+    fn a_misspelled_choice_of_workers_is_not_a_tenant() {
+        for words in ["trusted", "trusted_only", "trusted-onyl", "trusted-only a", "trusted-only trusted-only"] {
+            check_terms(&format!("{ONE} {words}"), None);
+        }
+        for line in ["trusted-only", "trusted-only a", ""] {
+            check_terms(line, None);
+        }
     }
 
     #[test]

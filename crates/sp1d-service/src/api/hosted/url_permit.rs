@@ -67,6 +67,8 @@ pub(super) struct RequestFacts<'a> {
     pub(super) deadline: u64,
     pub(super) cycle_limit: Option<u64>,
     pub(super) gas_limit: Option<u64>,
+    /// Whether the client has marked its input as private.
+    pub(super) private: bool,
 }
 
 /// Makes and checks addresses.
@@ -121,7 +123,7 @@ impl UrlPermitKey {
 
     /// Returns the id of a request. Equal requests of one requester have the same id. Only this service can compute it.
     pub(super) fn request_id(&self, facts: &RequestFacts<'_>) -> [u8; 32] {
-        let RequestFacts { requester, program, input, mode, deadline, cycle_limit, gas_limit } = *facts;
+        let RequestFacts { requester, program, input, mode, deadline, cycle_limit, gas_limit, private } = *facts;
         let mut bytes = b"request".to_vec();
         bytes.extend(requester.0);
         bytes.extend(program);
@@ -133,6 +135,9 @@ impl UrlPermitKey {
         if let Some(limit) = gas_limit {
             bytes.push(0);
             bytes.extend(limit.to_be_bytes());
+        }
+        if private {
+            bytes.push(1);
         }
         *blake3::keyed_hash(&self.0, &bytes).as_bytes()
     }
@@ -183,6 +188,7 @@ mod tests {
             deadline: 100,
             cycle_limit: None,
             gas_limit: None,
+            private: false,
         };
         let other = [
             RequestFacts { requester: RequesterAddress([5; 20]), ..facts },
@@ -193,6 +199,8 @@ mod tests {
             RequestFacts { cycle_limit: Some(7), ..facts },
             RequestFacts { gas_limit: Some(7), ..facts },
             RequestFacts { gas_limit: Some(8), ..facts },
+            RequestFacts { private: true, ..facts },
+            RequestFacts { gas_limit: Some(7), private: true, ..facts },
         ];
         let ids: Vec<_> = other.iter().chain([&facts]).map(|facts| key.request_id(facts)).collect();
         for (at, id) in ids.iter().enumerate() {

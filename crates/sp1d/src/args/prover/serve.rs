@@ -44,8 +44,8 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "ADDR", requires = "hosted_signers")]
     pub(crate) hosted: Option<Address>,
     /// File with the addresses that may ask for proofs at `--hosted`, one on each line, or only the word `any`. A
-    /// tenant may follow after a space. The address of a program belongs to its NETWORK_PRIVATE_KEY. Changes take
-    /// effect within 4 s, and at once on SIGHUP.
+    /// tenant may follow after a space, and then the word `trusted-only`, for proofs on trusted workers only. The
+    /// address of a program belongs to its NETWORK_PRIVATE_KEY. Changes take effect within 4 s, and at once on SIGHUP.
     #[arg(long, value_name = "FILE", requires = "hosted")]
     pub(crate) hosted_signers: Option<PathBuf>,
     /// How programs reach `--hosted` if a proxy is in front of it, for example `https://prover.example.org`

@@ -1,9 +1,9 @@
 //! Tests of the status page in headless Chromium, with fake workers and a fake runner.
 
-use sp1d_client::{Client, NewProof, ProofEvent, ProofState};
+use sp1d_client::{Client, ClientSettings, NewProof, ProofEvent, ProofState};
 use sp1d_machine::{GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading};
 use sp1d_model::TaskKind;
-use sp1d_service::{NewApiToken, Service, ServiceSettings, TenantName, TokenStore, serve};
+use sp1d_service::{NewApiToken, Service, ServiceSettings, TokenStore, serve};
 use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, fake_build, ready};
 use sp1d_worker::{GpuMonitor, ProvingEngine};
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -30,6 +30,30 @@ async fn submit(client: &Client, shards: u64) -> String {
     let program = client.add_program("program".into()).await.unwrap();
     let request = NewProof { program: Some(program.id), cycle_limit: Some(shards), ..NewProof::default() };
     client.submit(&request).await.unwrap().id
+}
+
+/// Creates a token and returns its text.
+fn create_token(folder: &Path, name: &str, tenant: &str, roles: &str) -> String {
+    let new = NewApiToken {
+        name: name.parse().unwrap(),
+        tenant: tenant.parse().unwrap(),
+        roles: roles.parse().unwrap(),
+        valid: Duration::from_secs(3600),
+    };
+    TokenStore::open(&folder.join("state")).unwrap().create(&new).unwrap().to_string()
+}
+
+/// Logs in with `token` on the open page, and waits until the page knows the roles of the token.
+async fn log_in(browser: &Browser, token: &str) {
+    browser.wait_for(&is_visible("login")).await;
+    browser.value(&format!("document.querySelector('#token').value = '{token}'")).await;
+    browser.click("#login-form button").await;
+    browser.wait_for(&is_visible("logout")).await;
+}
+
+/// Returns a JavaScript expression that is true if the element `id` is visible.
+fn is_visible(id: &str) -> String {
+    format!("document.querySelector('#{id}').checkVisibility()")
 }
 
 fn taking(time: Duration) -> Arc<dyn ProvingEngine> {
@@ -72,7 +96,7 @@ async fn page_follows_a_proof_and_shows_a_disconnected_worker_in_red() {
         .wait_for("document.querySelector('#events li.failed')?.innerText.includes('worker slow disconnected')")
         .await;
     browser.wait_for("document.querySelector('#detail-title').innerText.includes('done')").await;
-    browser.wait_for("document.querySelector('#fetch').checkVisibility()").await;
+    browser.wait_for(&is_visible("fetch")).await;
     browser.wait_for("document.querySelector('#facts').innerText.includes('12 of 12 done')").await;
     let drawn = "document.querySelector('#timeline').getAttribute('aria-label').includes('2 workers')";
     browser.wait_for(drawn).await;
@@ -118,10 +142,12 @@ async fn page_cancels_a_proof_and_reports_an_unknown_one() {
         .await;
     let is_wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
     assert_eq!(browser.value(is_wider).await, false, "the page is wider than its window");
+    assert_eq!(browser.value(&is_visible("delete")).await, false, "a running proof cannot be deleted");
     browser.click("#cancel").await;
     browser.accept().await;
     browser.wait_for("document.querySelector('#detail-title').innerText.includes('cancelled')").await;
     browser.wait_for("!document.querySelector('#cancel').checkVisibility()").await;
+    browser.wait_for(&is_visible("delete")).await;
     browser.wait_for(&format!("!{waiting}.checkVisibility()")).await;
     assert_eq!(client.proof(&id).await.unwrap().state, ProofState::Cancelled);
     browser.picture("cancelled").await;
@@ -158,7 +184,7 @@ async fn page_says_why_an_action_is_refused() {
     let id = submit(&client, 3).await;
     let browser = Browser::start(1280, 900).await;
     browser.open(&format!("{url}/#/proofs/{id}")).await;
-    browser.wait_for("document.querySelector('#cancel').checkVisibility()").await;
+    browser.wait_for(&is_visible("cancel")).await;
     // The service stops, and another server with no such proof takes its port.
     service.shutdown().await;
     let listener = TcpListener::bind(url.trim_start_matches("http://")).await.unwrap();
@@ -178,23 +204,15 @@ async fn page_logs_in_with_a_token_and_out_again() {
     let folder = tempfile::tempdir().unwrap();
     let (service, url, client) = start(folder.path(), &[], HEARTBEAT).await;
     let id = submit(&client, 1).await;
-    let new = NewApiToken {
-        name: "one".parse().unwrap(),
-        tenant: TenantName::default(),
-        roles: "read,submit".parse().unwrap(),
-        valid: Duration::from_secs(3600),
-    };
-    let token = TokenStore::open(&folder.path().join("state")).unwrap().create(&new).unwrap();
+    let token = create_token(folder.path(), "one", "default", "read,submit");
     let browser = Browser::start(1280, 900).await;
     browser.open(&format!("{url}/#/proofs/{id}")).await;
-    browser.wait_for("document.querySelector('#login').checkVisibility()").await;
-    assert!(!browser.value("document.querySelector('#detail').checkVisibility()").await.as_bool().unwrap());
-    let enter = |text: &str| format!("document.querySelector('#token').value = '{text}'");
-    browser.value(&enter("sp1d_wrong")).await;
+    browser.wait_for(&is_visible("login")).await;
+    assert!(!browser.value(&is_visible("detail")).await.as_bool().unwrap());
+    browser.value("document.querySelector('#token').value = 'sp1d_wrong'").await;
     browser.click("#login-form button").await;
     browser.wait_for("document.querySelector('#login-refused').innerText.includes('not valid')").await;
-    browser.value(&enter(&token.to_string())).await;
-    browser.click("#login-form button").await;
+    log_in(&browser, &token).await;
     browser.wait_for(&format!("document.querySelector('#facts').innerText && document.querySelector('#detail-title').innerText.includes('{id}')")).await;
     assert_eq!(browser.value("document.cookie").await, "", "scripts cannot read the cookie");
     // The cookie permits changes too.
@@ -202,7 +220,79 @@ async fn page_logs_in_with_a_token_and_out_again() {
     browser.accept().await;
     browser.wait_for("document.querySelector('#detail-title').innerText.includes('cancelled')").await;
     browser.click("#logout").await;
-    browser.wait_for("document.querySelector('#login').checkVisibility()").await;
+    browser.wait_for(&is_visible("login")).await;
+    browser.close().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_deletes_an_ended_proof_after_a_confirmation() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let (service, url, client) = start(folder.path(), &[worker.address], HEARTBEAT).await;
+    let id = submit(&client, 3).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&format!("{url}/#/proofs/{id}")).await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('done')").await;
+    browser.click("#delete").await;
+    browser.dismiss().await;
+    assert_eq!(client.proof(&id).await.unwrap().state, ProofState::Done);
+    browser.click("#delete").await;
+    browser.accept().await;
+    browser.wait_for("location.hash === '#/' && document.querySelector('#overview').checkVisibility()").await;
+    assert!(client.proof(&id).await.is_err(), "the proof is deleted");
+    browser.wait_for(&is_visible("no-proofs")).await;
+    browser.close().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_offers_changes_only_if_the_token_permits_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, url, client) = start(folder.path(), &[], HEARTBEAT).await;
+    let (open, ended) = (submit(&client, 1).await, submit(&client, 1).await);
+    let cancelled = client.cancel(&ended).await.unwrap();
+    client.follow(cancelled, u64::MAX >> 1, None, |_| {}).await.unwrap();
+    let tokens = [("reader", "read"), ("user", "read,submit")]
+        .map(|(name, roles)| (create_token(folder.path(), name, "default", roles), roles));
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&format!("{url}/#/proofs/{open}")).await;
+    for ((token, roles), is_offered) in tokens.iter().zip([false, true]) {
+        log_in(&browser, token).await;
+        for (id, button) in [(&open, "cancel"), (&ended, "delete")] {
+            browser.value(&format!("location.hash = '#/proofs/{id}'")).await;
+            browser.wait_for(&format!("document.querySelector('#facts').innerText && document.querySelector('#detail-title').innerText.includes('{id}')")).await;
+            assert_eq!(browser.value(&is_visible(button)).await, is_offered, "{button} with {roles}");
+        }
+        browser.click("#logout").await;
+    }
+    browser.close().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_shows_tenants_only_if_there_are_several() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, url, client) = start(folder.path(), &[], HEARTBEAT).await;
+    let id = submit(&client, 1).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&url).await;
+    browser.wait_for(&row("proofs", &id)).await;
+    assert_eq!(browser.value(&is_visible("tenants")).await, false);
+    let token_file = folder.path().join("token");
+    std::fs::write(&token_file, create_token(folder.path(), "team", "team-a", "read,submit")).unwrap();
+    let settings = ClientSettings { token_file: Some(token_file), ..ClientSettings::new(url.parse().unwrap()) };
+    let theirs = submit(&Client::with(&settings).unwrap(), 1).await;
+    browser.open("about:blank").await;
+    browser.open(&url).await;
+    log_in(&browser, &create_token(folder.path(), "root", "default", "admin")).await;
+    for (id, tenant) in [(&id, "default"), (&theirs, "team-a")] {
+        browser.wait_for(&format!("{}?.innerText.includes('{tenant}')", row("proofs", id))).await;
+    }
+    browser.wait_for(&is_visible("tenants")).await;
+    browser.picture("tenants").await;
+    browser.click(&format!("a[href='#/proofs/{theirs}']")).await;
+    browser.wait_for("document.querySelector('#facts').innerText.includes('team-a')").await;
     browser.close().await;
     service.shutdown().await;
 }
@@ -253,7 +343,7 @@ async fn page_reconnects_after_the_service_restarts() {
     let (service, url, _) = start(folder.path(), &[], HEARTBEAT).await;
     let browser = Browser::start(1280, 900).await;
     browser.open(&url).await;
-    browser.wait_for("document.querySelector('#no-proofs').checkVisibility()").await;
+    browser.wait_for(&is_visible("no-proofs")).await;
     service.shutdown().await;
     browser.wait_for("document.querySelector('#connection').innerText.includes('does not respond')").await;
     let service = running::open(folder.path(), |_| {}).await.unwrap();

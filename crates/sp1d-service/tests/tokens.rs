@@ -178,8 +178,11 @@ async fn an_administrator_sees_all_tenants() {
     let (folder, a, b) = two_tenants().await;
     let ids = [a.submit(1, |_| {}).await, b.submit(1, |_| {}).await];
     let admin = with_token(&a, &create(folder.path(), "root", "default", "admin", HOUR));
-    assert_eq!(admin.json("/v1/proofs").await["proofs"].as_array().unwrap().len(), 2);
-    for id in &ids {
+    let listed = admin.json("/v1/proofs").await["proofs"].clone();
+    let tenants: Vec<_> = listed.as_array().unwrap().iter().map(|proof| proof["tenant"].clone()).collect();
+    assert_eq!(tenants, ["b", "a"], "the newest proof is the first one");
+    for (id, tenant) in ids.iter().zip(["a", "b"]) {
+        assert_eq!(admin.json(&format!("/v1/proofs/{id}")).await["tenant"], tenant);
         assert_eq!(status(&admin, "DELETE", &format!("/v1/proofs/{id}")).await, StatusCode::OK);
     }
     a.service.shutdown().await;

@@ -42,6 +42,9 @@ pub struct WorkerTasks {
 pub struct ProofSummary {
     /// Id of the proof.
     pub id: String,
+    /// Tenant that owns the proof. Empty if the service is older than tenants.
+    #[serde(default)]
+    pub tenant: String,
     /// Id of the program.
     pub program: String,
     /// Id of the input.

@@ -77,7 +77,18 @@ function why({ quarantine, disconnection }) {
   return `since ${clock(since)}: ${reason}${now}`;
 }
 
+// Whether the listed proofs have several tenants. Only an administrator of a service with tokens sees several.
+let hasTenants = false;
+
 function showOverview(now) {
+  const several = new Set(now.proofs.map((proof) => proof.tenant)).size > 1;
+  if (several !== hasTenants) {
+    hasTenants = several;
+    $("tenants").hidden = !several;
+    // All rows get the other columns.
+    $("proofs").replaceChildren();
+    refresh();
+  }
   const counts = ["running", "queued", "done", "failed", "cancelled"].map((name) => `${now.counts[name] ?? 0} ${name}`);
   const connected = now.workers.filter((worker) => !worker.disconnection), ready = connected.filter((worker) => worker.state !== "starting").length;
   const disconnected = now.workers.length - connected.length;
@@ -97,7 +108,7 @@ function showOverview(now) {
     tasks.append(proof.tasks.known ? `${proof.tasks.done}/${proof.tasks.known}` : "");
     const more = left(proof);
     const took = seconds(span(proof)) + (Number.isFinite(more) && more > 0 ? `, about ${seconds(more)} left` : "");
-    return [cell(link), cell(state(proof.state)), cell(proof.mode), cell(tasks), cell(clock(proof.created)), cell(took)];
+    return [cell(link), ...(hasTenants ? [cell(proof.tenant)] : []), cell(state(proof.state)), cell(proof.mode), cell(tasks), cell(clock(proof.created)), cell(took)];
   });
   rows($("workers"), now.workers, (worker) => `${worker.name} ${worker.address}`, (worker) => [
     cell(worker.gpus?.length ? fresh("div", {}, worker.name, ...worker.gpus.map(gpuLine)) : worker.name), cell(fresh("div", {}, state(worker.state), fresh("div", { className: "why", textContent: why(worker) }))), cell(String(worker.holds), "number"), cell(String(worker.done), "number"),
@@ -277,12 +288,13 @@ function showFacts(proof) {
     Mode: proof.mode, Tasks: `${proof.tasks.done} of ${proof.tasks.known} done${proof.tasks.cached ? `, ${proof.tasks.cached} of them from the result cache` : ""}`,
     Duration: seconds(span(proof)), Remaining: Number.isFinite(left(proof)) ? `about ${seconds(left(proof))}` : "", Accepted: clock(proof.created), Deadline: clock(proof.deadline),
     Priority: String(proof.priority), Cycles: proof.cycles?.toLocaleString() ?? "", Gas: proof.gas?.toLocaleString() ?? "", Shards: proof.shards?.toString() ?? "", Starts: proof.starts > 1 ? String(proof.starts) : "",
-    Requester: proof.requester ?? "", Program: proof.program,
+    Tenant: hasTenants ? proof.tenant : "", Requester: proof.requester ?? "", Program: proof.program,
   };
   $("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value).map(([name, value]) =>
     fresh("div", {}, fresh("dt", { textContent: name }), fresh("dd", { textContent: value, className: ["Program", "Requester"].includes(name) ? "id" : "" }))));
   const over = !["queued", "running"].includes(proof.state);
-  $("cancel").hidden = over;
+  $("cancel").hidden = over || !mayChange;
+  $("delete").hidden = !over || !mayChange;
   $("fetch").hidden = proof.state !== "done";
   if (over) $("cancel").textContent = "Cancel this proof";
 }
@@ -318,6 +330,9 @@ function lead() {
   return () => { leads = false; clearTimeout(timer); stream.close(); };
 }
 
+// Whether the token permits to cancel and to delete proofs. A service without tokens permits it.
+let mayChange = false;
+
 // Shows the login if the service needs a token and the browser has none. Otherwise, returns true.
 async function mayRead() {
   const answer = await fetch("v1/session", { cache: "no-store" }).catch(() => null);
@@ -330,7 +345,9 @@ async function mayRead() {
     $("connection").textContent = "";
   }
   $("login").hidden = !refused;
-  $("logout").hidden = !(answer?.ok && (await answer.json()).token);
+  const session = answer?.ok ? await answer.json() : null;
+  $("logout").hidden = !session?.token;
+  if (session) mayChange = session.roles.split(",").some((role) => role === "submit" || role === "admin");
   return !refused;
 }
 
@@ -457,8 +474,7 @@ function openProof(id) {
   $("detail").hidden = false;
   $("events").replaceChildren();
   $("facts").replaceChildren();
-  $("detail-waiting").hidden = true;
-  $("refused").hidden = true;
+  for (const name of ["cancel", "delete", "fetch", "detail-waiting", "refused"]) $(name).hidden = true;
   $("timeline").removeAttribute("aria-label");
   looked = new Looked(id);
   $("fetch").href = `${pathOf(id)}/proof`;
@@ -506,6 +522,17 @@ $("cancel").addEventListener("click", async () => {
     await showRefusal(answer);
   }
   refresh();
+});
+$("delete").addEventListener("click", async () => {
+  const { id } = looked;
+  if (!confirm(`Delete proof ${id} with its data? This cannot be undone.`)) return;
+  $("delete").disabled = true;
+  $("refused").hidden = true;
+  const answer = await fetch(`${pathOf(id)}/data`, { method: "DELETE" }).catch(() => null);
+  $("delete").disabled = false;
+  if (looked?.id !== id) return;
+  if (answer?.ok) location.hash = "#/";
+  else await showRefusal(answer);
 });
 $("timeline").addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];

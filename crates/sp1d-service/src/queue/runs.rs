@@ -205,7 +205,7 @@ impl ServiceInner {
             ProofFailure::Machine(format!("{error}{hint}"))
         };
         let (inner, program, input) = (self.clone(), job.proof.program, job.proof.input);
-        let max_cycles = self.max_cycles(&job.tenant).await?;
+        let max_cycles = self.max_cycles(&job.proof.tenant).await?;
         let read = move || Ok((inner.blobs.read(&program)?, inner.blobs.read(&input)?));
         let read = tokio::task::spawn_blocking(read).await.expect("work on the state does not panic");
         let (elf, stdin) = read.map_err(unreadable)?;
@@ -234,8 +234,8 @@ impl ServiceInner {
             nonce: job.proof.nonce,
             options: job.options,
             timeout: lower(timeout, self.settings.max_time),
-            cache_scope: cache_scope(&job.tenant, self.settings.share_results),
-            share_group: share_group(&job.tenant),
+            cache_scope: cache_scope(&job.proof.tenant, self.settings.share_results),
+            share_group: share_group(&job.proof.tenant),
             label: job.proof.id.clone(),
         };
         let (progress, events) = broadcast::channel(EVENTS_OF_PROOF);

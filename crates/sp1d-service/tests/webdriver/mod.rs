@@ -120,6 +120,12 @@ impl Browser {
         self.ask(Method::POST, "/alert/accept", json!({})).await;
     }
 
+    /// Dismisses the confirmation dialog of the page.
+    #[allow(dead_code, reason = "not every test uses it")]
+    pub(crate) async fn dismiss(&self) {
+        self.ask(Method::POST, "/alert/dismiss", json!({})).await;
+    }
+
     /// Saves a screenshot of the page in the folder `SP1D_TEST_PICTURES`, if that variable is set.
     pub(crate) async fn picture(&self, name: &str) {
         let Some(folder) = std::env::var_os("SP1D_TEST_PICTURES") else { return };

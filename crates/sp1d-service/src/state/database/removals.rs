@@ -53,19 +53,18 @@ impl Database {
     /// With a `tenant`, a proof of another tenant is unknown. The tenant of the proof loses the input, unless another
     /// proof of that tenant has it.
     pub(crate) fn delete_ended(&self, tenant: Option<&str>, id: &str) -> Result<DeletionOutcome> {
-        let select =
-            format!("SELECT {COLUMNS}, result, tenant FROM proofs WHERE id = ?1 AND tenant = coalesce(?2, tenant)");
-        let found = |row: &Row<'_>| Ok((proof_of(row)?, row.get("result")?, row.get("tenant")?));
+        let select = format!("SELECT {COLUMNS}, result FROM proofs WHERE id = ?1 AND tenant = coalesce(?2, tenant)");
+        let found = |row: &Row<'_>| Ok((proof_of(row)?, row.get("result")?));
         self.write(|transaction| {
             let found = transaction.query_row(&select, params![id, tenant], found).optional()?;
-            let Some((proof, result, owner)): Option<(ProofSummary, Option<String>, String)> = found else {
+            let Some((proof, result)): Option<(ProofSummary, Option<String>)> = found else {
                 return Ok(DeletionOutcome::Unknown);
             };
             if !proof.state.is_final() {
                 return Ok(DeletionOutcome::NotEnded(proof.state));
             }
             transaction.execute("DELETE FROM proofs WHERE id = ?1", [id])?;
-            let input = proof.input;
+            let (owner, input) = (proof.tenant, proof.input);
             let uses = "DELETE FROM tenant_inputs WHERE tenant = ?1 AND input = ?2 AND NOT EXISTS (SELECT 1 FROM proofs WHERE tenant = ?1 AND input = ?2)";
             transaction.execute(uses, [&owner, &input])?;
             // An upload of sp1-sdk's network client must not name a file that is removed. The file of an input that

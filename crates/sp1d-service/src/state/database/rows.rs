@@ -4,7 +4,7 @@ use rusqlite::{Row, types::Type};
 use sp1d_model::{Moment, ProgramSummary, ProofMode, ProofState, ProofSummary};
 
 /// Columns that [`proof_of`] reads.
-pub(super) const COLUMNS: &str = "id, program, input, mode, state, priority, cycle_limit, gas_limit, trusted_only, nonce, created, started, ended, deadline, starts, tasks, cycles, gas, shards, result_bytes, workers, requester, failure";
+pub(super) const COLUMNS: &str = "id, tenant, program, input, mode, state, priority, cycle_limit, gas_limit, trusted_only, nonce, created, started, ended, deadline, starts, tasks, cycles, gas, shards, result_bytes, workers, requester, failure";
 
 /// Converts to the signed integers of SQLite. No value here comes close to the limit of `i64`.
 pub(super) fn signed(number: u64) -> i64 {
@@ -49,6 +49,7 @@ pub(super) fn proof_of(row: &Row<'_>) -> rusqlite::Result<ProofSummary> {
     let failure: Option<String> = row.get("failure")?;
     Ok(ProofSummary {
         id: row.get("id")?,
+        tenant: row.get("tenant")?,
         program: row.get("program")?,
         input: row.get("input")?,
         mode: named(row, "mode", &ProofMode::ALL, ProofMode::name)?,

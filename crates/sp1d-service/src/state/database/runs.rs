@@ -18,8 +18,6 @@ use std::time::Duration;
 pub(crate) struct ProofJob {
     pub(crate) proof: ProofSummary,
     pub(crate) options: String,
-    /// The tenant that owns the proof.
-    pub(crate) tenant: String,
     /// How long it must run alone, because it may be the cause of a crash of the service.
     pub(crate) alone: Option<Duration>,
 }
@@ -54,12 +52,12 @@ impl Database {
                              ORDER BY suspect DESC, suspicion * suspect DESC, priority DESC,
                                       (SELECT max(other.started) FROM proofs AS other WHERE other.requester IS proofs.requester),
                                       number LIMIT 1)
-             RETURNING {COLUMNS}, options, tenant, suspect, suspicion"
+             RETURNING {COLUMNS}, options, suspect, suspicion"
         );
         let job = |row: &Row<'_>| {
             let suspicion: u32 = row.get("suspicion")?;
             let alone = row.get::<_, bool>("suspect")?.then(|| time_alone(suspicion));
-            Ok(ProofJob { proof: proof_of(row)?, options: row.get("options")?, tenant: row.get("tenant")?, alone })
+            Ok(ProofJob { proof: proof_of(row)?, options: row.get("options")?, alone })
         };
         self.write(|transaction| {
             let waiting = waiting_tenants(transaction)?;

@@ -51,21 +51,28 @@ pub(in crate::command) async fn proofs(arguments: ProofsArguments) -> Result<()>
     if arguments.remote.json {
         return print(&serde_json::to_string(&found)?);
     }
+    print(&proof_table(found).to_string())
+}
+
+fn proof_table(found: Vec<ProofSummary>) -> Table {
+    // Only an administrator of a service with tokens sees several tenants.
+    let has_tenants = found.windows(2).any(|pair| pair[0].tenant != pair[1].tenant);
     // Only a service with requests of sp1-sdk's network client has requesters.
     let has_requesters = found.iter().any(|proof| proof.requester.is_some());
-    let requester = has_requesters.then_some("requester");
-    let columns = ["proof", "mode", "state", "priority", "tasks", "accepted"].into_iter();
+    let (tenant, requester) = (has_tenants.then_some("tenant"), has_requesters.then_some("requester"));
+    let columns = iter::once("proof").chain(tenant).chain(["mode", "state", "priority", "tasks", "accepted"]);
     let mut table = table(columns.chain(requester).chain(["failure"]));
     for proof in found {
         let (mode, state) = (proof.mode.name().to_owned(), proof.state.name().to_owned());
         let (priority, created) = (proof.priority.to_string(), proof.created.to_string());
         let tasks = format!("{}/{}", proof.tasks.done, proof.tasks.known);
         let (failure, _) = hint::separate(proof.failure.map(|failure| failure.text));
+        let tenant = has_tenants.then_some(proof.tenant);
         let requester = has_requesters.then(|| proof.requester.unwrap_or_default());
-        let row = [proof.id, mode, state, priority, tasks, created].into_iter();
+        let row = iter::once(proof.id).chain(tenant).chain([mode, state, priority, tasks, created]);
         table.add_row(row.chain(requester).chain([failure]));
     }
-    print(&table.to_string())
+    table
 }
 
 pub(in crate::command) async fn workers(arguments: ShowArguments) -> Result<()> {
@@ -294,4 +301,33 @@ pub(in crate::command) async fn resume(arguments: NamedWorkerArguments) -> Resul
 
 pub(in crate::command) async fn forget(arguments: NamedWorkerArguments) -> Result<()> {
     on_worker(arguments, WorkerAction::Forget, "was removed").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks which of `texts` are in the table of proofs of these tenants.
+    #[track_caller]
+    fn check_table(tenants: &[&str], texts: [(&str, bool); 3]) {
+        let proof = |tenant: &&str| {
+            serde_json::from_value(json!({
+                "id": "0123456789ab", "tenant": tenant, "program": "", "input": "", "mode": "core", "state": "queued",
+                "priority": 0, "nonce": [0, 0, 0, 0], "created": "2026-01-01T00:00:10Z", "starts": 1,
+                "tasks": {"known": 0, "done": 0, "cached": 0}, "workers": []
+            }))
+            .unwrap()
+        };
+        let shown = proof_table(tenants.iter().map(proof).collect()).to_string();
+        for (text, expected) in texts {
+            assert_eq!(shown.contains(text), expected, "{text:?} in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn tenants_are_shown_only_if_there_are_several() {
+        check_table(&[], [("proof", true), ("tenant", false), ("team", false)]);
+        check_table(&["team-a", "team-a"], [("0123456789ab", true), ("tenant", false), ("team", false)]);
+        check_table(&["team-a", "team-b", "team-b"], [("tenant", true), ("team-a", true), ("team-b", true)]);
+    }
 }

@@ -96,6 +96,7 @@ mod tests {
     fn running_proof(tasks: TaskCounts) -> ProofSummary {
         ProofSummary {
             id: "one".to_owned(),
+            tenant: String::new(),
             program: String::new(),
             input: String::new(),
             mode: ProofMode::Core,

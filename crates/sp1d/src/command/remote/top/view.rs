@@ -194,6 +194,7 @@ mod tests {
     fn proof(id: &str, state: ProofState, tasks: TaskCounts) -> ProofSummary {
         ProofSummary {
             id: id.to_owned(),
+            tenant: String::new(),
             program: String::new(),
             input: String::new(),
             mode: ProofMode::Core,

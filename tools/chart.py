@@ -34,7 +34,7 @@ GOOD = {
     "default": {},
     "everything": {
         "workers": {**POOLS, "elastic": {"autoscaling": {"enabled": True}}},
-        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "tokenSecret": "metrics-token"},
         "networkPolicy": {
             "clients": [{"namespaceSelector": {"matchLabels": {"team": "proofs"}}}],
             "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
@@ -92,6 +92,7 @@ BAD = {
     "too many GPUs": ({"workers": {"default": {"gpus": 65}}}, "gpus"),
     "hosted programs without a list of signers": ({"hosted": {"enabled": True}}, "hosted.signersSecret is empty"),
     "an archive that is not an object store": ({"archive": {"place": "/var/archive"}}, "place"),
+    "a token among the values": ({"serviceMonitor": {"enabled": True, "token": "sp1d_0"}}, "token"),
     "credentials among the values": ({"archive": {"place": "s3://a/b", "secretKey": "c"}}, "secretKey"),
     "certificates of only one side": ({"tls": {"serviceSecret": "service-tls"}}, "set both tls.serviceSecret"),
     "certificates of only the pods of workers": ({"tls": {"workerVolume": {"csi": {"driver": "a"}}}}, "set both tls.serviceSecret"),
@@ -263,6 +264,11 @@ def check_connections(found, where, values):
             services = [other for other in found.values() if other["kind"] == "Service"]
             chosen = [other for other in services if is_selected(item["spec"]["selector"]["matchLabels"], other["metadata"]["labels"])]
             expect(len(chosen) == 1, f"{where}: {key} selects {len(chosen)} services")
+            # Without a value, Prometheus sends no token: it could not load a monitor with an empty name.
+            [endpoint] = item["spec"]["endpoints"]
+            secret = values["serviceMonitor"].get("tokenSecret")
+            wanted = {"type": "Bearer", "credentials": {"name": secret, "key": "token"}} if secret else None
+            expect(endpoint.get("authorization") == wanted, f"{where}: {key} has the authorization {endpoint.get('authorization')}")
         if item["kind"] == "ScaledObject":
             target = found[("Deployment", item["spec"]["scaleTargetRef"]["name"])]
             expect("replicas" not in target["spec"], f"{where}: {key} and its Deployment both set the number of workers")

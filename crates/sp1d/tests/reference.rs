@@ -29,3 +29,23 @@ fn the_api_reference_is_up_to_date() {
 fn the_openapi_document_is_up_to_date() {
     check("openapi", "openapi.json");
 }
+
+/// The notes of a review are about one version of a dependency.
+#[test]
+fn the_review_notes_are_about_the_locked_versions() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let (notes, locked) = (read("docs/dependencies.md"), read("Cargo.lock"));
+    let cells = notes.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+    let mut reviewed = 0;
+    for dependency in cells.flat_map(|cell| cell.split(", ")) {
+        let (name, version) = dependency.trim().trim_start_matches('`').split_once("` ").unwrap();
+        let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        assert!(
+            locked.contains(&entry),
+            "{name} {version} is not in Cargo.lock: look at its row in docs/dependencies.md"
+        );
+        reviewed += 1;
+    }
+    assert!(reviewed > 30, "the tables have only {reviewed} dependencies");
+}

@@ -69,15 +69,15 @@ impl GatedWorker {
 }
 
 /// How to start the service, each time with the same state and at the same address.
-struct ServiceCommand {
+struct FakeServeCommand {
     folder: PathBuf,
     worker: SocketAddr,
     variables: [(&'static str, String); 3],
 }
 
-impl ServiceCommand {
+impl FakeServeCommand {
     /// Starts the service and waits until it listens.
-    fn start(&self) -> HostedService {
+    fn start(&self) -> FakeServe {
         // Cargo builds the example together with this test, in the folder next to it.
         let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/fake_serve");
         let log = self.folder.join("log");
@@ -87,7 +87,7 @@ impl ServiceCommand {
         command.env("HOSTED_SIGNERS", self.folder.join("signers")).env("FREE_BYTES", "0").env("LOG", "info");
         let mut process = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let service = HostedService(process);
+        let service = FakeServe(process);
         let is_serving = lines.any(|line| line.starts_with("serving "));
         assert!(is_serving, "{}", fs::read_to_string(&log).unwrap());
         service
@@ -95,9 +95,9 @@ impl ServiceCommand {
 }
 
 /// A service process. Killed when dropped.
-struct HostedService(Child);
+struct FakeServe(Child);
 
-impl HostedService {
+impl FakeServe {
     /// Stops the service as `systemctl stop` does.
     async fn stop(mut self) {
         kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
@@ -109,7 +109,7 @@ impl HostedService {
     }
 }
 
-impl Drop for HostedService {
+impl Drop for FakeServe {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -152,7 +152,7 @@ async fn program_on_plain_sp1_sdk_uses_the_service_across_restarts() {
     let facts = run(program, &["describe"]).await;
     let [key, circuits] = ["key", "circuits"].map(|name| described(&facts, name));
     let mut worker = GatedWorker::start(&circuits).await;
-    let command = ServiceCommand {
+    let command = FakeServeCommand {
         folder: folder.path().to_owned(),
         worker: worker.worker.address,
         variables: [("HOSTED_LISTEN", program.0.to_string()), ("SDK_KEY", key), ("CIRCUITS", circuits)],

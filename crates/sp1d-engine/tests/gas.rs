@@ -1,10 +1,11 @@
-//! Counts the gas of real programs, without proving them.
+//! Executes real programs and counts their gas, without proving them.
 
 use sp1_core_executor::{RiscvAirId, SP1Context, get_complexity_mapping, rv64im_costs};
 use sp1_core_machine::io::SP1Stdin;
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, count_gas_on, execute_on};
 use sp1d_orchestrator::ProofFailure;
 use std::process::Command;
+use tokio_util::sync::CancellationToken;
 
 /// Higher than the gas of every run here.
 const NO_LIMIT: u64 = u64::MAX >> 1;
@@ -44,6 +45,19 @@ async fn counted_gas_is_that_of_sp1_and_a_run_may_use_exactly_its_limits() {
         assert_eq!(counted, expected, "limits: {gas_limit} gas, {cycle_limit:?} cycles");
     }
     let stopped = count_gas_on(node, &program, input(1000), NO_LIMIT, Some(cycles - 1), None).await.unwrap_err();
+    assert!(matches!(stopped, ProofFailure::Program(_)), "{stopped:?}");
+    assert!(stopped.to_string().contains(&format!("limit of {} cycles", cycles - 1)), "{stopped}");
+}
+
+/// As in a proof. SP1's own clients stop such a run.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_may_use_exactly_its_cycle_limit() {
+    let (runner, program) = (runner().await, program("fibonacci"));
+    let (stdin, never) = (bincode::serialize(&input(1000)).unwrap(), CancellationToken::new());
+    let execute = |cycle_limit| runner.execute(&program, &stdin, cycle_limit, &never);
+    let cycles = execute(None).await.unwrap().cycles;
+    assert_eq!(execute(Some(cycles)).await.unwrap().cycles, cycles);
+    let stopped = execute(Some(cycles - 1)).await.unwrap_err();
     assert!(matches!(stopped, ProofFailure::Program(_)), "{stopped:?}");
     assert!(stopped.to_string().contains(&format!("limit of {} cycles", cycles - 1)), "{stopped}");
 }

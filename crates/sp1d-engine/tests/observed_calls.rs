@@ -1,12 +1,28 @@
 //! Runs a real program that verifies proofs, without proving it.
 
 use slop_algebra::{AbstractField, PrimeField32};
-use sp1_core_executor::{Program, SP1CoreOpts};
+use sp1_core_executor::{Program, SP1Context, SP1CoreOpts};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_primitives::{SP1Field, hash_deferred_proof, io::SP1PublicValues};
-use sp1d_engine::{ProofCalls, ProofIdentity, observe_proof_calls};
+use sp1d_engine::{ProofCalls, ProofIdentity, ProofRunnerSettings, Sp1ProofRunner, execute_on, observe_proof_calls};
 use sp1d_orchestrator::ProofFailure;
 use tokio_util::sync::CancellationToken;
+
+/// Returns the program `aggregate`.
+fn aggregate() -> Vec<u8> {
+    std::fs::read(format!("{}/../../guests/elf/aggregate", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// Returns the input of `aggregate` for proofs with these keys and public values.
+fn input(proofs: &[([u32; 8], Vec<u8>)]) -> SP1Stdin {
+    let mut stdin = SP1Stdin::new();
+    stdin.write(&u32::try_from(proofs.len()).unwrap());
+    for (key, values) in proofs {
+        stdin.write(key);
+        stdin.write(values);
+    }
+    stdin
+}
 
 /// Runs `aggregate` on proofs with these keys and public values.
 async fn observe(
@@ -14,15 +30,8 @@ async fn observe(
     cycle_limit: Option<u64>,
     stop: &CancellationToken,
 ) -> Result<Option<ProofCalls>, ProofFailure> {
-    let path = format!("{}/../../guests/elf/aggregate", env!("CARGO_MANIFEST_DIR"));
-    let program = Program::from(std::fs::read(path).unwrap().as_slice()).unwrap();
-    let mut stdin = SP1Stdin::new();
-    stdin.write(&u32::try_from(proofs.len()).unwrap());
-    for (key, values) in proofs {
-        stdin.write(key);
-        stdin.write(values);
-    }
-    observe_proof_calls(program, stdin.buffer, &SP1CoreOpts::default(), cycle_limit, stop).await
+    let program = Program::from(aggregate().as_slice()).unwrap();
+    observe_proof_calls(program, input(proofs).buffer, &SP1CoreOpts::default(), cycle_limit, stop).await
 }
 
 /// Returns SP1's digest of a list of proofs.
@@ -64,4 +73,15 @@ async fn an_observed_run_stops_at_its_cycle_limit_and_on_request() {
     stop.cancel();
     let stopped = observe(&[], None, &stop).await;
     assert_eq!(stopped.err(), Some(ProofFailure::Cancelled));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observed_run_may_use_exactly_its_cycle_limit() {
+    let settings = ProofRunnerSettings { key_folder: None, ..ProofRunnerSettings::default() };
+    let runner = Sp1ProofRunner::new(settings).await;
+    let context = SP1Context::builder().build();
+    let (_, report) = execute_on(runner.light().inner(), &aggregate(), input(&[]), context).await.unwrap();
+    let (cycles, never) = (report.total_instruction_count(), CancellationToken::new());
+    assert!(observe(&[], Some(cycles), &never).await.unwrap().is_some(), "the run has exactly {cycles} cycles");
+    assert!(observe(&[], Some(cycles - 1), &never).await.unwrap().is_none(), "the run exceeds its limit");
 }

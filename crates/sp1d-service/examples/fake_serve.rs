@@ -16,6 +16,9 @@
 //! - `HOSTED_SIGNERS`: the file with the requesters of the interface for sp1-sdk. The line `hosted ADDRESS` then comes
 //!   before the line `serving URL`.
 //! - `HOSTED_LISTEN`: address for them. Without it, a free port of the loopback interface.
+//! - `SDK_KEY`: makes the service one for programs on sp1-sdk itself, see [`FakeSdkRunner`]. The verifying key of the
+//!   program under test.
+//! - `CIRCUITS`: version of the circuits, as sp1-sdk and the workers must have it. Without it, that of [`fake_build`].
 //! - `LOG`: filter for log lines, which go to stderr. Without it, nothing is logged.
 //! - `HEAP_FILE`: every 100 ms, the number of bytes that are allocated is written to this file. Only memory of the
 //!   first arena counts, so set `MALLOC_ARENA_MAX` to 1.
@@ -23,10 +26,10 @@
 #![expect(clippy::print_stdout, reason = "the tests read the printed lines")]
 
 use sp1d_artifacts::StoreLimits;
-use sp1d_orchestrator::{JoinSettings, OrchestratorSettings, WorkerList};
+use sp1d_orchestrator::{JoinSettings, OrchestratorSettings, ServiceRunner, WorkerList};
 use sp1d_protocol::Filter;
 use sp1d_service::{HostedSettings, HostedSigners, Service, ServiceSettings, serve, serve_hosted};
-use sp1d_testing::{FakeRunner, fake_build};
+use sp1d_testing::{FakeRunner, FakeSdkRunner, fake_build};
 use std::{env, error::Error, fs, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -46,7 +49,9 @@ async fn listen(name: &str) -> Result<TcpListener, Box<dyn Error>> {
 }
 
 fn settings(state: PathBuf) -> Result<ServiceSettings, Box<dyn Error>> {
-    let mut orchestrator = OrchestratorSettings::new(fake_build());
+    let mut build = fake_build();
+    build.circuit_version = variable("CIRCUITS")?.unwrap_or(build.circuit_version);
+    let mut orchestrator = OrchestratorSettings::new(build);
     if let Some(memory_bytes) = variable("STORE_BYTES")? {
         let spill_folder = state.parent().map(ToOwned::to_owned);
         orchestrator.store = StoreLimits { memory_bytes, disk_bytes: memory_bytes, spill_folder };
@@ -67,13 +72,17 @@ fn settings(state: PathBuf) -> Result<ServiceSettings, Box<dyn Error>> {
     Ok(settings)
 }
 
-fn runner() -> Result<FakeRunner, Box<dyn Error>> {
+fn runner() -> Result<Arc<dyn ServiceRunner>, Box<dyn Error>> {
     let default = FakeRunner::default();
-    Ok(FakeRunner {
+    let runner = FakeRunner {
         record_bytes: variable("RECORD_BYTES")?.unwrap_or(default.record_bytes),
         slow_check: variable("SLOW_CHECK_MS")?.map_or(default.slow_check, Duration::from_millis),
         ..default
-    })
+    };
+    let Some(key) = variable("SDK_KEY")? else { return Ok(Arc::new(runner)) };
+    // The shards depend on the input, as in SP1. Otherwise a second proof would take all results from the result cache.
+    let runner = FakeRunner { sends_input: true, ..runner };
+    Ok(Arc::new(FakeSdkRunner { runner, key }))
 }
 
 /// Returns how many bytes are allocated in the first arena and in mappings. SQLite's memory counts too.
@@ -132,7 +141,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let state = arguments.next().ok_or("usage: fake_serve STATE_FOLDER [WORKER]...")?;
     let workers = arguments.map(|worker| worker.parse::<SocketAddr>().map(Into::into));
     let list = WorkerList(workers.collect::<Result<_, _>>()?);
-    let service = Service::start(settings(state.into())?, Arc::new(runner()?), None).await?;
+    let service = Service::start(settings(state.into())?, runner()?, None).await?;
     service.orchestrator().set_list(&list);
     if let Some(from) = variable::<Filter>("JOIN_FROM")? {
         let listener = listen("JOIN_LISTEN").await?;

@@ -1,6 +1,6 @@
-//! Test doubles for SP1: an engine and a runner that prove nothing, and workers with such an engine. Other crates
-//! test everything around the prover with them. The programs `fake-worker` and `fake-orchestrator` run the same doubles
-//! as separate processes.
+//! Test doubles for SP1: an engine and runners that prove nothing, and workers with such an engine. Other crates test
+//! everything around the prover with them. The programs `fake-worker` and `fake-orchestrator` run the same doubles as
+//! separate processes.
 //!
 //! This is a separate crate, and not a feature of `worker`, because the prover would otherwise be compiled twice: with
 //! and without that feature.
@@ -8,11 +8,13 @@
 mod engine;
 mod fetched_inputs;
 mod free_address;
+mod hosted_program;
 mod panic_on_log;
 mod recorded_logs;
 mod recording_relay;
 mod runner;
 mod running_worker;
+mod sdk_runner;
 mod shards;
 
 pub use engine::{
@@ -20,9 +22,11 @@ pub use engine::{
 };
 pub use fetched_inputs::{FetchedInputs, fetch_inputs};
 pub use free_address::{free_address, free_address_on};
+pub use hosted_program::HostedProgram;
 pub use panic_on_log::DispatcherPanic;
 pub use recorded_logs::RecordedLogs;
 pub use recording_relay::RecordingRelay;
 pub use runner::{FakeRunner, GAS_PER_SHARD, SLOW_RESULT, request};
 pub use running_worker::{RunningWorker, fake_build, introduction, introduction_with};
+pub use sdk_runner::{FakeSdkRunner, unverifiable_proof};
 pub use shards::{events_of, expected_proof, honest_result, record};

@@ -1,36 +1,34 @@
 //! An unmodified program on sp1-sdk from the registry, in a process of its own, proves on a service with real workers.
 //! `./x test --full` builds the program and runs this test.
 
+use sp1_sdk::ProofFromNetwork;
+use sp1d_model::ProofMode;
+use sp1d_testing::{HostedProgram, free_address, unverifiable_proof};
 use std::{
-    env,
     fs::{self, File},
-    net::TcpListener,
+    net::SocketAddr,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Output, Stdio},
 };
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod workers;
 
-use workers::{Worker, guest, sp1d};
+use workers::{Worker, sp1d};
 
 /// Trace elements per shard. Low enough that short programs have shards for both workers.
 const LOW_THRESHOLD: &str = "33554432";
-
-/// A key that only this test uses, and its address.
-const KEY: &str = "0x0000000000000000000000000000000000000000000000000000000000000001";
-const ADDRESS: &str = "0x7e5f4552091a69125d5dfcb7b8c2659029395bdf";
 
 /// The service's process. Killed when dropped.
 struct HostedService(Child);
 
 impl HostedService {
-    fn start(folder: &Path, port: u16) -> Self {
+    fn start(folder: &Path, hosted: SocketAddr) -> Self {
         let log = File::options().create(true).append(true).open(folder.join("serve.log")).unwrap();
         let process = sp1d(folder)
             .args(["serve", "--state", "state", "--parallel-proofs", "1", "--log", "info"])
-            .args(["--listen", &format!("127.0.0.1:{}", free_port())])
-            .args(["--hosted", &format!("127.0.0.1:{port}"), "--hosted-signers", "signers"])
+            .args(["--listen", &free_address().to_string()])
+            .args(["--hosted", &hosted.to_string(), "--hosted-signers", "signers"])
             .env("ELEMENT_THRESHOLD", LOW_THRESHOLD)
             .stdout(Stdio::null())
             .stderr(log)
@@ -47,17 +45,8 @@ impl Drop for HostedService {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Runs the program on the guest `fibonacci`.
-fn run(port: u16, key: &str, arguments: &[&str]) -> Output {
-    let program = env::var("SP1D_HOSTED_PROGRAM").expect("./x test --full builds the program and sets this variable");
-    let mut command = Command::new(program);
-    command.arg(guest("fibonacci")).args(arguments);
-    command.env("SP1_PROVER", "hosted").env("NETWORK_RPC_URL", format!("http://127.0.0.1:{port}"));
-    command.env("NETWORK_PRIVATE_KEY", key).stdin(Stdio::null()).output().unwrap()
+fn run(program: HostedProgram, arguments: &[&str]) -> Output {
+    program.command(HostedProgram::KEY, arguments).output().unwrap()
 }
 
 #[track_caller]
@@ -66,13 +55,18 @@ fn check_proven(output: &Output) {
     assert!(output.status.success() && text.contains("proven and verified"), "{output:?}");
 }
 
-/// The program must end with an error, and not with a panic.
-#[track_caller]
-fn check_failed(output: &Output, part: &str) {
-    let text = [output.stdout.as_slice(), &output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains(part), "`{part}` is not in {text}");
+/// The program under test fetches the proofs of real provers and of fakes.
+#[test]
+fn fakes_make_proofs_that_sp1_sdk_can_decode() {
+    for mode in ProofMode::ALL {
+        let bytes = unverifiable_proof(mode);
+        // sp1-sdk decodes what it downloads in the same way.
+        let proof: ProofFromNetwork = bincode::deserialize(&bytes).unwrap();
+        assert_eq!(format!("{:?}", proof.proof).to_lowercase(), mode.name());
+        let encoded = bincode::serialize(&proof).unwrap();
+        let rest = bytes.strip_prefix(encoded.as_slice()).expect("nothing is lost");
+        assert!(rest.iter().all(|byte| *byte == 0), "{mode}");
+    }
 }
 
 #[ignore = "takes twenty minutes and two provers: ./x test --full"]
@@ -84,25 +78,23 @@ fn program_on_plain_sp1_sdk_proves_on_the_service() {
     workers.iter().for_each(Worker::wait_until_ready);
     let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
     fs::write(folder.join("distributed.json"), serde_json::to_string(&addresses).unwrap()).unwrap();
-    fs::write(folder.join("signers"), ADDRESS).unwrap();
-    let port = free_port();
+    fs::write(folder.join("signers"), HostedProgram::ADDRESS).unwrap();
+    let program = HostedProgram(free_address());
     // The client repeats its calls until the service listens.
-    let service = HostedService::start(folder, port);
+    let service = HostedService::start(folder, program.0);
 
-    check_proven(&run(port, KEY, &["prove", "core", "1000"]));
-    check_proven(&run(port, KEY, &["prove", "compressed", "1000"]));
+    check_proven(&run(program, &["prove", "core", "1000"]));
+    check_proven(&run(program, &["prove", "compressed", "1000"]));
 
     // The service is killed while the proof runs, and another process waits for the proof.
-    let requested = run(port, KEY, &["request", "2000000"]);
-    assert!(requested.status.success(), "{requested:?}");
-    let id = String::from_utf8(requested.stdout).unwrap();
-    let id = id.lines().last().unwrap().trim();
+    let id = HostedProgram::requested(&run(program, &["request", "2000000"]));
     drop(service);
-    let _service = HostedService::start(folder, port);
-    check_proven(&run(port, KEY, &["wait", id]));
+    let _service = HostedService::start(folder, program.0);
+    check_proven(&run(program, &["wait", &id]));
 
-    check_failed(&run(port, KEY, &["timeout", "100000000"]), "Proof request 0x");
-    check_failed(&run(port, KEY, &["prove", "plonk", "1000"]), "no worker can make a proof of the mode plonk");
-    let stranger = KEY.replace("01", "02");
-    check_failed(&run(port, &stranger, &["prove", "core", "1001"]), "may not ask");
+    HostedProgram::check_failed(&run(program, &["timeout", "100000000"]), "Proof request 0x");
+    let refused = run(program, &["prove", "plonk", "1000"]);
+    HostedProgram::check_failed(&refused, "no worker can make a proof of the mode plonk");
+    let stranger = program.command(HostedProgram::OTHER_KEY, &["prove", "core", "1001"]).output().unwrap();
+    HostedProgram::check_failed(&stranger, "may not ask");
 }

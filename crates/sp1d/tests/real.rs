@@ -59,6 +59,20 @@ async fn check_with_sp1(proof: &Path, program: &'static str) -> SP1PublicValues 
     proof.public_values
 }
 
+/// Returns the cycles of a run, which must also end with exactly this cycle limit.
+fn cycles(folder: &Path, name: &str, input: u32) -> u64 {
+    let execute = |more: &[&str]| {
+        let mut command = sp1d(folder);
+        command.args(["execute", "--json", "--elf", guest(name).to_str().unwrap()]);
+        let output = command.args(["--input", &format!("u32:{input}")]).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["cycles"].as_u64().unwrap()
+    };
+    let cycles = execute(&[]);
+    assert_eq!(execute(&["--cycle-limit", &cycles.to_string()]), cycles);
+    cycles
+}
+
 fn check_fibonacci(mut values: SP1PublicValues, steps: u32) {
     let (mut a, mut b) = (0_u32, 1_u32);
     for _ in 0..steps {
@@ -72,8 +86,9 @@ fn shared_memory() -> BTreeSet<String> {
     names.filter(|name| name.contains("sp1_")).collect()
 }
 
-/// Covers core shards, precompile shards and memory shards, two programs one after the other on the same provers, an
-/// IPv6 address, a host name, and a list entry that cannot be reached. The demo's test covers several core shards.
+/// Covers core shards, precompile shards and memory shards, two programs one after the other on the same provers, cycle
+/// limits that the programs reach, an IPv6 address, a host name, and a list entry that cannot be reached. The demo's test
+/// covers several core shards.
 #[tokio::test(flavor = "multi_thread")]
 async fn sp1_accepts_proofs_of_two_workers() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,9 +99,11 @@ async fn sp1_accepts_proofs_of_two_workers() {
         let list = [workers[0].address.as_str(), workers[1].address.as_str(), "127.0.0.1:9"];
         fs::write(path.join("distributed.json"), serde_json::to_string(&list).unwrap()).unwrap();
         let prove = |name: &str, input: u32| {
+            let cycles = cycles(&path, name, input);
             let mut command = sp1d(&path);
             command.args(["prove", "--json", "--elf", guest(name).to_str().unwrap(), "--output", name]);
-            command.args(["--input", &format!("u32:{input}")]).env("ELEMENT_THRESHOLD", LOW_THRESHOLD);
+            command.args(["--input", &format!("u32:{input}"), "--cycle-limit", &cycles.to_string()]);
+            command.env("ELEMENT_THRESHOLD", LOW_THRESHOLD);
             // One task for each worker at a time, so that both get some of the few shards.
             let output = command.env("SHARD_BATCH_SIZE", "1").output().unwrap();
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

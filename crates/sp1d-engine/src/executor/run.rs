@@ -97,16 +97,17 @@ impl ProgramExecutor {
         Self { memory_bytes, options: Some(options), ..self }
     }
 
-    /// Does the same as SP1's `execute`. Cancelling `stop` ends the execution. An exit code other than 0 is not an
-    /// error.
+    /// Does the same as SP1's `execute`, except that a run may have exactly as many cycles as its limit. Cancelling
+    /// `stop` ends the execution. An exit code other than 0 is not an error.
     pub(crate) async fn run_in(
         &self,
         program: &[u8],
         stdin: SP1Stdin,
-        context: SP1Context<'static>,
+        mut context: SP1Context<'static>,
         stop: &CancellationToken,
     ) -> Result<(SP1PublicValues, ExecutionReport), ProofFailure> {
         let cycle_limit = context.max_cycles;
+        context.max_cycles = cycle_limit.map(max_cycles_within);
         outcome(self.supervised(program, stdin, context, false, stop).await, cycle_limit)
     }
 
@@ -126,8 +127,7 @@ impl ProgramExecutor {
         context.calculate_gas(true);
         // The proof itself verifies the proofs in its input.
         context.set_deferred_proof_verification(false);
-        // Here, SP1 stops a run with exactly `max_cycles` cycles. The execution for a proof lets such a run pass.
-        context.max_cycles(bound.max_cycles().saturating_add(1));
+        context.max_cycles(max_cycles_within(bound.max_cycles()));
         let context = context.build();
         // Its trace has larger pieces than that of a proof, and many counts may run at the same time.
         let end = self.supervised(program, stdin, context, true, stop).await;
@@ -210,6 +210,12 @@ impl ProgramExecutor {
     }
 }
 
+/// Returns SP1's `max_cycles` for a run that may have up to `cycle_limit` cycles. SP1's `execute` stops a run with
+/// exactly `max_cycles` cycles. Its execution for a proof lets such a run pass.
+const fn max_cycles_within(cycle_limit: u64) -> u64 {
+    cycle_limit.saturating_add(1)
+}
+
 /// Returns true if a run was stopped because it had more cycles than its limit.
 fn is_over_cycle_limit(end: &ExecutionEnd<NodeOutcome>) -> bool {
     match end {
@@ -228,7 +234,11 @@ fn outcome(
 ) -> Result<(SP1PublicValues, ExecutionReport), ProofFailure> {
     match end {
         ExecutionEnd::Done(Ok((public_values, _digest, report))) => Ok((public_values, report)),
-        ExecutionEnd::Done(Err(error)) => Err(execution_failure(error.downcast_ref(), &error)),
+        ExecutionEnd::Done(Err(error)) => Err(match (error.downcast_ref::<ExecutionError>(), cycle_limit) {
+            // SP1 names its `max_cycles`, which is one more.
+            (Some(ExecutionError::ExceededCycleLimit(_)), Some(limit)) => passed_limit(limit),
+            (typed, _) => execution_failure(typed, &error),
+        }),
         ExecutionEnd::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
         ExecutionEnd::RanAway => Err(ran_away(cycle_limit)),
         ExecutionEnd::Stopped => Err(ProofFailure::Cancelled),

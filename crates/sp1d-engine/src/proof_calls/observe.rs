@@ -82,7 +82,7 @@ fn read_calls(
     while let Some(chunk) = runner.try_execute_chunk()? {
         chunks.fetch_add(1, Ordering::Relaxed);
         calls.read(&chunk, program, options)?;
-        if cycle_limit.is_some_and(|limit| calls.cycles() >= limit) {
+        if cycle_limit.is_some_and(|limit| calls.cycles() > limit) {
             return Ok(None);
         }
     }

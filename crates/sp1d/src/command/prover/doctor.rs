@@ -5,7 +5,7 @@ use super::{
     config,
     finding::{CheckFinding, CheckVerdict, finding, wrong},
     gpu_findings::gpus,
-    shared_memory::{self, SmallSharedMemory},
+    shared_memory::{SharedMemoryDemand, SmallSharedMemory},
 };
 use crate::{
     args::DoctorArguments,
@@ -164,9 +164,17 @@ fn executor() -> Vec<CheckFinding> {
     findings
 }
 
-fn little_shared_memory(SmallSharedMemory { size_mb, wanted_mb }: SmallSharedMemory) -> CheckFinding {
-    let found = format!("{size_mb} MB: enough for small programs, but a large program uses up to {wanted_mb} MB");
-    finding("/dev/shm", CheckVerdict::Odd, found, shared_memory::REMEDY)
+fn little_shared_memory(small: SmallSharedMemory) -> CheckFinding {
+    let SmallSharedMemory { size_mb, wanted_mb, demand } = small;
+    let found = match demand {
+        SharedMemoryDemand::Executions(_) => {
+            format!("{size_mb} MB: enough for small programs, but a large program uses up to {wanted_mb} MB")
+        }
+        SharedMemoryDemand::GasCount => format!(
+            "{size_mb} MB: enough without gas limits, but a large program with a gas limit uses up to {wanted_mb} MB"
+        ),
+    };
+    finding("/dev/shm", CheckVerdict::Odd, found, small.remedy())
 }
 
 async fn port(address: &Address) -> CheckFinding {
@@ -297,8 +305,10 @@ mod tests {
 
     #[test]
     fn shared_memory_of_a_default_container_is_odd() {
-        let small = SmallSharedMemory { size_mb: 67, wanted_mb: 1600 };
+        let small = SmallSharedMemory { size_mb: 67, wanted_mb: 1600, demand: SharedMemoryDemand::Executions(1) };
         check(&little_shared_memory(small), CheckVerdict::Odd, "67 MB: enough for small programs");
+        let small = SmallSharedMemory { size_mb: 4000, wanted_mb: 4900, demand: SharedMemoryDemand::GasCount };
+        check(&little_shared_memory(small), CheckVerdict::Odd, "4000 MB: enough without gas limits");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{
     config,
     exposure::warn_of_plain_workers,
     program::{read_program, runner},
+    shared_memory::SmallSharedMemory,
     signals::cancelled_by_signals,
 };
 use crate::{
@@ -88,6 +89,9 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
     };
     let output = OutputFile::reserve(&arguments.output)?;
     check_executor_host()?;
+    if let Some(small) = request.finite_gas_limit().and_then(|_| SmallSharedMemory::for_gas_limit()) {
+        small.warn();
+    }
     check_local_memory(&config.list, Memory::now())?;
     if config.orchestrator.tls.is_none() {
         warn_of_plain_workers(&config.list).await;

@@ -3,7 +3,7 @@
 use super::{
     config,
     exposure::{check_exposure, warn_of_plain_workers},
-    shared_memory::{self, SmallSharedMemory},
+    shared_memory::SmallSharedMemory,
     signals::cancelled_by_signals_but_hangups,
 };
 use crate::{
@@ -105,14 +105,8 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         (None, _) | (_, None) => None,
     };
     let mut settings = settings(&config, &arguments);
-    if let Some(SmallSharedMemory { size_mb, wanted_mb }) = SmallSharedMemory::of_machine(settings.running) {
-        tracing::warn!(
-            size_mb,
-            wanted_mb,
-            parallel_proofs = settings.running,
-            "/dev/shm is too small for this many large programs at the same time; {}",
-            shared_memory::REMEDY
-        );
+    if let Some(small) = SmallSharedMemory::of_machine(settings.running) {
+        small.warn();
     }
     if let Some(place) = &arguments.archive {
         let place = place.parse::<ArchivePlace>();

@@ -187,7 +187,11 @@ impl Metrics {
         );
         registry.register("gpu_power_watts", "Power of a worker's GPU", metrics.gpu_power.clone());
         registry.register("attempts_held", "Attempts that workers hold", metrics.held.clone());
-        registry.register("worker_slots", "Attempts that all ready workers together may hold", metrics.slots.clone());
+        registry.register(
+            "worker_slots",
+            "Attempts that workers may hold: those that are ready, not draining or drained, and quarantined for no kind",
+            metrics.slots.clone(),
+        );
         registry.register_with_unit(
             "sent",
             "Compressed size of the artifacts sent to workers",

@@ -9,11 +9,11 @@ use crate::{
     measure::{random_record, shrinking_record},
     pool::{FleetProcess, LoadPool, RedisProcess},
     proof::{EventRecorder, LoadChecks, OpenProof},
-    report::{plot_bars, spread_of},
+    report::spread_of,
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, MachineFacts, plot_bars, write_figures};
 use sp1d_orchestrator::{TaskOutcome, TaskSpec};
 use sp1d_protocol::{ShardTask, TaskPayload};
 use sp1d_testing::record;

@@ -7,11 +7,11 @@ use crate::{
     measure::{DoneTask, LoadDriver, LoadEnd, LoadTask, process_seconds},
     pool::LoadPool,
     proof::{AttemptTimes, EventRecorder, LoadChecks, OpenProof},
-    report::{LatencySummary, PlotCurve, plot_curves, spread_of},
+    report::{LatencySummary, spread_of},
 };
 use anyhow::Result;
 use serde::Serialize;
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, MachineFacts, PlotCurve, plot_curves, write_figures};
 use sp1d_model::TaskId;
 use sp1d_testing::record;
 use std::{

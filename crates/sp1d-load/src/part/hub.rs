@@ -17,12 +17,12 @@ use crate::{
     part::head_of_line::{self, HeadOfLineRow},
     pool::LoadPool,
     proof::{LoadChecks, OpenProof},
-    report::{PlotCurve, plot_curves, spread_of},
+    report::spread_of,
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
 use sp1d_artifacts::{Blob, Digest};
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, MachineFacts, PlotCurve, plot_curves, write_figures};
 use sp1d_testing::record;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 

@@ -6,7 +6,7 @@
 
 use crate::{
     part::cost_model::{CostModel, HubModel, WorkerLimits},
-    report::{PlotCurve, plot_curves, spread_of},
+    report::spread_of,
     simulation::{FleetKind, HubRate, ShardPlan, SimulatedFleet, plan_shards, simulate},
 };
 use anyhow::Result;

@@ -17,5 +17,14 @@ fn a_number_that_cannot_be_measured_is_refused() {
     check(&["evm", "--common-cut", "0"], "29360128..=402653184");
     check(&["memory", "--cuts", "29360128,402653185"], "29360128..=402653184");
     check(&["overhead", "--steps", "0"], "0 is not in");
+    check(&["overhead", "--transactions", "0"], "1..=10000");
+    check(&["overhead", "--cut", "0"], "29360128..=402653184");
+    check(&["scaling", "--steps", "0"], "0 is not in");
+    check(&["scaling", "--rounds", "0"], "1..=100");
     check(&["setup", "--rounds", "2"], "3..=100");
+}
+
+#[test]
+fn only_kinds_of_proofs_that_two_cores_can_make_are_measured() {
+    check(&["overhead", "--mode", "groth16"], "possible values: core, compressed");
 }

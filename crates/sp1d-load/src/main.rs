@@ -7,7 +7,7 @@
 //! - `measure/`: submits tasks, makes records, and reads processor times.
 //! - `simulation/`: the real scheduler in virtual time.
 //! - `counts/`: the instructions of hot paths.
-//! - `report/`: percentiles and plots.
+//! - `report/`: percentiles and spreads.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures go to stdout, progress to stderr")]
 

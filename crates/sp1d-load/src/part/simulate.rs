@@ -12,7 +12,7 @@ use crate::{
 use anyhow::Result;
 use fastrand::Rng;
 use serde::Serialize;
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, MachineFacts, PlotCurve, plot_curves, write_figures};
 use std::{ops::RangeInclusive, path::PathBuf};
 
 #[derive(Debug, clap::Args)]

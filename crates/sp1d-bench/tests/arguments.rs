@@ -25,6 +25,6 @@ fn a_number_that_cannot_be_measured_is_refused() {
 }
 
 #[test]
-fn only_kinds_of_proofs_that_two_cores_can_make_are_measured() {
+fn a_kind_of_proof_that_the_bench_does_not_make_is_refused() {
     check(&["overhead", "--mode", "groth16"], "possible values: core, compressed");
 }

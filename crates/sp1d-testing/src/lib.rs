@@ -6,6 +6,7 @@
 //! and without that feature.
 
 mod engine;
+mod fake_keys;
 mod fetched_inputs;
 mod free_address;
 mod panic_on_log;
@@ -18,6 +19,7 @@ mod shards;
 pub use engine::{
     Behavior, FakeEngine, deliver_result, do_honestly, finish_honestly, finish_with, ready, upload_deferred_events,
 };
+pub use fake_keys::FakeKeys;
 pub use fetched_inputs::{FetchedInputs, fetch_inputs};
 pub use free_address::{free_address, free_address_on};
 pub use panic_on_log::DispatcherPanic;

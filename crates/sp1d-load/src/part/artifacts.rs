@@ -45,7 +45,7 @@ pub(crate) struct ArtifactsArguments {
 const GOAL: f64 = 0.7;
 
 /// Size of the result of the task that fetches the artifact.
-const RESULT_BYTES: usize = 8;
+pub(super) const RESULT_BYTES: usize = 8;
 
 /// The content of the output file. Throughputs are in uncompressed bytes per second.
 #[derive(Debug, Serialize)]
@@ -211,8 +211,8 @@ fn redis_times(redis: &mut RedisProcess, content: &[u8]) -> Result<RedisTimes> {
     Ok(RedisTimes { set, get })
 }
 
-/// Returns the times for storing the content, and for a task that fetches it.
-async fn store_and_fetch(pool: &LoadPool, content: &[u8]) -> Result<(f64, f64)> {
+/// Returns the seconds for storing the content, and for a task that fetches it.
+pub(super) async fn store_and_fetch(pool: &LoadPool, content: &[u8]) -> Result<(f64, f64)> {
     let checks = LoadChecks::new(&record(0, RESULT_BYTES));
     let (proof, events) = OpenProof::open(&pool.orchestrator, checks).await?;
     let recorder = EventRecorder::start(events);

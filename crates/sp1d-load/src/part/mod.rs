@@ -8,3 +8,4 @@ mod head_of_line;
 pub(crate) mod hub;
 pub(crate) mod recovery;
 pub(crate) mod simulate;
+pub(crate) mod tls;

@@ -27,8 +27,8 @@ enum BenchPart {
     /// Measure what distribution costs and what a second worker saves: sp1-sdk's CPU prover, one worker, and two
     /// workers with one core each. Takes about 40 minutes.
     Overhead(overhead::OverheadArguments),
-    /// Measure how much faster two provers of one thread are than one, each on a core of its own, and why. Takes about 15
-    /// minutes.
+    /// Measure how much faster two provers of one thread are than one, each on a core of its own, and why. Takes about
+    /// 15 minutes.
     Scaling(scaling::ScalingArguments),
     /// Compare a real program with sp1-sdk's CPU prover, at the same cut and each at its best cut. Takes about 70
     /// minutes per round.

@@ -1,5 +1,5 @@
-//! Figures of benches: median and range, where the time of a proof went, the machine that they were measured on, the peak
-//! memory of processes, plots, and the files with the figures. It does not know what a bench measures.
+//! Figures of benches: median and range, where the time of a proof went, the machine that they were measured on, the
+//! peak memory of processes, plots, and the files with the figures. It does not know what a bench measures.
 
 mod file;
 mod machine_facts;

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 /// Days for which the keys are valid. With fewer, processes warn that their certificates expire soon.
 const DAYS: u32 = 30;
 
-/// A private authority in a temporary folder, with an identity for an orchestrator and one for a worker. All workers may
-/// share the identity. The files are removed when it is dropped.
+/// A private authority in a temporary folder, with an identity for an orchestrator and one for a worker. All workers
+/// may share the identity. The files are removed when it is dropped.
 pub struct FakeKeys {
     _folder: TempDir,
     orchestrator: PathBuf,

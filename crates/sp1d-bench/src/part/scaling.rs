@@ -1,5 +1,5 @@
-//! Measures what a second prover brings. The same proof of eight shards is made by one prover of one thread on a core of
-//! its own, and by two of them. Both provers stay loaded, and the orchestrator uses one of them or both.
+//! Measures what a second prover brings. The same proof of eight shards is made by one prover of one thread on a core
+//! of its own, and by two of them. Both provers stay loaded, and the orchestrator uses one of them or both.
 //!
 //! The orchestrator runs on the same two cores. With two provers, it takes time from them, and with one it does not.
 
@@ -29,8 +29,8 @@ pub(crate) struct ScalingArguments {
 /// The smallest cut that a worker accepts, in trace cells.
 const CUT: u64 = (1 << 25) - (1 << 22);
 
-/// The smallest number of rows that a worker accepts, and the end of the shards here. A step of the loop has three shifts
-/// to the right, so a shard has 21,845 steps and about 17 million cells, nearly as many as that of the memory.
+/// The smallest number of rows that a worker accepts, and the end of the shards here. A step of the loop has three
+/// shifts to the right, so a shard has 21,845 steps and about 17 million cells, nearly as many as that of the memory.
 const HEIGHT: u64 = 1 << 16;
 
 /// Steps of a proof with two shards, so that each prover makes one.

@@ -1,5 +1,5 @@
-//! Floods of connections. Each connection is silent, sends nonsense, sends half of a first message, or closes at once. At
-//! ports with TLS, every second connection starts a handshake and does not continue it.
+//! Floods of connections. Each connection is silent, sends nonsense, sends half of a first message, or closes at once.
+//! At ports with TLS, every second connection starts a handshake and does not continue it.
 
 use super::target::AttackTarget;
 use anyhow::{Context, Result, bail};
@@ -62,8 +62,8 @@ pub(super) async fn join_tls_flood(target: AttackTarget) -> Result<()> {
     flood(&target, target.join_port, &first_tls_bytes(&target.hello)).await
 }
 
-/// Returns what the connections of a flood of a port with TLS send, in turns. Every second one sends a whole `hello`. It
-/// costs the victim a key exchange and a signature, and the attacker nothing.
+/// Returns what the connections of a flood of a port with TLS send, in turns. Every second one sends a whole `hello`,
+/// which costs the victim a key exchange and a signature, and the attacker nothing.
 fn first_tls_bytes(hello: &Bytes) -> Vec<FirstBytes> {
     let half = hello.slice(..hello.len() / 2);
     let others = [Some(Bytes::new()), Some(Bytes::from_static(NONSENSE)), Some(half), None];

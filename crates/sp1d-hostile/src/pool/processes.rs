@@ -87,8 +87,8 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 impl MeasuredPool {
-    /// Starts the processes, and waits until the workers are ready. If the pool `is_secure`, the service and the workers
-    /// connect with TLS.
+    /// Starts the processes, and waits until the workers are ready. If the pool `is_secure`, the service and the
+    /// workers connect with TLS.
     pub(crate) async fn start(is_secure: bool) -> Result<Self> {
         let keys = is_secure.then(FakeKeys::new);
         let folder = tempfile::tempdir().context("cannot create a temporary folder")?;

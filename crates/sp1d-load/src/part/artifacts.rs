@@ -6,7 +6,8 @@
 //! Redis are the same two steps, but both cross the network.
 
 use crate::{
-    measure::{random_record, shrinking_record},
+    measure::{LoadTask, random_record, shrinking_record},
+    part::flames::FlameLoad,
     pool::{FleetProcess, LoadPool, RedisProcess},
     proof::{EventRecorder, LoadChecks, OpenProof},
     report::spread_of,
@@ -36,6 +37,10 @@ pub(crate) struct ArtifactsArguments {
     /// Measure 2 MB once. The figures mean nothing.
     #[arg(long, conflicts_with_all = ["megabytes", "rounds"])]
     quick: bool,
+    /// Record flame graphs of the orchestrator and of the worker into this folder for 20 seconds, while it fetches one
+    /// artifact after the other, and measure nothing else.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["rounds", "output"])]
+    flame: Option<PathBuf>,
     /// File for the figures. The plot goes to the same folder, with the extension svg.
     #[arg(long, default_value = "docs/bench/artifacts.json")]
     output: PathBuf,
@@ -97,6 +102,11 @@ impl RedisTimes {
 pub(crate) async fn run(arguments: &ArtifactsArguments) -> Result<()> {
     let (megabytes, rounds) = if arguments.quick { (2, 1) } else { (arguments.megabytes, arguments.rounds) };
     let bytes = megabytes as usize * 1_000_000;
+    if let Some(folder) = &arguments.flame {
+        let task = LoadTask::Shard(Arc::new(random_record(bytes)));
+        let (part, result_bytes) = ("artifacts", RESULT_BYTES);
+        return FlameLoad { part, connections: 1, result_bytes, in_progress: 1, task }.record(folder).await;
+    }
     let mut redis = RedisProcess::start()?;
     let mut rows = Vec::new();
     for (name, content) in [("random", random_record(bytes)), ("shrinking", shrinking_record(bytes))] {

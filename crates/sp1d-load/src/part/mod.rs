@@ -4,6 +4,7 @@ pub(crate) mod artifacts;
 mod cost_model;
 pub(crate) mod counts;
 pub(crate) mod dispatch;
+mod flames;
 mod head_of_line;
 pub(crate) mod hub;
 pub(crate) mod recovery;

@@ -1,9 +1,10 @@
 //! Measures what TLS costs: the throughput of artifacts with and without it, and the time of handshakes.
 //!
-//! - Artifacts: the orchestrator has two workers, one with TLS and one without. They fetch the same artifact in turns, and
-//!   the time is that of `artifacts`: from the submission of a task to its start.
-//! - Handshakes: peers with certificates connect to the port of a worker and to the port for joining workers, at a fixed
-//!   rate. The time ends with the reply of the port. Before, both sides have verified the certificate of the other one.
+//! - Artifacts: two workers fetch the same artifact in turns, one with TLS and one without. The time is that of
+//!   `artifacts`: from the submission of a task to its start.
+//! - Handshakes: peers with certificates connect to the port of a worker and to the port for joining workers, at a
+//!   fixed rate. The time ends with the reply of the port. Before it, each side has verified the certificate of the
+//!   other one.
 //!
 //! `./x bench hostile` has the floods of these ports.
 
@@ -19,7 +20,7 @@ use sp1d_artifacts::StoreLimits;
 use sp1d_figures::{FigureSpread, MachineFacts, plot_bars, write_figures};
 use sp1d_identity::TlsIdentity;
 use sp1d_orchestrator::{JoinSettings, Orchestrator, OrchestratorSettings};
-use sp1d_protocol::{PreambleError, Role, dial};
+use sp1d_protocol::{Filter, PreambleError, Role, dial};
 use sp1d_testing::{FakeKeys, fake_build};
 use std::{
     net::SocketAddr,
@@ -271,7 +272,7 @@ async fn join_orchestrator(pace: HandshakePace) -> Result<LatencySummary> {
     let orchestrator = Orchestrator::start(settings, None, None);
     let listener = TcpListener::bind("127.0.0.1:0").await.context("no port is free")?;
     let address = listener.local_addr().context("the listener has no address")?;
-    let from = "127.0.0.1".parse().context("the filter is invalid")?;
+    let from: Filter = "127.0.0.1".parse().context("the filter is invalid")?;
     orchestrator.serve_joining(listener, JoinSettings::new(from));
     let measured = shake_hands(address, Role::Worker, &keys.worker(), pace).await;
     orchestrator.shutdown().await;

@@ -102,7 +102,8 @@ pub(crate) fn run(arguments: &ScalingArguments) -> Result<()> {
         // The two cores may differ, so they take turns.
         let one = [both[number % both.len()]];
         let measure = |workers: &[&WorkerProcess]| {
-            eprintln!("round {} of {}: {} provers", number + 1, arguments.rounds, workers.len());
+            let provers = if workers.len() == 1 { "one prover" } else { "two provers" };
+            eprintln!("round {} of {}: {provers}", number + 1, arguments.rounds);
             let proof = prove(workers, arguments.steps, folder.path())?;
             eprintln!("  {}", proof.words());
             anyhow::Ok(proof)

@@ -13,7 +13,7 @@ mod part;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use measure::MeasureArguments;
-use part::{cuts, evm, memory, overhead, setup};
+use part::{cuts, evm, memory, overhead, scaling, setup};
 
 #[derive(Debug, Parser)]
 #[command(about = "Measure proofs on this machine")]
@@ -27,6 +27,9 @@ enum BenchPart {
     /// Measure what distribution costs and what a second worker saves: sp1-sdk's CPU prover, one worker, and two
     /// workers with one core each. Takes about 40 minutes.
     Overhead(overhead::OverheadArguments),
+    /// Measure how much faster two provers of one thread are than one, each on a core of its own, and why. Takes about
+    /// 15 minutes.
+    Scaling(scaling::ScalingArguments),
     /// Compare a real program with sp1-sdk's CPU prover, at the same cut and each at its best cut. Takes about 70
     /// minutes per round.
     Evm(evm::EvmArguments),
@@ -44,6 +47,7 @@ enum BenchPart {
 fn main() -> Result<()> {
     match BenchArguments::parse().part {
         BenchPart::Overhead(arguments) => overhead::run(&arguments),
+        BenchPart::Scaling(arguments) => scaling::run(&arguments),
         BenchPart::Evm(arguments) => evm::run(&arguments),
         BenchPart::Cuts(arguments) => cuts::run(&arguments),
         BenchPart::Memory(arguments) => memory::run(&arguments),

@@ -23,7 +23,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use tokio::runtime::{Builder, Runtime};
 
 #[derive(Debug, Parser)]
-#[command(about = "Measure what hostile peers cost the others. Takes about 12 minutes")]
+#[command(about = "Measure what hostile peers cost the others. Takes about 20 minutes")]
 struct HostileArguments {
     /// Seconds of each attack in each round, and of four proofs without it.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]

@@ -45,6 +45,11 @@ fn short_attacks_on_the_ports_of_hosted_and_health_cost_no_proof_and_no_request(
 }
 
 #[test]
+fn short_floods_of_ports_with_tls_cost_no_proof_and_no_request() {
+    check(&["--only", "worker-tls-flood,join-tls-flood"], 2);
+}
+
+#[test]
 fn unknown_attack_is_refused_with_a_hint() {
     let (succeeded, text) = run(&["--only", "kindness"]);
     assert!(!succeeded && text.contains("\"kindness\"") && text.contains("hint: "), "{text}");

@@ -1,5 +1,5 @@
 //! Measures what one orchestrator can carry, with workers that prove nothing: `./x bench dispatch`, `hub`, `artifacts`,
-//! `recovery`, `simulate` and `counts`. It does not know SP1.
+//! `recovery`, `tls`, `simulate` and `counts`. It does not know SP1.
 //!
 //! - `part/`: one file for each command: its rows, its table and its files.
 //! - `pool/`: the orchestrator, which runs in this process, and the workers, which run in others.
@@ -7,7 +7,7 @@
 //! - `measure/`: submits tasks, makes records, and reads processor times.
 //! - `simulation/`: the real scheduler in virtual time.
 //! - `counts/`: the instructions of hot paths.
-//! - `report/`: percentiles and plots.
+//! - `report/`: percentiles and spreads.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures go to stdout, progress to stderr")]
 
@@ -21,7 +21,7 @@ mod simulation;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use part::{artifacts, counts as counts_part, dispatch, hub, recovery, simulate};
+use part::{artifacts, counts as counts_part, dispatch, hub, recovery, simulate, tls};
 use pool::{FleetArguments, serve_fleet};
 use tokio::runtime::Runtime;
 
@@ -44,6 +44,8 @@ enum LoadPart {
     Artifacts(artifacts::ArtifactsArguments),
     /// Measure how long a task stands still after the loss of a worker or of a connection. Takes about two minutes.
     Recovery(recovery::RecoveryArguments),
+    /// Measure what TLS costs artifacts, and how long handshakes take. Takes about three minutes.
+    Tls(tls::TlsArguments),
     /// Simulate the real scheduler with up to 1,000 workers, and compare runs with the least possible time. Takes about
     /// a minute.
     Simulate(simulate::SimulateArguments),
@@ -76,6 +78,7 @@ fn main() -> Result<()> {
         LoadPart::Hub(arguments) => runtime()?.block_on(hub::run(&arguments)),
         LoadPart::Artifacts(arguments) => runtime()?.block_on(artifacts::run(&arguments)),
         LoadPart::Recovery(arguments) => runtime()?.block_on(recovery::run(&arguments)),
+        LoadPart::Tls(arguments) => runtime()?.block_on(tls::run(&arguments)),
         LoadPart::Simulate(arguments) => simulate::run(&arguments),
         LoadPart::Counts(arguments) => counts_part::run(&arguments),
         LoadPart::Counted(arguments) => counts_part::take(&arguments),

@@ -59,6 +59,27 @@ fn artifacts_are_compared_with_a_raw_copy() {
     assert_eq!(report["rows"][0]["redis_get"].is_object(), is_installed, "{report}");
 }
 
+#[test]
+fn fetches_with_tls_are_compared_with_plain_ones_and_handshakes_are_timed() {
+    let report = check("tls", 2, &["plain", "tls", "tls_over_plain", "store_and_fetch_tls_over_plain"]);
+    let handshakes = report["handshakes"].as_array().unwrap();
+    assert_eq!(handshakes.len(), 2, "{report}");
+    for row in handshakes {
+        assert!(row["p99_ms"]["median"].as_f64().unwrap() > 0.0, "{row}");
+    }
+}
+
+#[test]
+fn flame_graphs_need_a_profiler_and_the_error_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
+    command.args(["dispatch", "--quick", "--flame"]).arg(folder.path()).env("PATH", folder.path());
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("cannot start perf\nhint: install it"), "{text}");
+}
+
 /// Checks that `load` refuses this value of an option of `simulate`.
 #[track_caller]
 fn check_refused(option: &str, value: &str) {

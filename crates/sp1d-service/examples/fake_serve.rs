@@ -6,6 +6,7 @@
 //! - `KEEP_SECONDS`, `RESULT_CACHE_BYTES`, `FREE_BYTES`, `PROGRAM_BYTES`, `INPUT_BYTES`, `RUNNING`: fields of
 //!   [`ServiceSettings`].
 //! - `STORE_BYTES`: memory for artifacts. As much disk space is allowed, in the state folder's parent.
+//! - `TLS`: file with the identity of the orchestrator. With it, connections of workers need a certificate.
 //! - `HEARTBEAT_MS`: interval between two heartbeats.
 //! - `RECORD_BYTES`, `SLOW_CHECK_MS`: fields of [`FakeRunner`].
 //! - `ARCHIVE`: where to archive the state.
@@ -26,6 +27,7 @@
 #![expect(clippy::print_stdout, reason = "the tests read the printed lines")]
 
 use sp1d_artifacts::StoreLimits;
+use sp1d_identity::{PeerRole, TlsIdentity};
 use sp1d_orchestrator::{JoinSettings, OrchestratorSettings, ServiceRunner, WorkerList};
 use sp1d_protocol::Filter;
 use sp1d_service::{HostedSettings, HostedSigners, Service, ServiceSettings, serve, serve_hosted};
@@ -58,6 +60,9 @@ fn settings(state: PathBuf) -> Result<ServiceSettings, Box<dyn Error>> {
     }
     if let Some(milliseconds) = variable("HEARTBEAT_MS")? {
         orchestrator.heartbeat = Duration::from_millis(milliseconds);
+    }
+    if let Some(path) = variable::<PathBuf>("TLS")? {
+        orchestrator.tls = Some(TlsIdentity::load(&path, PeerRole::Orchestrator)?);
     }
     let mut settings = ServiceSettings::new(state, orchestrator, "{}".into());
     if let Some(seconds) = variable("KEEP_SECONDS")? {

@@ -6,6 +6,7 @@
 //! and without that feature.
 
 mod engine;
+mod fake_keys;
 mod fetched_inputs;
 mod free_address;
 mod hosted_program;
@@ -20,6 +21,7 @@ mod shards;
 pub use engine::{
     Behavior, FakeEngine, deliver_result, do_honestly, finish_honestly, finish_with, ready, upload_deferred_events,
 };
+pub use fake_keys::FakeKeys;
 pub use fetched_inputs::{FetchedInputs, fetch_inputs};
 pub use free_address::{free_address, free_address_on};
 pub use hosted_program::HostedProgram;

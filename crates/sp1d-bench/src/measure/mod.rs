@@ -7,8 +7,8 @@ mod run;
 
 pub(crate) use cuts::cuts;
 pub(crate) use machine_facts::this_machine;
-pub(crate) use prover::{BenchProgram, MeasureArguments, ProofFigures, prove};
+pub(crate) use prover::{BenchMode, BenchProgram, MeasureArguments, ProofFigures, prove};
 pub(crate) use run::{
-    BenchProof, Configuration, ConfigurationOutcome, MeasuredRound, WorkerSetting, pin_to_two_cores, rounds,
-    start_workers, without_settings,
+    BenchProof, Configuration, ConfigurationOutcome, MeasuredRound, WorkerProcess, WorkerSetting, pin_to_two_cores,
+    request_proof, rounds, start_workers, without_settings,
 };

@@ -1,10 +1,17 @@
 //! The process that requests proofs and measures them.
 
 use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use sp1_distributed::{Elf, ProveRequest, Prover, ProverClient, ProvingKey, SP1Proof, SP1Stdin, env::EnvProver};
+use sp1_distributed::{
+    Elf, ProofEvents, ProveRequest, Prover, ProverClient, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues,
+    SP1Stdin,
+    distributed::ProofEvent,
+    env::{EnvProver, EnvProvingKey},
+};
 use sp1d_figures::{forget_peak, peak_bytes};
 use std::{
+    collections::HashMap,
     fs,
     time::{Duration, Instant},
 };
@@ -54,6 +61,32 @@ impl BenchProgram {
     }
 }
 
+/// Kind of a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum BenchMode {
+    /// One proof for each shard.
+    Core,
+    /// One proof of constant size.
+    Compressed,
+}
+
+impl BenchMode {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Compressed => "compressed",
+        }
+    }
+
+    const fn of_sp1(self) -> SP1ProofMode {
+        match self {
+            Self::Core => SP1ProofMode::Core,
+            Self::Compressed => SP1ProofMode::Compressed,
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct MeasureArguments {
     /// Program to prove.
@@ -62,9 +95,15 @@ pub(crate) struct MeasureArguments {
     /// Size of the measured proof.
     #[arg(long)]
     size: u32,
-    /// Fail if the measured proof has fewer shards.
+    /// Kind of the proof.
+    #[arg(long)]
+    mode: BenchMode,
+    /// Fail if the measured core proof has fewer shards.
     #[arg(long)]
     min_shards: usize,
+    /// Leave out the short proof before the measured one.
+    #[arg(long)]
+    no_warm_up: bool,
     /// Process ids of the workers. Each worker is measured together with the processes that it has started.
     #[arg(long, value_delimiter = ',')]
     workers: Vec<u32>,
@@ -75,14 +114,24 @@ pub(crate) struct MeasureArguments {
 pub(crate) struct ProofFigures {
     /// Seconds from the request to the proof.
     pub(crate) seconds: f64,
-    /// Number of shards.
-    pub(crate) shards: usize,
+    /// Number of shards. `None` for a compressed proof, which does not contain them.
+    pub(crate) shards: Option<usize>,
+    /// When workers proved the shards: start and end in seconds after the request. Empty for sp1-sdk's CPU prover.
+    pub(crate) shard_spans: Vec<(f64, f64)>,
     /// Use of the process that requested the proof.
     pub(crate) asker: ProcessUsage,
     /// CPU time of the processes that the requesting process started: the executor's child.
     pub(crate) executor_cpu_seconds: f64,
     /// Use of each worker.
     pub(crate) workers: Vec<ProcessUsage>,
+}
+
+impl ProofFigures {
+    /// Returns the time and the number of shards, in words.
+    pub(crate) fn words(&self) -> String {
+        let shards = self.shards.map(|shards| format!(" for {shards} shards")).unwrap_or_default();
+        format!("{:.1} s{shards}", self.seconds)
+    }
 }
 
 /// What one or several processes used during the measured proof.
@@ -105,8 +154,11 @@ pub(crate) fn prove(arguments: &MeasureArguments) -> Result<()> {
         }
         let program = arguments.program;
         let pk = client.setup(program.elf()).await?;
-        let warm = client.prove(&pk, program.stdin(program.warm_up_size())).core().await?;
-        client.verify(&warm, pk.verifying_key(), None)?;
+        let mode = arguments.mode.of_sp1();
+        if !arguments.no_warm_up {
+            let warm = client.prove(&pk, program.stdin(program.warm_up_size())).mode(mode).await?;
+            client.verify(&warm, pk.verifying_key(), None)?;
+        }
         // The requesting process has no prover processes, and its executor is counted separately.
         let with_provers =
             |worker: &u32| std::iter::once(*worker).chain(sp1d_machine::child_processes(*worker)).collect();
@@ -114,9 +166,10 @@ pub(crate) fn prove(arguments: &MeasureArguments) -> Result<()> {
             std::iter::once(vec![std::process::id()]).chain(arguments.workers.iter().map(with_provers)).collect();
         let cpu = || groups.iter().map(|group| cpu_time(group)).collect::<Result<Vec<_>>>();
         groups.iter().flatten().try_for_each(|process| forget_peak(*process))?;
-        let (cpu_before, start) = (cpu()?, Instant::now());
-        let proof = client.prove(&pk, program.stdin(arguments.size)).core().await?;
-        let (seconds, cpu_after) = (start.elapsed().as_secs_f64(), cpu()?);
+        let cpu_before = cpu()?;
+        let TimedProof { proof, seconds, shard_spans } =
+            prove_timed(&client, &pk, program.stdin(arguments.size), mode).await?;
+        let cpu_after = cpu()?;
         let usage = groups.iter().zip(cpu_before.iter().zip(&cpu_after)).map(|(group, (before, after))| {
             let cpu_seconds = after.own.saturating_sub(before.own).as_secs_f64();
             let peaks = group.iter().map(|process| peak_bytes(*process));
@@ -125,16 +178,18 @@ pub(crate) fn prove(arguments: &MeasureArguments) -> Result<()> {
         let mut usage = usage.collect::<Result<Vec<_>>>()?;
         let workers = usage.split_off(1);
         client.verify(&proof, pk.verifying_key(), None)?;
-        let SP1Proof::Core(shards) = &proof.proof else { anyhow::bail!("the proof is not a core proof") };
-        ensure!(
-            shards.len() >= arguments.min_shards,
-            "the proof has {} shards, at least {} are needed",
-            shards.len(),
-            arguments.min_shards
-        );
+        let shards = match &proof.proof {
+            SP1Proof::Core(shards) => Some(shards.len()),
+            SP1Proof::Compressed(_) | SP1Proof::Plonk(_) | SP1Proof::Groth16(_) => None,
+        };
+        if let Some(shards) = shards {
+            let min_shards = arguments.min_shards;
+            ensure!(shards >= min_shards, "the proof has {shards} shards, at least {min_shards} are needed");
+        }
         anyhow::Ok(ProofFigures {
             seconds,
-            shards: shards.len(),
+            shards,
+            shard_spans,
             asker: usage.remove(0),
             executor_cpu_seconds: cpu_after[0].children.saturating_sub(cpu_before[0].children).as_secs_f64(),
             workers,
@@ -142,6 +197,52 @@ pub(crate) fn prove(arguments: &MeasureArguments) -> Result<()> {
     })?;
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
+}
+
+/// A proof, and when it was made.
+struct TimedProof {
+    proof: SP1ProofWithPublicValues,
+    /// Seconds from the request to the proof.
+    seconds: f64,
+    shard_spans: Vec<(f64, f64)>,
+}
+
+/// Makes a proof. Only the distributed prover tells when shards start and end.
+async fn prove_timed(
+    client: &EnvProver,
+    pk: &EnvProvingKey,
+    stdin: SP1Stdin,
+    mode: SP1ProofMode,
+) -> Result<TimedProof> {
+    let start = Instant::now();
+    if let (EnvProver::Distributed(prover), EnvProvingKey::Distributed { pk, .. }) = (client, pk) {
+        let (request, events) = prover.prove(pk, stdin).mode(mode).with_events();
+        // The events may end a moment after the proof, which does not count.
+        let proving = async { (request.await, start.elapsed().as_secs_f64()) };
+        let ((proof, seconds), shard_spans) = tokio::join!(proving, shard_spans(events, start));
+        return Ok(TimedProof { proof: proof?, seconds, shard_spans });
+    }
+    let proof = client.prove(pk, stdin).mode(mode).await?;
+    Ok(TimedProof { proof, seconds: start.elapsed().as_secs_f64(), shard_spans: Vec::new() })
+}
+
+/// Returns the start and the end of each attempt of a shard, in seconds after `start`, when the proof has ended.
+async fn shard_spans(mut events: ProofEvents, start: Instant) -> Vec<(f64, f64)> {
+    let (mut running, mut spans) = (HashMap::new(), Vec::new());
+    while let Some(event) = events.next().await {
+        let now = start.elapsed().as_secs_f64();
+        if let ProofEvent::Proving(attempt) = &event
+            && attempt.kind.is_shard()
+        {
+            running.insert(attempt.attempt, now);
+        }
+        if let ProofEvent::Done(attempt) | ProofEvent::Dropped(attempt) | ProofEvent::AttemptFailed { attempt, .. } =
+            &event
+        {
+            spans.extend(running.remove(&attempt.attempt).map(|started| (started, now)));
+        }
+    }
+    spans
 }
 
 struct CpuTime {

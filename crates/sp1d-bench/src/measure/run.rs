@@ -1,6 +1,6 @@
 //! Starts, measures and stops the configurations, one after the other.
 
-use super::{BenchProgram, ProofFigures};
+use super::{BenchMode, BenchProgram, ProofFigures};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
@@ -52,8 +52,11 @@ pub(crate) struct BenchProof {
     pub(crate) program: BenchProgram,
     /// Size of the program's input.
     pub(crate) size: u32,
-    /// A proof with fewer shards is too short to measure.
+    pub(crate) mode: BenchMode,
+    /// A core proof with fewer shards is too short to measure.
     pub(crate) min_shards: usize,
+    /// Whether a short proof comes before the measured one.
+    pub(crate) warms_up: bool,
 }
 
 /// The result of one configuration in one round.
@@ -83,8 +86,6 @@ impl MeasuredRound {
 }
 
 pub(crate) fn rounds(count: u32, configurations: &[Configuration], wanted: BenchProof) -> Result<Vec<MeasuredRound>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    ensure!(cores >= 2, "this machine has {cores} core, and every configuration needs two");
     pin_to_two_cores()?;
     let mut rounds = Vec::new();
     for number in 0..count {
@@ -97,7 +98,7 @@ pub(crate) fn rounds(count: u32, configurations: &[Configuration], wanted: Bench
             eprintln!("round {} of {count}: {}", number + 1, configuration.name);
             let proof = measure(configuration, wanted)?;
             match &proof {
-                Ok(proof) => eprintln!("  {:.1} s for {} shards", proof.seconds, proof.shards),
+                Ok(proof) => eprintln!("  {}", proof.words()),
                 Err(reason) => eprintln!("  failed: {reason}"),
             }
             round.push(ConfigurationOutcome { configuration: configuration.name, proof });
@@ -109,6 +110,8 @@ pub(crate) fn rounds(count: u32, configurations: &[Configuration], wanted: Bench
 
 /// Pins this process to cores 0 and 1, so that every configuration has the same two cores on any machine.
 pub(crate) fn pin_to_two_cores() -> Result<()> {
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    ensure!(count >= 2, "this machine has {count} core, and the bench needs two");
     let mut cores = CpuSet::new();
     cores.set(0);
     cores.set(1);
@@ -119,20 +122,33 @@ pub(crate) fn pin_to_two_cores() -> Result<()> {
 fn measure(configuration: Configuration, wanted: BenchProof) -> Result<Result<ProofFigures, String>> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let workers = start_workers(configuration.workers, &[], folder.path())?;
-    let addresses: Vec<&str> = workers.iter().map(WorkerProcess::address).collect();
-    fs::write(folder.path().join("distributed.json"), serde_json::to_string(&addresses)?)?;
+    let variables: Vec<_> = configuration.cut.map(|cut| ("ELEMENT_THRESHOLD", cut)).into_iter().collect();
+    request_proof(wanted, &workers.iter().collect::<Vec<_>>(), &variables, folder.path())
+}
+
+/// Requests the proof in a process of its own, and returns its figures. Without workers, sp1-sdk's CPU prover proves.
+/// `variables` are environment variables of SP1. The inner error is the reason why the proof failed.
+pub(crate) fn request_proof(
+    wanted: BenchProof,
+    workers: &[&WorkerProcess],
+    variables: &[(&str, u64)],
+    folder: &Path,
+) -> Result<Result<ProofFigures, String>> {
+    let addresses: Vec<&str> = workers.iter().map(|worker| worker.address()).collect();
+    fs::write(folder.join("distributed.json"), serde_json::to_string(&addresses)?)?;
     let processes: Vec<String> = workers.iter().map(|worker| worker.process.id().to_string()).collect();
-    let prover = if configuration.workers.is_empty() { "cpu" } else { "distributed" };
+    let prover = if workers.is_empty() { "cpu" } else { "distributed" };
     let mut command = Command::new(env::current_exe().context("cannot find the path of this program")?);
     let output = without_settings(&mut command)
         .args(["prove", "--program", wanted.program.name(), "--size", &wanted.size.to_string()])
-        .args(["--min-shards", &wanted.min_shards.to_string()])
+        .args(["--mode", wanted.mode.name(), "--min-shards", &wanted.min_shards.to_string()])
+        .args((!wanted.warms_up).then_some("--no-warm-up"))
         .args(processes.iter().flat_map(|process| ["--workers", process]))
-        .current_dir(folder.path())
+        .current_dir(folder)
         .env("SP1_PROVER", prover)
-        .envs(configuration.cut.map(|cut| ("ELEMENT_THRESHOLD", cut.to_string())))
+        .envs(variables.iter().map(|(name, value)| (name, value.to_string())))
         .env("RAYON_NUM_THREADS", "2")
-        .env("TMPDIR", folder.path())
+        .env("TMPDIR", folder)
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start the process that requests the proofs")?;

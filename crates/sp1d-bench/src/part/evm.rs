@@ -3,7 +3,7 @@
 //! tried too.
 
 use crate::measure::{
-    BenchProgram, BenchProof, Configuration, MeasuredRound, WorkerSetting, cuts, rounds, this_machine,
+    BenchMode, BenchProgram, BenchProof, Configuration, MeasuredRound, WorkerSetting, cuts, rounds, this_machine,
 };
 use anyhow::Result;
 use serde::Serialize;
@@ -65,7 +65,13 @@ pub(crate) fn run(arguments: &EvmArguments) -> Result<()> {
     if !arguments.one_prover {
         all.push(tuned);
     }
-    let proof = BenchProof { program: BenchProgram::Evm, size: arguments.transactions, min_shards: 2 };
+    let proof = BenchProof {
+        program: BenchProgram::Evm,
+        size: arguments.transactions,
+        mode: BenchMode::Core,
+        min_shards: 2,
+        warms_up: true,
+    };
     let defaults = match arguments.defaults {
         true => rounds(1, &[Configuration::cpu_prover("cpu_prover, defaults", None)], proof)?.pop(),
         false => None,

@@ -4,4 +4,5 @@ pub(crate) mod cuts;
 pub(crate) mod evm;
 pub(crate) mod memory;
 pub(crate) mod overhead;
+pub(crate) mod scaling;
 pub(crate) mod setup;

@@ -2,8 +2,8 @@
 //! by one worker with all threads, and by two workers with one thread each.
 
 use crate::measure::{
-    BenchProgram, BenchProof, Configuration, ConfigurationOutcome, MeasuredRound, ProofFigures, WorkerSetting, rounds,
-    this_machine,
+    BenchMode, BenchProgram, BenchProof, Configuration, ConfigurationOutcome, MeasuredRound, ProofFigures,
+    WorkerSetting, cuts, rounds, this_machine,
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -15,34 +15,90 @@ pub(crate) struct OverheadArguments {
     /// Number of rounds, at least three.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=100))]
     rounds: u32,
+    /// Program to prove.
+    #[arg(long, default_value = "fibonacci")]
+    program: BenchProgram,
     /// Steps of the measured Fibonacci loop. The default is cut into six shards.
     #[arg(long, default_value_t = 205_000, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// File for the figures.
-    #[arg(long, default_value = "docs/bench/overhead.json")]
-    output: PathBuf,
+    /// Transactions in the block of `evm`. Each takes 93,000 cycles.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    transactions: u32,
+    /// Kind of the proofs.
+    #[arg(long, default_value = "core")]
+    mode: BenchMode,
+    /// Number of trace cells after which a shard ends, for all configurations [default: 33554432 for `fibonacci`;
+    /// 29360128 for `evm`, the largest cut that sp1-sdk's CPU prover can prove with 24 GB].
+    #[arg(long, value_parser = cuts())]
+    cut: Option<u64>,
+    /// File for the figures [default: docs/bench/overhead.json for core proofs of `fibonacci`, otherwise with program
+    /// and kind in its name].
+    #[arg(long)]
+    output: Option<PathBuf>,
 }
 
-/// A small cut, so that even a short program has enough shards for all workers.
-const CUT: u64 = 1 << 25;
+impl OverheadArguments {
+    fn proof(&self) -> BenchProof {
+        let (size, min_shards) = match self.program {
+            BenchProgram::Fibonacci => (self.steps, 6),
+            BenchProgram::Evm => (self.transactions, 2),
+        };
+        BenchProof { program: self.program, size, mode: self.mode, min_shards, warms_up: true }
+    }
 
-const CPU_PROVER: Configuration = Configuration::cpu_prover("cpu_prover", Some(CUT));
-const ONE_WORKER: Configuration =
-    Configuration::workers("one_worker", &[WorkerSetting { provers: 1, threads: 2, core: None }], Some(CUT));
-const TWO_WORKERS: Configuration = Configuration::workers(
-    "two_workers",
-    &[WorkerSetting { provers: 1, threads: 1, core: Some(0) }, WorkerSetting { provers: 1, threads: 1, core: Some(1) }],
-    Some(CUT),
-);
-const ALL: [Configuration; 3] = [CPU_PROVER, ONE_WORKER, TWO_WORKERS];
+    /// Returns the cut. It is small, so that even a short program has enough shards for all workers.
+    fn cut(&self) -> u64 {
+        self.cut.unwrap_or(match self.program {
+            BenchProgram::Fibonacci => 1 << 25,
+            BenchProgram::Evm => (1 << 25) - (1 << 22),
+        })
+    }
+
+    fn output(&self) -> PathBuf {
+        let default = || -> PathBuf {
+            match (self.program, self.mode) {
+                (BenchProgram::Fibonacci, BenchMode::Core) => "docs/bench/overhead.json".into(),
+                (program, mode) => format!("docs/bench/overhead-{}-{}.json", program.name(), mode.name()).into(),
+            }
+        };
+        self.output.clone().unwrap_or_else(default)
+    }
+}
+
+/// What is compared, at one cut.
+struct OverheadConfigurations {
+    cpu_prover: Configuration,
+    one_worker: Configuration,
+    two_workers: Configuration,
+}
+
+impl OverheadConfigurations {
+    const fn at(cut: u64) -> Self {
+        const ALL_CORES: &[WorkerSetting] = &[WorkerSetting { provers: 1, threads: 2, core: None }];
+        const ONE_CORE_EACH: &[WorkerSetting] = &[
+            WorkerSetting { provers: 1, threads: 1, core: Some(0) },
+            WorkerSetting { provers: 1, threads: 1, core: Some(1) },
+        ];
+        Self {
+            cpu_prover: Configuration::cpu_prover("cpu_prover", Some(cut)),
+            one_worker: Configuration::workers("one_worker", ALL_CORES, Some(cut)),
+            two_workers: Configuration::workers("two_workers", ONE_CORE_EACH, Some(cut)),
+        }
+    }
+
+    const fn all(&self) -> [Configuration; 3] {
+        [self.cpu_prover, self.one_worker, self.two_workers]
+    }
+}
 
 pub(crate) fn run(arguments: &OverheadArguments) -> Result<()> {
-    let proof = BenchProof { program: BenchProgram::Fibonacci, size: arguments.steps, min_shards: 6 };
-    let rounds = rounds(arguments.rounds, &ALL, proof)?;
-    let report =
-        OverheadReport::of(arguments.steps, &rounds).context("too many proofs failed to compare the configurations")?;
+    let (proof, cut) = (arguments.proof(), arguments.cut());
+    let compared = OverheadConfigurations::at(cut);
+    let rounds = rounds(arguments.rounds, &compared.all(), proof)?;
+    let report = OverheadReport::of(proof, cut, &compared, &rounds)
+        .context("too many proofs failed to compare the configurations")?;
     println!("{report}");
-    write_figures(&arguments.output, &report)
+    write_figures(&arguments.output(), &report)
 }
 
 /// The content of the output file.
@@ -59,8 +115,13 @@ struct OverheadReport {
     orchestrator_share: FigureSpread,
     /// Peak memory in bytes during the measured proofs: of the process that requests them, and of each worker.
     peak_bytes: Vec<(&'static str, u64, Vec<u64>)>,
-    steps: u32,
-    shards: usize,
+    program: &'static str,
+    /// Steps or transactions.
+    size: u32,
+    mode: BenchMode,
+    element_threshold: u64,
+    /// `None` for compressed proofs, which do not contain the shards.
+    shards: Option<usize>,
     machine: MachineFacts,
     rounds: Vec<MeasuredRound>,
 }
@@ -73,11 +134,11 @@ struct Ratios {
 
 impl OverheadReport {
     /// Returns `None` if a configuration has no figures.
-    fn of(steps: u32, rounds: &[MeasuredRound]) -> Option<Self> {
+    fn of(proof: BenchProof, cut: u64, compared: &OverheadConfigurations, rounds: &[MeasuredRound]) -> Option<Self> {
         let of = |configuration: Configuration| rounds.iter().filter_map(move |round| round.measured(configuration));
         let ratio = |configuration| {
             let ratio = |round: &MeasuredRound| {
-                Some(round.measured(configuration)?.seconds / round.measured(CPU_PROVER)?.seconds)
+                Some(round.measured(configuration)?.seconds / round.measured(compared.cpu_prover)?.seconds)
             };
             FigureSpread::of(rounds.iter().filter_map(ratio))
         };
@@ -97,16 +158,19 @@ impl OverheadReport {
         let seconds = |configuration: Configuration| {
             Some((configuration.name, FigureSpread::of(of(configuration).map(|proof| proof.seconds))?))
         };
-        let (one_worker, two_workers) = (ratio(ONE_WORKER)?, ratio(TWO_WORKERS)?);
+        let (one_worker, two_workers) = (ratio(compared.one_worker)?, ratio(compared.two_workers)?);
         Some(Self {
             one_worker_over_cpu_prover: one_worker.median,
             two_workers_over_cpu_prover: two_workers.median,
             ratios: Ratios { one_worker, two_workers },
-            seconds: ALL.into_iter().map(seconds).collect::<Option<_>>()?,
+            seconds: compared.all().into_iter().map(seconds).collect::<Option<_>>()?,
             orchestrator_share: FigureSpread::of(rounds.iter().flat_map(|round| &round.0).filter_map(share))?,
-            peak_bytes: ALL.map(peak).to_vec(),
-            steps,
-            shards: of(CPU_PROVER).next()?.shards,
+            peak_bytes: compared.all().map(peak).to_vec(),
+            program: proof.program.name(),
+            size: proof.size,
+            mode: proof.mode,
+            element_threshold: cut,
+            shards: of(compared.cpu_prover).next()?.shards,
             machine: this_machine(),
             rounds: rounds.to_vec(),
         })
@@ -115,7 +179,15 @@ impl OverheadReport {
 
 impl fmt::Display for OverheadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} steps, {} shards, {} rounds", self.steps, self.shards, self.rounds.len())?;
+        let shards = self.shards.map(|shards| format!(", {shards} shards")).unwrap_or_default();
+        writeln!(
+            f,
+            "{} of size {}, {}{shards}, {} rounds",
+            self.program,
+            self.size,
+            self.mode.name(),
+            self.rounds.len()
+        )?;
         for (name, seconds) in &self.seconds {
             writeln!(f, "{name:12} {seconds} s")?;
         }

@@ -1,7 +1,7 @@
 //! The table of attacks.
 
 use super::{
-    connections::{health_flood, hosted_flood, http_flood, join_flood, worker_flood},
+    connections::{health_flood, hosted_flood, http_flood, join_flood, join_tls_flood, worker_flood, worker_tls_flood},
     members, requesters,
     target::AttackTarget,
 };
@@ -47,6 +47,8 @@ pub(crate) struct Attack {
     copies: usize,
     /// Number of addresses from which the attacker connects.
     pub(crate) addresses: u8,
+    /// Whether the service and the workers connect with TLS.
+    pub(crate) is_secure: bool,
     act: fn(AttackTarget) -> BoxFuture<'static, Result<()>>,
 }
 
@@ -56,7 +58,7 @@ impl Attack {
         act: fn(AttackTarget) -> BoxFuture<'static, Result<()>>,
         about: &'static str,
     ) -> Self {
-        Self { name, party: Party::Member, about, copies: 1, addresses: 1, act }
+        Self { name, party: Party::Member, about, copies: 1, addresses: 1, is_secure: false, act }
     }
 
     const fn requester(
@@ -65,7 +67,7 @@ impl Attack {
         act: fn(AttackTarget) -> BoxFuture<'static, Result<()>>,
         about: &'static str,
     ) -> Self {
-        Self { name, party: Party::Requester, about, copies, addresses: 1, act }
+        Self { name, party: Party::Requester, about, copies, addresses: 1, is_secure: false, act }
     }
 
     const fn flood(
@@ -73,7 +75,15 @@ impl Attack {
         act: fn(AttackTarget) -> BoxFuture<'static, Result<()>>,
         about: &'static str,
     ) -> Self {
-        Self { name, party: Party::Connections, about, copies: 1, addresses: 4, act }
+        Self { name, party: Party::Connections, about, copies: 1, addresses: 4, is_secure: false, act }
+    }
+
+    const fn tls_flood(
+        name: &'static str,
+        act: fn(AttackTarget) -> BoxFuture<'static, Result<()>>,
+        about: &'static str,
+    ) -> Self {
+        Self { name, party: Party::Connections, about, copies: 1, addresses: 4, is_secure: true, act }
     }
 
     /// Attacks until it is dropped.
@@ -270,5 +280,15 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "health-flood",
         |target| health_flood(target).boxed(),
         "opens 1,000 connections in a second at the port for health probes of a worker",
+    ),
+    Attack::tls_flood(
+        "worker-tls-flood",
+        |target| worker_tls_flood(target).boxed(),
+        "opens 1,000 connections in a second at the port of a worker with TLS, and starts 500 handshakes",
+    ),
+    Attack::tls_flood(
+        "join-tls-flood",
+        |target| join_tls_flood(target).boxed(),
+        "opens 1,000 connections in a second at the port for joining workers with TLS, and starts 500 handshakes",
     ),
 ];

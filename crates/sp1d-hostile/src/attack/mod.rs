@@ -8,4 +8,5 @@ mod requesters;
 mod target;
 
 pub(crate) use attacks::{ATTACKS, Attack, Party};
+pub(crate) use connections::client_hello;
 pub(crate) use target::{AttackCounts, AttackTarget};

@@ -1,6 +1,7 @@
 //! What an attack can reach, and what it has done.
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -76,6 +77,8 @@ pub(crate) struct AttackTarget {
     pub(crate) hosted_port: SocketAddr,
     /// Port for health probes of a worker.
     pub(crate) health_port: SocketAddr,
+    /// First message of a TLS handshake at the ports of the worker and for joining workers. Empty without TLS.
+    pub(crate) hello: Bytes,
     /// Number of addresses from which the attacker connects.
     pub(crate) addresses: u8,
     pub(crate) counts: Arc<AttackCounts>,

@@ -3,6 +3,7 @@
 use crate::pool::MeasuredPool;
 use anyhow::{Result, bail};
 use sp1d_client::Client;
+use sp1d_identity::{TlsIdentity, connect_peer};
 use sp1d_protocol::{Admission, PreambleError, Role, dial};
 use std::{
     mem,
@@ -64,11 +65,12 @@ impl HonestMonitor {
         let seen = MonitorFigures { longest_silence: Duration::ZERO, refusals: Vec::new() };
         let state = Arc::new(Mutex::new(MonitorState { last_healthy: Instant::now(), seen }));
         let client = Client::new(&pool.url())?;
+        let (worker, orchestrator) = pool.keys.as_ref().map(|keys| (keys.worker(), keys.orchestrator())).unzip();
         let tasks = [
             tokio::spawn(watch_health(client, state.clone())),
-            tokio::spawn(watch_port(pool.join_port, Role::Worker, state.clone())),
+            tokio::spawn(watch_port(pool.join_port, Role::Worker, worker, state.clone())),
             // The worker serves the service, so it tells an orchestrator without proofs that it is busy.
-            tokio::spawn(watch_port(pool.worker_port, Role::IdleOrchestrator, state.clone())),
+            tokio::spawn(watch_port(pool.worker_port, Role::IdleOrchestrator, orchestrator, state.clone())),
             // This path does not exist there, so the response says that the port serves requests.
             tokio::spawn(watch_path(pool.hosted_port, "/", "HTTP/1.1 404", state.clone())),
             tokio::spawn(watch_path(pool.health_port, "/healthz", "HTTP/1.1 200", state.clone())),
@@ -94,9 +96,10 @@ async fn watch_health(client: Client, state: Arc<Mutex<MonitorState>>) {
     }
 }
 
-async fn watch_port(port: SocketAddr, role: Role, state: Arc<Mutex<MonitorState>>) {
+/// Shakes hands at `port`, with TLS if `tls` is given.
+async fn watch_port(port: SocketAddr, role: Role, tls: Option<Arc<TlsIdentity>>, state: Arc<Mutex<MonitorState>>) {
     loop {
-        let shaken = timeout(HANDSHAKE_TIME, shake_hands(port, role)).await;
+        let shaken = timeout(HANDSHAKE_TIME, shake_hands(port, role, tls.as_ref())).await;
         let refused = shaken.unwrap_or_else(|_| Err(anyhow::anyhow!("no handshake within {HANDSHAKE_TIME:?}")));
         if let Err(error) = refused {
             lock(&state).seen.refusals.push(format!("port of {role:?}: {error}"));
@@ -137,8 +140,8 @@ async fn probe(port: SocketAddr, path: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&start).into_owned())
 }
 
-async fn shake_hands(port: SocketAddr, role: Role) -> Result<()> {
-    let mut stream = TcpStream::connect(port).await?;
+async fn shake_hands(port: SocketAddr, role: Role, tls: Option<&Arc<TlsIdentity>>) -> Result<()> {
+    let mut stream = connect_peer(tls, TcpStream::connect(port).await?).await?;
     match (dial(&mut stream, role).await, role) {
         (Ok(Admission::Welcome), _) | (Err(PreambleError::Busy(_)), Role::IdleOrchestrator) => Ok(()),
         (Ok(Admission::Queued), _) => bail!("the peer put this side into its queue"),

@@ -16,6 +16,8 @@ pub(super) struct HostileLimits {
     pub(super) service_bytes: u64,
     /// Peak memory of an honest worker.
     pub(super) worker_bytes: u64,
+    /// Growth of the peak memory of a process beside a flood.
+    pub(super) flood_bytes: u64,
     /// Connections in a second that a flood must reach, or it shows nothing.
     pub(super) flood_rate: f64,
 }
@@ -31,5 +33,6 @@ pub(super) const LIMITS: HostileLimits = HostileLimits {
     silence: Duration::from_secs(1),
     service_bytes: budget_bytes() + BEYOND_BUDGET_BYTES,
     worker_bytes: WORKER_CACHE_BYTES + BEYOND_BUDGET_BYTES,
+    flood_bytes: 50_000_000,
     flood_rate: 900.0,
 };

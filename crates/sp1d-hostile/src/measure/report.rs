@@ -84,6 +84,9 @@ pub(crate) struct AttackRow {
     pub(super) service_bytes_before: u64,
     pub(super) service_peak_bytes: u64,
     pub(super) worker_peak_bytes: u64,
+    /// How much the peaks grew beside the attack.
+    pub(super) service_growth_bytes: u64,
+    pub(super) worker_growth_bytes: u64,
     /// What the service wrote to its log during the attack. Log lines about honest proofs are included.
     pub(super) log_bytes: u64,
     /// The limits that the attack has broken, in words.
@@ -111,6 +114,11 @@ impl AttackRow {
             ("a worker", self.worker_peak_bytes, LIMITS.worker_bytes),
         ] {
             miss(found > limit, format!("{who} used {}, and the limit is {}", megabytes(found), megabytes(limit)));
+        }
+        for (who, found) in [("the service", self.service_growth_bytes), ("a worker", self.worker_growth_bytes)] {
+            let is_large = party == Party::Connections && found > LIMITS.flood_bytes;
+            let (found, limit) = (megabytes(found), megabytes(LIMITS.flood_bytes));
+            miss(is_large, format!("{who} grew by {found} beside the flood, and the limit is {limit}"));
         }
         if compares_times {
             let growth = self.growth.map_or(f64::INFINITY, |growth| growth.median);

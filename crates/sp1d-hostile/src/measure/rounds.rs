@@ -5,11 +5,12 @@ use super::{
     report::{AttackRow, PhaseFigures},
 };
 use crate::{
-    attack::{Attack, AttackCounts, AttackTarget},
+    attack::{Attack, AttackCounts, AttackTarget, client_hello},
     honest::{HonestFault, HonestMonitor, HonestRequester},
-    pool::{MeasuredPool, MeasuredProcess},
+    pool::{MeasuredPool, PeakMemory},
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
+use bytes::Bytes;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -54,21 +55,26 @@ impl HonestSide {
 /// # Errors
 /// Fails if the processes cannot be started or measured. A high cost of the attack is not an error.
 pub(crate) async fn measure(attack: &'static Attack, plan: &BenchPlan, attackers: &Handle) -> Result<AttackRow> {
-    let mut pool = MeasuredPool::start().await?;
+    let mut pool = MeasuredPool::start(attack.is_secure).await?;
     let honest = HonestSide {
         requester: HonestRequester::new(pool.url(), plan.shards()),
         monitor: HonestMonitor::start(&pool)?,
     };
     // The first proofs are slower: all parties open their connections, and the processes get their memory.
     HonestRequester::new(pool.url(), 1).prove().await;
-    let before = peak(&pool.service)?;
+    let before = pool.peaks();
     let counts = Arc::new(AttackCounts::default());
+    let hello = match &pool.keys {
+        Some(keys) => client_hello(&keys.worker()).await?,
+        None => Bytes::new(),
+    };
     let target = AttackTarget {
         worker_port: pool.worker_port,
         join_port: pool.join_port,
         http_port: pool.http_port,
         hosted_port: pool.hosted_port,
         health_port: pool.health_port,
+        hello,
         addresses: attack.addresses,
         counts: counts.clone(),
     };
@@ -77,12 +83,14 @@ pub(crate) async fn measure(attack: &'static Attack, plan: &BenchPlan, attackers
     let calm_batches = plan.rounds / rounds;
     let (mut calm, mut attacked, mut growths) = (PhaseFigures::default(), PhaseFigures::default(), Vec::new());
     let (mut log_bytes, mut attack_time) = (0, Duration::ZERO);
+    // How much the peaks grow beside the attack, in all rounds.
+    let mut grown = PeakMemory { service_bytes: 0, worker_bytes: 0 };
     for _ in 0..rounds {
         let (mut without, mut beside) = (PhaseFigures::default(), PhaseFigures::default());
         for _ in 0..calm_batches {
             honest.prove_for(Duration::ZERO, &mut without).await;
         }
-        let (log_before, start) = (pool.service.log_bytes(), Instant::now());
+        let (log_before, peaks_before, start) = (pool.service.log_bytes(), pool.peaks(), Instant::now());
         let running = AbortOnDropHandle::new(attackers.spawn(attack.run(target.clone())));
         honest.prove_for(time, &mut beside).await;
         attack_time += start.elapsed();
@@ -90,6 +98,9 @@ pub(crate) async fn measure(attack: &'static Attack, plan: &BenchPlan, attackers
         // Aborted, so the result says nothing. Afterwards the connections of the attacker are closed.
         let _ = running.await;
         log_bytes += pool.service.log_bytes() - log_before;
+        let peaks = pool.peaks();
+        grown.service_bytes += peaks.service_bytes.saturating_sub(peaks_before.service_bytes);
+        grown.worker_bytes += peaks.worker_bytes.saturating_sub(peaks_before.worker_bytes);
         growths.extend(growth(&without, &beside));
         calm.add(without);
         attacked.add(beside);
@@ -103,9 +114,7 @@ pub(crate) async fn measure(attack: &'static Attack, plan: &BenchPlan, attackers
     if pool.service.log().contains('\u{1b}') {
         violations.push("the log of the service contains escape characters".to_owned());
     }
-    // A process that has ended has no peak.
-    let service_peak_bytes = peak(&pool.service).unwrap_or_default();
-    let worker_peak_bytes = pool.workers.iter().map(|worker| peak(worker).unwrap_or_default()).max();
+    let peaks = pool.peaks();
     let mut row = AttackRow {
         name: attack.name,
         party: attack.party.name(),
@@ -117,18 +126,16 @@ pub(crate) async fn measure(attack: &'static Attack, plan: &BenchPlan, attackers
         without: calm.summary(),
         beside: attacked.summary(),
         growth: sp1d_figures::FigureSpread::of(growths.into_iter()),
-        service_bytes_before: before,
-        service_peak_bytes,
-        worker_peak_bytes: worker_peak_bytes.context("the bench has no worker")?,
+        service_bytes_before: before.service_bytes,
+        service_peak_bytes: peaks.service_bytes,
+        worker_peak_bytes: peaks.worker_bytes,
+        service_growth_bytes: grown.service_bytes,
+        worker_growth_bytes: grown.worker_bytes,
         log_bytes,
         misses: Vec::new(),
     };
     row.judge(attack.party, plan.compares_times, violations);
     Ok(row)
-}
-
-fn peak(process: &MeasuredProcess) -> Result<u64> {
-    sp1d_figures::peak_bytes(process.id())
 }
 
 /// Returns how much longer a proof takes in the median, as a fraction. `None` if no proof was made.

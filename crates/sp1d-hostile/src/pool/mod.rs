@@ -3,5 +3,6 @@
 mod process;
 mod processes;
 
-pub(crate) use process::MeasuredProcess;
-pub(crate) use processes::{HEARTBEAT, INPUT_BYTES, MeasuredPool, RECORD_BYTES, SHARD_TIME, WORKERS, budget_bytes};
+pub(crate) use processes::{
+    HEARTBEAT, INPUT_BYTES, MeasuredPool, PeakMemory, RECORD_BYTES, SHARD_TIME, WORKERS, budget_bytes,
+};

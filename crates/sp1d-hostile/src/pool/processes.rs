@@ -3,6 +3,7 @@
 use super::process::MeasuredProcess;
 use anyhow::{Context, Result, bail};
 use sp1d_client::Client;
+use sp1d_testing::FakeKeys;
 use std::{
     env, fs,
     net::{SocketAddr, TcpListener},
@@ -57,7 +58,17 @@ pub(crate) struct MeasuredPool {
     pub(crate) hosted_port: SocketAddr,
     /// Address of the port for health probes of the first worker.
     pub(crate) health_port: SocketAddr,
+    /// The keys of the service and of the workers. `None` without TLS.
+    pub(crate) keys: Option<FakeKeys>,
     _folder: TempDir,
+}
+
+/// Peak memory of the processes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PeakMemory {
+    pub(crate) service_bytes: u64,
+    /// The largest of all workers.
+    pub(crate) worker_bytes: u64,
 }
 
 /// Returns the path of a program that is built next to this one.
@@ -76,8 +87,10 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 impl MeasuredPool {
-    /// Starts the processes, and waits until the workers are ready.
-    pub(crate) async fn start() -> Result<Self> {
+    /// Starts the processes, and waits until the workers are ready. If the pool `is_secure`, the service and the
+    /// workers connect with TLS.
+    pub(crate) async fn start(is_secure: bool) -> Result<Self> {
+        let keys = is_secure.then(FakeKeys::new);
         let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
         let health_port = free_address()?;
         let (mut workers, mut addresses) = (Vec::new(), Vec::new());
@@ -90,6 +103,9 @@ impl MeasuredPool {
             if number == 0 {
                 command.args(["--health", &health_port.to_string()]);
             }
+            if let Some(keys) = &keys {
+                command.arg("--tls").arg(keys.worker_file());
+            }
             let log = folder.path().join(format!("worker-{number}.log"));
             workers.push(MeasuredProcess::start(&mut command, log, false)?);
             addresses.push(address);
@@ -99,6 +115,7 @@ impl MeasuredPool {
         let signers = folder.path().join("signers");
         fs::write(&signers, SIGNERS).context("cannot write the file with the signers")?;
         command.env("LOG", "info").env("JOIN_FROM", "127.0.0.0/8").env("HOSTED_SIGNERS", signers);
+        command.envs(keys.iter().map(|keys| ("TLS", keys.orchestrator_file())));
         let numbers = [
             ("STORE_BYTES", STORE_BYTES),
             ("HEARTBEAT_MS", u64::try_from(HEARTBEAT.as_millis())?),
@@ -117,8 +134,17 @@ impl MeasuredPool {
         let hosted_port = service.line("hosted ")?.parse().context("the service printed no address")?;
         let http_port = service.line("serving http://")?.parse().context("the service printed no address")?;
         let worker_port = addresses[0];
-        let mut pool =
-            Self { service, workers, worker_port, join_port, http_port, hosted_port, health_port, _folder: folder };
+        let mut pool = Self {
+            service,
+            workers,
+            worker_port,
+            join_port,
+            http_port,
+            hosted_port,
+            health_port,
+            keys,
+            _folder: folder,
+        };
         pool.wait_until_ready().await?;
         Ok(pool)
     }
@@ -141,6 +167,15 @@ impl MeasuredPool {
             sleep(Duration::from_millis(20)).await;
         }
         Ok(())
+    }
+
+    /// Returns the peak memory of the service, and the largest one of a worker. A process that has ended has none.
+    pub(crate) fn peaks(&self) -> PeakMemory {
+        let peak = |process: &MeasuredProcess| sp1d_figures::peak_bytes(process.id()).unwrap_or_default();
+        PeakMemory {
+            service_bytes: peak(&self.service),
+            worker_bytes: self.workers.iter().map(peak).max().unwrap_or_default(),
+        }
     }
 
     /// Returns which process has ended, and how.

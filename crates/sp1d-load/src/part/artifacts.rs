@@ -6,14 +6,15 @@
 //! Redis are the same two steps, but both cross the network.
 
 use crate::{
-    measure::{random_record, shrinking_record},
+    measure::{LoadTask, random_record, shrinking_record},
+    part::flames::FlameLoad,
     pool::{FleetProcess, LoadPool, RedisProcess},
     proof::{EventRecorder, LoadChecks, OpenProof},
-    report::{plot_bars, spread_of},
+    report::spread_of,
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, MachineFacts, plot_bars, write_figures};
 use sp1d_orchestrator::{TaskOutcome, TaskSpec};
 use sp1d_protocol::{ShardTask, TaskPayload};
 use sp1d_testing::record;
@@ -36,6 +37,10 @@ pub(crate) struct ArtifactsArguments {
     /// Measure 2 MB once. The figures mean nothing.
     #[arg(long, conflicts_with_all = ["megabytes", "rounds"])]
     quick: bool,
+    /// Record flame graphs of the orchestrator and of the worker into this folder for 20 seconds, while it fetches one
+    /// artifact after the other, and measure nothing else.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["rounds", "output"])]
+    flame: Option<PathBuf>,
     /// File for the figures. The plot goes to the same folder, with the extension svg.
     #[arg(long, default_value = "docs/bench/artifacts.json")]
     output: PathBuf,
@@ -45,7 +50,7 @@ pub(crate) struct ArtifactsArguments {
 const GOAL: f64 = 0.7;
 
 /// Size of the result of the task that fetches the artifact.
-const RESULT_BYTES: usize = 8;
+pub(super) const RESULT_BYTES: usize = 8;
 
 /// The content of the output file. Throughputs are in uncompressed bytes per second.
 #[derive(Debug, Serialize)]
@@ -97,6 +102,11 @@ impl RedisTimes {
 pub(crate) async fn run(arguments: &ArtifactsArguments) -> Result<()> {
     let (megabytes, rounds) = if arguments.quick { (2, 1) } else { (arguments.megabytes, arguments.rounds) };
     let bytes = megabytes as usize * 1_000_000;
+    if let Some(folder) = &arguments.flame {
+        let task = LoadTask::Shard(Arc::new(random_record(bytes)));
+        let (part, result_bytes) = ("artifacts", RESULT_BYTES);
+        return FlameLoad { part, connections: 1, result_bytes, in_progress: 1, task }.record(folder).await;
+    }
     let mut redis = RedisProcess::start()?;
     let mut rows = Vec::new();
     for (name, content) in [("random", random_record(bytes)), ("shrinking", shrinking_record(bytes))] {
@@ -211,8 +221,8 @@ fn redis_times(redis: &mut RedisProcess, content: &[u8]) -> Result<RedisTimes> {
     Ok(RedisTimes { set, get })
 }
 
-/// Returns the times for storing the content, and for a task that fetches it.
-async fn store_and_fetch(pool: &LoadPool, content: &[u8]) -> Result<(f64, f64)> {
+/// Returns the seconds for storing the content, and for a task that fetches it.
+pub(super) async fn store_and_fetch(pool: &LoadPool, content: &[u8]) -> Result<(f64, f64)> {
     let checks = LoadChecks::new(&record(0, RESULT_BYTES));
     let (proof, events) = OpenProof::open(&pool.orchestrator, checks).await?;
     let recorder = EventRecorder::start(events);

@@ -5,13 +5,14 @@
 
 use crate::{
     measure::{DoneTask, LoadDriver, LoadEnd, LoadTask, process_seconds},
+    part::flames::FlameLoad,
     pool::LoadPool,
     proof::{AttemptTimes, EventRecorder, LoadChecks, OpenProof},
-    report::{LatencySummary, PlotCurve, plot_curves, spread_of},
+    report::{LatencySummary, spread_of},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, MachineFacts, PlotCurve, plot_curves, write_figures};
 use sp1d_model::TaskId;
 use sp1d_testing::record;
 use std::{
@@ -34,6 +35,10 @@ pub(crate) struct DispatchArguments {
     /// Measure 1 and 3 connections for a moment. The figures mean nothing.
     #[arg(long, conflicts_with_all = ["connections", "rounds", "seconds"])]
     quick: bool,
+    /// Record flame graphs of the orchestrator and of the workers into this folder for 20 seconds, with the largest
+    /// number of connections under full load, and measure nothing else.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["rounds", "seconds", "output"])]
+    flame: Option<PathBuf>,
     /// File for the figures. The plot goes to the same folder, with the extension svg.
     #[arg(long, default_value = "docs/bench/dispatch.json")]
     output: PathBuf,
@@ -91,6 +96,12 @@ pub(crate) async fn run(arguments: &DispatchArguments) -> Result<()> {
     } else {
         (arguments.connections.clone(), arguments.rounds, Duration::from_secs(arguments.seconds))
     };
+    if let Some(folder) = &arguments.flame {
+        let connections = connections.into_iter().max().context("no number of connections is given")?;
+        let in_progress = LANES * connections as usize;
+        let (part, result_bytes, task) = ("dispatch", RESULT_BYTES, LoadTask::Shared);
+        return FlameLoad { part, connections, result_bytes, in_progress, task }.record(folder).await;
+    }
     let mut measured: Vec<Vec<DispatchRound>> = connections.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         let mut order: Vec<usize> = (0..connections.len()).collect();

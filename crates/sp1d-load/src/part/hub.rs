@@ -14,15 +14,18 @@ use crate::{
         DoneTask, LoadDriver, LoadEnd, LoadTask, RESULT_BYTES, process_seconds, random_record, shrinking_record,
         thread_seconds,
     },
-    part::head_of_line::{self, HeadOfLineRow},
+    part::{
+        flames::FlameLoad,
+        head_of_line::{self, HeadOfLineRow},
+    },
     pool::LoadPool,
     proof::{LoadChecks, OpenProof},
-    report::{PlotCurve, plot_curves, spread_of},
+    report::spread_of,
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
 use sp1d_artifacts::{Blob, Digest};
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, MachineFacts, PlotCurve, plot_curves, write_figures};
 use sp1d_testing::record;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
@@ -46,6 +49,10 @@ pub(crate) struct HubArguments {
     /// Measure records of 1 MB for a moment. The figures mean nothing.
     #[arg(long, conflicts_with_all = ["megabytes", "connections", "rounds", "total_megabytes"])]
     quick: bool,
+    /// Record flame graphs of the orchestrator and of the workers into this folder for 20 seconds, with records of the
+    /// middle size and the largest number of connections, and measure nothing else.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["rounds", "total_megabytes", "output"])]
+    flame: Option<PathBuf>,
     /// File for the figures. The plot goes to the same folder, with the extension svg.
     #[arg(long, default_value = "docs/bench/hub.json")]
     output: PathBuf,
@@ -136,6 +143,10 @@ struct HubCase {
 }
 
 impl HubCase {
+    fn new(record: Arc<Vec<u8>>, connections: u32) -> Self {
+        Self { record, connections, runs: Vec::new(), small: Vec::new() }
+    }
+
     fn in_progress(&self) -> usize {
         // Two shards for each worker, as by default.
         (2 * self.connections as usize).min((WINDOW_BYTES / self.record.len() as u64).max(1) as usize)
@@ -150,10 +161,15 @@ pub(crate) async fn run(arguments: &HubArguments) -> Result<()> {
     };
     let make = if arguments.random { random_record } else { shrinking_record };
     let records: Vec<_> = megabytes.iter().map(|size| Arc::new(make(*size as usize * 1_000_000))).collect();
+    if let Some(folder) = &arguments.flame {
+        let connections = connections.into_iter().max().context("no number of connections is given")?;
+        let case = HubCase::new(records[records.len() / 2].clone(), connections);
+        let (in_progress, task) = (case.in_progress(), LoadTask::Shard(case.record));
+        let (part, result_bytes) = ("hub", RESULT_BYTES);
+        return FlameLoad { part, connections, result_bytes, in_progress, task }.record(folder).await;
+    }
     let cases = records.iter().flat_map(|record| connections.iter().map(move |count| (record.clone(), *count)));
-    let mut cases: Vec<HubCase> = cases
-        .map(|(record, connections)| HubCase { record, connections, runs: Vec::new(), small: Vec::new() })
-        .collect();
+    let mut cases: Vec<HubCase> = cases.map(|(record, connections)| HubCase::new(record, connections)).collect();
     for round in 0..rounds {
         let mut order: Vec<&mut HubCase> = cases.iter_mut().collect();
         if round % 2 == 1 {

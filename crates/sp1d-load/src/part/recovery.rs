@@ -6,12 +6,12 @@
 use crate::{
     pool::{FleetProcess, LoadPool},
     proof::{LoadChecks, OpenProof},
-    report::{plot_bars, spread_of},
+    report::spread_of,
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::Signal;
 use serde::Serialize;
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, MachineFacts, plot_bars, write_figures};
 use sp1d_model::TaskId;
 use sp1d_orchestrator::{AttemptInfo, ProofEvent, TaskOutcome, TaskSpec};
 use sp1d_protocol::{TaskPayload, WrapTask};

@@ -6,13 +6,13 @@
 
 use crate::{
     part::cost_model::{CostModel, HubModel, WorkerLimits},
-    report::{PlotCurve, plot_curves, spread_of},
+    report::spread_of,
     simulation::{FleetKind, HubRate, ShardPlan, SimulatedFleet, plan_shards, simulate},
 };
 use anyhow::Result;
 use fastrand::Rng;
 use serde::Serialize;
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, MachineFacts, PlotCurve, plot_curves, write_figures};
 use std::{ops::RangeInclusive, path::PathBuf};
 
 #[derive(Debug, clap::Args)]

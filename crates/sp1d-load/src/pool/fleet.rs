@@ -5,12 +5,14 @@
 
 use super::fleet_link::FleetLink;
 use anyhow::{Context, Result};
+use sp1d_identity::{PeerRole, TlsIdentity};
 use sp1d_protocol::FailureKind;
 use sp1d_testing::{FakeEngine, RunningWorker, record};
 use sp1d_worker::AttemptError;
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     thread,
     time::Duration,
 };
@@ -30,6 +32,9 @@ pub(crate) struct FleetArguments {
     /// Time for a task.
     #[arg(long, default_value_t = 0)]
     milliseconds: u64,
+    /// File with an identity for all workers. With it, connections use TLS.
+    #[arg(long)]
+    tls: Option<PathBuf>,
     /// Put the first worker behind a link.
     #[arg(long)]
     link: bool,
@@ -52,9 +57,15 @@ pub(crate) async fn serve_fleet(arguments: FleetArguments) -> Result<()> {
             delivered.map_err(|error| AttemptError { kind: FailureKind::Output, text: error.to_string() })
         }
     });
+    let tls = arguments.tls.as_deref().map(|path| TlsIdentity::load(path, PeerRole::Worker)).transpose();
+    let tls = tls.context("cannot load the identity of the workers")?;
     let (mut workers, mut link) = (Vec::new(), None);
     for number in 0..arguments.count {
-        let worker = RunningWorker::ready(&format!("{}-{number}", arguments.name), engine.clone()).await;
+        let (name, engine) = (format!("{}-{number}", arguments.name), engine.clone());
+        let worker = match &tls {
+            Some(tls) => RunningWorker::secure(&name, engine, tls.clone()).await,
+            None => RunningWorker::ready(&name, engine).await,
+        };
         let mut address = worker.address;
         if arguments.link && number == 0 {
             let started = FleetLink::start(address, arguments.link_bytes_per_second)?;

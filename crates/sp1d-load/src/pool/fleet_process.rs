@@ -55,6 +55,11 @@ impl FleetProcess {
         Ok(Self { child, commands, _output: output, addresses, copy })
     }
 
+    /// Returns the id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal to the process.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use super::fleet_process::FleetProcess;
 use anyhow::{Context, Result, bail};
 use sp1d_artifacts::StoreLimits;
+use sp1d_identity::TlsIdentity;
 use sp1d_orchestrator::{Orchestrator, OrchestratorSettings, WorkerAddress, WorkerList};
 use sp1d_testing::fake_build;
 use std::{
@@ -30,10 +31,23 @@ impl LoadPool {
     /// # Errors
     /// Fails if a worker is not ready in time.
     pub(crate) async fn start(fleets: Vec<FleetProcess>, missed_heartbeats: u32) -> Result<Self> {
+        Self::connect(fleets, missed_heartbeats, None).await
+    }
+
+    /// Connects to all workers of `fleet` with TLS, and waits until they are ready. A worker may be silent for 20 s.
+    ///
+    /// # Errors
+    /// Fails if a worker is not ready in time.
+    pub(crate) async fn secure(fleet: FleetProcess, tls: Arc<TlsIdentity>) -> Result<Self> {
+        Self::connect(vec![fleet], 20, Some(tls)).await
+    }
+
+    async fn connect(fleets: Vec<FleetProcess>, missed_heartbeats: u32, tls: Option<Arc<TlsIdentity>>) -> Result<Self> {
         let members: Vec<WorkerAddress> =
             fleets.iter().flat_map(|fleet| &fleet.addresses).map(|address| WorkerAddress::from(*address)).collect();
         let (count, mut settings) = (members.len(), OrchestratorSettings::new(fake_build()));
         settings.missed_heartbeats = missed_heartbeats;
+        settings.tls = tls;
         settings.store = StoreLimits { memory_bytes: STORE_BYTES, disk_bytes: 0, spill_folder: None };
         let connected = Orchestrator::connect(&WorkerList(members), settings, None).await;
         let orchestrator = Arc::new(connected.context("cannot connect to the workers")?);

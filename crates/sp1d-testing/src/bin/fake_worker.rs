@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use sp1d_identity::{PeerRole, TlsIdentity};
 use sp1d_model::TaskKind;
 use sp1d_protocol::FailureKind;
 use sp1d_testing::{FakeEngine, fetch_inputs, finish_honestly, finish_with, honest_result, introduction_with, ready};
@@ -12,7 +13,7 @@ use sp1d_worker::{
     AttemptError, EngineState, HealthPort, JoiningWorker, ListeningWorker, ProverCommand, ProverRules, Provers,
     ProvingEngine, WorkerSettings, WorkerStop, serve_prover,
 };
-use std::{os::fd::AsFd, sync::Arc, time::Duration};
+use std::{os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::UnixStream,
     signal::unix::{SignalKind, signal},
@@ -52,6 +53,9 @@ struct FakeWorkerArguments {
     /// Address for health probes.
     #[arg(long)]
     health: Option<String>,
+    /// Identity of the worker. With it, connections need a certificate.
+    #[arg(long)]
+    tls: Option<PathBuf>,
     /// Memory to report to the orchestrator.
     #[arg(long, default_value_t = 0)]
     memory_bytes: u64,
@@ -166,9 +170,10 @@ async fn main() -> Result<()> {
     let introduction = introduction_with(&arguments.name, arguments.memory_bytes);
     let stop = WorkerStop::new();
     let (listen, join) = (arguments.listen.clone(), arguments.join.clone());
+    let tls = arguments.tls.as_deref().map(|path| TlsIdentity::load(path, PeerRole::Worker)).transpose()?;
     leave_on_sigterm(stop.clone(), Duration::from_millis(arguments.grace_milliseconds))?;
     if let Some(orchestrator) = join {
-        let worker = JoiningWorker::new(orchestrator.parse()?, introduction);
+        let worker = JoiningWorker::new(orchestrator.parse()?, introduction).secure(tls);
         worker.serve(state(arguments, &stop)?, stop).await?;
         return Ok(());
     }
@@ -178,7 +183,7 @@ async fn main() -> Result<()> {
         introduction,
     };
     // Bind before loading the engine, so that the orchestrator finds the port.
-    let worker = ListeningWorker::bind(settings).await?;
+    let worker = ListeningWorker::bind(settings).await?.secure(tls);
     let health = match &arguments.health {
         Some(address) => Some(HealthPort::bind(&address.parse()?).await?),
         None => None,

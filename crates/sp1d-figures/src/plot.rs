@@ -5,9 +5,11 @@ use plotters::prelude::*;
 use std::{fs, path::Path};
 
 /// A named line of a plot.
-pub(crate) struct PlotCurve {
-    pub(crate) name: String,
-    pub(crate) points: Vec<(f64, f64)>,
+pub struct PlotCurve {
+    /// The name in the legend.
+    pub name: String,
+    /// The points of the line, from left to right.
+    pub points: Vec<(f64, f64)>,
 }
 
 const SIZE: (u32, u32) = (720, 420);
@@ -22,7 +24,7 @@ fn make_folder(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Fails if the file cannot be written.
-pub(crate) fn plot_curves(path: &Path, caption: &str, (x, y): (&str, &str), curves: &[PlotCurve]) -> Result<()> {
+pub fn plot_curves(path: &Path, caption: &str, (x, y): (&str, &str), curves: &[PlotCurve]) -> Result<()> {
     make_folder(path)?;
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let right = points().map(|point| point.0).fold(2.0, f64::max) * 1.1;
@@ -52,7 +54,7 @@ pub(crate) fn plot_curves(path: &Path, caption: &str, (x, y): (&str, &str), curv
 ///
 /// # Errors
 /// Fails if the file cannot be written.
-pub(crate) fn plot_bars(path: &Path, caption: &str, y: &str, bars: &[(String, f64)]) -> Result<()> {
+pub fn plot_bars(path: &Path, caption: &str, y: &str, bars: &[(String, f64)]) -> Result<()> {
     make_folder(path)?;
     let top = bars.iter().map(|bar| bar.1).fold(1e-9, f64::max) * 1.1;
     let area = SVGBackend::new(path, SIZE).into_drawing_area();

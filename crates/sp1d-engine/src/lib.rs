@@ -53,7 +53,7 @@ pub use runner::{
 };
 pub use sp1_hypercube::{HashableKey, SP1VerifyingKey};
 pub use sp1_prover::worker::SP1Proof;
-pub use sp1_types::WrapProof;
+pub use sp1_types::{WrapProof, riscv_machine};
 pub use thread_pool::start_thread_pool;
 pub use unread_input::UnreadInput;
 pub use verify::{EventLimits, ProofRejection, named_key, verify_proof};

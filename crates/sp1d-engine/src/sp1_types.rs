@@ -2,7 +2,8 @@
 
 use sp1_core_machine::riscv::RiscvAir;
 use sp1_hypercube::{
-    DIGEST_SIZE, Machine, MachineVerifyingKey, SP1PcsProofInner, SP1PcsProofOuter, SP1RecursionProof, SP1WrapProof, ShardProof,
+    DIGEST_SIZE, Machine, MachineVerifyingKey, SP1PcsProofInner, SP1PcsProofOuter, SP1RecursionProof, SP1WrapProof,
+    ShardProof,
 };
 use sp1_primitives::{SP1Field, SP1GlobalContext, SP1OuterGlobalContext};
 use sp1_prover::{CpuSP1ProverComponents, SP1ProverComponents};

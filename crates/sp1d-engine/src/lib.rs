@@ -30,6 +30,7 @@ mod runner;
 mod sp1_types;
 mod task_lists;
 mod thread_pool;
+mod unread_input;
 mod verify;
 
 pub use device::{GPU_ATTEMPT_BYTES, MIN_GPU_BYTES, ProverDevice, largest_gpu_cut, pinned_bytes};
@@ -52,6 +53,7 @@ pub use runner::{
 };
 pub use sp1_hypercube::{HashableKey, SP1VerifyingKey};
 pub use sp1_prover::worker::SP1Proof;
-pub use sp1_types::WrapProof;
+pub use sp1_types::{WrapProof, riscv_machine};
 pub use thread_pool::start_thread_pool;
+pub use unread_input::UnreadInput;
 pub use verify::{EventLimits, ProofRejection, named_key, verify_proof};

@@ -1,10 +1,13 @@
 //! SP1's generic types, with the parameters that this crate uses everywhere.
 
+use sp1_core_machine::riscv::RiscvAir;
 use sp1_hypercube::{
-    DIGEST_SIZE, MachineVerifyingKey, SP1PcsProofInner, SP1PcsProofOuter, SP1RecursionProof, SP1WrapProof, ShardProof,
+    DIGEST_SIZE, Machine, MachineVerifyingKey, SP1PcsProofInner, SP1PcsProofOuter, SP1RecursionProof, SP1WrapProof,
+    ShardProof,
 };
 use sp1_primitives::{SP1Field, SP1GlobalContext, SP1OuterGlobalContext};
 use sp1_prover::{CpuSP1ProverComponents, SP1ProverComponents};
+use sp1_prover_types::SerializableRiscvMachine;
 
 /// The proof of one shard of a run.
 pub(crate) type CoreShardProof = ShardProof<SP1GlobalContext, SP1PcsProofInner>;
@@ -26,3 +29,12 @@ pub(crate) type Sp1CoreProver = <CpuSP1ProverComponents as SP1ProverComponents>:
 
 /// SP1's recursion prover, without a wrapper of this crate.
 pub(crate) type Sp1RecursionProver = <CpuSP1ProverComponents as SP1ProverComponents>::RecursionProver;
+
+/// Returns SP1's standard machine. Building it takes code that needs the processor features of this build.
+///
+/// SP1's conversion has no type parameters, so its code is not compiled again here. With `RiscvAir::machine`, each crate
+/// that calls it would take about a minute longer to compile.
+#[must_use]
+pub fn riscv_machine() -> Machine<SP1Field, RiscvAir<SP1Field>> {
+    SerializableRiscvMachine.into()
+}

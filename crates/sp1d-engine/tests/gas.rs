@@ -1,8 +1,8 @@
-//! Executes real programs and counts their gas, without proving them.
+//! Runs real programs without proving them: counts their gas, and finds input that they do not read.
 
 use sp1_core_executor::{RiscvAirId, SP1Context, get_complexity_mapping, rv64im_costs};
 use sp1_core_machine::io::SP1Stdin;
-use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, count_gas_on, execute_on};
+use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, UnreadInput, count_gas_on, execute_on};
 use sp1d_orchestrator::ProofFailure;
 use std::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,19 @@ async fn an_execution_may_use_exactly_its_cycle_limit() {
     let stopped = execute(Some(cycles - 1)).await.unwrap_err();
     assert!(matches!(stopped, ProofFailure::Program(_)), "{stopped:?}");
     assert!(stopped.to_string().contains(&format!("limit of {} cycles", cycles - 1)), "{stopped}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn input_that_a_program_does_not_read_is_found() {
+    let (runner, program) = (runner().await, program("fibonacci"));
+    // The program reads one value.
+    for (values, expected) in [(1, None), (3, Some(UnreadInput { unread: 2, values: 3 }))] {
+        let mut stdin = SP1Stdin::new();
+        (0..values).for_each(|_| stdin.write(&7_u32));
+        let stdin = bincode::serialize(&stdin).unwrap();
+        let executed = runner.execute(&program, &stdin, None, &CancellationToken::new()).await.unwrap();
+        assert_eq!(executed.unread, expected, "{values} values");
+    }
 }
 
 /// The loop accesses no memory, so SP1 never gets a part of its trace to count.

@@ -1,7 +1,7 @@
 //! Checks of inputs.
 
 use sp1_core_machine::io::SP1Stdin;
-use sp1d_engine::check_input;
+use sp1d_engine::{UnreadInput, check_input};
 use sp1d_orchestrator::ProofFailure;
 use std::io::{self, Read};
 
@@ -50,6 +50,17 @@ fn claimed_lengths_reserve_no_memory() {
     check(&[number(0), number(0), number(u64::MAX)].concat(), Some("it ends too early"));
     // A proof starts with vectors, whose lengths are claimed too.
     check(&[[0; 8], [0; 8], number(1), [0xff; 8], [0xff; 8], [0xff; 8]].concat(), Some("not a serialized SP1Stdin"));
+}
+
+#[test]
+fn only_values_that_were_certainly_not_read_are_reported() {
+    let text = |reads, values| UnreadInput::after(reads, values).map(|input| input.to_string());
+    assert_eq!(text(0, 0), None);
+    assert_eq!(text(2, 2), None);
+    // A program also reads values that it makes for itself.
+    assert_eq!(text(5, 2), None);
+    assert_eq!(text(0, 1).as_deref(), Some("the program did not read 1 of 1 input value"));
+    assert_eq!(text(1, 3).as_deref(), Some("the program did not read 2 of 3 input values"));
 }
 
 /// The smallest values, without end.

@@ -14,7 +14,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{net::TcpStream, sync::broadcast};
+use tokio::{
+    net::TcpStream,
+    sync::{broadcast, oneshot},
+};
 use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -222,6 +225,42 @@ async fn waiting_for_the_first_worker_ends_with_the_patience() {
     let error = check_within(PATIENCE / 2, connecting).await.err().unwrap().to_string();
     assert!(error.contains("127.0.0.1:9 (connection refused"), "{error}");
     assert!(start.elapsed() >= Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+/// The first client ends as if it was killed: it cancels nothing and closes nothing.
+#[tokio::test]
+async fn a_client_that_vanishes_leaves_its_worker_to_the_next() {
+    let attempts = AtomicU64::new(0);
+    // Only the first attempt never ends.
+    let engine = FakeEngine::doing(move |assignment, io| {
+        let is_first = attempts.fetch_add(1, Ordering::Relaxed) == 0;
+        async move {
+            if is_first {
+                std::future::pending::<()>().await;
+            }
+            do_honestly(&assignment, &*io).await
+        }
+    });
+    let worker = RunningWorker::ready("one", engine).await;
+    let address = worker.address;
+    let vanishing = tokio::runtime::Runtime::new().unwrap();
+    let (started, proving) = oneshot::channel();
+    vanishing.spawn(async move {
+        let first = client("first", &[address]).await;
+        let (progress, mut events) = broadcast::channel(64);
+        let proof = first.prove(request(1), Arc::new(FakeRunner::default()), progress, CancellationToken::new());
+        let watch = async move {
+            while !matches!(events.recv().await.unwrap(), ProofEvent::Proving(_)) {}
+            started.send(()).unwrap();
+        };
+        tokio::join!(proof, watch)
+    });
+    check_within(PATIENCE, proving).await.unwrap();
+    let second = client("second", &[address]).await;
+    vanishing.shutdown_background();
+    check_within(PATIENCE / 2, check_proven(&second, 2)).await;
+    second.shutdown().await;
+    worker.stop().await;
 }
 
 /// Dials the worker like an orchestrator that has a proof.

@@ -102,12 +102,15 @@ async fn sp1_accepts_proofs_of_two_workers() {
             let cycles = cycles(&path, name, input);
             let mut command = sp1d(&path);
             command.args(["prove", "--json", "--elf", guest(name).to_str().unwrap(), "--output", name]);
-            command.args(["--input", &format!("u32:{input}"), "--cycle-limit", &cycles.to_string()]);
+            // The programs read one value.
+            command.args(["--input", &format!("u32:{input}"), "--input", "str:unread"]);
+            command.args(["--cycle-limit", &cycles.to_string()]);
             command.env("ELEMENT_THRESHOLD", LOW_THRESHOLD);
             // One task for each worker at a time, so that both get some of the few shards.
             let output = command.env("SHARD_BATCH_SIZE", "1").output().unwrap();
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(stderr.contains("127.0.0.1:9") && stderr.contains("continuing without it"), "{stderr}");
+            assert_eq!(stderr.matches("the program did not read 1 of 2 input values").count(), 1, "{stderr}");
             outcome(&output)
         };
         // Keccak and SHA-256 have their own shards, besides the shards of the program and its memory.

@@ -11,7 +11,7 @@ pub(crate) struct ExecutionBound {
     /// The cycle limit. With `None` the cycles are not bounded.
     pub(crate) cycle_limit: Option<u64>,
     /// A counter that grows while the execution makes progress: with each core shard that SP1 submits (a proof), or
-    /// each trace chunk (`observe_proof_calls`). It stays 0 for executions that do not count.
+    /// each trace chunk ([`TracedRun`](super::TracedRun)). It stays 0 for executions that do not count.
     pub(crate) progress: Arc<AtomicU64>,
     /// The fewest cycles that an execution of this kind runs per second of CPU time.
     pub(crate) min_cycles_per_second: u64,

@@ -21,6 +21,7 @@ mod segments;
 mod shared_memory;
 mod shared_memory_share;
 mod supervisor;
+mod traced_run;
 
 pub(crate) use child_limits::LIMITS as CHILD_LIMITS;
 pub(crate) use child_limits::memory_with_margin;
@@ -34,7 +35,8 @@ pub use leftovers::{Leftovers, kill_executions, remove_leftovers};
 pub(crate) use machine_check::check_executor_folders;
 pub use machine_check::{MachineError, check_executor_host, check_temporary_folder};
 pub use private_folder::private_temporary_folder;
-pub(crate) use run::ProgramExecutor;
 pub use run::{Executed, count_gas_on, execute_on};
+pub(crate) use run::{ProgramExecutor, find_unread_input};
 pub(crate) use shared_memory::{LIMITS as SHARE_LIMITS, trace_bytes};
 pub(crate) use supervisor::{ExecutionEnd, supervise};
+pub(crate) use traced_run::TracedRun;

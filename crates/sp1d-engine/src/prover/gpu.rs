@@ -11,12 +11,14 @@ use super::{
     attempt_client::AttemptClient,
     loaded_engine::{LoadedEngine, core_config},
 };
-use crate::device::{
-    COLUMN_CELLS, MIN_GPU_BYTES, PINNED_BUFFERS, ProverDevice, RECURSION_CELLS, SHRINK_CELLS, WRAP_CELLS,
-    largest_gpu_cut,
+use crate::{
+    device::{
+        COLUMN_CELLS, MIN_GPU_BYTES, PINNED_BUFFERS, ProverDevice, RECURSION_CELLS, SHRINK_CELLS, WRAP_CELLS,
+        largest_gpu_cut,
+    },
+    sp1_types::riscv_machine,
 };
 use anyhow::{Context, Result, anyhow};
-use sp1_core_machine::riscv::RiscvAir;
 use sp1_gpu_cudart::{TaskScope, cuda_memory_info};
 use sp1_gpu_prover::{
     CudaProverCoreComponents, CudaProverRecursionComponents, CudaProverWrapComponents, RECURSION_TRACE_ALLOCATION,
@@ -73,7 +75,7 @@ async fn build(
     client: AttemptClient,
 ) -> Result<LoadedEngine<SP1CudaProverComponents>> {
     type Cuda = SP1CudaProverComponents;
-    let machine = RiscvAir::machine();
+    let machine = riscv_machine();
     // Pinned buffers and the memory of the GPU are for one stage at a time.
     let permits = ProverSemaphore::new(1);
     let core_cells = usize::try_from(largest_cut + COLUMN_CELLS).context("the cut exceeds the address space")?;

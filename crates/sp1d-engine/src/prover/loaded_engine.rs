@@ -6,9 +6,8 @@ use super::{
     core_prover::KeyCachingCoreProver,
     recursion_prover::LateKeyRecursionProver,
 };
-use crate::{device::ProverDevice, heap};
+use crate::{device::ProverDevice, heap, sp1_types::riscv_machine};
 use anyhow::Result;
-use sp1_core_machine::riscv::RiscvAir;
 use sp1_hypercube::prover::{CpuShardProver, ProverSemaphore};
 use sp1_prover::{
     SP1ProverComponents,
@@ -88,7 +87,7 @@ pub(super) fn core_config() -> SP1CoreProverConfig {
 
 /// Builds the engine with SP1's CPU provers.
 pub(super) async fn build_engine(settings: ProverSettings, client: AttemptClient) -> Result<LoadedEngine<Components>> {
-    let machine = RiscvAir::machine();
+    let machine = riscv_machine();
     let permits = ProverSemaphore::new(settings.permits.max(1));
     let verifier = Components::core_verifier(machine.clone());
     let air_prover = Arc::new(KeyCachingCoreProver::new(CpuShardProver::new(verifier.shard_verifier().clone())));

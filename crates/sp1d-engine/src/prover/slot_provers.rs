@@ -4,8 +4,7 @@ use super::{
     attempt_client::{AttemptClient, EngineAttempts, SlotAttempt},
     loaded_engine::LoadedEngine,
 };
-use crate::options::CutOptions;
-use sp1_core_machine::riscv::RiscvAir;
+use crate::{options::CutOptions, sp1_types::riscv_machine};
 use sp1_prover::{SP1ProverComponents, worker::SP1CoreProver};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,7 +49,7 @@ impl<C: SP1ProverComponents> SlotProvers<C> {
                 loaded.air_prover.clone(),
                 loaded.permits.clone(),
                 loaded.engine().recursion_prover.clone(),
-                RiscvAir::machine(),
+                riscv_machine(),
             );
             provers.push((options.clone(), prover));
         }

@@ -62,7 +62,8 @@ pub(super) fn start_execution(client: &ProofClient, task: RawTaskRequest) -> Tas
     context.background.spawn(async move {
         let outcome = match execute(&client, &owned, id, task).await {
             Ok(cycles) => {
-                client.proof().report(ProofEvent::Executed { cycles });
+                let unread_values = client.unread_input().map_or(0, |input| input.unread);
+                client.proof().report(ProofEvent::Executed { cycles, unread_values });
                 TaskOutcome::Succeeded
             }
             Err(failure) => {

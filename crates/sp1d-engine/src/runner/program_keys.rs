@@ -4,8 +4,10 @@ use super::{
     key_folder::{KeyFolder, KnownProgram},
     request::decode_elf,
 };
-use crate::{program::ProgramShape, sp1_types::Sp1CoreProver};
-use sp1_core_machine::riscv::RiscvAir;
+use crate::{
+    program::ProgramShape,
+    sp1_types::{Sp1CoreProver, riscv_machine},
+};
 use sp1_hypercube::{
     SP1VerifyingKey,
     prover::{AirProver, CpuShardProver, ProverSemaphore},
@@ -37,7 +39,7 @@ pub(super) struct ProgramKeys {
 impl ProgramKeys {
     /// `release_memory` returns freed memory to the operating system. It is called after each setup of a program.
     pub(super) fn new(folder: KeyFolder, release_memory: fn()) -> Self {
-        let core_verifier = CpuSP1ProverComponents::core_verifier(RiscvAir::machine());
+        let core_verifier = CpuSP1ProverComponents::core_verifier(riscv_machine());
         let setup_prover = Arc::new(CpuShardProver::new(core_verifier.shard_verifier().clone()));
         Self { known: Mutex::default(), folder, setups: Semaphore::new(1), setup_prover, release_memory }
     }

@@ -11,6 +11,7 @@ use crate::{
     memory::{task_bytes, too_small_for},
     names::{task_from_text, task_to_sp1},
     task_lists::{TaskListError, task_payload},
+    unread_input::UnreadInput,
     verify::{ClockRange, Expectations},
 };
 use anyhow::{Context, Result};
@@ -24,7 +25,7 @@ use sp1d_orchestrator::{ProofFailure, ProofHandle, ProofMode, TaskOutcome, TaskS
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -56,6 +57,10 @@ struct ProofClientState {
     /// Number of core shards submitted so far. The supervision of the execution takes a growing number as progress.
     /// Other shards do not count: SP1 makes precompile shards of the deferred events, which may arrive at any time.
     core_shards: Arc<AtomicU64>,
+    /// Number of input values that the core shards submitted so far read.
+    input_reads: AtomicU64,
+    /// Done once the input that the program has not read was reported.
+    unread_reported: Once,
     /// Clock ranges of the shards whose markers are released in order, by marker.
     clocks: Mutex<HashMap<sp1d_model::TaskId, ClockRange>>,
 }
@@ -76,6 +81,8 @@ impl ProofClient {
             room_wait: tokio::sync::Mutex::default(),
             expected,
             core_shards: Arc::default(),
+            input_reads: AtomicU64::new(0),
+            unread_reported: Once::new(),
             clocks: Mutex::default(),
         }))
     }
@@ -90,6 +97,12 @@ impl ProofClient {
 
     pub(super) fn core_shards(&self) -> Arc<AtomicU64> {
         self.0.core_shards.clone()
+    }
+
+    /// Returns the input values that the program did not read. The result is final once all core shards have been
+    /// submitted.
+    pub(super) fn unread_input(&self) -> Option<UnreadInput> {
+        UnreadInput::after(self.0.input_reads.load(Ordering::Relaxed), self.0.context.input_values)
     }
 
     fn spec(&self, kind: TaskKind, task: RawTaskRequest) -> Result<TaskSpec, TaskListError> {
@@ -169,15 +182,22 @@ impl ProofClient {
             }
         };
         if let Some(shard) = spec.payload.shard() {
-            // Only a core shard has a place on the program's clock.
-            if self.0.expected.clock(&shard.record).is_some() {
+            if let Some(reads) = self.0.expected.input_reads(&shard.record) {
                 self.0.core_shards.fetch_add(1, Ordering::Relaxed);
+                self.0.input_reads.fetch_add(reads, Ordering::Relaxed);
             }
-            let code = self.0.expected.exit_code(&shard.record);
-            if let Some(code) = code.filter(|code| !self.0.context.accepts(*code)) {
-                self.0.context.fail_program(code);
-                // This task is never given to a worker: the proof must not finish before it is failed.
-                return task_to_sp1(self.0.proof.open_local_task());
+            if let Some(code) = self.0.expected.exit_code(&shard.record) {
+                if !self.0.context.accepts(code) {
+                    self.0.context.fail_program(code);
+                    // This task is never given to a worker: the proof must not finish before it is failed.
+                    return task_to_sp1(self.0.proof.open_local_task());
+                }
+                // SP1 submits the shards of memory, which have the code, after all core shards.
+                self.0.unread_reported.call_once(|| {
+                    if let Some(unread) = self.unread_input() {
+                        unread.warn(Some(self.0.proof.label()));
+                    }
+                });
             }
         }
         if let Err(failure) = self.check_memory(&spec) {

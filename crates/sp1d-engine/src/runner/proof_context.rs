@@ -21,6 +21,8 @@ pub(super) struct ProofContext {
     pub(super) proof: ProofHandle,
     pub(super) program: bytes::Bytes,
     pub(super) stdin: bytes::Bytes,
+    /// Number of values in the input.
+    pub(super) input_values: u64,
     pub(super) key: SP1VerifyingKey,
     pub(super) options: CutOptions,
     pub(super) shape: ProgramShape,

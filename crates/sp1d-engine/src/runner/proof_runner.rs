@@ -12,7 +12,7 @@ use super::{
     request::{check_exit_is_provable, check_recursion_keys, decode_elf, decode_stdin, needed_kinds, status_code},
 };
 use crate::{
-    executor::{Executed, GasBound, ProgramExecutor, check_executor_folders, program_failure},
+    executor::{Executed, GasBound, ProgramExecutor, check_executor_folders, find_unread_input, program_failure},
     heap,
     options::CutOptions,
     proof_file::ProofFile,
@@ -102,6 +102,7 @@ impl Sp1ProofRunner {
     }
 
     /// Executes `program` without proving, on `stdin` in SP1's serialized form. Cancelling `stop` ends the execution.
+    /// Logs a warning if the program does not read all values of its input. The program runs once more to find out.
     ///
     /// # Errors
     /// Fails if the program cannot be run, fails itself, exceeds `cycle_limit`, or is stopped.
@@ -143,12 +144,16 @@ impl Sp1ProofRunner {
         stop: &CancellationToken,
     ) -> Result<Executed, ProofFailure> {
         check_executor_folders().map_err(|error| ProofFailure::Machine(error.to_string()))?;
-        decode_elf(program).await?;
-        let run = ProgramExecutor::new(self.light.inner().clone())
+        let decoded = Arc::new(decode_elf(program).await?);
+        let mut run = ProgramExecutor::new(self.light.inner().clone())
             .run(program, decode_stdin(stdin)?, cycle_limit, true, stop)
             .await?;
         if run.exit_code != 0 {
             return Err(program_failure(run.exit_code, &run.stderr));
+        }
+        run.executed.unread = find_unread_input(decoded, decode_stdin(stdin)?.buffer, cycle_limit, stop).await;
+        if let Some(unread) = run.executed.unread {
+            unread.warn(None);
         }
         Ok(run.executed)
     }
@@ -201,6 +206,7 @@ impl Sp1ProofRunner {
             proof: proof.clone(),
             program: request.elf.clone(),
             stdin: request.stdin.clone(),
+            input_values: stdin.buffer.len() as u64,
             key: key.clone(),
             options: options.clone(),
             shape,

@@ -42,6 +42,15 @@ pub(crate) fn count_opened(accesses: &[u8], clock: (u64, u64)) -> u64 {
     opened
 }
 
+/// Counts how often a core shard asks for the length of the next input value. Programs ask before each read of a value.
+/// In place of an access, SP1 stores such a length with the time `u64::MAX`. The length `u64::MAX` stands for the end
+/// of the input. `accesses` has the form of [`count_opened`].
+pub(crate) fn count_input_reads(accesses: &[u8]) -> u64 {
+    let (accesses, _) = accesses.as_chunks::<16>();
+    let is_read = |access: &&[u8; 16]| access.starts_with(&[u8::MAX; 8]) && !access.ends_with(&[u8::MAX; 8]);
+    accesses.iter().filter(is_read).count() as u64
+}
+
 /// A set of numbers below a bound. It does not keep larger ones.
 struct BitSet(Vec<u64>);
 
@@ -94,6 +103,19 @@ mod tests {
     #[test]
     fn stored_values_are_no_accesses() {
         check(&[u64::MAX, u64::MAX, 9001, 9001], 0);
+    }
+
+    #[test]
+    fn lengths_of_input_values_are_counted() {
+        let bytes = |pairs: &[(u64, u64)]| -> Vec<u8> {
+            pairs.iter().flat_map(|(time, value)| [time.to_le_bytes(), value.to_le_bytes()].concat()).collect()
+        };
+        let check = |pairs: &[(u64, u64)], reads| assert_eq!(count_input_reads(&bytes(pairs)), reads, "{pairs:?}");
+        check(&[], 0);
+        check(&[(1001, 4), (u64::MAX - 1, 4), (1009, u64::MAX)], 0);
+        check(&[(u64::MAX, 4), (1001, 7), (u64::MAX, 0)], 2);
+        // A program that asks at the end of its input reads nothing.
+        check(&[(u64::MAX, 4), (u64::MAX, u64::MAX)], 1);
     }
 
     #[test]

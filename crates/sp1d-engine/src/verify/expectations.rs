@@ -119,6 +119,14 @@ impl Expectations {
         self.clock(name).map(clock_cycles)
     }
 
+    /// Returns how many input values the shard with the record `name` reads. Returns `None` if it is not a core shard.
+    pub(crate) fn input_reads(&self, name: &str) -> Option<u64> {
+        match self.records().get(name) {
+            Some(ShardRecord::Core { input_reads, .. }) => Some(*input_reads),
+            Some(ShardRecord::Precompile { .. } | ShardRecord::Memory { .. }) | None => None,
+        }
+    }
+
     /// Returns the program's exit code if the record `name` contains it.
     pub(crate) fn exit_code(&self, name: &str) -> Option<u32> {
         match self.records().get(name) {

@@ -1,6 +1,6 @@
 //! Reads which shard a record describes.
 
-use super::accesses::count_opened;
+use super::accesses::{count_input_reads, count_opened};
 use serde::Deserialize;
 use sp1_core_executor::SyscallCode;
 use sp1_hypercube::air::PV_DIGEST_NUM_WORDS;
@@ -18,9 +18,9 @@ pub(super) const fn clock_cycles((start, end): ClockRange) -> u64 {
 /// What identifies the shard of a record.
 #[derive(Debug, Clone)]
 pub(super) enum ShardRecord {
-    /// A core shard: a part of the program's run. `opened` is what [`count_opened`] returns for its chunk, and
-    /// `accesses` is the number of accesses in the chunk.
-    Core { pc: u64, clock: ClockRange, opened: u64, accesses: u64 },
+    /// A core shard: a part of the program's run. `opened` and `input_reads` are what [`count_opened`] and
+    /// [`count_input_reads`] return for its chunk, and `accesses` is the number of accesses in the chunk.
+    Core { pc: u64, clock: ClockRange, opened: u64, accesses: u64, input_reads: u64 },
     /// A precompile shard. All precompile shards have the same range, so the range does not tell them apart.
     Precompile { code: SyscallCode, events: Arc<[PrecompileArtifactSlice]> },
     /// A shard of memory before and after the run. Each pair is the last address of the previous memory shard and of
@@ -69,8 +69,13 @@ impl ShardRecord {
                 let head: ChunkHead = bincode::deserialize(chunk).ok()?;
                 let clock = (head.clk_start, head.clk_end);
                 let accesses = chunk.get(ChunkHead::BYTES..)?;
-                let opened = count_opened(accesses, clock);
-                Some(Self::Core { pc: head.pc_start, clock, opened, accesses: accesses.len() as u64 / 16 })
+                Some(Self::Core {
+                    pc: head.pc_start,
+                    clock,
+                    opened: count_opened(accesses, clock),
+                    accesses: accesses.len() as u64 / 16,
+                    input_reads: count_input_reads(accesses),
+                })
             }
             1 => {
                 let (events, code): (Vec<PrecompileArtifactSlice>, SyscallCode) = bincode::deserialize(rest).ok()?;

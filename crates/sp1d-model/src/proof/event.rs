@@ -54,6 +54,9 @@ pub enum ProofEvent {
     Executed {
         /// Number of cycles that the program ran.
         cycles: u64,
+        /// Number of values in the input that the program did not read. Absent if it read all.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        unread_values: u64,
     },
     /// A worker is ready for tasks.
     WorkerReady {
@@ -175,7 +178,9 @@ mod tests {
             ProofEvent::AttemptFailed { attempt: attempt(0), reason: reason() },
             &format!(r#""event":"attempt_failed",{ATTEMPT},"worker":"one","reason":"of this""#),
         );
-        check(ProofEvent::Executed { cycles: 7 }, r#""event":"executed","cycles":7"#);
+        check(ProofEvent::Executed { cycles: 7, unread_values: 0 }, r#""event":"executed","cycles":7"#);
+        let unread = ProofEvent::Executed { cycles: 7, unread_values: 2 };
+        check(unread, r#""event":"executed","cycles":7,"unread_values":2"#);
         check(ProofEvent::WorkerReady { worker: "one".to_owned() }, r#""event":"worker_ready","worker":"one""#);
         check(
             ProofEvent::Cut { name: "ELEMENT_THRESHOLD=1".to_owned(), reason: reason(), options: String::new() },

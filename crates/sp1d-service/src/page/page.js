@@ -137,7 +137,10 @@ function words(event) {
     case "done": return `${event.worker} finished ${task}`;
     case "attempt_failed": return `${task} failed on ${event.worker}: ${event.reason}`;
     case "dropped": return `${task} dropped on ${event.worker}: no longer needed`;
-    case "executed": return `program executed: ${counted(event.cycles, "cycle")}`;
+    case "executed": {
+      const unread = event.unread_values ? `; it did not read ${counted(event.unread_values, "input value")}` : "";
+      return `program executed: ${counted(event.cycles, "cycle")}${unread}`;
+    }
     case "worker_ready": return `worker ${event.worker} is ready`;
     case "cut": return `run is cut into shards by ${event.name}: ${event.reason}`;
     case "worker_lost": return `worker ${event.worker} disconnected: ${event.reason}`;

@@ -68,7 +68,7 @@ impl Timeline {
                 self.executing = Some(at);
                 lost
             }
-            ProofEvent::Executed { cycles } => {
+            ProofEvent::Executed { cycles, .. } => {
                 let from = self.executing.take();
                 from.map(|from| execution(from, at, SliceDetails::Cycles(*cycles))).into_iter().collect()
             }
@@ -155,7 +155,7 @@ pub(crate) mod tests {
             (10, ProofEvent::Started { start: 1 }),
             (20, ProofEvent::Assigned(attempt(1, "a"))),
             (25, ProofEvent::Proving(attempt(1, "a"))),
-            (30, ProofEvent::Executed { cycles: 5 }),
+            (30, ProofEvent::Executed { cycles: 5, unread_values: 0 }),
             (31, ProofEvent::Assigned(attempt(2, "b"))),
             (32, ProofEvent::Assigned(attempt(3, "b"))),
             (32, ProofEvent::Proving(attempt(3, "b"))),

@@ -1,6 +1,8 @@
 //! Command-line arguments. The doc comments in this folder are the text of `--help` and of the manual pages. This
 //! folder does not know what the subcommands do.
 
+#[cfg(all(test, feature = "prover"))]
+mod documented;
 mod logging;
 mod manual;
 #[cfg(feature = "prover")]

@@ -81,7 +81,8 @@ impl ProofProgressView {
                 self.done += 1;
                 self.bar.set_position(self.done);
             }
-            ProofEvent::Executed { cycles } => {
+            // The orchestrator logs a warning if the program did not read all of its input.
+            ProofEvent::Executed { cycles, unread_values: _ } => {
                 self.executed = true;
                 self.line(&format!("executed: {}", counted(cycles, "cycle")));
             }

@@ -316,7 +316,11 @@ fn proofs_are_listed_by_page_and_state() {
 fn events_are_ordered_and_removed_with_their_proof() {
     let (_folder, database) = database();
     add(&database, "a", &NewProof::default());
-    let record = |number| EventRecord { number, at: Moment(1), event: ProofEvent::Executed { cycles: number } };
+    let record = |number| EventRecord {
+        number,
+        at: Moment(1),
+        event: ProofEvent::Executed { cycles: number, unread_values: 0 },
+    };
     let events: Vec<_> = (1..=5).map(|number| ("a".to_owned(), record(number))).collect();
     database.add_events(&events).unwrap();
     database.add_events(&[("unknown".to_owned(), record(1))]).unwrap();

@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 struct ExecuteSummary {
     cycles: u64,
     gas: Option<u64>,
+    /// Number of input values that the program did not read. Absent if it read all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unread_values: Option<u64>,
     public_values: String,
     seconds: f64,
 }
@@ -57,6 +60,7 @@ pub(crate) async fn execute(arguments: ExecuteArguments) -> Result<()> {
     let outcome = ExecuteSummary {
         cycles: executed.cycles,
         gas: executed.gas,
+        unread_values: executed.unread.map(|input| input.unread),
         public_values: hexadecimal(&executed.public_values),
         seconds: started.elapsed().as_secs_f64(),
     };

@@ -268,7 +268,14 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
         ProofEvent::Dropped(attempt) => {
             format!("{} ended on {}: its result is no longer needed", task(attempt), attempt.worker)
         }
-        ProofEvent::Executed { cycles } => format!("the program ran to its end: {}", counted(*cycles, "cycle")),
+        ProofEvent::Executed { cycles, unread_values: 0 } => {
+            format!("the program ran to its end: {}", counted(*cycles, "cycle"))
+        }
+        ProofEvent::Executed { cycles, unread_values } => format!(
+            "the program ran to its end: {}; it did not read {}",
+            counted(*cycles, "cycle"),
+            counted(*unread_values, "input value")
+        ),
         ProofEvent::Cut { name, reason, .. } => format!("cut {name}: {reason}"),
         ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
         ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} disconnected: {reason}"),

@@ -293,7 +293,7 @@ mod tests {
         };
         check(
             running,
-            vec![ProofEvent::Started { start: 1 }, ProofEvent::Executed { cycles: 1 }],
+            vec![ProofEvent::Started { start: 1 }, ProofEvent::Executed { cycles: 1, unread_values: 0 }],
             None,
             waiting,
             vec![],
@@ -319,7 +319,7 @@ mod tests {
         };
         check(
             running,
-            vec![ProofEvent::Started { start: 1 }, ProofEvent::Executed { cycles: 1 }],
+            vec![ProofEvent::Started { start: 1 }, ProofEvent::Executed { cycles: 1, unread_values: 0 }],
             Some(7),
             waiting,
             vec![],

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use sp1d_engine::{MIN_GPU_BYTES, largest_gpu_cut};
 use sp1d_machine::{GpuDevice, GpuFault, GpuSelection, check_gpus, gpu_code, gpu_library, near_cores};
+use sp1d_model::hint;
 use sp1d_worker::ProverCommand;
 use std::{ffi::OsString, thread};
 
@@ -46,7 +47,12 @@ pub(super) fn select_gpus(selection: &GpuSelection) -> Result<Vec<GpuDevice>> {
 }
 
 fn usable_gpus(selection: &GpuSelection) -> Result<Vec<GpuDevice>, GpuFault> {
-    let gpus = selection.choose(check_gpus(&*gpu_library()?)?)?;
+    let found = check_gpus(&*gpu_library()?)?;
+    for (gpu, fault) in &found.faults {
+        let reason = hint::one_line(&fault.to_string());
+        tracing::warn!(gpu, %reason, "a GPU of this machine cannot be used and is left out");
+    }
+    let gpus = selection.choose(found)?;
     for gpu in &gpus {
         gpu_code(gpu.capability)?;
         if largest_gpu_cut(gpu.memory_bytes).is_none() {

@@ -9,6 +9,7 @@ mod cuda_errors;
 mod fault;
 mod library;
 mod load;
+mod memory_peaks;
 mod near_cores;
 #[cfg(feature = "gpu")]
 mod nvml;
@@ -18,5 +19,6 @@ pub use architectures::{GpuCode, gpu_code};
 pub use fault::GpuFault;
 pub use library::{FoundGpus, GpuDevice, GpuDriver, GpuLibrary, GpuReading, MAX_GPUS, check_free_memory, check_gpus};
 pub use load::gpu_library;
+pub use memory_peaks::GpuMemoryPeaks;
 pub use near_cores::near_cores;
 pub use selection::{GpuSelection, GpuSelectionError};

@@ -1,14 +1,16 @@
 //! How proofs are measured. It does not know which configurations a bench compares.
 
 mod cuts;
+mod gpus;
 mod machine_facts;
 mod prover;
 mod run;
 
 pub(crate) use cuts::cuts;
+pub(crate) use gpus::{BenchGpus, GpuArguments};
 pub(crate) use machine_facts::this_machine;
 pub(crate) use prover::{BenchProgram, MeasureArguments, ProofFigures, prove};
 pub(crate) use run::{
-    BenchProof, Configuration, ConfigurationOutcome, MeasuredRound, WorkerSetting, pin_to_two_cores, rounds,
-    start_workers, without_settings,
+    BenchProof, Configuration, MeasuredRound, WorkerSetting, gpu_peaks, pin_to_two_cores, rounds, start_workers,
+    without_settings,
 };

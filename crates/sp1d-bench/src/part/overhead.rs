@@ -1,14 +1,14 @@
 //! Measures what distribution costs and what a second worker saves. The same program is proven by sp1-sdk's CPU prover,
-//! by one worker with all threads, and by two workers with one thread each.
+//! by one worker with all threads, and by two workers with one thread each. On request, a worker on GPUs proves it too.
 
 use crate::measure::{
-    BenchProgram, BenchProof, Configuration, ConfigurationOutcome, MeasuredRound, ProofFigures, WorkerSetting, rounds,
-    this_machine,
+    BenchProgram, BenchProof, Configuration, GpuArguments, MeasuredRound, ProofFigures, WorkerSetting, gpu_peaks,
+    rounds, this_machine,
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
-use std::{fmt, path::PathBuf};
+use sp1d_figures::{FigureSpread, GpuMemoryFigures, MachineFacts, write_figures};
+use std::fmt;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct OverheadArguments {
@@ -18,9 +18,8 @@ pub(crate) struct OverheadArguments {
     /// Steps of the measured Fibonacci loop. The default is cut into six shards.
     #[arg(long, default_value_t = 205_000, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// File for the figures.
-    #[arg(long, default_value = "docs/bench/overhead.json")]
-    output: PathBuf,
+    #[command(flatten)]
+    gpus: GpuArguments,
 }
 
 /// A small cut, so that even a short program has enough shards for all workers.
@@ -28,21 +27,27 @@ const CUT: u64 = 1 << 25;
 
 const CPU_PROVER: Configuration = Configuration::cpu_prover("cpu_prover", Some(CUT));
 const ONE_WORKER: Configuration =
-    Configuration::workers("one_worker", &[WorkerSetting { provers: 1, threads: 2, core: None }], Some(CUT));
+    Configuration::workers("one_worker", &[WorkerSetting::Processor { provers: 1, threads: 2, core: None }], Some(CUT));
 const TWO_WORKERS: Configuration = Configuration::workers(
     "two_workers",
-    &[WorkerSetting { provers: 1, threads: 1, core: Some(0) }, WorkerSetting { provers: 1, threads: 1, core: Some(1) }],
+    &[
+        WorkerSetting::Processor { provers: 1, threads: 1, core: Some(0) },
+        WorkerSetting::Processor { provers: 1, threads: 1, core: Some(1) },
+    ],
     Some(CUT),
 );
-const ALL: [Configuration; 3] = [CPU_PROVER, ONE_WORKER, TWO_WORKERS];
+const GPU_WORKER: Configuration = Configuration::workers("gpu_worker", &[WorkerSetting::Gpus], Some(CUT));
 
 pub(crate) fn run(arguments: &OverheadArguments) -> Result<()> {
+    let gpus = arguments.gpus.find()?;
+    let mut all = vec![CPU_PROVER, ONE_WORKER, TWO_WORKERS];
+    all.extend(gpus.as_ref().map(|_| GPU_WORKER));
     let proof = BenchProof { program: BenchProgram::Fibonacci, size: arguments.steps, min_shards: 6 };
-    let rounds = rounds(arguments.rounds, &ALL, proof)?;
-    let report =
-        OverheadReport::of(arguments.steps, &rounds).context("too many proofs failed to compare the configurations")?;
+    let rounds = rounds(arguments.rounds, &all, proof, gpus.as_ref())?;
+    let report = OverheadReport::of(arguments.steps, &all, &rounds)
+        .context("too many proofs failed to compare the configurations")?;
     println!("{report}");
-    write_figures(&arguments.output, &report)
+    write_figures(&arguments.gpus.output("overhead"), &report)
 }
 
 /// The content of the output file.
@@ -59,6 +64,9 @@ struct OverheadReport {
     orchestrator_share: FigureSpread,
     /// Peak memory in bytes during the measured proofs: of the process that requests them, and of each worker.
     peak_bytes: Vec<(&'static str, u64, Vec<u64>)>,
+    /// The GPUs at the highest peak of their memory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gpus: Vec<GpuMemoryFigures>,
     steps: u32,
     shards: usize,
     machine: MachineFacts,
@@ -69,11 +77,13 @@ struct OverheadReport {
 struct Ratios {
     one_worker: FigureSpread,
     two_workers: FigureSpread,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_worker: Option<FigureSpread>,
 }
 
 impl OverheadReport {
-    /// Returns `None` if a configuration has no figures.
-    fn of(steps: u32, rounds: &[MeasuredRound]) -> Option<Self> {
+    /// Returns `None` if one of `configurations` has no figures.
+    fn of(steps: u32, configurations: &[Configuration], rounds: &[MeasuredRound]) -> Option<Self> {
         let of = |configuration: Configuration| rounds.iter().filter_map(move |round| round.measured(configuration));
         let ratio = |configuration| {
             let ratio = |round: &MeasuredRound| {
@@ -81,10 +91,9 @@ impl OverheadReport {
             };
             FigureSpread::of(rounds.iter().filter_map(ratio))
         };
-        let share = |outcome: &ConfigurationOutcome| {
-            let ProofFigures { asker, workers, .. } = outcome.measured()?;
+        let share = |ProofFigures { asker, workers, .. }: &ProofFigures| {
             let of_workers: f64 = workers.iter().map(|worker| worker.cpu_seconds).sum();
-            (!workers.is_empty()).then(|| asker.cpu_seconds / (of_workers + asker.cpu_seconds))
+            asker.cpu_seconds / (of_workers + asker.cpu_seconds)
         };
         let peak = |configuration: Configuration| {
             let of_asker = of(configuration).map(|proof| proof.asker.peak_bytes).max();
@@ -101,10 +110,12 @@ impl OverheadReport {
         Some(Self {
             one_worker_over_cpu_prover: one_worker.median,
             two_workers_over_cpu_prover: two_workers.median,
-            ratios: Ratios { one_worker, two_workers },
-            seconds: ALL.into_iter().map(seconds).collect::<Option<_>>()?,
-            orchestrator_share: FigureSpread::of(rounds.iter().flat_map(|round| &round.0).filter_map(share))?,
-            peak_bytes: ALL.map(peak).to_vec(),
+            ratios: Ratios { one_worker, two_workers, gpu_worker: ratio(GPU_WORKER) },
+            seconds: configurations.iter().copied().map(seconds).collect::<Option<_>>()?,
+            // Not with GPUs: they do the work of the others' processors.
+            orchestrator_share: FigureSpread::of([ONE_WORKER, TWO_WORKERS].into_iter().flat_map(of).map(share))?,
+            peak_bytes: configurations.iter().copied().map(peak).collect(),
+            gpus: gpu_peaks(rounds),
             steps,
             shards: of(CPU_PROVER).next()?.shards,
             machine: this_machine(),
@@ -121,12 +132,15 @@ impl fmt::Display for OverheadReport {
         }
         writeln!(f, "one worker / CPU prover:  {}", self.ratios.one_worker)?;
         writeln!(f, "two workers / CPU prover: {}", self.ratios.two_workers)?;
+        if let Some(ratio) = self.ratios.gpu_worker {
+            writeln!(f, "GPU worker / CPU prover:  {ratio}")?;
+        }
         writeln!(f, "orchestrator's share of CPU time: {}", self.orchestrator_share)?;
         let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
         for (name, prover, workers) in &self.peak_bytes {
             let workers: Vec<String> = workers.iter().map(|bytes| gigabytes(*bytes)).collect();
             writeln!(f, "{name:12} peak memory {}; workers: {}", gigabytes(*prover), workers.join(", "))?;
         }
-        Ok(())
+        self.gpus.iter().try_for_each(|gpu| writeln!(f, "{gpu}"))
     }
 }

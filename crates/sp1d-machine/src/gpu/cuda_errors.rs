@@ -66,7 +66,8 @@ impl GpuFault {
     /// Returns why an attempt on a GPU failed; `None` if the GPU is not the cause. `text` is the failure as SP1 reports
     /// it. `answer` is what the GPU reports when it is asked after the failure.
     ///
-    /// After some errors, CUDA refuses every later call. Then an allocation fails too, and SP1's text says nothing else.
+    /// After some errors, CUDA refuses every later call. Then an allocation fails too, and SP1's text says nothing
+    /// else.
     #[must_use]
     pub fn of_failure(text: &str, answer: Result<(), Self>) -> Option<Self> {
         match (Self::of_cuda(text), answer) {

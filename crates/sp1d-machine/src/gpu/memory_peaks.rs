@@ -15,8 +15,8 @@ use std::{
 /// Time between two readings. The stages of a shard that need most memory last about as long.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Reads the used memory of GPUs on a thread of its own, and keeps the peaks. After the drop, the thread ends as soon as
-/// the driver answers.
+/// Reads the used memory of GPUs on a thread of its own, and keeps the peaks. After the drop, the thread ends as soon
+/// as the driver answers.
 #[derive(Debug)]
 pub struct GpuMemoryPeaks {
     /// The peaks in bytes, by the number of the GPU.

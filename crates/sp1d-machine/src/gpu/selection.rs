@@ -79,8 +79,8 @@ impl GpuSelection {
 /// their beginnings.
 fn visible_gpus(found: FoundGpus, list: &str, has_bus_order: bool) -> Result<Vec<GpuDevice>, GpuFault> {
     let FoundGpus { devices, faults } = found;
-    // CUDA numbers the fastest models first, unless a variable makes it follow the bus as NVML does. A lost GPU may have
-    // no number there.
+    // CUDA numbers the fastest models first, unless a variable makes it follow the bus as NVML does. A lost GPU may
+    // have no number there.
     let has_known_order =
         faults.is_empty() && (has_bus_order || devices.windows(2).all(|pair| pair[0].model == pair[1].model));
     let is_named = |device: &GpuDevice, name: &str| match name.parse::<u32>() {

@@ -6,8 +6,8 @@ use sp1d_machine::{FoundGpus, GpuCode, GpuDevice, GpuFault, GpuLibrary, check_fr
 use sp1d_worker::call_driver;
 use std::time::Duration;
 
-/// How long the driver may take to describe all GPUs. It takes some seconds if no program uses them, and never answers if
-/// one of them hangs.
+/// How long the driver may take to describe all GPUs. It takes some seconds if no program uses them, and never answers
+/// if one of them hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Checks the driver and each GPU of this machine. Returns nothing for a build without GPU support.

@@ -11,7 +11,7 @@ case "$level ${2:-}" in
   'x86-64-v3 ' | 'x86-64-v4 ') ;;
   'x86-64-v3 --gpu' | 'x86-64-v4 --gpu')
     # For all GPUs that SP1 supports, not only for those of this machine.
-    RUSTFLAGS="-C target-cpu=$level" ./x gpu --archs 80,86,89,90,100,120 >&2
+    RUSTFLAGS="-C target-cpu=$level" ./x gpu --locked --archs 80,86,89,90,100,120 >&2
     printf '%s/target/gpu/sp1d\n' "$PWD"
     exit ;;
   *) printf 'usage: packaging/build.sh x86-64-v3 | x86-64-v4 [--gpu]\n' >&2; exit 2 ;;

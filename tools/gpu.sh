@@ -1,5 +1,5 @@
 # `./x gpu`: builds sp1d with GPU support. Where the system has no CUDA, it fetches the compiler and the headers from
-# PyPI.
+# PyPI. Also builds the benches that measure GPUs.
 #
 # `./x` reads this file. It provides `profile`, `tools`, `say`, `die`, `need`, `setup` and `target_folder`.
 
@@ -14,7 +14,7 @@ cuda_major=13
 
 gpu_usage() {
   cat <<'TEXT'
-Usage: ./x gpu [--archs LIST] [--fetch] [--for-others] [--pack]
+Usage: ./x gpu [--archs LIST] [--fetch] [--for-others] [--pack] [--locked]
 
 Builds sp1d with GPU support and copies it with CUDA's runtime library to target/gpu. The first build takes more than half
 an hour on two cores: it compiles SP1 and its CUDA code.
@@ -24,9 +24,10 @@ an hour on two cores: it compiles SP1 and its CUDA code.
   --fetch       fetch CUDA from PyPI even if the system has it
   --for-others  build for processors with AVX2 (x86-64-v3) instead of the one of this machine. This compiles everything again
   --pack        also write target/gpu/sp1d-gpu.tar.xz with both files, to carry them to another machine
+  --locked      fail if Cargo.lock does not fit the packages, as releases do
 
 A system's CUDA (CUDA_PATH, /usr/local/cuda or /opt/cuda) is used if it is of version 13. Otherwise nvcc and its headers
-are fetched from PyPI, 0.4 GB in the project's cache, once. No GPU and no driver are needed to build.
+are fetched from PyPI, once: 0.1 GB, and 0.3 GB in the project's cache. No GPU and no driver are needed to build.
 
 As for every build, the program is for the processor of this machine, unless --for-others or RUSTFLAGS says another one.
 TEXT
@@ -37,7 +38,7 @@ system_cuda() {
   local folder
   for folder in "${CUDA_PATH:-}" /usr/local/cuda /opt/cuda; do
     [ -n "$folder" ] && [ -x "$folder/bin/nvcc" ] || continue
-    if "$folder/bin/nvcc" --version | grep -q "release $cuda_major\."; then echo "$folder"; return; fi
+    if [[ $("$folder/bin/nvcc" --version) == *"release $cuda_major."* ]]; then echo "$folder"; return; fi
     say "CUDA in $folder is not of version $cuda_major: not used"
   done
   return 1
@@ -48,7 +49,7 @@ fetch_cuda() {
   [ -e "$cuda_folder/complete" ] && return
   say "fetching CUDA 13.0 from PyPI to $cuda_folder (once)"
   need python3 python3
-  local work file
+  local work file found
   rm -rf "$cuda_folder"
   work=$(mktemp -d)
   # A virtual environment has pip, and leaves the system's packages alone.
@@ -58,9 +59,14 @@ fetch_cuda() {
   fi
   "$work/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$work/packages" "${cuda_packages[@]}" ||
     { rm -rf "$work"; die "CUDA cannot be fetched: see the error above"; }
-  # All packages share this folder.
-  [ -f "$work/packages/nvidia/cu13/bin/nvcc" ] ||
-    die "the packages of CUDA have another layout than expected: $(ls "$work/packages/nvidia")"
+  # All packages share this folder. One file of each:
+  for file in bin/nvcc nvvm/bin/cicc include/crt/host_defines.h lib/libcudart.so.13 include/cccl/cuda/atomic \
+    include/nvtx3/nvToolsExt.h; do
+    [ -f "$work/packages/nvidia/cu13/$file" ] && continue
+    found=$(ls "$work/packages/nvidia" "$work/packages/nvidia/cu13" 2>&1 || true)
+    rm -rf "$work"
+    die "the packages of CUDA have another layout than expected: cu13/$file is missing among ${found//$'\n'/ }"
+  done
   mkdir -p "$(dirname "$cuda_folder")"
   mv "$work/packages/nvidia/cu13" "$cuda_folder"
   rm -rf "$work"
@@ -81,8 +87,46 @@ own_archs() {
   [[ $found =~ ^[0-9,]+$ ]] && echo "$found"
 }
 
+# The oldest CMake that SP1's CUDA code builds with.
+oldest_cmake=3.24
+
+need_cmake() {
+  need cmake cmake
+  local found; found=$(cmake --version | sed -n '1s/.* \([0-9][0-9.]*\).*/\1/p')
+  [ "$(printf '%s\n' "$oldest_cmake" "$found" | sort -V | head -n1)" = "$oldest_cmake" ] ||
+    die "cmake $found is too old: SP1's CUDA code needs $oldest_cmake or newer (Debian 12 has 3.25; elsewhere: pip install cmake)"
+}
+
+# use_cuda ARCHS FETCH: installs what the build needs, and sets `cuda` and the environment of the build. Empty ARCHS are
+# those of this machine's GPUs, or all. FETCH is empty if the system's CUDA may be used.
+use_cuda() {
+  local archs=$1 fetch=$2
+  [ -n "$archs" ] || archs=$(own_archs) || archs=80,86,89,90,100,120
+  [[ $archs =~ ^[0-9]+[a-z]?(,[0-9]+[a-z]?)*$ ]] || die "invalid --archs $archs: write compute capabilities without dots, for example 89,90"
+  setup
+  need_cmake
+  need g++ g++
+  if [ -n "$fetch" ] || ! cuda=$(system_cuda); then fetch_cuda; cuda=$cuda_folder; fi
+  say "CUDA: $cuda"
+  say "architectures: $archs"
+  # SP1's build script and CMake read these variables, and so does the check of a GPU's compute capability.
+  export CUDA_PATH=$cuda CUDACXX=$cuda/bin/nvcc CUDA_ARCHS=$archs SP1_CUDA_ENABLED=1 PATH=$cuda/bin:$PATH
+}
+
+# gpu_bench ARGUMENTS…: runs a bench that measures GPUs. Building takes long, so a machine without a driver is refused
+# first.
+gpu_bench() {
+  [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null ||
+    die $'this machine has no NVIDIA driver, so --gpus has nothing to measure\nhint: run the bench on a machine with a GPU, or without --gpus'
+  local cuda
+  use_cuda '' ''
+  cargo build "${profile[@]}" --workspace --bin sp1d --bin bench --features sp1d/gpu
+  # CUDA's runtime library is not beside these programs.
+  LD_LIBRARY_PATH=$cuda/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$(target_folder)/checked/bench" "$@"
+}
+
 gpu() {
-  local archs='' fetch='' pack='' cuda bytes
+  local archs='' fetch='' pack='' locked=() cuda bytes
   while [ $# -gt 0 ]; do
     case $1 in
       --archs) archs=${2:?--archs needs a list}; shift ;;
@@ -90,22 +134,14 @@ gpu() {
       # `.cargo/config.toml` sets the processor of this machine. This variable replaces it.
       --for-others) export RUSTFLAGS="-C target-cpu=x86-64-v3" ;;
       --pack) pack=1 ;;
+      --locked) locked=(--locked) ;;
       -h|--help) gpu_usage; return ;;
       *) gpu_usage >&2; exit 2 ;;
     esac
     shift
   done
-  [ -n "$archs" ] || archs=$(own_archs) || archs=80,86,89,90,100,120
-  [[ $archs =~ ^[0-9]+[a-z]?(,[0-9]+[a-z]?)*$ ]] || die "invalid --archs $archs: write compute capabilities without dots, for example 89,90"
-  setup
-  need cmake cmake
-  need g++ g++
-  if [ -n "$fetch" ] || ! cuda=$(system_cuda); then fetch_cuda; cuda=$cuda_folder; fi
-  say "CUDA: $cuda"
-  say "architectures: $archs"
-  # SP1's build script and CMake read these variables, and so does the check of a GPU's compute capability.
-  export CUDA_PATH=$cuda CUDACXX=$cuda/bin/nvcc CUDA_ARCHS=$archs SP1_CUDA_ENABLED=1 PATH=$cuda/bin:$PATH
-  cargo build "${profile[@]}" --workspace --bin sp1d --features sp1d/gpu
+  use_cuda "$archs" "$fetch"
+  cargo build "${locked[@]}" "${profile[@]}" --workspace --bin sp1d --features sp1d/gpu
   local target; target=$(target_folder)
   mkdir -p target/gpu
   install -m 755 "$target/checked/sp1d" target/gpu/sp1d

@@ -48,12 +48,15 @@ image() {
   need strip binutils
   python_tool 'cyclonedx-python-lib[json-validation]' 11.12.0 || die "cyclonedx-python-lib cannot be installed: see the error above"
   command -v cargo >/dev/null && [ -n "$binary" ] || setup
-  local version epoch level
+  local version epoch level built
   version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
   epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || true)}
   [[ $epoch =~ ^[0-9]+$ ]] || die "the time of the image is unknown: set SOURCE_DATE_EPOCH to a number of seconds"
   for level in "${levels[@]}"; do
-    build_image "$level" "$version" "$epoch" "${binary:-$(packaging/build.sh "$level" ${variant:+--gpu})}" "$variant"
+    # Not as an argument below: the shell would ignore that the build has failed.
+    built=$binary
+    [ -n "$built" ] || built=$(packaging/build.sh "$level" ${variant:+--gpu})
+    build_image "$level" "$version" "$epoch" "$built" "$variant"
   done
 }
 
@@ -179,9 +182,10 @@ assemble_image() {
 
 # try_image WORK TAG LEVEL: unpacks the image and starts its program in it, as its user if we are root.
 try_image() {
-  local work=$1 tag=$2 level=$3 enter=() rootless=(--rootless)
+  local work=$1 tag=$2 level=$3 enter=() rootless=(--rootless) levels
   # The dynamic linker knows the levels that this processor supports.
-  if ! "$work/base/lib64/ld-linux-x86-64.so.2" --help | grep -q "^  $level (supported"; then
+  levels=$("$work/base/lib64/ld-linux-x86-64.so.2" --help)
+  if [[ $levels != *"  $level (supported"* ]]; then
     say "the image was NOT tried: this processor does not support $level"; return
   fi
   if [ "$(id -u)" = 0 ]; then enter=(chroot --userspec="$image_user:$image_user"); rootless=()
@@ -190,7 +194,9 @@ try_image() {
   fi
   umoci unpack "${rootless[@]}" --image "$work/layout:$tag" "$work/bundle" 2>/dev/null
   local root=$work/bundle/rootfs printed
-  printed=$("${enter[@]}" "$root" /usr/local/bin/sp1d --version) || die "the program of the image does not start"
+  # Without /proc, the dynamic linker does not know the folder of the program, where CUDA's runtime library is.
+  printed=$(LD_ORIGIN_PATH=/usr/local/bin "${enter[@]}" "$root" /usr/local/bin/sp1d --version) ||
+    die "the program of the image does not start"
   [ "$(stat --format=%a "$root/var/lib/sp1d")" = 700 ] || die "the state folder of the image has another mode than 700"
   say "tried: ${printed%%$'\n'*}"
 }

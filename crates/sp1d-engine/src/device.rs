@@ -33,6 +33,11 @@ const MAX_SMALL_GPU_GIB: u64 = 26;
 /// Bytes of memory that a GPU needs at least.
 pub const MIN_GPU_BYTES: u64 = ((MIN_GPU_GIB - 1) << 30) + 1;
 
+/// Free bytes of memory that a GPU needs at least before a prover is loaded. With less, another program uses most of
+/// the memory of even the smallest GPU that SP1 supports. A loaded prover takes little memory until its first shard,
+/// which would then fail.
+pub const MIN_FREE_GPU_BYTES: u64 = MIN_GPU_BYTES / 2;
+
 /// Host memory of a shard in a GPU prover: its record, its events and its proof. The traces are in the pinned buffers.
 /// An estimate that has not been measured.
 pub const GPU_ATTEMPT_BYTES: u64 = 6_000_000_000;

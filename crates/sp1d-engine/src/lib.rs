@@ -33,7 +33,7 @@ mod thread_pool;
 mod unread_input;
 mod verify;
 
-pub use device::{GPU_ATTEMPT_BYTES, MIN_GPU_BYTES, ProverDevice, largest_gpu_cut, pinned_bytes};
+pub use device::{GPU_ATTEMPT_BYTES, MIN_FREE_GPU_BYTES, MIN_GPU_BYTES, ProverDevice, largest_gpu_cut, pinned_bytes};
 pub use executor::{
     Executed, Leftovers, MachineError, check_executor_host, check_temporary_folder, count_gas_on, execute_on,
     kill_executions, private_temporary_folder, remove_leftovers,

@@ -1,6 +1,7 @@
 //! Describes the machine and the software that figures were measured with.
 
 use serde::Serialize;
+use sp1d_machine::{GpuLibrary, gpu_library};
 use std::{fs, path::Path};
 
 /// The machine and the software that figures were measured with.
@@ -18,7 +19,7 @@ pub struct MachineFacts {
 }
 
 /// The GPUs of a machine, as NVIDIA's driver describes them in its folder. Unlike its library, a build without GPU
-/// support can read this folder.
+/// support can read this folder. Some containers have only the library.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct GpuFacts {
     /// The model of each GPU.
@@ -47,6 +48,19 @@ impl GpuFacts {
         models.sort();
         (!models.is_empty()).then_some(Self { models, driver })
     }
+
+    /// Asks the library of the driver. `None` if it has no GPU that works.
+    fn of_library(library: &dyn GpuLibrary) -> Option<Self> {
+        let driver = library.driver().ok()?.version;
+        let mut models: Vec<String> = library.devices().ok()?.devices.into_iter().map(|gpu| gpu.model).collect();
+        models.sort();
+        (!models.is_empty()).then_some(Self { models, driver })
+    }
+
+    /// Describes the GPUs of this machine.
+    fn of_this_machine() -> Option<Self> {
+        Self::read(Path::new(DRIVER_FOLDER)).or_else(|| Self::of_library(&*gpu_library().ok()?))
+    }
 }
 
 impl MachineFacts {
@@ -61,7 +75,7 @@ impl MachineFacts {
             processor: model.trim_start_matches([' ', '\t', ':']).to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: sp1d_machine::Memory::now().map_or(0, |memory| memory.total_bytes),
-            gpus: GpuFacts::read(Path::new(DRIVER_FOLDER)),
+            gpus: GpuFacts::of_this_machine(),
             kernel: kernel.trim().to_owned(),
             sp1,
             release,
@@ -72,6 +86,7 @@ impl MachineFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sp1d_machine::{FoundGpus, GpuDevice, GpuDriver, GpuFault, GpuReading};
 
     /// `gpus` are the files about the GPUs. `expected` are the models and the driver.
     #[track_caller]
@@ -96,5 +111,39 @@ mod tests {
         check(OPEN, &[], None);
         check(OPEN, &["IRQ: 255"], None);
         check("", &[H200], None);
+    }
+
+    /// A driver whose GPUs have these models.
+    struct Models(&'static [&'static str]);
+
+    impl GpuLibrary for Models {
+        fn driver(&self) -> Result<GpuDriver, GpuFault> {
+            Ok(GpuDriver { version: "580.65.06".to_owned(), cuda: (13, 0) })
+        }
+
+        fn devices(&self) -> Result<FoundGpus, GpuFault> {
+            let device = |(index, model): (u32, &&str)| GpuDevice {
+                index,
+                uuid: format!("GPU-{index}"),
+                model: (*model).to_owned(),
+                memory_bytes: 24 << 30,
+                capability: (8, 9),
+                pci_address: "0000:17:00.0".to_owned(),
+                processes: Vec::new(),
+            };
+            Ok(FoundGpus { devices: (0..).zip(self.0).map(device).collect(), faults: Vec::new() })
+        }
+
+        fn reading(&self, _: u32) -> Result<GpuReading, GpuFault> {
+            Err(GpuFault::NoDriver)
+        }
+    }
+
+    #[test]
+    fn the_library_describes_the_gpus_where_the_driver_has_no_folder() {
+        let models = ["NVIDIA H200", "NVIDIA L4"].map(str::to_owned).to_vec();
+        let expected = GpuFacts { models, driver: "580.65.06".to_owned() };
+        assert_eq!(GpuFacts::of_library(&Models(&["NVIDIA L4", "NVIDIA H200"])), Some(expected));
+        assert_eq!(GpuFacts::of_library(&Models(&[])), None);
     }
 }

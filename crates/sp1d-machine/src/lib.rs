@@ -14,8 +14,8 @@ mod usage;
 
 pub use core_dumps::disable_core_dumps;
 pub use gpu::{
-    GpuCode, GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading, GpuSelection, GpuSelectionError, MAX_GPUS,
-    check_gpus, gpu_code, gpu_library, near_cores,
+    FoundGpus, GpuCode, GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuMemoryPeaks, GpuReading, GpuSelection,
+    GpuSelectionError, MAX_GPUS, check_free_memory, check_gpus, gpu_code, gpu_library, near_cores,
 };
 pub use memory::{Memory, OomKills};
 pub use open_files::raise_open_files;

@@ -1,7 +1,7 @@
 //! Tests of the status page in headless Chromium, with fake workers and a fake runner.
 
 use sp1d_client::{Client, ClientSettings, NewProof, ProofEvent, ProofState};
-use sp1d_machine::{GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading};
+use sp1d_machine::{FoundGpus, GpuDriver, GpuFault, GpuLibrary, GpuReading};
 use sp1d_model::TaskKind;
 use sp1d_service::{NewApiToken, Service, ServiceSettings, TokenStore, serve};
 use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, fake_build, ready};
@@ -305,7 +305,7 @@ impl GpuLibrary for FewReadings {
         Err(GpuFault::NoDriver)
     }
 
-    fn devices(&self) -> Result<Vec<GpuDevice>, GpuFault> {
+    fn devices(&self) -> Result<FoundGpus, GpuFault> {
         Err(GpuFault::NoDriver)
     }
 

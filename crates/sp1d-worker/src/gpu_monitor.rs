@@ -76,7 +76,7 @@ impl fmt::Debug for GpuMonitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sp1d_machine::{GpuDevice, GpuDriver, GpuFault, GpuReading as MachineReading};
+    use sp1d_machine::{FoundGpus, GpuDriver, GpuFault, GpuReading as MachineReading};
     use std::sync::mpsc;
 
     /// A driver that has lost its second GPU.
@@ -87,7 +87,7 @@ mod tests {
             Err(GpuFault::NoDriver)
         }
 
-        fn devices(&self) -> Result<Vec<GpuDevice>, GpuFault> {
+        fn devices(&self) -> Result<FoundGpus, GpuFault> {
             Err(GpuFault::NoDriver)
         }
 
@@ -110,7 +110,7 @@ mod tests {
             Err(GpuFault::NoDriver)
         }
 
-        fn devices(&self) -> Result<Vec<GpuDevice>, GpuFault> {
+        fn devices(&self) -> Result<FoundGpus, GpuFault> {
             Err(GpuFault::NoDriver)
         }
 

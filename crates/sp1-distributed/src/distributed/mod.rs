@@ -21,7 +21,8 @@ pub use requested_proof::RequestedProof;
 pub use sp1d_client::{ClientError, FailureInfo, ProofFailureKind};
 pub use sp1d_engine::{MachineError, private_temporary_folder};
 pub use sp1d_machine::{
-    GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading, GpuSelection, ProcessorError, check_gpus, gpu_library,
+    FoundGpus, GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading, GpuSelection, ProcessorError, check_gpus,
+    gpu_library,
 };
 pub use sp1d_model::{ProofState, TaskKind};
 pub use sp1d_orchestrator::{

@@ -1,10 +1,12 @@
 //! Starts, measures and stops the configurations, one after the other.
 
-use super::{BenchMode, BenchProgram, ProofFigures};
+use super::{BenchGpus, BenchMode, BenchProgram, ProofFigures};
 use anyhow::{Context, Result, bail, ensure};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
+use sp1d_figures::GpuMemoryFigures;
 use std::{
+    collections::BTreeMap,
     env,
     ffi::OsString,
     fs,
@@ -34,16 +36,24 @@ impl Configuration {
     pub(crate) const fn workers(name: &'static str, workers: &'static [WorkerSetting], cut: Option<u64>) -> Self {
         Self { name, workers, cut }
     }
+
+    fn is_on_gpus(&self) -> bool {
+        self.workers.contains(&WorkerSetting::Gpus)
+    }
 }
 
 /// How a worker proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WorkerSetting {
-    pub(crate) provers: u32,
-    /// Threads of each prover.
-    pub(crate) threads: u32,
-    /// The core that the worker is pinned to. With `None`, it uses all cores.
-    pub(crate) core: Option<u32>,
+pub(crate) enum WorkerSetting {
+    Processor {
+        provers: u32,
+        /// Threads of each prover.
+        threads: u32,
+        /// The core that the worker is pinned to. With `None`, it uses all cores.
+        core: Option<u32>,
+    },
+    /// One prover on each of the bench's GPUs. The processor traces for them on all cores of the machine.
+    Gpus,
 }
 
 /// The proof to measure.
@@ -66,6 +76,9 @@ pub(crate) struct ConfigurationOutcome {
     configuration: &'static str,
     /// Figures of the measured proof, from the process that requested it, or the reason why the proof failed.
     proof: Result<ProofFigures, String>,
+    /// The memory of the GPUs from the start of the workers to the end of the proof.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gpus: Vec<GpuMemoryFigures>,
 }
 
 impl ConfigurationOutcome {
@@ -85,8 +98,26 @@ impl MeasuredRound {
     }
 }
 
-pub(crate) fn rounds(count: u32, configurations: &[Configuration], wanted: BenchProof) -> Result<Vec<MeasuredRound>> {
-    pin_to_two_cores()?;
+/// Returns the figures of each GPU at the highest peak of its memory in all rounds.
+pub(crate) fn gpu_peaks(rounds: &[MeasuredRound]) -> Vec<GpuMemoryFigures> {
+    let mut highest: BTreeMap<u32, GpuMemoryFigures> = BTreeMap::new();
+    for figures in rounds.iter().flat_map(|round| &round.0).flat_map(|outcome| &outcome.gpus) {
+        let kept = highest.entry(figures.index).or_insert_with(|| figures.clone());
+        if figures.peak_bytes > kept.peak_bytes {
+            *kept = figures.clone();
+        }
+    }
+    highest.into_values().collect()
+}
+
+/// Measures `configurations` in `count` rounds. `gpus` are the GPUs of the configurations that use some.
+pub(crate) fn rounds(
+    count: u32,
+    configurations: &[Configuration],
+    wanted: BenchProof,
+    gpus: Option<&BenchGpus>,
+) -> Result<Vec<MeasuredRound>> {
+    let all_cores = sched_getaffinity(None).context("cannot read the list of cores")?;
     let mut rounds = Vec::new();
     for number in 0..count {
         let mut order = configurations.to_vec();
@@ -96,19 +127,27 @@ pub(crate) fn rounds(count: u32, configurations: &[Configuration], wanted: Bench
         let mut round = Vec::new();
         for configuration in order {
             eprintln!("round {} of {count}: {}", number + 1, configuration.name);
-            let proof = measure(configuration, wanted)?;
-            match &proof {
+            if configuration.is_on_gpus() {
+                sched_setaffinity(None, &all_cores).context("cannot use all cores")?;
+            } else {
+                pin_to_two_cores()?;
+            }
+            let outcome = measure(configuration, wanted, gpus)?;
+            match &outcome.proof {
                 Ok(proof) => eprintln!("  {}", proof.words()),
                 Err(reason) => eprintln!("  failed: {reason}"),
             }
-            round.push(ConfigurationOutcome { configuration: configuration.name, proof });
+            outcome.gpus.iter().for_each(|gpu| eprintln!("  {gpu}"));
+            round.push(outcome);
         }
         rounds.push(MeasuredRound(round));
     }
+    sched_setaffinity(None, &all_cores).context("cannot use all cores")?;
     Ok(rounds)
 }
 
-/// Pins this process to cores 0 and 1, so that every configuration has the same two cores on any machine.
+/// Pins this process to cores 0 and 1, so that every configuration on the processor has the same two cores on any
+/// machine.
 pub(crate) fn pin_to_two_cores() -> Result<()> {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     ensure!(count >= 2, "this machine has {count} core, and the bench needs two");
@@ -118,16 +157,32 @@ pub(crate) fn pin_to_two_cores() -> Result<()> {
     sched_setaffinity(None, &cores).context("cannot pin this process to cores 0 and 1")
 }
 
-/// Measures one configuration. The inner error is the reason why the proof failed.
-fn measure(configuration: Configuration, wanted: BenchProof) -> Result<Result<ProofFigures, String>> {
+/// Measures one configuration.
+fn measure(configuration: Configuration, wanted: BenchProof, gpus: Option<&BenchGpus>) -> Result<ConfigurationOutcome> {
+    let gpus = gpus.filter(|_| configuration.is_on_gpus());
+    let watch = gpus.map(BenchGpus::watch).transpose()?;
+    let proof = prove_once(configuration, wanted, gpus)?;
+    let gpus = watch.map(|watch| watch.figures()).unwrap_or_default();
+    Ok(ConfigurationOutcome { configuration: configuration.name, proof, gpus })
+}
+
+/// Starts the workers, makes the measured proof, and stops the workers. The inner error is the reason why the proof
+/// failed.
+fn prove_once(
+    configuration: Configuration,
+    wanted: BenchProof,
+    gpus: Option<&BenchGpus>,
+) -> Result<Result<ProofFigures, String>> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
-    let workers = start_workers(configuration.workers, &[], folder.path())?;
-    let variables: Vec<_> = configuration.cut.map(|cut| ("ELEMENT_THRESHOLD", cut)).into_iter().collect();
+    let workers = start_workers(configuration.workers, gpus, &[], folder.path())?;
+    let threads = (!configuration.is_on_gpus()).then_some(("RAYON_NUM_THREADS", 2));
+    let cut = configuration.cut.map(|cut| ("ELEMENT_THRESHOLD", cut));
+    let variables: Vec<_> = threads.into_iter().chain(cut).collect();
     request_proof(wanted, &workers.iter().collect::<Vec<_>>(), &variables, folder.path())
 }
 
 /// Requests the proof in a process of its own, and returns its figures. Without workers, sp1-sdk's CPU prover proves.
-/// `variables` are environment variables of SP1. The inner error is the reason why the proof failed.
+/// `variables` are environment variables of the process. The inner error is the reason why the proof failed.
 pub(crate) fn request_proof(
     wanted: BenchProof,
     workers: &[&WorkerProcess],
@@ -147,7 +202,6 @@ pub(crate) fn request_proof(
         .current_dir(folder)
         .env("SP1_PROVER", prover)
         .envs(variables.iter().map(|(name, value)| (name, value.to_string())))
-        .env("RAYON_NUM_THREADS", "2")
         .env("TMPDIR", folder)
         .stderr(Stdio::inherit())
         .output()
@@ -209,37 +263,48 @@ impl Drop for WorkerProcess {
     }
 }
 
-/// Starts workers with additional arguments, and waits until all of them are ready.
-pub(crate) fn start_workers(settings: &[WorkerSetting], more: &[&str], folder: &Path) -> Result<Vec<WorkerProcess>> {
+/// Returns the number of provers of a worker, and the flags that select them.
+fn prover_flags(setting: WorkerSetting, gpus: Option<&BenchGpus>) -> Result<(usize, Vec<String>)> {
+    let (provers, flags) = match setting {
+        WorkerSetting::Processor { provers, threads, core } => {
+            let mut flags = vec![("--provers", provers.to_string()), ("--threads", threads.to_string())];
+            flags.extend(core.map(|core| ("--pin", core.to_string())));
+            (provers as usize, flags)
+        }
+        WorkerSetting::Gpus => {
+            let gpus = gpus.context("a worker on GPUs needs --gpus")?;
+            (gpus.count(), vec![("--gpus", gpus.flag())])
+        }
+    };
+    Ok((provers, flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()))
+}
+
+/// Starts workers with additional arguments, and waits until all of them are ready. `gpus` are the GPUs of workers on
+/// GPUs.
+pub(crate) fn start_workers(
+    settings: &[WorkerSetting],
+    gpus: Option<&BenchGpus>,
+    more: &[&str],
+    folder: &Path,
+) -> Result<Vec<WorkerProcess>> {
     let program = env::current_exe().context("cannot find the path of this program")?.with_file_name("sp1d");
     let mut workers = Vec::new();
-    for (number, WorkerSetting { provers, threads, core }) in settings.iter().enumerate() {
+    for (number, setting) in settings.iter().enumerate() {
+        let (provers, flags) = prover_flags(*setting, gpus)?;
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr())?.port();
         let address = format!("127.0.0.1:{port}");
         let log = folder.join(format!("worker-{number}.log"));
         let mut command = Command::new(&program);
         command
             .args(["worker", "--listen", &address, "--orchestrator", "127.0.0.1", "--wait-memory", "600"])
-            .args([
-                "--provers",
-                &provers.to_string(),
-                "--threads",
-                &threads.to_string(),
-                "--name",
-                &format!("worker-{number}"),
-                "--with-parent",
-                "--grace",
-                "0",
-            ])
+            .args(["--name", &format!("worker-{number}"), "--with-parent", "--grace", "0"])
+            .args(flags)
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log)?);
-        if let Some(core) = core {
-            command.args(["--pin", &core.to_string()]);
-        }
         let process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        workers.push(WorkerProcess { address, provers: *provers as usize, log, process });
+        workers.push(WorkerProcess { address, provers, log, process });
     }
     let deadline = Instant::now() + Duration::from_secs(600);
     for worker in &mut workers {

@@ -1,14 +1,14 @@
 //! Measures the proving time of a million cycles and the peak memory at each cut. Runs `sp1d tune` with one prover and
-//! one shard at a time, for every cut that fits this machine.
+//! one shard at a time, for every cut that fits this machine. The prover computes on the processor, or on a GPU.
 
-use crate::measure::{BenchProgram, this_machine};
+use crate::measure::{BenchGpus, BenchProgram, GpuArguments, this_machine};
 use anyhow::{Context, Result, bail, ensure};
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 use sp1d_figures::{MachineFacts, write_figures};
 use std::{
     env,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -17,9 +17,8 @@ pub(crate) struct CutsArguments {
     /// Programs to measure, separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "evm,fibonacci")]
     programs: Vec<BenchProgram>,
-    /// File for the figures. The plot goes to the same folder, with the extension svg.
-    #[arg(long, default_value = "docs/bench/cuts.json")]
-    output: PathBuf,
+    #[command(flatten)]
+    gpus: GpuArguments,
 }
 
 /// The content of the output file.
@@ -42,6 +41,9 @@ struct Point {
     seconds: f64,
     seconds_per_million_cycles: f64,
     peak_bytes: u64,
+    /// Peak of the GPU's memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_peak_bytes: Option<u64>,
 }
 
 /// The fields of the output of `sp1d tune --json` that are used here.
@@ -62,41 +64,50 @@ struct TunedFigures {
     cycles: u64,
     seconds: f64,
     peak_bytes: u64,
+    gpu_peak_bytes: Option<u64>,
 }
 
-/// Returns the ELF file of `program` and inputs that are large enough to fill a shard of every cut.
-fn inputs(program: BenchProgram) -> (&'static str, &'static [&'static str]) {
-    match program {
-        BenchProgram::Fibonacci => ("guests/elf/fibonacci", &["u32:4000000"]),
-        BenchProgram::Evm => ("guests/elf/evm", &["u32:200", "u64:1"]),
+/// Returns the ELF file of `program` and inputs that are large enough to fill the measured shards of every cut: one on
+/// the processor, four on a GPU.
+fn inputs(program: BenchProgram, on_gpu: bool) -> (&'static str, &'static [&'static str]) {
+    match (program, on_gpu) {
+        (BenchProgram::Fibonacci, _) => ("guests/elf/fibonacci", &["u32:4000000"]),
+        (BenchProgram::Evm, false) => ("guests/elf/evm", &["u32:200", "u64:1"]),
+        (BenchProgram::Evm, true) => ("guests/elf/evm", &["u32:400", "u64:1"]),
     }
 }
 
 pub(crate) fn run(arguments: &CutsArguments) -> Result<()> {
-    let curve = |program: &BenchProgram| Ok(Curve { program: program.name(), cuts: measure(*program)? });
+    let gpu = arguments.gpus.find()?.map(BenchGpus::first);
+    let curve = |program: &BenchProgram| Ok(Curve { program: program.name(), cuts: measure(*program, gpu.as_ref())? });
     let programs = arguments.programs.iter().map(curve).collect::<Result<Vec<_>>>()?;
     for Curve { program, cuts } in &programs {
-        println!("{program}: cut, million cycles per shard, seconds per million cycles, peak memory");
+        println!("{program}: cut, million cycles, seconds per million cycles, peak memory");
         for point in cuts {
+            let on_gpu = point.gpu_peak_bytes.map(|bytes| format!(", {:.1} GB on the GPU", bytes as f64 / 1e9));
             println!(
-                "{:>12} {:>6.2} {:>6.1} {:>6.1} GB",
+                "{:>12} {:>6.2} {:>6.1} {:>6.1} GB{}",
                 point.element_threshold,
                 point.cycles as f64 / 1e6,
                 point.seconds_per_million_cycles,
-                point.peak_bytes as f64 / 1e9
+                point.peak_bytes as f64 / 1e9,
+                on_gpu.unwrap_or_default()
             );
         }
     }
-    plot(&programs, &arguments.output.with_extension("svg"))?;
-    write_figures(&arguments.output, &CutsReport { machine: this_machine(), programs })
+    let output = arguments.gpus.output("cuts");
+    plot(&programs, &output.with_extension("svg"))?;
+    write_figures(&output, &CutsReport { machine: this_machine(), programs })
 }
 
-/// Measures `program` at every cut, from the largest cut to the smallest.
-fn measure(program: BenchProgram) -> Result<Vec<Point>> {
-    let (elf, inputs) = inputs(program);
+/// Measures `program` at every cut, from the largest cut to the smallest. `gpu` is the only GPU. `None`: the prover
+/// computes on the processor.
+fn measure(program: BenchProgram, gpu: Option<&BenchGpus>) -> Result<Vec<Point>> {
+    let (elf, inputs) = inputs(program, gpu.is_some());
+    let (flag, value) = gpu.map_or_else(|| ("--provers", "1".to_owned()), |gpu| ("--gpus", gpu.flag()));
     let tune = env::current_exe().context("cannot find the path of this program")?.with_file_name("sp1d");
     let output = Command::new(&tune)
-        .args(["tune", "--elf", elf, "--provers", "1", "--parallel-shards", "1", "--every-cut", "--json"])
+        .args(["tune", "--elf", elf, flag, &value, "--parallel-shards", "1", "--every-cut", "--json"])
         .args(inputs.iter().flat_map(|input| ["--input", input]))
         .stderr(Stdio::inherit())
         .output()
@@ -104,9 +115,10 @@ fn measure(program: BenchProgram) -> Result<Vec<Point>> {
     ensure!(output.status.success(), "`sp1d tune` failed: {}", output.status);
     let tuned: Tuned = serde_json::from_slice(&output.stdout).context("cannot decode the output of `sp1d tune`")?;
     let point = |cut: TunedCut| match cut {
-        TunedCut { figures: Some(TunedFigures { element_threshold, cycles, seconds, peak_bytes }), .. } => {
+        TunedCut { figures: Some(figures), .. } => {
+            let TunedFigures { element_threshold, cycles, seconds, peak_bytes, gpu_peak_bytes } = figures;
             let seconds_per_million_cycles = seconds * 1e6 / cycles.max(1) as f64;
-            Ok(Point { element_threshold, cycles, seconds, seconds_per_million_cycles, peak_bytes })
+            Ok(Point { element_threshold, cycles, seconds, seconds_per_million_cycles, peak_bytes, gpu_peak_bytes })
         }
         TunedCut { failure, .. } => bail!("cannot measure a cut: {}", failure.unwrap_or_default()),
     };

@@ -1,17 +1,17 @@
 //! Proves a block of Ethereum transactions with sp1-sdk's CPU prover and with a worker, both on the same two cores.
 //! Each is measured at the largest cut that both can prove and at its own best cut. On request, sp1-sdk's defaults are
-//! tried too.
+//! tried too, and a worker on GPUs with all cores of the machine.
 
 use crate::measure::{
-    BenchMode, BenchProgram, BenchProof, Configuration, MeasuredRound, WorkerSetting, cuts, rounds, this_machine,
+    BenchMode, BenchProgram, BenchProof, Configuration, GpuArguments, MeasuredRound, WorkerSetting, cuts, gpu_peaks,
+    rounds, this_machine,
 };
 use anyhow::Result;
 use serde::Serialize;
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
-use std::path::PathBuf;
+use sp1d_figures::{FigureSpread, GpuMemoryFigures, MachineFacts, write_figures};
 
-const ONE_PROVER: WorkerSetting = WorkerSetting { provers: 1, threads: 2, core: None };
-const TWO_PROVERS: WorkerSetting = WorkerSetting { provers: 2, threads: 1, core: None };
+const ONE_PROVER: WorkerSetting = WorkerSetting::Processor { provers: 1, threads: 2, core: None };
+const TWO_PROVERS: WorkerSetting = WorkerSetting::Processor { provers: 2, threads: 1, core: None };
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct EvmArguments {
@@ -32,9 +32,11 @@ pub(crate) struct EvmArguments {
     /// Leave out the worker with two provers.
     #[arg(long)]
     one_prover: bool,
-    /// File for the figures.
-    #[arg(long, default_value = "docs/bench/evm.json")]
-    output: PathBuf,
+    /// Measure only the worker on GPUs.
+    #[arg(long, requires = "gpus", conflicts_with_all = ["defaults", "one_prover"])]
+    only_gpus: bool,
+    #[command(flatten)]
+    gpus: GpuArguments,
 }
 
 /// The content of the output file.
@@ -50,21 +52,30 @@ struct EvmReport {
     best_cuts: Option<FigureSpread>,
     /// The same for two provers of one thread each, the setting that `sp1d tune` finds.
     tuned: Option<FigureSpread>,
+    /// Time of a worker on the GPUs, with all cores, divided by time of the CPU prover at the common cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_gpus: Option<FigureSpread>,
+    /// The GPUs at the highest peak of their memory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gpus: Vec<GpuMemoryFigures>,
     /// The CPU prover at its default cut, if that was requested.
     defaults: Option<MeasuredRound>,
     rounds: Vec<MeasuredRound>,
 }
 
 pub(crate) fn run(arguments: &EvmArguments) -> Result<()> {
+    let gpus = arguments.gpus.find()?;
     let cut = Some(arguments.common_cut);
     let cpu_prover = Configuration::cpu_prover("cpu_prover, common cut", cut);
     let worker = Configuration::workers("one_prover, common cut", &[ONE_PROVER], cut);
     let automatic = Configuration::workers("one_prover, automatic cut", &[ONE_PROVER], None);
     let tuned = Configuration::workers("two_provers, automatic cut", &[TWO_PROVERS], None);
-    let mut all = vec![cpu_prover, worker, automatic];
-    if !arguments.one_prover {
+    let on_gpus = Configuration::workers("gpus, automatic cut", &[WorkerSetting::Gpus], None);
+    let mut all = if arguments.only_gpus { Vec::new() } else { vec![cpu_prover, worker, automatic] };
+    if !arguments.only_gpus && !arguments.one_prover {
         all.push(tuned);
     }
+    all.extend(gpus.as_ref().map(|_| on_gpus));
     let proof = BenchProof {
         program: BenchProgram::Evm,
         size: arguments.transactions,
@@ -73,10 +84,10 @@ pub(crate) fn run(arguments: &EvmArguments) -> Result<()> {
         warms_up: true,
     };
     let defaults = match arguments.defaults {
-        true => rounds(1, &[Configuration::cpu_prover("cpu_prover, defaults", None)], proof)?.pop(),
+        true => rounds(1, &[Configuration::cpu_prover("cpu_prover, defaults", None)], proof, None)?.pop(),
         false => None,
     };
-    let rounds = rounds(arguments.rounds, &all, proof)?;
+    let rounds = rounds(arguments.rounds, &all, proof, gpus.as_ref())?;
     let ratio = |configuration: Configuration| {
         let ratio =
             |round: &MeasuredRound| Some(round.measured(configuration)?.seconds / round.measured(cpu_prover)?.seconds);
@@ -93,6 +104,8 @@ pub(crate) fn run(arguments: &EvmArguments) -> Result<()> {
         same_cut: ratio(worker),
         best_cuts: ratio(automatic),
         tuned: ratio(tuned),
+        on_gpus: ratio(on_gpus),
+        gpus: gpu_peaks(&rounds),
         defaults,
         rounds,
     };
@@ -101,8 +114,14 @@ pub(crate) fn run(arguments: &EvmArguments) -> Result<()> {
     for (name, seconds) in &report.seconds {
         println!("{name:28} {} s", words(seconds));
     }
-    println!("one prover / CPU prover, same cut:          {}", words(&report.same_cut));
-    println!("one prover / CPU prover, each at its best:  {}", words(&report.best_cuts));
-    println!("two provers / CPU prover, each at its best: {}", words(&report.tuned));
-    write_figures(&arguments.output, &report)
+    if !arguments.only_gpus {
+        println!("one prover / CPU prover, same cut:          {}", words(&report.same_cut));
+        println!("one prover / CPU prover, each at its best:  {}", words(&report.best_cuts));
+        println!("two provers / CPU prover, each at its best: {}", words(&report.tuned));
+    }
+    if let Some(ratio) = report.on_gpus {
+        println!("GPUs / CPU prover, each at its best:        {ratio}");
+    }
+    report.gpus.iter().for_each(|gpu| println!("{gpu}"));
+    write_figures(&arguments.gpus.output("evm"), &report)
 }

@@ -1,14 +1,17 @@
 //! Measures how much memory attempts take, compared to the estimate, for programs of different shape at several cuts. A
-//! worker logs these figures for each attempt.
+//! worker logs these figures for each attempt. With a GPU, they are about the memory of the machine, and the driver
+//! reports the memory of the GPU.
 
-use crate::measure::{WorkerSetting, cuts, pin_to_two_cores, start_workers, this_machine, without_settings};
+use crate::measure::{
+    BenchGpus, GpuArguments, WorkerSetting, cuts, pin_to_two_cores, start_workers, this_machine, without_settings,
+};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, GpuMemoryFigures, GpuMemoryWatch, MachineFacts, write_figures};
 use std::{
     collections::BTreeMap,
     env, fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -23,9 +26,8 @@ pub(crate) struct MemoryArguments {
     /// Kind of proof.
     #[arg(long, default_value = "core")]
     mode: String,
-    /// File for the figures.
-    #[arg(long, default_value = "docs/bench/memory.json")]
-    output: PathBuf,
+    #[command(flatten)]
+    gpus: GpuArguments,
 }
 
 /// A program, named by what it does most.
@@ -69,8 +71,19 @@ struct MemoryReport {
     machine: MachineFacts,
     mode: String,
     rows: Vec<Row>,
+    /// The memory of the GPU for each program and cut.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gpus: Vec<GpuRow>,
     /// Estimate divided by use, over all attempts.
     estimate_over_use: Option<FigureSpread>,
+}
+
+/// The memory of the GPU while it proved one program at one cut, from the start of the worker on.
+#[derive(Debug, Serialize)]
+struct GpuRow {
+    program: &'static str,
+    element_threshold: u64,
+    gpu: GpuMemoryFigures,
 }
 
 /// All attempts of one kind, of one program at one cut.
@@ -116,12 +129,19 @@ struct MeasuredAttempt {
 }
 
 pub(crate) fn run(arguments: &MemoryArguments) -> Result<()> {
-    pin_to_two_cores()?;
-    let (mut rows, mut all) = (Vec::new(), Vec::new());
+    let gpu = arguments.gpus.find()?.map(BenchGpus::first);
+    // The processor traces for a GPU on all cores.
+    if gpu.is_none() {
+        pin_to_two_cores()?;
+    }
+    let (mut rows, mut gpus, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for program in &arguments.programs {
         for cut in &arguments.cuts {
             eprintln!("{} at cut {cut}", program.name());
-            let attempts = measure(*program, *cut, &arguments.mode)?;
+            let watch = gpu.as_ref().map(BenchGpus::watch).transpose()?;
+            let attempts = measure(*program, *cut, &arguments.mode, gpu.as_ref())?;
+            let row_of_gpu = |gpu| GpuRow { program: program.name(), element_threshold: *cut, gpu };
+            gpus.extend(watch.iter().flat_map(GpuMemoryWatch::figures).map(row_of_gpu));
             all.extend(attempts.iter().cloned());
             let mut kinds: BTreeMap<String, Vec<MeasuredAttempt>> = BTreeMap::new();
             for attempt in attempts {
@@ -138,12 +158,15 @@ pub(crate) fn run(arguments: &MemoryArguments) -> Result<()> {
             row.program, row.element_threshold, row.kind, row.attempts, row.used_gb, row.estimated_gb
         );
     }
+    for GpuRow { program, element_threshold, gpu } in &gpus {
+        println!("{program:12} {element_threshold:>10} {gpu}");
+    }
     let estimate_over_use = ratios(&all);
     if let Some(ratio) = estimate_over_use {
         println!("estimate / use of all attempts: {ratio}");
     }
-    let report = MemoryReport { machine: this_machine(), mode: arguments.mode.clone(), rows, estimate_over_use };
-    write_figures(&arguments.output, &report)
+    let report = MemoryReport { machine: this_machine(), mode: arguments.mode.clone(), rows, gpus, estimate_over_use };
+    write_figures(&arguments.gpus.output("memory"), &report)
 }
 
 fn ratios(attempts: &[MeasuredAttempt]) -> Option<FigureSpread> {
@@ -163,13 +186,17 @@ fn row(program: Shape, cut: u64, kind: String, attempts: &[MeasuredAttempt]) -> 
     })
 }
 
-/// Proves a run of about three shards on a worker with one prover of two threads, one shard at a time.
-fn measure(program: Shape, cut: u64, mode: &str) -> Result<Vec<MeasuredAttempt>> {
+/// Proves a run of about three shards on a worker with one prover, one shard at a time. `gpu` is the only GPU. `None`:
+/// the prover has two threads on the processor.
+fn measure(program: Shape, cut: u64, mode: &str, gpu: Option<&BenchGpus>) -> Result<Vec<MeasuredAttempt>> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let sp1d = env::current_exe().context("cannot find the path of this program")?.with_file_name("sp1d");
-    let setting = [WorkerSetting { provers: 1, threads: 2, core: None }];
+    let setting = match gpu {
+        Some(_) => WorkerSetting::Gpus,
+        None => WorkerSetting::Processor { provers: 1, threads: 2, core: None },
+    };
     let more = ["--parallel-shards", "1", "--log", "info", "--log-format", "json"];
-    let workers = start_workers(&setting, &more, folder.path())?;
+    let workers = start_workers(&[setting], gpu, &more, folder.path())?;
     let list = folder.path().join("distributed.json");
     fs::write(&list, serde_json::to_string(&[workers[0].address()])?)?;
     let elf = Path::new("guests/elf").join(program.name());

@@ -1,13 +1,13 @@
 //! Measures what distribution costs and what a second worker saves. The same program is proven by sp1-sdk's CPU prover,
-//! by one worker with all threads, and by two workers with one thread each.
+//! by one worker with all threads, and by two workers with one thread each. On request, a worker on GPUs proves it too.
 
 use crate::measure::{
-    BenchMode, BenchProgram, BenchProof, Configuration, ConfigurationOutcome, MeasuredRound, ProofFigures,
-    WorkerSetting, cuts, rounds, this_machine,
+    BenchMode, BenchProgram, BenchProof, Configuration, GpuArguments, MeasuredRound, ProofFigures, WorkerSetting, cuts,
+    gpu_peaks, rounds, this_machine,
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
-use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
+use sp1d_figures::{FigureSpread, GpuMemoryFigures, MachineFacts, write_figures};
 use std::{fmt, path::PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -24,17 +24,16 @@ pub(crate) struct OverheadArguments {
     /// Transactions in the block of `evm`. Each takes 93,000 cycles.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     transactions: u32,
-    /// Kind of the proofs.
+    /// Kind of the proofs. Except for core proofs of `fibonacci`, the default file for the figures has program and kind
+    /// in its name.
     #[arg(long, default_value = "core")]
     mode: BenchMode,
     /// Number of trace cells after which a shard ends, for all configurations [default: 33554432 for `fibonacci`;
     /// 29360128 for `evm`, the largest cut that sp1-sdk's CPU prover can prove with 24 GB].
     #[arg(long, value_parser = cuts())]
     cut: Option<u64>,
-    /// File for the figures [default: docs/bench/overhead.json for core proofs of `fibonacci`, otherwise with program
-    /// and kind in its name].
-    #[arg(long)]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    gpus: GpuArguments,
 }
 
 impl OverheadArguments {
@@ -54,14 +53,12 @@ impl OverheadArguments {
         })
     }
 
+    /// Returns the file for the figures.
     fn output(&self) -> PathBuf {
-        let default = || -> PathBuf {
-            match (self.program, self.mode) {
-                (BenchProgram::Fibonacci, BenchMode::Core) => "docs/bench/overhead.json".into(),
-                (program, mode) => format!("docs/bench/overhead-{}-{}.json", program.name(), mode.name()).into(),
-            }
-        };
-        self.output.clone().unwrap_or_else(default)
+        match (self.program, self.mode) {
+            (BenchProgram::Fibonacci, BenchMode::Core) => self.gpus.output("overhead"),
+            (program, mode) => self.gpus.output(&format!("overhead-{}-{}", program.name(), mode.name())),
+        }
     }
 }
 
@@ -70,31 +67,36 @@ struct OverheadConfigurations {
     cpu_prover: Configuration,
     one_worker: Configuration,
     two_workers: Configuration,
+    /// `None` without `--gpus`.
+    gpu_worker: Option<Configuration>,
 }
 
 impl OverheadConfigurations {
-    const fn at(cut: u64) -> Self {
-        const ALL_CORES: &[WorkerSetting] = &[WorkerSetting { provers: 1, threads: 2, core: None }];
+    fn at(cut: u64, has_gpus: bool) -> Self {
+        const ALL_CORES: &[WorkerSetting] = &[WorkerSetting::Processor { provers: 1, threads: 2, core: None }];
         const ONE_CORE_EACH: &[WorkerSetting] = &[
-            WorkerSetting { provers: 1, threads: 1, core: Some(0) },
-            WorkerSetting { provers: 1, threads: 1, core: Some(1) },
+            WorkerSetting::Processor { provers: 1, threads: 1, core: Some(0) },
+            WorkerSetting::Processor { provers: 1, threads: 1, core: Some(1) },
         ];
+        const GPUS: &[WorkerSetting] = &[WorkerSetting::Gpus];
         Self {
             cpu_prover: Configuration::cpu_prover("cpu_prover", Some(cut)),
             one_worker: Configuration::workers("one_worker", ALL_CORES, Some(cut)),
             two_workers: Configuration::workers("two_workers", ONE_CORE_EACH, Some(cut)),
+            gpu_worker: has_gpus.then(|| Configuration::workers("gpu_worker", GPUS, Some(cut))),
         }
     }
 
-    const fn all(&self) -> [Configuration; 3] {
-        [self.cpu_prover, self.one_worker, self.two_workers]
+    fn all(&self) -> Vec<Configuration> {
+        [self.cpu_prover, self.one_worker, self.two_workers].into_iter().chain(self.gpu_worker).collect()
     }
 }
 
 pub(crate) fn run(arguments: &OverheadArguments) -> Result<()> {
+    let gpus = arguments.gpus.find()?;
     let (proof, cut) = (arguments.proof(), arguments.cut());
-    let compared = OverheadConfigurations::at(cut);
-    let rounds = rounds(arguments.rounds, &compared.all(), proof)?;
+    let compared = OverheadConfigurations::at(cut, gpus.is_some());
+    let rounds = rounds(arguments.rounds, &compared.all(), proof, gpus.as_ref())?;
     let report = OverheadReport::of(proof, cut, &compared, &rounds)
         .context("too many proofs failed to compare the configurations")?;
     println!("{report}");
@@ -115,6 +117,9 @@ struct OverheadReport {
     orchestrator_share: FigureSpread,
     /// Peak memory in bytes during the measured proofs: of the process that requests them, and of each worker.
     peak_bytes: Vec<(&'static str, u64, Vec<u64>)>,
+    /// The GPUs at the highest peak of their memory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gpus: Vec<GpuMemoryFigures>,
     program: &'static str,
     /// Steps or transactions.
     size: u32,
@@ -130,6 +135,8 @@ struct OverheadReport {
 struct Ratios {
     one_worker: FigureSpread,
     two_workers: FigureSpread,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_worker: Option<FigureSpread>,
 }
 
 impl OverheadReport {
@@ -142,10 +149,9 @@ impl OverheadReport {
             };
             FigureSpread::of(rounds.iter().filter_map(ratio))
         };
-        let share = |outcome: &ConfigurationOutcome| {
-            let ProofFigures { asker, workers, .. } = outcome.measured()?;
+        let share = |ProofFigures { asker, workers, .. }: &ProofFigures| {
             let of_workers: f64 = workers.iter().map(|worker| worker.cpu_seconds).sum();
-            (!workers.is_empty()).then(|| asker.cpu_seconds / (of_workers + asker.cpu_seconds))
+            asker.cpu_seconds / (of_workers + asker.cpu_seconds)
         };
         let peak = |configuration: Configuration| {
             let of_asker = of(configuration).map(|proof| proof.asker.peak_bytes).max();
@@ -162,10 +168,14 @@ impl OverheadReport {
         Some(Self {
             one_worker_over_cpu_prover: one_worker.median,
             two_workers_over_cpu_prover: two_workers.median,
-            ratios: Ratios { one_worker, two_workers },
+            ratios: Ratios { one_worker, two_workers, gpu_worker: compared.gpu_worker.and_then(ratio) },
             seconds: compared.all().into_iter().map(seconds).collect::<Option<_>>()?,
-            orchestrator_share: FigureSpread::of(rounds.iter().flat_map(|round| &round.0).filter_map(share))?,
-            peak_bytes: compared.all().map(peak).to_vec(),
+            // Not with GPUs: they do the work of the others' processors.
+            orchestrator_share: FigureSpread::of(
+                [compared.one_worker, compared.two_workers].into_iter().flat_map(of).map(share),
+            )?,
+            peak_bytes: compared.all().into_iter().map(peak).collect(),
+            gpus: gpu_peaks(rounds),
             program: proof.program.name(),
             size: proof.size,
             mode: proof.mode,
@@ -193,12 +203,15 @@ impl fmt::Display for OverheadReport {
         }
         writeln!(f, "one worker / CPU prover:  {}", self.ratios.one_worker)?;
         writeln!(f, "two workers / CPU prover: {}", self.ratios.two_workers)?;
+        if let Some(ratio) = self.ratios.gpu_worker {
+            writeln!(f, "GPU worker / CPU prover:  {ratio}")?;
+        }
         writeln!(f, "orchestrator's share of CPU time: {}", self.orchestrator_share)?;
         let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
         for (name, prover, workers) in &self.peak_bytes {
             let workers: Vec<String> = workers.iter().map(|bytes| gigabytes(*bytes)).collect();
             writeln!(f, "{name:12} peak memory {}; workers: {}", gigabytes(*prover), workers.join(", "))?;
         }
-        Ok(())
+        self.gpus.iter().try_for_each(|gpu| writeln!(f, "{gpu}"))
     }
 }

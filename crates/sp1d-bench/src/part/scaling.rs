@@ -42,8 +42,10 @@ const SHARDS: usize = 8;
 /// Least speed-up by the second prover.
 const GOAL: f64 = 1.85;
 
-const PROVERS: [WorkerSetting; 2] =
-    [WorkerSetting { provers: 1, threads: 1, core: Some(0) }, WorkerSetting { provers: 1, threads: 1, core: Some(1) }];
+const PROVERS: [WorkerSetting; 2] = [
+    WorkerSetting::Processor { provers: 1, threads: 1, core: Some(0) },
+    WorkerSetting::Processor { provers: 1, threads: 1, core: Some(1) },
+];
 
 const NO_PROOF: &str = "no proof was measured";
 
@@ -93,7 +95,7 @@ pub(crate) fn run(arguments: &ScalingArguments) -> Result<()> {
     pin_to_two_cores()?;
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     eprintln!("loading two provers");
-    let workers = start_workers(&PROVERS, &[], folder.path())?;
+    let workers = start_workers(&PROVERS, None, &[], folder.path())?;
     let both: Vec<&WorkerProcess> = workers.iter().collect();
     // The first shard of a program takes longer: its prover makes the key.
     prove(&both, FEW_STEPS, folder.path())?;
@@ -134,7 +136,7 @@ fn prove(workers: &[&WorkerProcess], steps: u32, folder: &Path) -> Result<ProofF
         min_shards: 2,
         warms_up: false,
     };
-    let variables = [("ELEMENT_THRESHOLD", CUT), ("HEIGHT_THRESHOLD", HEIGHT)];
+    let variables = [("RAYON_NUM_THREADS", 2), ("ELEMENT_THRESHOLD", CUT), ("HEIGHT_THRESHOLD", HEIGHT)];
     let made = request_proof(wanted, workers, &variables, folder)?;
     made.map_err(|reason| anyhow!("a proof failed: {reason}"))
 }

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     device::{
-        COLUMN_CELLS, MIN_GPU_BYTES, PINNED_BUFFERS, ProverDevice, RECURSION_CELLS, SHRINK_CELLS, WRAP_CELLS,
-        largest_gpu_cut,
+        COLUMN_CELLS, MIN_FREE_GPU_BYTES, MIN_GPU_BYTES, PINNED_BUFFERS, ProverDevice, RECURSION_CELLS, SHRINK_CELLS,
+        WRAP_CELLS, largest_gpu_cut,
     },
     sp1_types::riscv_machine,
 };
@@ -36,6 +36,10 @@ use tokio::sync::oneshot;
 /// How long a GPU may take to answer. A call to a GPU that hangs never returns.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the first call to a GPU may take. If no other program uses them, the driver initializes all GPUs of the
+/// machine first, which takes seconds for each.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+
 const _: () = assert!(
     RECURSION_CELLS == RECURSION_TRACE_ALLOCATION as u64
         && SHRINK_CELLS == SHRINK_TRACE_ALLOCATION as u64
@@ -46,9 +50,13 @@ const _: () = assert!(
 /// Builds the engine. Call it at most once in a process, on the runtime of the engine.
 pub(super) async fn build_engine(client: AttemptClient) -> Result<LoadedEngine<SP1CudaProverComponents>> {
     // SP1 unwraps the errors of the first calls to CUDA, so this comes first.
-    let memory_bytes = device_memory()?;
+    let (free_bytes, memory_bytes) = device_memory(FIRST_ANSWER_TIMEOUT).await?;
     let largest_cut =
         largest_gpu_cut(memory_bytes).ok_or(GpuFault::TooLittleMemory { memory_bytes, needed_bytes: MIN_GPU_BYTES })?;
+    // Otherwise each shard would fail, and that would count against the whole worker and all its GPUs.
+    if free_bytes < MIN_FREE_GPU_BYTES {
+        return Err(GpuFault::LittleFreeMemory { free_bytes, needed_bytes: MIN_FREE_GPU_BYTES }.into());
+    }
     let (sender, built) = oneshot::channel();
     let task = sp1_gpu_cudart::spawn(move |scope| async move {
         // If this fails, the caller is gone, and so is the process soon.
@@ -60,7 +68,8 @@ pub(super) async fn build_engine(client: AttemptClient) -> Result<LoadedEngine<S
         // The task has panicked.
         Err(_) => {
             let reason = task.await.err().map_or_else(|| "its task ended".to_owned(), |error| error.to_string());
-            Err(match GpuFault::of_cuda(&reason) {
+            let answer = device_memory(ANSWER_TIMEOUT).await.map(|_| ());
+            Err(match GpuFault::of_failure(&reason, answer) {
                 Some(GpuFault::OutOfMemory) => GpuFault::LoadMemory.into(),
                 Some(fault) => fault.into(),
                 None => anyhow!("cannot load the GPU prover: {reason}"),
@@ -138,14 +147,15 @@ async fn build(
     Ok(LoadedEngine { sp1, air_prover: core, permits, core_config, device, largest_cut, forget_keys })
 }
 
-/// Returns the memory of the GPU in bytes.
-fn device_memory() -> Result<u64, GpuFault> {
-    match cuda_memory_info() {
-        Ok((_, total)) => Ok(total as u64),
-        Err(error) => {
+/// Returns the free memory and the whole memory of the GPU in bytes.
+async fn device_memory(limit: Duration) -> Result<(u64, u64), GpuFault> {
+    match call_driver(limit, cuda_memory_info).await {
+        Some(Ok((free, total))) => Ok((free as u64, total as u64)),
+        Some(Err(error)) => {
             let text = error.to_string();
             Err(GpuFault::of_cuda(&text).unwrap_or(GpuFault::Other(text)))
         }
+        None => Err(GpuFault::Lost(format!("it has not answered for {} s", limit.as_secs()))),
     }
 }
 
@@ -165,12 +175,7 @@ pub(super) fn load_error(error: &anyhow::Error) -> LoadError {
 /// If the memory of the GPU was too small for shards that it accepted, another program uses the GPU. That is a fault of
 /// this worker, and says nothing about workers with less memory.
 pub(super) async fn explain(failure: &AttemptError) -> Option<AttemptError> {
-    let fault = match GpuFault::of_cuda(&failure.text) {
-        Some(fault) => fault,
-        None => match call_driver(ANSWER_TIMEOUT, device_memory).await {
-            Some(answer) => answer.err()?,
-            None => GpuFault::Lost(format!("it has not answered for {} s", ANSWER_TIMEOUT.as_secs())),
-        },
-    };
+    let answer = device_memory(ANSWER_TIMEOUT).await.map(|_| ());
+    let fault = GpuFault::of_failure(&failure.text, answer)?;
     Some(AttemptError { kind: FailureKind::Engine, text: fault.to_string() })
 }

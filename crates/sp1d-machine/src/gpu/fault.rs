@@ -8,19 +8,32 @@ pub enum GpuFault {
     #[error("this build of sp1d has no GPU support\nhint: build it with `./x gpu`, or with the feature `gpu` and CUDA")]
     NotBuilt,
     /// The driver is not installed or not loaded.
-    #[error("no NVIDIA driver found\nhint: install the driver, then check it with `nvidia-smi`")]
-    NoDriver,
-    /// The driver is older than the CUDA version of the build.
     #[error(
-        "the NVIDIA driver{} is too old for this build, which uses CUDA {}.{}\n\
-         hint: install a driver for CUDA {}.{} or newer (`nvidia-smi` shows the version)",
+        "no NVIDIA driver found\n\
+         hint: install the driver, then check it with `nvidia-smi`; a container needs access to it"
+    )]
+    NoDriver,
+    /// The driver is older than the CUDA version of the build. CUDA reports the same error if the driver's library for
+    /// CUDA is missing, for example in a container.
+    #[error(
+        "the NVIDIA driver{} is too old for this build, which uses CUDA {}.{}{}\n\
+         hint: install a driver for CUDA {}.{} or newer (`nvidia-smi` shows the version){}",
         .found.as_ref().map(|found| format!(" {found}")).unwrap_or_default(),
-        BUILD_CUDA.0, BUILD_CUDA.1, BUILD_CUDA.0, BUILD_CUDA.1
+        BUILD_CUDA.0, BUILD_CUDA.1,
+        .found.as_ref().map_or(", or its library libcuda.so.1 is missing", |_| ""),
+        BUILD_CUDA.0, BUILD_CUDA.1,
+        .found.as_ref().map_or("; a container needs NVIDIA_DRIVER_CAPABILITIES=compute,utility", |_| "")
     )]
     DriverTooOld {
-        /// The version of the driver; `None` if it is unknown.
+        /// The version of the driver; `None` if CUDA has reported the error.
         found: Option<String>,
     },
+    /// The driver's kernel module and its libraries have different versions.
+    #[error(
+        "the parts of the NVIDIA driver have different versions\n\
+         hint: restart the machine after an update of the driver; in a container, remove CUDA's `compat` libraries"
+    )]
+    DriverMismatch,
     /// The driver finds no GPU.
     #[error("the NVIDIA driver finds no GPU\nhint: `nvidia-smi` lists GPUs; a container needs access to them")]
     NoDevice,
@@ -50,6 +63,30 @@ pub enum GpuFault {
         /// The least memory that is enough.
         needed_bytes: u64,
     },
+    /// Less memory of the GPU is free than a prover needs.
+    #[error(
+        "the GPU has {:.1} GB of free memory, a prover needs at least {:.1} GB\n\
+         hint: stop other programs that use this GPU (`nvidia-smi` lists them)",
+        *.free_bytes as f64 / 1e9, *.needed_bytes as f64 / 1e9
+    )]
+    LittleFreeMemory {
+        /// Free memory of the GPU.
+        free_bytes: u64,
+        /// The least free memory with which a prover is loaded.
+        needed_bytes: u64,
+    },
+    /// Another process has the GPU for itself, or the driver cannot provide it at the moment.
+    #[error(
+        "the GPU is busy or unavailable\n\
+         hint: stop the program that has it for itself (`nvidia-smi` lists it), or set the compute mode `Default`"
+    )]
+    Busy,
+    /// The links between the GPUs of the machine are not set up.
+    #[error(
+        "the GPUs of this machine are not initialized\n\
+         hint: with NVSwitch, start NVIDIA's fabric manager (`systemctl status nvidia-fabricmanager`)"
+    )]
+    NotInitialized,
     /// The build contains no code for this generation of GPUs.
     #[error(
         "this build has no code for the GPU's compute capability{}\n\
@@ -87,51 +124,23 @@ pub enum GpuFault {
 pub(super) const BUILD_CUDA: (u32, u32) = (13, 0);
 
 impl GpuFault {
-    /// Classifies an error of CUDA by its text. `None` if the text names none. SP1's GPU provers pass on the texts of
-    /// the CUDA runtime, mostly inside a panic, and no codes.
-    #[must_use]
-    pub fn of_cuda(text: &str) -> Option<Self> {
-        let lower = text.to_lowercase();
-        let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
-        // The order matters: "cuda" stands in most texts. SP1's buffers panic with "allocation failed" for every error
-        // of CUDA in an allocation.
-        if has(&["out of gpu memory", "outofmemory", "out of memory", "allocerror", "allocation failed"]) {
-            return Some(Self::OutOfMemory);
-        }
-        if has(&["driver version is insufficient", "unsupported toolchain", "forward compatibility"]) {
-            return Some(Self::DriverTooOld { found: None });
-        }
-        if has(&["no cuda-capable device", "invalid device ordinal"]) {
-            return Some(Self::NoDevice);
-        }
-        if has(&["no kernel image"]) {
-            return Some(Self::UnsupportedCapability { capability: None });
-        }
-        // The texts that the driver gives after a Xid: a lost bus, broken memory, or a reset.
-        if has(&[
-            "uncorrectable ecc",
-            "hardware error",
-            "device is lost",
-            "gpu is lost",
-            "fallen off the bus",
-            "system not yet initialized",
-            "mps server",
-            "unspecified launch failure",
-        ]) {
-            return Some(Self::Lost(text.to_owned()));
-        }
-        has(&["cudarusterror", "cuda error", "cudaerror"]).then(|| Self::Other(text.to_owned()))
-    }
-
     /// Returns true if a later try may succeed with the same build, driver and machine: another program frees the
     /// GPU's memory, or an administrator resets the GPU. A lost GPU can also be missing.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         match self {
-            Self::OutOfMemory | Self::LoadMemory | Self::Lost(_) | Self::NoDevice | Self::Other(_) => true,
+            Self::OutOfMemory
+            | Self::LoadMemory
+            | Self::LittleFreeMemory { .. }
+            | Self::Busy
+            | Self::NotInitialized
+            | Self::Lost(_)
+            | Self::NoDevice
+            | Self::Other(_) => true,
             Self::NotBuilt
             | Self::NoDriver
             | Self::DriverTooOld { .. }
+            | Self::DriverMismatch
             | Self::UnknownDevice { .. }
             | Self::VisibleDevices(_)
             | Self::TooLittleMemory { .. }
@@ -144,72 +153,30 @@ impl GpuFault {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        let found = GpuFault::of_cuda(text).unwrap_or_else(|| panic!("{text} is not classified")).to_string();
-        assert!(found.contains(expected), "{found:?} does not contain {expected:?}");
-    }
-
     #[test]
-    fn errors_of_cuda_are_sentences() {
-        check("called `Result::unwrap()` on an `Err` value: OutOfMemory", "the GPU ran out of memory");
-        check("out of GPU memory", "the GPU ran out of memory");
-        check("task 7 panicked with message \"allocation failed\"", "the GPU ran out of memory");
-        check("other CUDA error: CudaRustError: no CUDA-capable device is detected", "finds no GPU");
-        check(
-            "CudaRustError: CUDA driver version is insufficient for CUDA runtime version",
-            "driver is too old for this build, which uses CUDA 13.0",
-        );
-        check("CudaRustError: the provided PTX was compiled with an unsupported toolchain", "driver is too old");
-        check("CudaRustError: no kernel image is available for execution on the device", "compute capability\n");
-        check("CudaRustError: uncorrectable ECC error encountered", "lost the GPU: CudaRustError: uncorrectable");
-        check("CudaRustError: unspecified launch failure", "`dmesg` has the Xid");
-        check(
-            "CudaRustError: an illegal memory access was encountered",
-            "reported an error: CudaRustError: an illegal",
-        );
-    }
-
-    #[test]
-    fn faults_of_hardware_name_the_kernel_log() {
-        for text in ["CudaRustError: the GPU is lost", "CudaRustError: an illegal memory access was encountered"] {
-            check(text, "`dmesg | grep Xid`");
-        }
+    fn a_lost_gpu_names_the_kernel_log() {
         let lost = GpuFault::Lost("the GPU is lost".to_owned()).to_string();
         let sentence = lost.lines().next().unwrap();
         assert!(sentence.contains("`dmesg` has the Xid"), "log lines have no hint: {sentence}");
-    }
-
-    #[test]
-    fn only_faults_that_pass_without_a_change_of_the_machine_are_temporary() {
-        #[track_caller]
-        fn check(text: &str, expected: bool) {
-            let fault = GpuFault::of_cuda(text).unwrap_or_else(|| panic!("{text} is not classified"));
-            assert_eq!(fault.is_temporary(), expected, "{fault}");
-        }
-        check("out of GPU memory", true);
-        check("CudaRustError: the GPU is lost", true);
-        check("CudaRustError: no CUDA-capable device is detected", true);
-        check("CudaRustError: all CUDA-capable devices are busy or unavailable", true);
-        check("CudaRustError: CUDA driver version is insufficient for CUDA runtime version", false);
-        check("CudaRustError: no kernel image is available for execution on the device", false);
-        assert!(!GpuFault::TooLittleMemory { memory_bytes: 1, needed_bytes: 2 }.is_temporary());
-    }
-
-    #[test]
-    fn other_errors_are_not_errors_of_a_gpu() {
-        for text in ["", "cannot fetch record", "assertion failed: a == b"] {
-            assert_eq!(GpuFault::of_cuda(text), None, "{text}");
-        }
+        assert!(lost.contains("`dmesg | grep Xid`"), "{lost}");
     }
 
     #[test]
     fn a_fault_says_what_was_found() {
         let old = GpuFault::DriverTooOld { found: Some("535.54".to_owned()) }.to_string();
-        assert!(old.starts_with("the NVIDIA driver 535.54 is too old"), "{old}");
+        assert!(old.starts_with("the NVIDIA driver 535.54 is too old for this build, which uses CUDA 13.0\nhint: "));
         let small = GpuFault::TooLittleMemory { memory_bytes: 8 << 30, needed_bytes: 20 << 30 };
         assert!(small.to_string().contains("has 8.6 GB of memory"), "{small}");
+        let full = GpuFault::LittleFreeMemory { free_bytes: 1 << 30, needed_bytes: 10 << 30 };
+        assert!(full.to_string().contains("has 1.1 GB of free memory, a prover needs at least 10.7 GB"), "{full}");
         let unknown = GpuFault::UnknownDevice { index: 4, count: 2 }.to_string();
         assert!(unknown.starts_with("GPU 4 does not exist, this machine has 2\nhint: "), "{unknown}");
+    }
+
+    #[test]
+    fn a_driver_that_is_too_old_for_cuda_may_also_be_incomplete() {
+        let text = GpuFault::DriverTooOld { found: None }.to_string();
+        assert!(text.contains("too old for this build, which uses CUDA 13.0, or its library libcuda.so.1 is missing"));
+        assert!(text.ends_with("a container needs NVIDIA_DRIVER_CAPABILITIES=compute,utility"), "{text}");
     }
 }

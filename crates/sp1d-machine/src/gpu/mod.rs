@@ -5,9 +5,11 @@
 //! `gpu`, loads that library. Everything else here also compiles without the feature, and knows nothing about CUDA.
 
 mod architectures;
+mod cuda_errors;
 mod fault;
 mod library;
 mod load;
+mod memory_peaks;
 mod near_cores;
 #[cfg(feature = "gpu")]
 mod nvml;
@@ -15,7 +17,8 @@ mod selection;
 
 pub use architectures::{GpuCode, gpu_code};
 pub use fault::GpuFault;
-pub use library::{GpuDevice, GpuDriver, GpuLibrary, GpuReading, MAX_GPUS, check_gpus};
+pub use library::{FoundGpus, GpuDevice, GpuDriver, GpuLibrary, GpuReading, MAX_GPUS, check_free_memory, check_gpus};
 pub use load::gpu_library;
+pub use memory_peaks::GpuMemoryPeaks;
 pub use near_cores::near_cores;
 pub use selection::{GpuSelection, GpuSelectionError};

@@ -2,7 +2,7 @@
 
 use super::{
     fault::GpuFault,
-    library::{GpuDevice, GpuDriver, GpuLibrary, GpuReading, MAX_GPUS},
+    library::{FoundGpus, GpuDevice, GpuDriver, GpuLibrary, GpuReading, MAX_GPUS},
 };
 use nvml_wrapper::{
     Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor, enum_wrappers::device::TemperatureSensor,
@@ -25,9 +25,17 @@ impl GpuLibrary for NvmlLibrary {
         })
     }
 
-    fn devices(&self) -> Result<Vec<GpuDevice>, GpuFault> {
+    fn devices(&self) -> Result<FoundGpus, GpuFault> {
         let count = self.0.device_count().map_err(fault)?.min(MAX_GPUS);
-        (0..count).map(|index| describe(index, &self.0.device_by_index(index).map_err(fault)?)).collect()
+        let mut found = FoundGpus::default();
+        for index in 0..count {
+            let device = self.0.device_by_index(index).map_err(fault);
+            match device.and_then(|device| describe(index, &device)) {
+                Ok(device) => found.devices.push(device),
+                Err(fault) => found.faults.push((index, fault)),
+            }
+        }
+        Ok(found)
     }
 
     fn reading(&self, index: u32) -> Result<GpuReading, GpuFault> {
@@ -79,7 +87,7 @@ fn fault(error: NvmlError) -> GpuFault {
         | NvmlError::FailedToLoadSymbol(_) => GpuFault::NoDriver,
         NvmlError::NotFound => GpuFault::NoDevice,
         NvmlError::GpuLost | NvmlError::ResetRequired => GpuFault::Lost(error.to_string()),
-        NvmlError::LibRmVersionMismatch => GpuFault::Other(format!("{error} (restart the machine after an update)")),
+        NvmlError::LibRmVersionMismatch => GpuFault::DriverMismatch,
         other => GpuFault::Other(other.to_string()),
     }
 }
@@ -99,6 +107,7 @@ mod tests {
     fn errors_of_the_library_are_sentences() {
         assert_eq!(fault(NvmlError::DriverNotLoaded), GpuFault::NoDriver);
         assert!(matches!(fault(NvmlError::GpuLost), GpuFault::Lost(_)));
+        assert_eq!(fault(NvmlError::LibRmVersionMismatch), GpuFault::DriverMismatch);
         assert!(matches!(fault(NvmlError::NoPermission), GpuFault::Other(_)));
     }
 }

@@ -2,14 +2,15 @@
 
 use super::{
     fault::GpuFault,
-    library::{GpuDevice, MAX_GPUS},
+    library::{FoundGpus, GpuDevice, MAX_GPUS},
 };
 use std::{collections::BTreeSet, str::FromStr};
 
 /// The GPUs that a worker uses: `all`, or their numbers separated by commas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GpuSelection {
-    /// All GPUs of the machine. If `CUDA_VISIBLE_DEVICES` is set, as job schedulers do, only those that it names.
+    /// All GPUs of the machine that work. If `CUDA_VISIBLE_DEVICES` is set, as job schedulers do, only those that it
+    /// names.
     All,
     /// The GPUs with these numbers.
     Numbers(BTreeSet<u32>),
@@ -38,42 +39,50 @@ impl FromStr for GpuSelection {
 }
 
 impl GpuSelection {
-    /// Returns the selected ones of `devices`.
+    /// Returns the selected ones of `found`.
     ///
     /// # Errors
-    /// Fails if a selected GPU does not exist, or if `CUDA_VISIBLE_DEVICES` names GPUs in an unclear way.
-    pub fn choose(&self, devices: Vec<GpuDevice>) -> Result<Vec<GpuDevice>, GpuFault> {
+    /// Fails if a selected GPU does not exist or does not work, or if `CUDA_VISIBLE_DEVICES` names GPUs in an unclear
+    /// way.
+    pub fn choose(&self, found: FoundGpus) -> Result<Vec<GpuDevice>, GpuFault> {
         let variable = |name: &str| std::env::var(name).ok();
         let has_bus_order = variable("CUDA_DEVICE_ORDER").is_some_and(|order| order == "PCI_BUS_ID");
-        self.choose_from(devices, variable("CUDA_VISIBLE_DEVICES").as_deref(), has_bus_order)
+        self.choose_from(found, variable("CUDA_VISIBLE_DEVICES").as_deref(), has_bus_order)
     }
 
     /// Does the same for the values of CUDA's environment variables.
     fn choose_from(
         &self,
-        devices: Vec<GpuDevice>,
+        found: FoundGpus,
         visible: Option<&str>,
         has_bus_order: bool,
     ) -> Result<Vec<GpuDevice>, GpuFault> {
         let Self::Numbers(numbers) = self else {
             return match visible {
-                Some(list) => visible_gpus(devices, list, has_bus_order),
-                None => Ok(devices),
+                Some(list) => visible_gpus(found, list, has_bus_order),
+                None => Ok(found.devices),
             };
         };
+        let FoundGpus { devices, faults } = found;
+        if let Some((_, fault)) = faults.iter().find(|(index, _)| numbers.contains(index)) {
+            return Err(fault.clone());
+        }
         let exists = |number: &u32| devices.iter().any(|device| device.index == *number);
         if let Some(index) = numbers.iter().find(|number| !exists(number)) {
-            return Err(GpuFault::UnknownDevice { index: *index, count: devices.len() });
+            return Err(GpuFault::UnknownDevice { index: *index, count: devices.len() + faults.len() });
         }
         Ok(devices.into_iter().filter(|device| numbers.contains(&device.index)).collect())
     }
 }
 
-/// Returns those of `devices` that CUDA shows for `CUDA_VISIBLE_DEVICES` with the value `list`: numbers, and UUIDs or
+/// Returns those of `found` that CUDA shows for `CUDA_VISIBLE_DEVICES` with the value `list`: numbers, and UUIDs or
 /// their beginnings.
-fn visible_gpus(devices: Vec<GpuDevice>, list: &str, has_bus_order: bool) -> Result<Vec<GpuDevice>, GpuFault> {
-    // CUDA numbers the fastest models first, unless a variable makes it follow the bus as NVML does.
-    let has_known_order = has_bus_order || devices.windows(2).all(|pair| pair[0].model == pair[1].model);
+fn visible_gpus(found: FoundGpus, list: &str, has_bus_order: bool) -> Result<Vec<GpuDevice>, GpuFault> {
+    let FoundGpus { devices, faults } = found;
+    // CUDA numbers the fastest models first, unless a variable makes it follow the bus as NVML does. A lost GPU may
+    // have no number there.
+    let has_known_order =
+        faults.is_empty() && (has_bus_order || devices.windows(2).all(|pair| pair[0].model == pair[1].model));
     let is_named = |device: &GpuDevice, name: &str| match name.parse::<u32>() {
         Ok(number) => has_known_order && device.index == number,
         Err(_) => name.starts_with("GPU-") && device.uuid.starts_with(name),
@@ -106,10 +115,15 @@ mod tests {
         (0..count).map(device).collect()
     }
 
+    /// A machine with `devices`, all of which work.
+    fn found(devices: &[GpuDevice]) -> FoundGpus {
+        FoundGpus { devices: devices.to_vec(), faults: Vec::new() }
+    }
+
     /// Selects from a machine with `count` GPUs. `expected` are the numbers of the selected ones.
     #[track_caller]
     fn check(text: &str, count: u32, expected: Result<&[u32], GpuFault>) {
-        let chosen = text.parse::<GpuSelection>().unwrap().choose_from(devices(count), None, false);
+        let chosen = text.parse::<GpuSelection>().unwrap().choose_from(found(&devices(count)), None, false);
         let numbers = chosen.map(|devices| devices.iter().map(|device| device.index).collect::<Vec<_>>());
         assert_eq!(numbers, expected.map(<[u32]>::to_vec));
     }
@@ -133,7 +147,7 @@ mod tests {
         expected: Option<&[u32]>,
     ) {
         let selection: GpuSelection = selection.parse().unwrap();
-        let chosen = selection.choose_from(devices.to_vec(), Some(list), has_bus_order);
+        let chosen = selection.choose_from(found(devices), Some(list), has_bus_order);
         let refused = GpuFault::VisibleDevices(list.to_owned());
         let numbers = chosen.map(|devices| devices.iter().map(|device| device.index).collect::<Vec<_>>());
         assert_eq!(numbers, expected.map(<[u32]>::to_vec).ok_or(refused), "{list}");
@@ -155,6 +169,28 @@ mod tests {
         check_visible("all", "1", &different, false, None);
         check_visible("all", "1", &different, true, Some(&[1]));
         check_visible("all", "GPU-1", &different, false, Some(&[1]));
+    }
+
+    /// Selects from a machine with three GPUs, of which the driver has lost the second one.
+    #[track_caller]
+    fn check_with_lost(text: &str, visible: Option<&str>, expected: Result<&[u32], GpuFault>) {
+        let mut machine = found(&devices(3));
+        machine.devices.remove(1);
+        machine.faults.push((1, GpuFault::Lost("GPU is lost".to_owned())));
+        let chosen = text.parse::<GpuSelection>().unwrap().choose_from(machine, visible, true);
+        let numbers = chosen.map(|devices| devices.iter().map(|device| device.index).collect::<Vec<_>>());
+        assert_eq!(numbers, expected.map(<[u32]>::to_vec));
+    }
+
+    #[test]
+    fn a_lost_gpu_is_refused_by_its_number_only() {
+        check_with_lost("all", None, Ok(&[0, 2]));
+        check_with_lost("0,2", None, Ok(&[0, 2]));
+        check_with_lost("0,1", None, Err(GpuFault::Lost("GPU is lost".to_owned())));
+        check_with_lost("3", None, Err(GpuFault::UnknownDevice { index: 3, count: 3 }));
+        check_with_lost("all", Some("GPU-2"), Ok(&[2]));
+        // CUDA may not count the lost one.
+        check_with_lost("all", Some("2"), Err(GpuFault::VisibleDevices("2".to_owned())));
     }
 
     #[test]

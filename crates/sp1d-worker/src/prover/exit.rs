@@ -36,6 +36,12 @@ impl ProverExit {
         }
     }
 
+    /// Returns true if the process of a prover on a GPU aborted. After an error that CUDA keeps, freeing what is on the
+    /// GPU fails too, and a second panic aborts.
+    pub(super) const fn is_gpu_abort(self, gpu: Option<&str>) -> bool {
+        matches!((self, gpu), (Self::Signal(SIGABRT), Some(_)))
+    }
+
     /// Returns the failure of the attempts that were running in the process. `peak` is the highest measured memory use
     /// of the process in bytes, or 0 if unknown. `gpu` is the GPU that the process computed on.
     pub(super) fn failure(self, peak: u64, gpu: Option<&str>) -> AttemptError {
@@ -49,7 +55,6 @@ impl ProverExit {
             peak => format!("; its highest measured memory use was {:.1} GB", peak as f64 / 1e9),
         };
         let text = match (self, gpu) {
-            // After an error that CUDA keeps, freeing what is on the GPU fails too, and a second panic aborts.
             (Self::Signal(SIGABRT), Some(gpu)) => format!(
                 "the prover aborted (signal {SIGABRT}), probably after an error of {gpu}\n\
                  hint: the worker's log has CUDA's error, and `dmesg` the Xid if the driver reported one"
@@ -111,7 +116,10 @@ mod tests {
         let text = |signal, gpu| ProverExit::Signal(signal).failure(0, gpu).text;
         let aborted = text(SIGABRT, Some("GPU 1 (H100)"));
         assert!(aborted.starts_with("the prover aborted (signal 6), probably after an error of GPU 1 (H100)\nhint: "));
+        assert!(ProverExit::Signal(SIGABRT).is_gpu_abort(Some("GPU 1 (H100)")));
         assert_eq!(text(SIGABRT, None), "the prover was killed by signal 6");
+        assert!(!ProverExit::Signal(SIGABRT).is_gpu_abort(None));
+        assert!(!ProverExit::Signal(SIGKILL).is_gpu_abort(Some("GPU 1 (H100)")));
         assert_eq!(text(9, Some("GPU 1 (H100)")), "the prover was killed by signal 9");
     }
 }

@@ -169,8 +169,12 @@ impl ProverProcess {
             let _ = child.start_kill();
         }
         let kills = kills.zip(Memory::oom_kills());
-        match child.wait().await {
-            Ok(status) => ProcessOutcome::Ended { exit: ProverExit::of(status, kills, killed_here), loaded },
+        match child.wait().await.map(|status| ProverExit::of(status, kills, killed_here)) {
+            // The text of CUDA's error is lost, but the GPU is its cause.
+            Ok(exit) if !loaded && exit.is_gpu_abort(command.gpu.as_deref()) => {
+                ProcessOutcome::Unloadable(LoadError::Gpu(exit.failure(0, command.gpu.as_deref()).text))
+            }
+            Ok(exit) => ProcessOutcome::Ended { exit, loaded },
             Err(error) => ProcessOutcome::Unloadable(LoadError::Wait(error.to_string())),
         }
     }

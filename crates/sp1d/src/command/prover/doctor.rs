@@ -4,7 +4,7 @@
 use super::{
     config,
     finding::{CheckFinding, CheckVerdict, finding, wrong},
-    gpu_findings::gpus,
+    gpu_findings::gpus_of_this_machine,
     shared_memory::{SharedMemoryDemand, SmallSharedMemory},
 };
 use crate::{
@@ -18,7 +18,7 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::json;
 use sp1d_client::{Client, ClientError, Moment, WorkerActivity, redacted};
 use sp1d_engine::{MachineError, check_executor_host, check_temporary_folder, smallest_worker_bytes};
-use sp1d_machine::{Memory, gpu_library, unused_processor_feature};
+use sp1d_machine::{Memory, unused_processor_feature};
 use sp1d_model::{counted, hint};
 use sp1d_orchestrator::{ListError, ProbeError, Probed, WorkerAddress, probe};
 use sp1d_protocol::Address;
@@ -35,7 +35,7 @@ const ORCHESTRATOR_BYTES: u64 = 4_000_000_000;
 pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
     let mut machine = vec![memory(Memory::now()), processor()];
     machine.extend(cores(std::thread::available_parallelism().map_or(1, usize::from)));
-    machine.extend(gpus(&gpu_library()));
+    machine.extend(gpus_of_this_machine().await);
     machine.extend(executor());
     for address in &arguments.listen {
         machine.push(port(address).await);

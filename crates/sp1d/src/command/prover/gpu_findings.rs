@@ -1,11 +1,29 @@
 //! Checks the GPUs of this machine for `sp1d doctor`.
 
 use super::finding::{CheckFinding, CheckVerdict, finding, wrong};
-use sp1d_engine::{MIN_GPU_BYTES, largest_gpu_cut, pinned_bytes};
-use sp1d_machine::{GpuCode, GpuDevice, GpuFault, GpuLibrary, gpu_code};
+use sp1d_engine::{MIN_FREE_GPU_BYTES, MIN_GPU_BYTES, largest_gpu_cut, pinned_bytes};
+use sp1d_machine::{FoundGpus, GpuCode, GpuDevice, GpuFault, GpuLibrary, check_free_memory, gpu_code, gpu_library};
+use sp1d_worker::call_driver;
+use std::time::Duration;
 
-/// Checks the driver and each GPU. Returns nothing for a build without GPU support.
-pub(super) fn gpus(library: &Result<Box<dyn GpuLibrary>, GpuFault>) -> Vec<CheckFinding> {
+/// How long the driver may take to describe all GPUs. It takes some seconds if no program uses them, and never answers
+/// if one of them hangs.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Checks the driver and each GPU of this machine. Returns nothing for a build without GPU support.
+pub(super) async fn gpus_of_this_machine() -> Vec<CheckFinding> {
+    let found = call_driver(ANSWER_TIMEOUT, || gpus(&gpu_library())).await;
+    found.unwrap_or_else(|| {
+        let silent = format!("the NVIDIA driver has not answered for {} s", ANSWER_TIMEOUT.as_secs());
+        vec![wrong(
+            "GPU driver",
+            silent,
+            "run `dmesg | grep Xid`: a GPU may hang, and then the machine needs a restart",
+        )]
+    })
+}
+
+fn gpus(library: &Result<Box<dyn GpuLibrary>, GpuFault>) -> Vec<CheckFinding> {
     match library {
         Ok(library) => driver_and_gpus(&**library),
         Err(GpuFault::NotBuilt) => Vec::new(),
@@ -24,14 +42,17 @@ fn driver_and_gpus(library: &dyn GpuLibrary) -> Vec<CheckFinding> {
     };
     let mut findings = vec![of_driver];
     match library.devices() {
-        Ok(devices) if devices.is_empty() => findings.push(wrong("GPU", GpuFault::NoDevice, "")),
-        Ok(devices) => findings.extend(devices.iter().map(gpu)),
+        Ok(found) if found == FoundGpus::default() => findings.push(wrong("GPU", GpuFault::NoDevice, "")),
+        Ok(FoundGpus { devices, faults }) => {
+            findings.extend(devices.iter().map(|device| gpu(library, device)));
+            findings.extend(faults.iter().map(|(index, fault)| wrong(format!("GPU {index}"), fault, "")));
+        }
         Err(fault) => findings.push(wrong("GPU", fault, "")),
     }
     findings
 }
 
-fn gpu(device: &GpuDevice) -> CheckFinding {
+fn gpu(library: &dyn GpuLibrary, device: &GpuDevice) -> CheckFinding {
     let GpuDevice { index, model, memory_bytes, capability: (major, minor), processes, .. } = device;
     let what = format!("GPU {index}");
     let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
@@ -50,6 +71,10 @@ fn gpu(device: &GpuDevice) -> CheckFinding {
     if !processes.is_empty() {
         let found = format!("{found}; {} processes compute on it", processes.len());
         return finding(what, CheckVerdict::Odd, found, "stop them before a worker starts: `nvidia-smi` lists them");
+    }
+    // The driver does not list the processes of other containers.
+    if let Err(fault) = check_free_memory(library, std::slice::from_ref(device), MIN_FREE_GPU_BYTES) {
+        return CheckFinding { verdict: CheckVerdict::Odd, ..wrong(what, fault, "") };
     }
     match code {
         GpuCode::Native => finding(what, CheckVerdict::Good, found, ""),
@@ -70,7 +95,8 @@ mod tests {
     /// A driver whose answers are planted.
     struct PlantedGpus {
         cuda: (u32, u32),
-        devices: Result<Vec<GpuDevice>, GpuFault>,
+        devices: Result<FoundGpus, GpuFault>,
+        used_bytes: u64,
     }
 
     impl GpuLibrary for PlantedGpus {
@@ -78,12 +104,12 @@ mod tests {
             Ok(GpuDriver { version: "580.65".to_owned(), cuda: self.cuda })
         }
 
-        fn devices(&self) -> Result<Vec<GpuDevice>, GpuFault> {
+        fn devices(&self) -> Result<FoundGpus, GpuFault> {
             self.devices.clone()
         }
 
         fn reading(&self, _: u32) -> Result<GpuReading, GpuFault> {
-            Ok(GpuReading::default())
+            Ok(GpuReading { used_bytes: Some(self.used_bytes), ..GpuReading::default() })
         }
     }
 
@@ -102,7 +128,13 @@ mod tests {
     /// Each of `expected` is the verdict of a finding, and a part of what was found or of its remedy.
     #[track_caller]
     fn check(cuda: (u32, u32), devices: Result<Vec<GpuDevice>, GpuFault>, expected: &[(CheckVerdict, &str)]) {
-        let found = gpus(&Ok(Box::new(PlantedGpus { cuda, devices })));
+        let devices = devices.map(|devices| FoundGpus { devices, faults: Vec::new() });
+        check_library(PlantedGpus { cuda, devices, used_bytes: 0 }, expected);
+    }
+
+    #[track_caller]
+    fn check_library(library: PlantedGpus, expected: &[(CheckVerdict, &str)]) {
+        let found = gpus(&Ok(Box::new(library)));
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for (finding, (verdict, part)) in found.iter().zip(expected) {
             assert_eq!(finding.verdict, *verdict, "{finding:?}");
@@ -124,6 +156,20 @@ mod tests {
         check((13, 0), Err(lost), &[driver, (Wrong, "`dmesg` has the Xid")]);
         let old = (Wrong, "driver 580.65 is too old");
         check((12, 8), Ok(vec![device(large, (9, 0), &[])]), &[old, (Good, "H200")]);
+    }
+
+    #[test]
+    fn a_lost_gpu_and_a_full_gpu_are_named_beside_the_others() {
+        use CheckVerdict::{Good, Odd, Wrong};
+        let devices = Ok(FoundGpus {
+            devices: vec![device(80 << 30, (9, 0), &[])],
+            faults: vec![(3, GpuFault::Lost("GPU is lost".to_owned()))],
+        });
+        let driver = (Good, "version 580.65, CUDA 13.0");
+        let lost = (Wrong, "the driver lost the GPU");
+        let library = |used_bytes| PlantedGpus { cuda: (13, 0), devices: devices.clone(), used_bytes };
+        check_library(library(0), &[driver, (Good, "H200"), lost]);
+        check_library(library(75 << 30), &[driver, (Odd, "the GPU has 5.4 GB of free memory"), lost]);
     }
 
     #[test]

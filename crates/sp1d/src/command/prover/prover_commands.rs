@@ -6,10 +6,13 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity};
-use sp1d_engine::{MIN_GPU_BYTES, largest_gpu_cut};
-use sp1d_machine::{GpuDevice, GpuFault, GpuSelection, check_gpus, gpu_code, gpu_library, near_cores};
+use sp1d_engine::{MIN_FREE_GPU_BYTES, MIN_GPU_BYTES, largest_gpu_cut};
+use sp1d_machine::{
+    GpuDevice, GpuFault, GpuLibrary, GpuSelection, check_free_memory, check_gpus, gpu_code, gpu_library, near_cores,
+};
+use sp1d_model::hint;
 use sp1d_worker::ProverCommand;
-use std::{ffi::OsString, thread};
+use std::{ffi::OsString, sync::Arc, thread};
 
 /// The commands of a worker's provers.
 #[derive(Debug)]
@@ -33,6 +36,10 @@ pub(super) fn prover_commands(arguments: &WorkerArguments, log: &LogArguments) -
     }
 }
 
+fn refusal(fault: GpuFault) -> anyhow::Error {
+    CliError::new(exit_code(&fault), fault.to_string()).into()
+}
+
 fn exit_code(fault: &GpuFault) -> u8 {
     match fault {
         GpuFault::NotBuilt | GpuFault::UnknownDevice { .. } | GpuFault::VisibleDevices(_) => exit::USAGE,
@@ -42,11 +49,25 @@ fn exit_code(fault: &GpuFault) -> u8 {
 
 /// Finds the selected GPUs, and checks that this build runs on them and that SP1's provers fit into their memory.
 pub(super) fn select_gpus(selection: &GpuSelection) -> Result<Vec<GpuDevice>> {
-    usable_gpus(selection).map_err(|fault| CliError::new(exit_code(&fault), fault.to_string()).into())
+    usable_gpus(selection).map_err(refusal)
+}
+
+/// Like [`select_gpus`], for a measurement: no other program may have filled a GPU. A worker would wait for it. Also
+/// returns the driver's library.
+pub(super) fn free_gpus(selection: &GpuSelection) -> Result<(Vec<GpuDevice>, Arc<dyn GpuLibrary>)> {
+    let gpus = select_gpus(selection)?;
+    let library: Arc<dyn GpuLibrary> = gpu_library().map_err(refusal)?.into();
+    check_free_memory(&*library, &gpus, MIN_FREE_GPU_BYTES).map_err(refusal)?;
+    Ok((gpus, library))
 }
 
 fn usable_gpus(selection: &GpuSelection) -> Result<Vec<GpuDevice>, GpuFault> {
-    let gpus = selection.choose(check_gpus(&*gpu_library()?)?)?;
+    let found = check_gpus(&*gpu_library()?)?;
+    for (gpu, fault) in &found.faults {
+        let reason = hint::one_line(&fault.to_string());
+        tracing::warn!(gpu, %reason, "a GPU of this machine cannot be used and is left out");
+    }
+    let gpus = selection.choose(found)?;
     for gpu in &gpus {
         gpu_code(gpu.capability)?;
         if largest_gpu_cut(gpu.memory_bytes).is_none() {

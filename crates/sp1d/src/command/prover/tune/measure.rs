@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use sp1d_engine::{CutOptions, Sp1ProofRunner};
-use sp1d_machine::{child_processes, live_bytes};
+use sp1d_machine::{GpuLibrary, GpuMemoryPeaks, child_processes, live_bytes};
 use sp1d_orchestrator::{ProbeError, ProofFailure, ProofRequest};
 use sp1d_roles::{
     WorkerPool,
@@ -39,6 +39,8 @@ pub(super) struct TuneWorkload {
     pub(super) runner: Arc<Sp1ProofRunner>,
     /// Numbers of the GPUs to measure. Empty: the provers compute on the processor.
     pub(super) gpus: Vec<u32>,
+    /// The library of their driver.
+    pub(super) gpu_library: Option<Arc<dyn GpuLibrary>>,
 }
 
 /// How long all provers of a worker may take to load. They load one after another.
@@ -83,12 +85,17 @@ pub(super) fn worker_flags(setting: TuneSetting, gpus: &[u32]) -> Vec<String> {
     let mut flags = match threads {
         Some(threads) => vec![("--provers", provers.to_string()), ("--threads", threads.to_string())],
         None => {
-            let used: Vec<String> = gpus.iter().take(provers.into()).map(u32::to_string).collect();
+            let used: Vec<String> = used_gpus(setting, gpus).iter().map(u32::to_string).collect();
             vec![("--gpus", used.join(","))]
         }
     };
     flags.push(("--parallel-shards", parallel_shards.to_string()));
     flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
+}
+
+/// Returns those of `gpus` that a setting uses.
+fn used_gpus(setting: TuneSetting, gpus: &[u32]) -> &[u32] {
+    &gpus[..gpus.len().min(setting.provers.into())]
 }
 
 async fn prove_on(
@@ -109,10 +116,14 @@ async fn prove_on(
     let config = Config::load(&overrides, |_| None)?;
     let pool = WorkerPool::open(&config).await?;
     let peak = ProverMemoryPeak::start(worker);
+    let gpus = used_gpus(setting, &work.gpus);
+    let gpu_peaks = work.gpu_library.clone().map(|library| GpuMemoryPeaks::start(library, gpus.to_vec()));
+    let gpu_peaks = gpu_peaks.transpose().context("cannot read the memory of the GPUs")?;
     let counter = ShardCounter::new(setting.shards(), setting.cut);
     let counted = prove_first_shards(&pool, work, setting.cut, counter, timeout, say).await;
     pool.shutdown().await;
-    counted?.figures(peak.bytes()).map_err(|reason| CliError::new(exit::OTHER, reason).into())
+    let gpu_peak = gpu_peaks.and_then(|peaks| gpus.iter().filter_map(|gpu| peaks.bytes(*gpu)).max());
+    counted?.figures(peak.bytes(), gpu_peak).map_err(|reason| CliError::new(exit::OTHER, reason).into())
 }
 
 /// Proves until all wanted shards are done, or until the program ends.

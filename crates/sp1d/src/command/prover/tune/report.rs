@@ -50,7 +50,9 @@ pub(super) fn print_table(search: &TuneSearch, gpus: &[u32]) -> Result<()> {
     let Some(fastest) = search.fastest() else { return Ok(()) };
     let mut table = Table::new();
     let mut header = if gpus.is_empty() { vec!["provers", "threads each"] } else { vec!["GPUs"] };
-    header.extend(["shards each", "ELEMENT_THRESHOLD", "cycles/s", "s/million cycles", "peak memory", ""]);
+    header.extend(["shards each", "ELEMENT_THRESHOLD", "cycles/s", "s/million cycles", "peak memory"]);
+    header.extend((!gpus.is_empty()).then_some("peak of a GPU"));
+    header.push("");
     table.load_style(UTF8_FULL_CONDENSED).set_header(header);
     for measured in search.measured() {
         let TuneSetting { provers, threads, parallel_shards, cut } = measured.setting;
@@ -64,7 +66,11 @@ pub(super) fn print_table(search: &TuneSearch, gpus: &[u32]) -> Result<()> {
                 row.push(format!("{}{auto}", figures.element_threshold));
                 row.push(format!("{rate:.0}"));
                 row.push(format!("{:.1}", 1e6 / rate));
-                row.push(format!("{:.1} GB", figures.peak_bytes as f64 / 1e9));
+                let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+                row.push(gigabytes(figures.peak_bytes));
+                if !gpus.is_empty() {
+                    row.push(figures.gpu_peak_bytes.map_or_else(|| "unknown".to_owned(), gigabytes));
+                }
             }
             Err(_) => row.extend([cut.map_or("auto".to_owned(), |cut| cut.to_string()), "failed".to_owned()]),
         }

@@ -10,7 +10,7 @@ use crate::{
     command::prover::{
         computing::start_computing,
         program::{read_program, runner},
-        prover_commands::select_gpus,
+        prover_commands::free_gpus,
         signals::cancelled_by_signals,
     },
     exit::{self, CliError},
@@ -38,9 +38,9 @@ const PROGRAM: &[u8] = include_bytes!("../../../../programs/evm");
 const TRANSACTIONS_PER_SHARD: u32 = 100;
 
 pub(in crate::command) async fn run(arguments: TuneArguments) -> Result<()> {
-    let gpus = match &arguments.gpus {
-        Some(selection) => select_gpus(selection)?,
-        None => Vec::new(),
+    let (gpus, gpu_library) = match &arguments.gpus {
+        Some(selection) => free_gpus(selection).map(|(gpus, library)| (gpus, Some(library)))?,
+        None => (Vec::new(), None),
     };
     check_executor_host()?;
     start_computing()?;
@@ -63,6 +63,7 @@ pub(in crate::command) async fn run(arguments: TuneArguments) -> Result<()> {
         stdin: stdin.into(),
         runner: Arc::new(runner().await),
         gpus: gpus.iter().map(|gpu| gpu.index).collect(),
+        gpu_library,
     };
     let cancel = cancelled_by_signals()?;
     let timeout = Duration::from_secs(arguments.timeout);
@@ -131,7 +132,9 @@ async fn search_all(
             Ok(figures) => {
                 let (rate, peak) = (figures.cycles_per_second() / 1e3, figures.peak_bytes as f64 / 1e9);
                 let seconds = started.elapsed().as_secs();
-                say(&format!("  {rate:.1} thousand cycles per second, peak {peak:.1} GB, measured in {seconds} s"));
+                let on_gpu = figures.gpu_peak_bytes.map(|bytes| format!(" and {:.1} GB on a GPU", bytes as f64 / 1e9));
+                let peak = format!("{peak:.1} GB{}", on_gpu.unwrap_or_default());
+                say(&format!("  {rate:.1} thousand cycles per second, peak {peak}, measured in {seconds} s"));
                 if figures.shards < setting.shards() {
                     let (shards, wanted) = (figures.shards, setting.shards());
                     say(&format!("  the program is too short: it has {shards} of the {wanted} shards to measure"));

@@ -31,6 +31,10 @@ pub(super) struct TuneFigures {
     pub(super) seconds: f64,
     /// Peak of the live memory of all provers together, in bytes.
     pub(super) peak_bytes: u64,
+    /// Peak of the used memory of a GPU in bytes, the highest of all GPUs. `None` if the driver does not report it, and
+    /// without GPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gpu_peak_bytes: Option<u64>,
 }
 
 impl TuneFigures {
@@ -227,6 +231,7 @@ mod tests {
                 cycles: (rate * 10.0) as u64,
                 seconds: 10.0,
                 peak_bytes: 0,
+                gpu_peak_bytes: None,
             });
             search.record(TuneMeasurement { setting, outcome: outcome.ok_or_else(|| "out of memory".to_owned()) });
             assert!(search.measured().len() < 20, "the search does not end");

@@ -71,7 +71,7 @@ impl ShardCounter {
     }
 
     /// Returns the figures of all shards that are done. A program may have fewer shards than wanted.
-    pub(super) fn figures(self, peak_bytes: u64) -> Result<TuneFigures, String> {
+    pub(super) fn figures(self, peak_bytes: u64, gpu_peak_bytes: Option<u64>) -> Result<TuneFigures, String> {
         if let Some(reason) = self.failure {
             return Err(reason);
         }
@@ -87,6 +87,7 @@ impl ShardCounter {
             cycles: done().map(|(shard, _)| shard.cycles).sum(),
             seconds: end.duration_since(start).as_secs_f64(),
             peak_bytes,
+            gpu_peak_bytes,
         })
     }
 }
@@ -120,7 +121,7 @@ mod tests {
             };
             counter.on_event(make(attempt), start + Duration::from_secs(*second));
         }
-        let found = counter.figures(0).map(|figures| (figures.shards, figures.cycles, figures.seconds));
+        let found = counter.figures(0, None).map(|figures| (figures.shards, figures.cycles, figures.seconds));
         assert_eq!(found, expected.map_err(str::to_owned));
     }
 

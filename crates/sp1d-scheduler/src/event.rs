@@ -108,6 +108,13 @@ pub enum Event {
         /// The session that the data came from.
         session: SessionId,
     },
+    /// The driver could not give an attempt to its worker, because an input of the task does not exist. No worker can
+    /// prove the task, so its try fails, and none of its tasks is assigned any more. The worker is not at fault, and its
+    /// slot is free again. Everything else about the try stays until [`Event::TryEnded`].
+    AssignmentFailed {
+        /// The attempt that its worker did not get.
+        attempt: AttemptId,
+    },
     /// A worker started to prove an attempt.
     AttemptStarted {
         /// The session that reports this.
@@ -209,6 +216,7 @@ impl fmt::Display for Event {
             Self::FirstProverReady { session } => write!(f, "{session} has its first prover ready"),
             Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::LeaseRenewed { session } => write!(f, "{session} renewed its lease"),
+            Self::AssignmentFailed { attempt } => write!(f, "{attempt} could not be given to its worker"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
             Self::DeferredEventsAccepted { session, attempt } => {
                 write!(f, "deferred events of {attempt} on {session} accepted")

@@ -155,6 +155,10 @@ const fn renewed(session: u64) -> Event {
     Event::LeaseRenewed { session: SessionId(session) }
 }
 
+const fn not_sent(attempt: u64) -> Event {
+    Event::AssignmentFailed { attempt: AttemptId(attempt) }
+}
+
 const fn started(session: u64, attempt: u64) -> Event {
     Event::AttemptStarted { session: SessionId(session), attempt: AttemptId(attempt) }
 }

@@ -310,10 +310,9 @@ impl Dispatcher {
             Ok(payload) => payload,
             Err(text) => {
                 running_try.fail(ProofFailure::Internal(text));
-                // The dispatch machine forgets the try now, so that it assigns nothing more. `self.tasks` keeps the
-                // tasks until `DispatcherInput::EndTry`. The artifacts stay until the cleanup of the try, because an
-                // audit needs them.
-                return Some(DispatchEvent::TryEnded { try_id: running_try.id });
+                // The try has failed, but has not ended: its artifacts and claims stay until `DispatcherInput::EndTry`,
+                // because an audit and a restart need them.
+                return Some(DispatchEvent::Scheduler(Event::AssignmentFailed { attempt }));
             }
         };
         let assignment = Assignment {

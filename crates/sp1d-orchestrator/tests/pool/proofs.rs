@@ -15,6 +15,25 @@ impl ProofRunner for Flood {
     }
 }
 
+/// Returns the only task of the runners below.
+fn shrink_wrap() -> TaskSpec {
+    let task = WrapTask { proof: "proof".into(), result: "result".into() };
+    TaskSpec { payload: TaskPayload::ShrinkWrap(task), memory_bytes: 0, cycles: 0 }
+}
+
+/// A runner that submits a task without its input.
+struct WithoutInput;
+
+#[async_trait::async_trait]
+impl ProofRunner for WithoutInput {
+    async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.set_checks(FakeRunner::default());
+        let task = proof.submit(shrink_wrap()).await;
+        let outcome = proof.watch(task).await;
+        Err(ProofFailure::Request(format!("the task ended: {outcome:?}")))
+    }
+}
+
 /// A runner that submits a task and sets no checks.
 struct Unchecked;
 
@@ -22,9 +41,7 @@ struct Unchecked;
 impl ProofRunner for Unchecked {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
         proof.put("proof", b"proof".to_vec()).await.unwrap();
-        let task = WrapTask { proof: "proof".into(), result: "result".into() };
-        let spec = TaskSpec { payload: TaskPayload::ShrinkWrap(task), memory_bytes: 0, cycles: 0 };
-        let task = proof.submit(spec).await;
+        let task = proof.submit(shrink_wrap()).await;
         let outcome = proof.watch(task).await;
         Err(ProofFailure::Request(format!("the task ended: {outcome:?}")))
     }
@@ -60,6 +77,18 @@ async fn a_task_without_checks_fails_the_proof() {
     let outcome = orchestrator.prove(request(1), Arc::new(Unchecked), progress, CancellationToken::new()).await;
     assert!(matches!(outcome, Err(ProofFailure::Internal(_))), "{outcome:?}");
     assert_empty(&orchestrator).await;
+}
+
+#[tokio::test]
+async fn a_task_without_its_input_fails_the_proof_and_takes_no_slot() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let (progress, _) = broadcast::channel(64);
+    let outcome = orchestrator.prove(request(1), Arc::new(WithoutInput), progress, CancellationToken::new()).await;
+    let text = outcome.unwrap_err().to_string();
+    assert!(text.contains("artifact proof") && text.contains("no longer exists"), "{text}");
+    assert_empty(&orchestrator).await;
+    check_proven(orchestrator, 2).await;
 }
 
 #[tokio::test]

@@ -125,9 +125,9 @@ pub enum DispatchEvent {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// An event that the scheduler gets as it is: `SmallWorkersExcluded`, `MarkerSubmitted`, `LastProverLost`,
-    /// `FirstProverReady`, `LeaseRenewed`, `ProvenWrong` after an audit, or `Tick`. The dispatch machine itself makes
-    /// the other events of the scheduler, and `ProvenWrong` for refuted claims.
+    /// An event that the scheduler gets as it is: `SmallWorkersExcluded`, `MarkerSubmitted`, `AssignmentFailed`,
+    /// `LastProverLost`, `FirstProverReady`, `LeaseRenewed`, `ProvenWrong` after an audit, or `Tick`. The dispatch
+    /// machine itself makes the other events of the scheduler, and `ProvenWrong` for refuted claims.
     Scheduler(Event),
 }
 
@@ -136,6 +136,7 @@ pub(super) const fn is_reported_by_driver(event: &Event) -> bool {
     match event {
         Event::SmallWorkersExcluded { .. }
         | Event::MarkerSubmitted { .. }
+        | Event::AssignmentFailed { .. }
         | Event::LastProverLost { .. }
         | Event::FirstProverReady { .. }
         | Event::LeaseRenewed { .. }

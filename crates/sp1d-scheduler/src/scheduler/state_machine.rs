@@ -180,6 +180,7 @@ impl Scheduler {
             Event::FirstProverReady { session } => self.on_first_prover_ready(session),
             Event::SessionEnded { session } => self.on_session_ended(session, commands),
             Event::LeaseRenewed { session } => self.on_lease_renewed(session),
+            Event::AssignmentFailed { attempt } => self.on_assignment_failed(attempt, commands),
             Event::AttemptStarted { session, attempt } => self.on_attempt_started(session, attempt),
             Event::DeferredEventsAccepted { session, attempt } => {
                 self.on_deferred_events_accepted(session, attempt, commands)

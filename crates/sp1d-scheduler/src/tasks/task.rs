@@ -22,7 +22,8 @@ sp1d_model::limits! {
 pub(crate) struct ScheduledTry {
     /// Position among all tries ever started.
     pub(crate) order: u64,
-    /// True once one of its tasks has failed for good. None of its tasks is assigned any more.
+    /// True once one of its tasks has failed for good, or could not be given to a worker. None of its tasks is assigned
+    /// any more.
     pub(crate) failed: bool,
     /// Workers into which shards of this size do not fit get no shard of the try. `None` if every worker gets some.
     pub(crate) shard_size: Option<ShardSize>,

@@ -389,6 +389,7 @@ impl Model {
             | Event::ResultPassed { .. }
             | Event::ResultRejected { .. }
             | Event::CheckDelayed { .. }
+            | Event::AssignmentFailed { .. }
             | Event::Tick => {}
         }
     }

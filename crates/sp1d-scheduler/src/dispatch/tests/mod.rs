@@ -123,6 +123,10 @@ const fn drain_cancelled(session: u64) -> DispatchEvent {
     DispatchEvent::DrainCancelled { session: SessionId(session) }
 }
 
+const fn not_sent(attempt: u64) -> DispatchEvent {
+    DispatchEvent::Scheduler(Event::AssignmentFailed { attempt: AttemptId(attempt) })
+}
+
 const fn started(session: u64, attempt: u64) -> DispatchEvent {
     DispatchEvent::AttemptStarted { session: SessionId(session), attempt: AttemptId(attempt) }
 }

@@ -36,6 +36,19 @@ fn the_end_of_a_try_drops_its_attempts_and_tasks() {
 }
 
 #[test]
+fn a_failed_assignment_stops_the_try_and_keeps_its_claims() {
+    let mut table = Table::new();
+    table.send([ready(1), new_try(1), marked(1, 10, 90), events_uploaded(1, 1), events_passed(1)]);
+    table.check([delivered(1, 1), passed(1)], all(&[&[check_result(1, 10)], &accept(1, 1, 1, 10)]));
+    table.check([task(1, 11), task(1, 12)], assign(1, 2, 1, 11, None));
+    table.check([not_sent(2)], all(&[&[cancel(1, 2)], &dropped(11, 2, 1)]));
+    // A restart of the proof compares the claims.
+    assert!(table.dispatch.claims(TryId(1)).is_some_and(ClaimHistory::has_claims));
+    table.check([task(1, 13), not_sent(2), ended(1)], []);
+    assert_eq!(table.dispatch.claims(TryId(1)), None);
+}
+
+#[test]
 fn a_task_of_an_ended_try_is_ignored() {
     let mut table = Table::new();
     table.check([ready(1), new_try(1), ended(1), task(1, 10), task(9, 11)], []);

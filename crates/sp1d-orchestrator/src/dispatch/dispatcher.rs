@@ -387,8 +387,12 @@ impl Dispatcher {
         // The other outputs belong to the marker.
         let name = spec.payload.result();
         if !self.shared.store.promote(attempt_scope(attempt), scope, name) {
-            running_try
-                .fail(ProofFailure::Internal(format!("cannot store the result of task {} as artifact {name}", task.0)));
+            let text = format!("cannot store the result of task {} as artifact {name}", task.0);
+            running_try.fail(ProofFailure::Internal(text));
+            self.discard(attempt);
+            running_try.end_open_task(spec.kind());
+            // The task has no result, so nothing may be counted or audited for it.
+            return running_try.tracker.end(task, TaskOutcome::Failed);
         }
         self.cache_result(&running_try, &spec, key, event_uploads);
         let registered = self.discard(attempt);

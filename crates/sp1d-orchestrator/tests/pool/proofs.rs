@@ -34,6 +34,23 @@ impl ProofRunner for WithoutInput {
     }
 }
 
+/// A runner that submits a task whose result has the name of another artifact. Keeps how the task ended.
+#[derive(Default)]
+struct TakenName(Mutex<Option<TaskOutcome>>);
+
+#[async_trait::async_trait]
+impl ProofRunner for TakenName {
+    async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.set_checks(FakeRunner::default());
+        proof.put("proof", b"proof".to_vec()).await.unwrap();
+        proof.put("result", b"other content".to_vec()).await.unwrap();
+        let task = proof.submit(shrink_wrap()).await;
+        let outcome = proof.watch(task).await.unwrap();
+        *self.0.lock().unwrap() = Some(outcome);
+        Err(ProofFailure::Request(format!("the task ended: {outcome:?}")))
+    }
+}
+
 /// A runner that submits a task and sets no checks.
 struct Unchecked;
 
@@ -89,6 +106,19 @@ async fn a_task_without_its_input_fails_the_proof_and_takes_no_slot() {
     assert!(text.contains("artifact proof") && text.contains("no longer exists"), "{text}");
     assert_empty(&orchestrator).await;
     check_proven(orchestrator, 2).await;
+}
+
+#[tokio::test]
+async fn a_task_whose_result_cannot_be_stored_fails() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let (progress, _) = broadcast::channel(64);
+    let runner = Arc::new(TakenName::default());
+    let outcome = orchestrator.prove(request(1), runner.clone(), progress, CancellationToken::new()).await;
+    let text = outcome.unwrap_err().to_string();
+    assert!(text.contains("cannot store the result") && text.contains("artifact result"), "{text}");
+    assert_eq!(*runner.0.lock().unwrap(), Some(TaskOutcome::Failed));
+    assert_empty(&orchestrator).await;
 }
 
 #[tokio::test]

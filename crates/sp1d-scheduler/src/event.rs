@@ -109,8 +109,8 @@ pub enum Event {
         session: SessionId,
     },
     /// The driver could not give an attempt to its worker, because an input of the task does not exist. No worker can
-    /// prove the task, so its try fails, and none of its tasks is assigned any more. The worker is not at fault, and its
-    /// slot is free again. Everything else about the try stays until [`Event::TryEnded`].
+    /// prove the task, so its try fails, and none of its tasks is assigned any more. The worker is not at fault, and
+    /// its slot is free again. Everything else about the try stays until [`Event::TryEnded`].
     AssignmentFailed {
         /// The attempt that its worker did not get.
         attempt: AttemptId,
@@ -295,9 +295,9 @@ pub enum Command {
         kind: TaskKind,
         /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
-        /// True if the task failed because no connected worker is large enough for it: it ran out of memory on a worker
-        /// with about as much memory, or its try excludes small workers. False if it reached a limit of failures,
-        /// losses or refusals, even if it also ran out of memory.
+        /// True if the task failed because no ready worker is large enough for it. Either it ran out of memory on a
+        /// worker, and no ready worker has over 1/16 more memory than that one. Or its try excludes small workers.
+        /// False if it reached a limit of failures, losses or refusals, even if it also ran out of memory.
         failed_for_lack_of_memory: bool,
     },
     /// `attempt`, which an earlier session of the same worker held, continues in a new session.
@@ -369,5 +369,5 @@ impl fmt::Display for Command {
 }
 
 /// When [`crate::Scheduler::handle`] must be called next, with [`Event::Tick`] if no other event happens before. `None`
-/// if no worker is connected.
+/// if no worker is ready.
 pub type Deadline = Option<Timestamp>;

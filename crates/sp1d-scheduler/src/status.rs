@@ -42,7 +42,7 @@ pub enum TaskStatus {
     },
 }
 
-/// The status of a connected worker in its session.
+/// The status of a ready worker in its session, or of one whose drain was requested before it was ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerStatus {
     /// Maximum number of attempts that the worker may hold.
@@ -120,6 +120,6 @@ pub struct SchedulerCounts {
     pub queued_tasks: usize,
     /// Attempts that workers hold.
     pub live_attempts: usize,
-    /// Connected workers.
+    /// Ready workers.
     pub workers: usize,
 }

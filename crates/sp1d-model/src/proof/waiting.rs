@@ -52,7 +52,7 @@ impl fmt::Display for WaitingTasks {
 pub enum WaitCode {
     /// No connected worker has loaded its prover yet, or no worker is connected.
     NoWorkerReady,
-    /// No worker supports the kind of the task.
+    /// No ready worker supports the kind of the task.
     KindUnsupported,
     /// Every worker that supports the kind is draining, quarantined or starting its prover.
     AllUnavailable,

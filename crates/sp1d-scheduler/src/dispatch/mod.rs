@@ -35,7 +35,7 @@
 //! | commands to the driver | commands of the scheduler |
 //! |---|---|
 //! | `EndDrainWait` | `WorkerDrained`; the wait also ends when the drain is cancelled or the session ends |
-//! | `FailTry` names the cause | `FailTry` says whether the task failed because no connected worker is large enough |
+//! | `FailTry` names the cause | `FailTry` says whether the task failed because no ready worker is large enough |
 //! | `LogQuarantine`, `LogProbation` | `Quarantine`, `Probation`; the scheduler enforces them itself |
 //! | `Cancel` | `Cancel`; also if deferred events are rejected while the attempt proves |
 //! | `CheckDeferredEvents`, `CheckResult`, `LogRefutedClaim`, `PublishStep` | none |

@@ -55,7 +55,7 @@ pub struct Scheduler {
     /// Open tasks that exclude workers by memory: those that ran out of memory on at least one worker, and the shards
     /// of tries that exclude small workers.
     pub(super) tasks_excluding_by_memory: BTreeSet<TaskId>,
-    /// The waiting tasks for which no connected worker has enough memory, and since when that is so, on the attended
+    /// The waiting tasks for which no ready worker has enough memory, and since when that is so, on the attended
     /// clock.
     pub(super) memory_waits: BTreeMap<TaskId, Timestamp>,
     /// For each task kind, how many workers share its tasks under [`Placement::Pack`](crate::Placement::Pack).
@@ -133,7 +133,7 @@ impl Scheduler {
     }
 
     /// Returns when [`handle`](Self::handle) must be called next, with [`Event::Tick`] if no other event happens
-    /// before. Returns `None` if no worker is connected: then there is no lease, and
+    /// before. Returns `None` if no worker is ready: then there is no lease, and
     /// [`SchedulerConfig::memory_patience`] does not count. Calling `handle` earlier is harmless.
     ///
     /// The deadline is the end of the first lease or of the first wait for memory, but at most half of

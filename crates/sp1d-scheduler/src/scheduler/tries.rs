@@ -103,7 +103,7 @@ impl Scheduler {
 
     /// Fails the try of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
     /// its attempts until the try ends. `failed_for_lack_of_memory` is true if the task failed only because no
-    /// connected worker has enough memory.
+    /// ready worker has enough memory.
     pub(super) fn fail_try(&mut self, task: TaskId, failed_for_lack_of_memory: bool, commands: &mut Vec<Command>) {
         let ScheduledTask { try_id, kind, .. } = *self.task(task);
         if self.stop_try(try_id) {

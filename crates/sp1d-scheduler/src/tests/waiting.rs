@@ -39,8 +39,8 @@ fn a_task_waits_for_the_first_worker() {
 fn a_task_waits_for_a_worker_that_supports_its_kind() {
     check(
         [ready_for(1, 1, REDUCE), ready_for(2, 1, REDUCE), new_try(1), task(1, 10, SHARD)],
-        WaitReason::KindUnsupported { kind: SHARD, connected: 2 },
-        "no worker supports prove_shard (2 connected)",
+        WaitReason::KindUnsupported { kind: SHARD, ready: 2 },
+        "no ready worker supports prove_shard (2 ready; others may still load their provers)",
     );
 }
 
@@ -142,7 +142,7 @@ fn the_reasons_of_a_try_are_counted() {
     table.send([ready_for(1, 1, SHARD), new_try(1), new_try(2), task(2, 1, SHARD)]);
     table.send((10..15).map(|id| task(1, id, SHARD)).chain([task(1, 20, REDUCE), task(1, 21, REDUCE)]));
     let full = WaitReason::AllFull { kind: SHARD, workers: 1, on_probation: 0 };
-    let unsupported = WaitReason::KindUnsupported { kind: REDUCE, connected: 1 };
+    let unsupported = WaitReason::KindUnsupported { kind: REDUCE, ready: 1 };
     assert_eq!(table.scheduler.waiting_of(TryId(1)), BTreeMap::from([(full, 5), (unsupported, 2)]));
     assert_eq!(table.scheduler.waiting_of(TryId(2)), BTreeMap::new());
     assert_eq!(table.scheduler.waiting_of(TryId(3)), BTreeMap::new());

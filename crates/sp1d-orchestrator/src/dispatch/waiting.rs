@@ -28,14 +28,12 @@ pub(super) fn proof_waiting(
     });
     let mut waiting: Vec<WaitingTasks> = counted.collect();
     waiting.sort_by_key(|waiting| Reverse(waiting.tasks));
-    let open: Vec<_> = machine.open_tasks(try_id).collect();
-    let selected = open.iter().copied().filter(|(task, _)| *task > after);
-    let kinds: BTreeMap<_, _> = selected.take(limit.min(MAX_LISTED_TASKS)).collect();
+    let kinds: BTreeMap<_, _> = machine.open_tasks(try_id, after).take(limit.min(MAX_LISTED_TASKS)).collect();
     let statuses = scheduler.task_statuses(kinds.keys().copied());
     let described = statuses.into_iter().filter_map(|(task, status)| {
         Some(OpenTask { task, kind: *kinds.get(&task)?, state: open_state(status, shared, now)? })
     });
-    ProofWaiting { waiting, open: open.len() as u64, tasks: described.collect() }
+    ProofWaiting { waiting, open: machine.count_open_tasks(try_id) as u64, tasks: described.collect() }
 }
 
 /// Returns the state that people see of a task with this status; `None` if its result is accepted or its try has

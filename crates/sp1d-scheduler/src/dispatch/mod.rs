@@ -47,6 +47,7 @@ mod deferred_events;
 mod early_drains;
 mod event;
 mod invariants;
+mod open_tasks;
 mod resumable;
 mod state_machine;
 

@@ -5,6 +5,7 @@ use super::{
     attempt::{DispatchAttempt, DispatchTask, ResultReport},
     early_drains::EarlyDrains,
     event::is_reported_by_driver,
+    open_tasks::OpenTaskTable,
     resumable::ResumableAttempts,
 };
 use crate::{
@@ -33,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub struct DispatchMachine {
     pub(super) scheduler: Scheduler,
-    pub(super) tasks: BTreeMap<TaskId, DispatchTask>,
+    pub(super) tasks: OpenTaskTable,
     pub(super) attempts: BTreeMap<AttemptId, DispatchAttempt>,
     /// The claims of each running try and of the earlier tries of its request.
     pub(super) claims: BTreeMap<TryId, ClaimHistory>,
@@ -60,7 +61,7 @@ impl DispatchMachine {
     pub fn new(config: SchedulerConfig) -> Self {
         Self {
             scheduler: Scheduler::new(config),
-            tasks: BTreeMap::new(),
+            tasks: OpenTaskTable::default(),
             attempts: BTreeMap::new(),
             claims: BTreeMap::new(),
             resumable: ResumableAttempts::default(),
@@ -108,10 +109,16 @@ impl DispatchMachine {
         &self.scheduler
     }
 
-    /// Returns the tasks of `try_id` without an accepted result, with their kinds, in the order of their numbers.
-    pub fn open_tasks(&self, try_id: TryId) -> impl Iterator<Item = (TaskId, TaskKind)> {
-        let of_try = self.tasks.iter().filter(move |(_, entry)| entry.try_id == try_id);
-        of_try.map(|(task, entry)| (*task, entry.kind))
+    /// Returns the number of tasks of `try_id` without an accepted result.
+    #[must_use]
+    pub fn count_open_tasks(&self, try_id: TryId) -> usize {
+        self.tasks.count_of(try_id)
+    }
+
+    /// Returns the tasks of `try_id` without an accepted result whose numbers are above `after`, with their kinds, in
+    /// the order of their numbers. Takes time for the tasks that are taken from the iterator, however many are open.
+    pub fn open_tasks(&self, try_id: TryId, after: TaskId) -> impl Iterator<Item = (TaskId, TaskKind)> {
+        self.tasks.of_try(try_id, after).map(|(task, entry)| (task, entry.kind))
     }
 
     /// Returns the claims of `try_id` and of the earlier tries of its request; `None` if `try_id` is not running.
@@ -222,7 +229,7 @@ impl DispatchMachine {
     fn translate(&mut self, command: Command, discarded: &[AttemptId], handling: &mut EventHandling<'_>) {
         match command {
             Command::Assign { session, attempt, try_id, task, kind: _ } => {
-                let known = self.tasks.get(&task).expect("the scheduler assigns only tasks that were submitted");
+                let known = self.tasks.get(task).expect("the scheduler assigns only tasks that were submitted");
                 let resumes = known.key.and_then(|key| self.resumable.take(session, key));
                 self.attempts.insert(attempt, DispatchAttempt::new(task, session));
                 handling.commands.push(DispatchCommand::Assign { session, attempt, try_id, task, resumes });
@@ -247,7 +254,7 @@ impl DispatchMachine {
                         self.publish(*loser, AttemptStep::Dropped, handling);
                     }
                 }
-                self.tasks.remove(&task);
+                self.tasks.remove(task);
                 self.attempts.remove(&attempt);
                 handling.commands.push(DispatchCommand::AcceptResult { try_id, task, attempt, session });
             }
@@ -261,7 +268,7 @@ impl DispatchMachine {
                 let cause = TryFailureCause::of(kind, &history, failed_for_lack_of_memory);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch machine cannot tell them apart.
-                let are_claims_suspect = kind.is_shard() && self.tasks.get(&task).is_some_and(|task| !task.has_marker);
+                let are_claims_suspect = kind.is_shard() && self.tasks.get(task).is_some_and(|task| !task.has_marker);
                 handling.commands.push(DispatchCommand::FailTry {
                     try_id,
                     task,
@@ -301,13 +308,13 @@ impl DispatchMachine {
         self.pass_to_scheduler(Event::TaskSubmitted { try_id, task, kind, marker, resumable_on }, handling);
         // The scheduler ignores, for example, a task of a try that has failed or ended.
         if is_new && self.scheduler.task_status(task).is_none() {
-            self.tasks.remove(&task);
+            self.tasks.remove(task);
         }
     }
 
     fn on_try_ended(&mut self, try_id: TryId, handling: &mut EventHandling<'_>) {
         self.pass_to_scheduler(Event::TryEnded { try_id }, handling);
-        self.tasks.retain(|_, task| task.try_id != try_id);
+        self.tasks.remove_try(try_id);
         self.claims.remove(&try_id);
     }
 
@@ -340,9 +347,9 @@ impl DispatchMachine {
         let is_its = |key: &ResultKey| self.resumable.session_for(*key) == Some(session);
         let mut first = BTreeMap::new();
         // The tasks are visited in order, so the first task of each key is kept.
-        for (task, entry) in &self.tasks {
+        for (task, entry) in self.tasks.iter() {
             if let Some(key) = entry.key.filter(is_its) {
-                first.entry(key).or_insert(*task);
+                first.entry(key).or_insert(task);
             }
         }
         first.into_values().collect()
@@ -395,7 +402,7 @@ impl DispatchMachine {
     /// published nevertheless, because the watchers must see which attempt did the task.
     pub(super) fn publish(&mut self, attempt: AttemptId, step: AttemptStep, handling: &mut EventHandling<'_>) {
         let Some(entry) = self.attempts.get_mut(&attempt) else { return };
-        if !self.tasks.contains_key(&entry.task) || entry.is_end_published && step != AttemptStep::Done {
+        if self.tasks.get(entry.task).is_none() || entry.is_end_published && step != AttemptStep::Done {
             return;
         }
         entry.is_end_published |= step.ends_attempt();

@@ -66,10 +66,15 @@ fn a_task_that_is_submitted_twice_is_proven_once() {
 fn a_task_is_open_until_its_result_is_accepted() {
     let mut table = Table::new();
     let open = |table: &Table, try_id: u64| -> Vec<u64> {
-        table.dispatch.open_tasks(TryId(try_id)).map(|(task, _)| task.0).collect()
+        let open = table.dispatch.open_tasks(TryId(try_id), TaskId(0)).map(|(task, _)| task.0).collect::<Vec<_>>();
+        assert_eq!(table.dispatch.count_open_tasks(TryId(try_id)), open.len());
+        open
     };
     table.send([ready(1), new_try(1), new_try(2), task(1, 10), task(2, 11), task(1, 12)]);
     assert_eq!((open(&table, 1), open(&table, 2)), (vec![10, 12], vec![11]));
+    let after = |task: u64| table.dispatch.open_tasks(TryId(1), TaskId(task)).collect::<Vec<_>>();
+    assert_eq!(after(10), [(TaskId(12), SHARD)]);
+    assert!(after(12).is_empty());
     table.send([delivered(1, 1)]);
     assert_eq!(open(&table, 1), [10, 12]);
     table.send([passed(1)]);

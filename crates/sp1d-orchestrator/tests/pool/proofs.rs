@@ -202,7 +202,7 @@ async fn dropping_a_drain_request_before_it_is_sent_changes_nothing() {
     let orchestrator = connect(&[worker.address]).await;
     let proving = fill_inbox(&orchestrator);
     assert!(orchestrator.drain("one").now_or_never().is_none());
-    assert!(!orchestrator.workers()[0].drained);
+    assert!(!orchestrator.workers()[0].draining);
     drop(proving);
     check_proven(orchestrator, 2).await;
 }

@@ -216,7 +216,7 @@ async fn a_name_of_two_certificates_selects_no_worker() {
     }
     let first = orchestrator.workers()[0].address.clone();
     orchestrator.drain(&first).await.unwrap();
-    wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.drained).count() == 1).await;
+    wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.draining).count() == 1).await;
     stop.cancel();
     for worker in workers {
         worker.await.unwrap();

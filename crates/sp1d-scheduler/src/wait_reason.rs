@@ -86,7 +86,7 @@ pub enum WaitReason {
         on_probation: usize,
     },
     /// The task does not exclude every free worker, but [`Placement::Pack`](crate::Placement::Pack) leaves them free.
-    SparedByPackPlan {
+    OutsidePackPlan {
         /// The kind of the task.
         kind: TaskKind,
         /// Workers that share the tasks of the kind.
@@ -109,7 +109,7 @@ impl WaitReason {
             Self::AllAvailableExcluded { .. } => WaitCode::AllAvailableExcluded,
             Self::AllFreeExcluded { .. } => WaitCode::AllFreeExcluded,
             Self::AllFull { .. } => WaitCode::AllFull,
-            Self::SparedByPackPlan { .. } => WaitCode::HeldByPackPlan,
+            Self::OutsidePackPlan { .. } => WaitCode::OutsidePackPlan,
         }
     }
 }
@@ -149,7 +149,7 @@ impl fmt::Display for WaitReason {
                 write!(f, "every available worker for {kind} is full ({workers} available")?;
                 if on_probation > 0 { write!(f, ", {on_probation} on probation)") } else { f.write_str(")") }
             }
-            Self::SparedByPackPlan { kind, plan_size, free } => {
+            Self::OutsidePackPlan { kind, plan_size, free } => {
                 let used = counted(plan_size, "worker");
                 write!(f, "the pack plan uses {used} for {kind} and leaves others free ({free} free)")
             }

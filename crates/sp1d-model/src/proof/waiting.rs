@@ -67,7 +67,7 @@ pub enum WaitCode {
     /// Every available worker is full: it has no free slot for the kind of the task.
     AllFull,
     /// The placement policy `pack` leaves workers free.
-    HeldByPackPlan,
+    OutsidePackPlan,
     /// A reason that this release does not know.
     #[serde(other)]
     Other,

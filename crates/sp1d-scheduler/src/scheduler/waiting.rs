@@ -82,7 +82,7 @@ impl Scheduler {
             WaitReason::AllAvailableExcluded { kind, tried, too_small, unavailable }
         } else if fit_free > 0 {
             // A free worker that the task does not exclude gets it in the same event, unless placement leaves it free.
-            WaitReason::SparedByPackPlan { kind, plan_size: self.pack_plans.of(kind).size(), free: fit_free }
+            WaitReason::OutsidePackPlan { kind, plan_size: self.pack_plans.of(kind).size(), free: fit_free }
         } else if tally.tried_free + tally.too_small_free > 0 {
             let (tried, too_small) = (tally.tried_free, tally.too_small_free);
             WaitReason::AllFreeExcluded { kind, tried, too_small, full: fit }

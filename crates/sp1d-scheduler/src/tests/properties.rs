@@ -501,7 +501,7 @@ impl Model {
                         seen.insert("parked");
                     }
                     let (held_back, unfit) = (
-                        matches!(reason, WaitReason::SparedByPackPlan { .. }),
+                        matches!(reason, WaitReason::OutsidePackPlan { .. }),
                         matches!(reason, WaitReason::AllFreeExcluded { .. }),
                     );
                     assert_eq!((held_back, unfit), (packed, parked), "{id} waits: {reason}");

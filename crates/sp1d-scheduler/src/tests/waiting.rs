@@ -129,7 +129,7 @@ fn a_task_waits_because_of_the_pack_plan() {
     let tasks = [new_try(1), task(1, 7, SHARD), task(1, 8, SHARD), task(1, 9, SHARD), task(1, 10, SHARD)];
     table.send(tasks.into_iter().chain([ready(1, 1), ready(2, 1), ready(3, 1)]));
     // Four tasks need two rounds, for which two workers are enough.
-    let reason = WaitReason::SparedByPackPlan { kind: SHARD, plan_size: 2, free: 1 };
+    let reason = WaitReason::OutsidePackPlan { kind: SHARD, plan_size: 2, free: 1 };
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
     assert_eq!(table.scheduler.waiting_of(TryId(1)), BTreeMap::from([(reason, 2)]));
     let text = "the pack plan uses 2 workers for prove_shard and leaves others free (1 free)";

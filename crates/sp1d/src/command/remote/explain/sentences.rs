@@ -136,7 +136,7 @@ fn open_task(OpenTask { task, kind, state }: &OpenTask) -> String {
 
 /// Returns true unless the task only waits for its turn.
 fn is_unusual(code: WaitCode) -> bool {
-    !matches!(code, WaitCode::AllFull | WaitCode::HeldByPackPlan)
+    !matches!(code, WaitCode::AllFull | WaitCode::OutsidePackPlan)
 }
 
 /// Describes the cut that was chosen last. A choice stays valid until the next one, also after restarts.

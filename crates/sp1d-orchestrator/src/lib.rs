@@ -71,6 +71,6 @@ pub use runner::{
 };
 pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify, WorkerOrigins};
 pub use sp1d_artifacts::default_spill_folder;
-pub use sp1d_model::{AttemptInfo, ProofEvent, ProofMode, ProofWaiting, WorkerTasks};
+pub use sp1d_model::{AttemptInfo, OpenTasks, ProofEvent, ProofMode, WorkerTasks};
 pub use sp1d_scheduler::{Placement, ShardSize};
 pub use workers::{disconnected::DisconnectedWorker, info::WorkerInfo, worker_address::WorkerAddress};

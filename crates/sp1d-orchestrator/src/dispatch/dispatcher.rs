@@ -8,8 +8,8 @@ use super::{
     background::BackgroundWork,
     claims::deferred_claim,
     input::DispatcherInput,
+    open_tasks::open_tasks,
     tasks::{DeferredEventUploads, SubmittedTask},
-    waiting::proof_waiting,
 };
 use crate::{
     proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
@@ -141,10 +141,10 @@ impl Dispatcher {
                 self.drain_waits.entry(session).or_default().push(drained);
                 self.handle(DispatchEvent::DrainRequested { session });
             }
-            DispatcherInput::Explain { try_id, after, limit, reply } => {
-                let waiting = proof_waiting(&self.machine, &self.shared, self.now(), try_id, after, limit);
+            DispatcherInput::OpenTasks { try_id, after, limit, reply } => {
+                let found = open_tasks(&self.machine, &self.shared, self.now(), try_id, after, limit);
                 // The caller may have stopped waiting.
-                let _ = reply.send(waiting);
+                let _ = reply.send(found);
             }
             DispatcherInput::Claims { try_id, reply } => {
                 if let Some(claims) = self.machine.claims(try_id) {

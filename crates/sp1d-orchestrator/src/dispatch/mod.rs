@@ -8,10 +8,10 @@ mod background;
 mod claims;
 mod dispatcher;
 pub(crate) mod input;
+mod open_tasks;
 mod settings;
 pub(crate) mod tasks;
-mod waiting;
 
 pub(crate) use dispatcher::Dispatcher;
+pub(crate) use open_tasks::LIMITS as OPEN_TASK_LIMITS;
 pub(crate) use settings::scheduler_config;
-pub(crate) use waiting::LIMITS as WAITING_LIMITS;

@@ -41,7 +41,7 @@ pub use dispatch::{
     ResumableAttempt, TryFailureCause,
 };
 pub use event::{Command, Deadline, Event};
-pub use failure::{AttemptFailure, PastAttempt};
+pub use failure::{AttemptEnd, AttemptFailure, PastAttempt};
 pub use limits::limits;
 pub use policy::{Placement, UnknownPlacement};
 pub use scheduler::Scheduler;

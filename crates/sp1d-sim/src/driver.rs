@@ -8,8 +8,8 @@ use crate::{
     scenario::{Claims, LAST_ATTEMPT_BEFORE_RESTART, MachineId, Plan, UploadedClaims, Value, earlier_claims},
 };
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ResultKey,
-    ResumableAttempt, SchedulerConfig, SessionId, ShareGroup, TaskId, Timestamp, TryId,
+    AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ResultKey, ResumableAttempt,
+    SchedulerConfig, SessionId, ShareGroup, TaskId, Timestamp, TryId,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
@@ -190,13 +190,12 @@ impl Driver {
             }
             ToOrchestrator::Failed { attempt, kind, text } => {
                 net.tell(machine, session, ToWorker::Received(attempt));
-                let failure = AttemptFailure::Worker { kind, text: text.to_owned() };
-                DispatchEvent::AttemptFailed { session, attempt, failure }
+                DispatchEvent::AttemptFailed { session, attempt, kind, text: text.to_owned() }
             }
             ToOrchestrator::OutOfMemory(attempt) => {
                 net.tell(machine, session, ToWorker::Received(attempt));
-                let failure = AttemptFailure::Worker { kind: FailureKind::OutOfMemory, text: "too large".to_owned() };
-                DispatchEvent::AttemptFailed { session, attempt, failure }
+                let (kind, text) = (FailureKind::OutOfMemory, "too large".to_owned());
+                DispatchEvent::AttemptFailed { session, attempt, kind, text }
             }
             ToOrchestrator::Unready => DispatchEvent::Scheduler(Event::LastProverLost { session }),
             ToOrchestrator::Ready => DispatchEvent::Scheduler(Event::FirstProverReady { session }),

@@ -15,9 +15,7 @@ use sp1d_protocol::{
     MessageLimits,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
-use sp1d_scheduler::{
-    AttemptFailure, AttemptId, DispatchEvent, Event, ReadyWorker, ResultKey, ResumableAttempt, ShardSize,
-};
+use sp1d_scheduler::{AttemptId, DispatchEvent, Event, ReadyWorker, ResultKey, ResumableAttempt, ShardSize};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::{
     sync::mpsc,
@@ -171,9 +169,8 @@ impl WorkerSession {
         if let Some(suppressed) = origin.and_then(|origin| self.shared.may_log_about(origin)) {
             tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, suppressed, "attempt failed");
         }
-        let failure = AttemptFailure::Worker { kind, text };
         let attempt = AttemptId(failed.attempt);
-        self.event(DispatchEvent::AttemptFailed { session: self.id, attempt, failure }).await;
+        self.event(DispatchEvent::AttemptFailed { session: self.id, attempt, kind, text }).await;
         self.confirm(failed.attempt);
     }
 

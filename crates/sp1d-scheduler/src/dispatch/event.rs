@@ -1,7 +1,7 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, Event, ReadyWorker, SessionId, ShareGroup, TaskId, TaskKind, TryId};
+use crate::{AttemptId, Event, FailureKind, ReadyWorker, SessionId, ShareGroup, TaskId, TaskKind, TryId};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -122,8 +122,10 @@ pub enum DispatchEvent {
         session: SessionId,
         /// The attempt that failed.
         attempt: AttemptId,
-        /// Why the attempt failed.
-        failure: AttemptFailure,
+        /// What kind of failure it was.
+        kind: FailureKind,
+        /// The worker's description, for people.
+        text: String,
     },
     /// An event that the scheduler gets as it is: `SmallWorkersExcluded`, `MarkerSubmitted`, `AssignmentFailed`,
     /// `LastProverLost`, `FirstProverReady`, `LeaseRenewed`, `ProvenWrong` after an audit, or `Tick`. The dispatch
@@ -193,7 +195,9 @@ impl fmt::Display for DispatchEvent {
                 write!(f, "the result of {attempt} is wrong: {reason}")
             }
             Self::CheckDelayed { attempt } => write!(f, "the check of {attempt} is delayed"),
-            Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
+            Self::AttemptFailed { session, attempt, kind, text } => {
+                write!(f, "{attempt} failed on {session}: {kind}: {text}")
+            }
             Self::Scheduler(event) => event.fmt(f),
         }
     }

@@ -9,8 +9,8 @@ use super::{
     resumable::ResumableAttempts,
 };
 use crate::{
-    AttemptId, Command, Deadline, Event, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, TryId,
-    WorkerChanges, WorkerStatus, scheduler::MARKER_MISSING,
+    AttemptFailure, AttemptId, Command, Deadline, Event, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind,
+    Timestamp, TryId, WorkerChanges, WorkerStatus, scheduler::MARKER_MISSING,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -193,7 +193,8 @@ impl DispatchMachine {
                 self.pass_to_scheduler(Event::ResultRejected { attempt, reason }, handling);
             }
             DispatchEvent::CheckDelayed { attempt } => self.on_check_delayed(attempt, handling),
-            DispatchEvent::AttemptFailed { session, attempt, failure } => {
+            DispatchEvent::AttemptFailed { session, attempt, kind, text } => {
+                let failure = AttemptFailure::Worker { kind, text };
                 if self.is_last_session(attempt, session) {
                     self.publish(attempt, AttemptStep::Failed(failure.to_string()), handling);
                 }

@@ -15,16 +15,20 @@ fn failure(task: u64, history: Vec<PastAttempt>, cause: TryFailureCause, suspect
 }
 
 fn too_large() -> AttemptFailure {
-    AttemptFailure::Worker { kind: crate::FailureKind::OutOfMemory, text: "too large".to_owned() }
+    AttemptFailure::Worker { kind: FailureKind::OutOfMemory, text: "too large".to_owned() }
+}
+
+fn broken() -> AttemptFailure {
+    AttemptFailure::Worker { kind: FailureKind::Engine, text: "broken".to_owned() }
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> DispatchEvent {
-    DispatchEvent::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure: too_large() }
+    failed_with(session, attempt, FailureKind::OutOfMemory, "too large")
 }
 
 fn past(attempt: u64, failure: AttemptFailure) -> PastAttempt {
     let (session, worker, duration) = (SessionId(attempt), WorkerId(attempt), Duration::ZERO);
-    PastAttempt { attempt: AttemptId(attempt), session, worker, duration, failure }
+    PastAttempt { attempt: AttemptId(attempt), session, worker, duration, end: failure.into() }
 }
 
 #[test]
@@ -83,24 +87,22 @@ fn a_task_is_open_until_its_result_is_accepted() {
     assert_eq!((open(&table, 1), open(&table, 2)), (vec![], vec![11]));
 }
 
-/// Checks how the try fails if all three workers fail at the task of `submitted` with `failure`.
-fn check_failure(submitted: DispatchEvent, failure: &AttemptFailure, cause: TryFailureCause, suspect: bool) {
+/// Checks how the try fails if all three workers fail at the task of `submitted`.
+fn check_failure(submitted: DispatchEvent, cause: TryFailureCause, suspect: bool) {
     let mut table = Table::new();
     table.send([ready(1), ready(2), ready(3), new_try(1), submitted]);
     let mut commands = Vec::new();
     for attempt in 1..=3 {
-        let (session, attempt) = (SessionId(attempt), AttemptId(attempt));
-        commands = table.send([DispatchEvent::AttemptFailed { session, attempt, failure: failure.clone() }]);
+        commands = table.send([failed(attempt, attempt)]);
     }
-    let history = (1..=3).map(|attempt| past(attempt, failure.clone())).collect();
-    assert_eq!(commands, [step_failed(10, 3, 3, &failure.to_string()), self::failure(10, history, cause, suspect)]);
+    let history = (1..=3).map(|attempt| past(attempt, broken())).collect();
+    assert_eq!(commands, [step_failed(10, 3, 3, &broken().to_string()), failure(10, history, cause, suspect)]);
 }
 
 #[test]
 fn a_shard_without_a_marker_casts_doubt_on_the_claims() {
-    let broken = AttemptFailure::Worker { kind: crate::FailureKind::Engine, text: "broken".to_owned() };
-    check_failure(task(1, 10), &broken, TryFailureCause::FailedTask, true);
-    check_failure(marked(1, 10, 90), &broken, TryFailureCause::FailedTask, false);
+    check_failure(task(1, 10), TryFailureCause::FailedTask, true);
+    check_failure(marked(1, 10, 90), TryFailureCause::FailedTask, false);
 }
 
 #[test]
@@ -151,8 +153,7 @@ fn a_shard_without_a_large_worker_is_reported_as_such() {
 
 #[test]
 fn the_cause_of_a_failure_says_whether_smaller_shards_may_help() {
-    let broken = AttemptFailure::Worker { kind: crate::FailureKind::Engine, text: "broken".to_owned() };
-    let (broken, out_of_memory) = ([past(1, broken.clone())], [past(1, too_large()), past(2, broken)]);
+    let (broken, out_of_memory) = ([past(1, broken())], [past(1, too_large()), past(2, broken())]);
     let fold = TaskKind::RecursionReduce;
     for (kind, history, failed_for_lack_of_memory, expected) in [
         (SHARD, &broken[..], false, TryFailureCause::FailedTask),

@@ -189,7 +189,7 @@ impl fmt::Display for Event {
                 write!(f, "{try_id} started{}", if *trusted_only { " for trusted workers only" } else { "" })
             }
             Self::SmallWorkersExcluded { try_id, size: ShardSize { cells, memory_bytes } } => {
-                write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
+                write!(f, "{try_id} excludes GPUs below {cells} cells and processors below {memory_bytes} bytes")
             }
             Self::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 write!(f, "{kind} {task} of {try_id} submitted")?;

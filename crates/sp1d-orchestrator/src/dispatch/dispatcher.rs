@@ -28,8 +28,8 @@ use sp1d_protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use sp1d_scheduler::{
-    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, Event, ResultKey, SchedulerConfig,
-    SessionId, TaskId, Timestamp,
+    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, SchedulerConfig, SessionId,
+    TaskId, Timestamp,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -91,7 +91,7 @@ impl Dispatcher {
                     Some(input) => input,
                     None => break,
                 },
-                () = tick => DispatcherInput::Event(DispatchEvent::Scheduler(Event::Tick)),
+                () = tick => DispatcherInput::Event(DispatchEvent::Tick),
             };
             self.on_input(input);
         }
@@ -312,7 +312,7 @@ impl Dispatcher {
                 running_try.fail(ProofFailure::Internal(text));
                 // The try has failed, but has not ended: its artifacts and claims stay until `DispatcherInput::EndTry`,
                 // because an audit and a restart need them.
-                return Some(DispatchEvent::Scheduler(Event::AssignmentFailed { attempt }));
+                return Some(DispatchEvent::AssignmentFailed { attempt });
             }
         };
         let assignment = Assignment {

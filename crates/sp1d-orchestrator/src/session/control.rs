@@ -15,7 +15,7 @@ use sp1d_protocol::{
     MessageLimits,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
-use sp1d_scheduler::{AttemptId, DispatchEvent, Event, ReadyWorker, ResultKey, ResumableAttempt, ShardSize};
+use sp1d_scheduler::{AttemptId, DispatchEvent, ReadyWorker, ResultKey, ResumableAttempt, ShardSize};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::{
     sync::mpsc,
@@ -114,7 +114,7 @@ impl WorkerSession {
                 if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                     tracing::warn!(worker = %introduction.name, suppressed, "prover of a worker ended and restarts");
                 }
-                self.event(DispatchEvent::Scheduler(Event::LastProverLost { session })).await;
+                self.event(DispatchEvent::LastProverLost { session }).await;
             }
         } else if !was_ready {
             if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
@@ -123,7 +123,7 @@ impl WorkerSession {
             let event = ProofEvent::WorkerReady { worker: introduction.name.clone() };
             self.shared.report_to_tries(entry.origin, &event);
             if self.is_known_to_scheduler.swap(true, Ordering::Relaxed) {
-                self.event(DispatchEvent::Scheduler(Event::FirstProverReady { session })).await;
+                self.event(DispatchEvent::FirstProverReady { session }).await;
                 return;
             }
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
@@ -157,7 +157,7 @@ impl WorkerSession {
         for (try_id, cells) in cuts.into_iter().filter(|(_, cut)| *cut > largest) {
             // Workers on processors may try any shard.
             let size = ShardSize { cells, memory_bytes: 0 };
-            self.event(DispatchEvent::Scheduler(Event::SmallWorkersExcluded { try_id, size })).await;
+            self.event(DispatchEvent::SmallWorkersExcluded { try_id, size }).await;
         }
     }
 
@@ -197,7 +197,7 @@ impl WorkerSession {
             let count = self.closer.bytes_read();
             if count != last_count {
                 (last_count, silent) = (count, 0);
-                self.event(DispatchEvent::Scheduler(Event::LeaseRenewed { session: self.id })).await;
+                self.event(DispatchEvent::LeaseRenewed { session: self.id }).await;
             } else {
                 // Silence is measured by the number of checks, because no checks happen while this process is frozen.
                 silent += 1;

@@ -18,8 +18,8 @@
 //! has restarted, and when the wait for a drain ends. It deliberately knows no artifacts, connections, threads or
 //! clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
 //!
-//! The driver reports some events of the scheduler as they are, as `DispatchEvent::Scheduler`. Most other events and
-//! commands have the same name and meaning on both sides, and their types say what they carry. The others:
+//! Most events and commands have the same name and meaning on both sides, and their types say what they carry. The
+//! driver cannot report the scheduler's other events, so it cannot bypass the filter. The others:
 //!
 //! | events of the driver | events of the scheduler |
 //! |---|---|

@@ -4,7 +4,6 @@ use super::{
     AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey, TryFailureCause,
     attempt::{DispatchAttempt, DispatchTask, ResultReport},
     early_drains::EarlyDrains,
-    event::is_reported_by_driver,
     open_tasks::OpenTaskTable,
     resumable::ResumableAttempts,
 };
@@ -17,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Owns the scheduler, and filters the workers' reports.
 ///
 /// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event
-/// from outside. Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
+/// from outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
 /// - Of the reports of an attempt's result, the first one counts. Of the reports of its deferred events, the first one
 ///   whose list has arrived counts, if it comes before the result. Both count only if they come from the session that
@@ -72,9 +71,6 @@ impl DispatchMachine {
 
     /// Processes `event`, which happened at `now`. Returns the commands to carry out, in order, before the next event
     /// from outside.
-    ///
-    /// # Panics
-    /// Panics if `event` is a [`DispatchEvent::Scheduler`] with an event that the dispatch machine itself must make.
     #[must_use = "the dispatch machine assumes that its commands are carried out"]
     pub fn handle(&mut self, now: Timestamp, event: DispatchEvent) -> Vec<DispatchCommand> {
         self.handle_event(EventHandling { now, observe: None, commands: Vec::new() }, event)
@@ -200,11 +196,28 @@ impl DispatchMachine {
                 }
                 self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
             }
-            DispatchEvent::Scheduler(event) => {
-                // Otherwise the driver would bypass the filter.
-                assert!(is_reported_by_driver(&event), "only the dispatch machine makes this event: {event}");
-                self.pass_to_scheduler(event, handling);
+            DispatchEvent::SmallWorkersExcluded { try_id, size } => {
+                self.pass_to_scheduler(Event::SmallWorkersExcluded { try_id, size }, handling);
             }
+            DispatchEvent::MarkerSubmitted { try_id, marker } => {
+                self.pass_to_scheduler(Event::MarkerSubmitted { try_id, marker }, handling);
+            }
+            DispatchEvent::AssignmentFailed { attempt } => {
+                self.pass_to_scheduler(Event::AssignmentFailed { attempt }, handling);
+            }
+            DispatchEvent::LastProverLost { session } => {
+                self.pass_to_scheduler(Event::LastProverLost { session }, handling);
+            }
+            DispatchEvent::FirstProverReady { session } => {
+                self.pass_to_scheduler(Event::FirstProverReady { session }, handling);
+            }
+            DispatchEvent::LeaseRenewed { session } => {
+                self.pass_to_scheduler(Event::LeaseRenewed { session }, handling);
+            }
+            DispatchEvent::ProvenWrong { worker, reason } => {
+                self.pass_to_scheduler(Event::ProvenWrong { worker, reason }, handling);
+            }
+            DispatchEvent::Tick => self.pass_to_scheduler(Event::Tick, handling),
         }
     }
 

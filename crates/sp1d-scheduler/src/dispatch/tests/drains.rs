@@ -43,7 +43,7 @@ fn a_silent_worker_ends_the_wait() {
     let mut commands = Vec::new();
     for _ in 0..4 {
         table.now = table.now + Duration::from_secs(1);
-        commands.extend(table.send([DispatchEvent::Scheduler(Event::Tick)]));
+        commands.extend(table.send([DispatchEvent::Tick]));
     }
     assert_eq!(commands, [end_drain_wait(1), end]);
 }

@@ -124,7 +124,7 @@ const fn drain_cancelled(session: u64) -> DispatchEvent {
 }
 
 const fn not_sent(attempt: u64) -> DispatchEvent {
-    DispatchEvent::Scheduler(Event::AssignmentFailed { attempt: AttemptId(attempt) })
+    DispatchEvent::AssignmentFailed { attempt: AttemptId(attempt) }
 }
 
 const fn started(session: u64, attempt: u64) -> DispatchEvent {

@@ -140,13 +140,13 @@ fn a_shard_without_a_large_worker_is_reported_as_such() {
         ready.shard_room = ShardRoom::Memory(7);
     }
     let (try_id, size) = (TryId(1), ShardSize { cells: 0, memory_bytes: 8 });
-    let excluded = DispatchEvent::Scheduler(Event::SmallWorkersExcluded { try_id, size });
+    let excluded = DispatchEvent::SmallWorkersExcluded { try_id, size };
     table.check([small, new_try(1), excluded, marked(1, 10, 90)], []);
     let mut commands = Vec::new();
     for _ in 0..=SchedulerConfig::default().memory_patience.as_secs() {
         table.now = table.now + Duration::from_secs(1);
-        let renewed = Event::LeaseRenewed { session: SessionId(1) };
-        commands.extend(table.send([renewed, Event::Tick].map(DispatchEvent::Scheduler)));
+        let renewed = DispatchEvent::LeaseRenewed { session: SessionId(1) };
+        commands.extend(table.send([renewed, DispatchEvent::Tick]));
     }
     assert_eq!(commands, [failure(10, Vec::new(), TryFailureCause::NoLargeWorkerRemains, false)]);
 }

@@ -9,8 +9,7 @@ use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Build,
     wire::{
-        DeliverPart, DeliverReply, FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker,
-        session_server::Session,
+        FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker, UploadPart, UploadReply, session_server::Session,
     },
 };
 use std::{
@@ -126,9 +125,9 @@ impl Session for SessionService {
         self.0.send_artifact(request.get_ref()).map(Response::new)
     }
 
-    async fn deliver(&self, request: Request<Streaming<DeliverPart>>) -> Result<Response<DeliverReply>, Status> {
+    async fn upload(&self, request: Request<Streaming<UploadPart>>) -> Result<Response<UploadReply>, Status> {
         self.0.receive_upload(request.into_inner()).await?;
-        Ok(Response::new(DeliverReply {}))
+        Ok(Response::new(UploadReply {}))
     }
 }
 

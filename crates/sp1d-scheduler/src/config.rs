@@ -22,7 +22,7 @@ pub struct SchedulerConfig {
     /// A worker that holds attempts must start one of them within this time. Otherwise its oldest attempt counts as a
     /// loss. Before it starts an attempt, a worker fetches the inputs and may wait for memory that other workers on its
     /// machine use. That takes minutes at most.
-    pub start_deadline: Duration,
+    pub max_start_delay: Duration,
     /// How long a queued task waits while no ready worker is large enough for it. That is so if the task ran out of
     /// memory earlier and the last larger worker has left, or if its try excludes small workers. Then the task fails
     /// for good. If an attempt runs out of memory while no larger worker is ready, the task fails at once.
@@ -54,7 +54,7 @@ impl Default for SchedulerConfig {
             lease_ttl: Duration::from_secs(3),
             max_failures: 3,
             max_losses: 5,
-            start_deadline: Duration::from_secs(600),
+            max_start_delay: Duration::from_secs(600),
             memory_patience: Duration::from_secs(60),
             max_clock_step: Duration::from_millis(1500),
             placement: Placement::default(),

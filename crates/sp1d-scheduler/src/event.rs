@@ -15,7 +15,7 @@
 
 use crate::{
     AttemptFailure, AttemptId, KindSet, PastAttempt, ReadyWorker, SessionId, ShardSize, ShareGroup, TaskId, TaskKind,
-    Timestamp, TryId, WorkerId,
+    TryId, WorkerId,
 };
 use std::{fmt, time::Duration};
 
@@ -367,7 +367,3 @@ impl fmt::Display for Command {
         }
     }
 }
-
-/// When [`crate::Scheduler::handle`] must be called next, with [`Event::Tick`] if no other event happens before. `None`
-/// if no worker is ready.
-pub type Deadline = Option<Timestamp>;

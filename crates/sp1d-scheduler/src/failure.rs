@@ -68,7 +68,7 @@ pub enum AttemptEnd {
     /// [`Event::CheckDelayed`](crate::Event::CheckDelayed).
     CheckDelayed,
     /// The worker did not start the attempt, although it proved nothing else: see
-    /// [`start_deadline`](crate::SchedulerConfig::start_deadline).
+    /// [`max_start_delay`](crate::SchedulerConfig::max_start_delay).
     NeverStarted,
     /// The scheduler took the attempt back.
     Cancelled,

@@ -40,7 +40,7 @@ pub use dispatch::{
     AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
     ResumableAttempt, TryFailureCause,
 };
-pub use event::{Command, Deadline, Event};
+pub use event::{Command, Event};
 pub use failure::{AttemptEnd, AttemptFailure, PastAttempt};
 pub use limits::limits;
 pub use policy::{Placement, UnknownPlacement};

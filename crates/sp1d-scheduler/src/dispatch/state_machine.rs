@@ -8,8 +8,8 @@ use super::{
     resumable::ResumableAttempts,
 };
 use crate::{
-    AttemptFailure, AttemptId, Command, Deadline, Event, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind,
-    Timestamp, TryId, WorkerChanges, WorkerStatus, scheduler::MARKER_MISSING,
+    AttemptFailure, AttemptId, Command, Event, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
+    TryId, WorkerChanges, WorkerStatus, scheduler::MARKER_MISSING,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,7 +95,7 @@ impl DispatchMachine {
 
     /// Returns when [`handle`](Self::handle) must be called next: see [`Scheduler::next_deadline`].
     #[must_use]
-    pub fn next_deadline(&self) -> Deadline {
+    pub fn next_deadline(&self) -> Option<Timestamp> {
         self.scheduler.next_deadline()
     }
 

@@ -127,7 +127,7 @@ impl Scheduler {
     fn late_starts(&self) -> impl Iterator<Item = AttemptId> {
         let now = self.clock.lease_time();
         let rules = self.config.pace;
-        let held_since = move |deadline: Timestamp| deadline - self.config.start_deadline;
+        let held_since = move |deadline: Timestamp| deadline - self.config.max_start_delay;
         let may_be_late =
             move |deadline: Timestamp| rules.is_some_and(|rules| held_since(deadline) + rules.straggler_floor <= now);
         let unstarted = self.sessions.unstarted().take_while(move |(deadline, _)| may_be_late(*deadline));

@@ -148,7 +148,7 @@ impl Scheduler {
         let waits = !found.held().is_empty() && !found.held().iter().any(is_started);
         match (waits, found.start_deadline()) {
             (true, None) => {
-                let deadline = self.clock.lease_time() + self.config.start_deadline;
+                let deadline = self.clock.lease_time() + self.config.max_start_delay;
                 self.sessions.set_start_deadline(session, Some(deadline));
             }
             (false, Some(_)) => self.sessions.set_start_deadline(session, None),

@@ -1,7 +1,7 @@
 //! The scheduler's state, and the order in which it processes an event.
 
 use crate::{
-    AttemptId, Command, Deadline, Event, SchedulerConfig, TaskId, Timestamp, TryId,
+    AttemptId, Command, Event, SchedulerConfig, TaskId, Timestamp, TryId,
     placement::{FreedWorker, PackPlans, Stealable},
     queue::{ExclusionBuckets, TaskQueue},
     tasks::{ScheduledAttempt, ScheduledMarker, ScheduledTask, ScheduledTry},
@@ -140,7 +140,7 @@ impl Scheduler {
     /// [`SchedulerConfig::max_clock_step`] after the last call. If the driver slept longer in quiet times, its sleep
     /// would look like a pause and the lease of a silent worker would never end.
     #[must_use]
-    pub fn next_deadline(&self) -> Deadline {
+    pub fn next_deadline(&self) -> Option<Timestamp> {
         let (lease_end, _) = self.leases.earliest()?;
         let wait_end = self.memory_waits.values().min().map(|since| *since + self.config.memory_patience);
         let first = wait_end.map_or(lease_end, |end| lease_end.min(self.clock.to_lease_time(end)));

@@ -279,8 +279,8 @@ impl Metrics {
         let set = |counter: &Counter, count: u64| counter.inner().store(count, Ordering::Relaxed);
         set(&self.sent_bytes, counts.sent_bytes);
         set(&self.received_bytes, counts.received_bytes);
-        set(&self.checks.get_or_create(&CheckOutcomeLabels { outcome: "right" }), counts.accepted);
-        set(&self.checks.get_or_create(&CheckOutcomeLabels { outcome: "wrong" }), counts.rejected);
+        set(&self.checks.get_or_create(&CheckOutcomeLabels { outcome: "right" }), counts.checks_right);
+        set(&self.checks.get_or_create(&CheckOutcomeLabels { outcome: "wrong" }), counts.checks_wrong);
         self.checking_seconds.inner().store(counts.checking.as_secs_f64().to_bits(), Ordering::Relaxed);
         set(&self.sessions, counts.sessions);
         set(&self.silent_sessions, counts.silent_sessions);

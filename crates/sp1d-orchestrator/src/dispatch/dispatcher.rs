@@ -404,7 +404,7 @@ impl Dispatcher {
         running_try.end_open_task(spec.kind());
         if let Some(found) = self.shared.worker(session) {
             running_try.count_result(&found.name, &found.address.to_string());
-            found.paced_cuts[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
+            found.cut_of_last_result[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
             running_try.count_result(worker_name, worker_address);
         }

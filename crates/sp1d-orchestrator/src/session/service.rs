@@ -95,7 +95,7 @@ impl Session for SessionService {
             memory: Mutex::new(introduction.memory),
             provers: introduction.provers,
             largest_cut: introduction.largest_cut,
-            paced_cuts: Default::default(),
+            cut_of_last_result: Default::default(),
             cpu: introduction.cpu.clone(),
             gpus: Mutex::default(),
             done: AtomicU64::new(0),

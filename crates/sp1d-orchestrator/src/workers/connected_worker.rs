@@ -45,8 +45,9 @@ pub(crate) struct ConnectedWorker {
     pub(crate) provers: u32,
     /// The most cells of a shard that it proves; `None` if only its memory bounds them.
     pub(crate) largest_cut: Option<u64>,
-    /// The cut of the last shard that it proved in this session, by kind; 0 if it has not proven one.
-    pub(crate) paced_cuts: [AtomicU64; TaskKind::ALL.len()],
+    /// By kind: the cut of the try of the last accepted result in this session, which says to which cut the pace
+    /// belongs; 0 before.
+    pub(crate) cut_of_last_result: [AtomicU64; TaskKind::ALL.len()],
     pub(crate) cpu: String,
     /// The state of its GPUs, as it last reported it.
     pub(crate) gpus: Mutex<Vec<GpuState>>,

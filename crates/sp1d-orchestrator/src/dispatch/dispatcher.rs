@@ -199,7 +199,7 @@ impl Dispatcher {
     fn dispatch_event(&mut self, event: DispatchEvent) -> Vec<DispatchCommand> {
         tracing::trace!(%event, "event");
         let commands = self.machine.handle(self.now(), event);
-        self.writer.publish(self.machine.take_worker_changes());
+        self.writer.publish_workers(self.machine.take_worker_changes());
         commands
     }
 
@@ -267,7 +267,9 @@ impl Dispatcher {
                 waiting.into_iter().for_each(|drained| _ = drained.send(()));
             }
             DispatchCommand::EndSession { session } => self.shared.end_session(session),
-            DispatchCommand::PublishStep { task, attempt, session, step } => self.publish(task, attempt, session, step),
+            DispatchCommand::PublishStep { task, attempt, session, step } => {
+                self.report_step(task, attempt, session, step)
+            }
         }
         None
     }
@@ -435,7 +437,7 @@ impl Dispatcher {
     }
 
     /// Reports a step of an attempt to the proof's watchers, and counts it for the worker.
-    fn publish(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
+    fn report_step(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
         // The attempt may never have been given to its worker.
         let Some(registered) = self.shared.attempts().get(&attempt).cloned() else { return };
         let Some(SubmittedTask { running_try, spec, .. }) = self.tasks.get(&task) else { return };

@@ -102,7 +102,7 @@ impl DispatchMachine {
             // Cancel first, so that the cancellation arrives before the task that replaces the attempt.
             handling.commands.push(DispatchCommand::Cancel { session, attempt });
         }
-        self.publish(attempt, AttemptStep::Failed(failure.to_string()), handling);
+        self.publish_step(attempt, AttemptStep::Failed(failure.to_string()), handling);
         self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
     }
 }

@@ -165,7 +165,7 @@ impl DispatchMachine {
             }
             DispatchEvent::AttemptStarted { session, attempt } => {
                 if self.is_last_session(attempt, session) {
-                    self.publish(attempt, AttemptStep::Started, handling);
+                    self.publish_step(attempt, AttemptStep::Started, handling);
                 }
                 self.pass_to_scheduler(Event::AttemptStarted { session, attempt }, handling);
             }
@@ -180,19 +180,19 @@ impl DispatchMachine {
             DispatchEvent::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, handling),
             DispatchEvent::ResultChecked { attempt, outcome: Ok(()) } => {
                 if self.scheduler.is_marker_missing(attempt) {
-                    self.publish(attempt, AttemptStep::Failed(MARKER_MISSING.to_owned()), handling);
+                    self.publish_step(attempt, AttemptStep::Failed(MARKER_MISSING.to_owned()), handling);
                 }
                 self.pass_to_scheduler(Event::ResultPassed { attempt }, handling);
             }
             DispatchEvent::ResultChecked { attempt, outcome: Err(reason) } => {
-                self.publish(attempt, AttemptStep::Failed(reason.clone()), handling);
+                self.publish_step(attempt, AttemptStep::Failed(reason.clone()), handling);
                 self.pass_to_scheduler(Event::ResultRejected { attempt, reason }, handling);
             }
             DispatchEvent::CheckDelayed { attempt } => self.on_check_delayed(attempt, handling),
             DispatchEvent::AttemptFailed { session, attempt, kind, text } => {
                 let failure = AttemptFailure::Worker { kind, text };
                 if self.is_last_session(attempt, session) {
-                    self.publish(attempt, AttemptStep::Failed(failure.to_string()), handling);
+                    self.publish_step(attempt, AttemptStep::Failed(failure.to_string()), handling);
                 }
                 self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
             }
@@ -247,7 +247,7 @@ impl DispatchMachine {
                 let resumes = known.key.and_then(|key| self.resumable.take(session, key));
                 self.attempts.insert(attempt, DispatchAttempt::new(task, session));
                 handling.commands.push(DispatchCommand::Assign { session, attempt, try_id, task, resumes });
-                self.publish(attempt, AttemptStep::Assigned, handling);
+                self.publish_step(attempt, AttemptStep::Assigned, handling);
             }
             Command::Cancel { session, attempt } => {
                 handling.commands.push(DispatchCommand::Cancel { session, attempt });
@@ -262,10 +262,10 @@ impl DispatchMachine {
             }
             Command::AcceptResult { try_id, task, attempt, session } => {
                 // The published steps come first, because the driver forgets the task when it accepts the result.
-                self.publish(attempt, AttemptStep::Done, handling);
+                self.publish_step(attempt, AttemptStep::Done, handling);
                 for loser in discarded {
                     if self.attempts.get(loser).is_some_and(|entry| entry.task == task) {
-                        self.publish(*loser, AttemptStep::Dropped, handling);
+                        self.publish_step(*loser, AttemptStep::Dropped, handling);
                     }
                 }
                 self.tasks.remove(task);
@@ -273,7 +273,7 @@ impl DispatchMachine {
                 handling.commands.push(DispatchCommand::AcceptResult { try_id, task, attempt, session });
             }
             Command::Discard { attempt } => {
-                self.publish(attempt, AttemptStep::Dropped, handling);
+                self.publish_step(attempt, AttemptStep::Dropped, handling);
                 if self.attempts.remove(&attempt).is_some() {
                     handling.commands.push(DispatchCommand::Discard { attempt });
                 }
@@ -414,7 +414,7 @@ impl DispatchMachine {
 
     /// Publishes a step of `attempt`, unless its task is done or a published step has ended the attempt. `Done` is
     /// published nevertheless, because the watchers must see which attempt did the task.
-    pub(super) fn publish(&mut self, attempt: AttemptId, step: AttemptStep, handling: &mut EventHandling<'_>) {
+    pub(super) fn publish_step(&mut self, attempt: AttemptId, step: AttemptStep, handling: &mut EventHandling<'_>) {
         let Some(entry) = self.attempts.get_mut(&attempt) else { return };
         if self.tasks.get(entry.task).is_none() || entry.is_end_published && step != AttemptStep::Done {
             return;

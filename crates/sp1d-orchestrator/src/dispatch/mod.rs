@@ -9,9 +9,9 @@ mod claims;
 mod dispatcher;
 pub(crate) mod input;
 mod open_tasks;
-mod settings;
+mod scheduler_config;
 pub(crate) mod tasks;
 
 pub(crate) use dispatcher::Dispatcher;
 pub(crate) use open_tasks::LIMITS as OPEN_TASK_LIMITS;
-pub(crate) use settings::scheduler_config;
+pub(crate) use scheduler_config::scheduler_config;

@@ -197,7 +197,8 @@ impl CheckPlaces {
     }
 
     /// Runs `check` on an output of `worker`, when there is a place and no other output of the worker is checked.
-    /// `output` says which it is. Sends to `delayed` if the check is slow, or if it waits behind a slow one of the same worker.
+    /// `output` says which it is. Sends to `delayed` if the check is slow, or if it waits behind a slow one of the same
+    /// worker.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait. A check that has started continues on its thread, and the next check of the

@@ -2,10 +2,11 @@
 
 use super::{
     introduction::{WorkerIntroduction, attempt_memory, gpu_states},
-    worker_session::WorkerSession,
+    worker_session::{ReportedProvers, WorkerSession},
 };
 use crate::{
     dispatch::input::DispatcherInput,
+    lock::lock,
     runner::task::{comparable_bytes, shard_room},
     settings::OrchestratorSettings,
     workers::worker_address::WorkerAddress,
@@ -107,22 +108,27 @@ impl WorkerSession {
         if let Some(memory) = attempt_memory(readiness.memory) {
             *entry.memory() = Some(memory);
         }
-        let was_ready = entry.ready.swap(readiness.ready, Ordering::Relaxed);
+        let reported = {
+            let mut reported = lock(&self.reported_provers);
+            let before = *reported;
+            *reported = before.after(readiness.ready);
+            before
+        };
         if !readiness.ready {
             tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
-            if was_ready {
+            if reported == ReportedProvers::Loaded {
                 if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                     tracing::warn!(worker = %introduction.name, suppressed, "prover of a worker ended and restarts");
                 }
                 self.event(DispatchEvent::LastProverLost { session }).await;
             }
-        } else if !was_ready {
+        } else if reported != ReportedProvers::Loaded {
             if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                 tracing::info!(worker = %introduction.name, address = %self.address, suppressed, "worker is ready");
             }
             let event = ProofEvent::WorkerReady { worker: introduction.name.clone() };
             self.shared.report_to_tries(entry.origin, &event);
-            if self.is_known_to_scheduler.swap(true, Ordering::Relaxed) {
+            if reported == ReportedProvers::AllLost {
                 self.event(DispatchEvent::FirstProverReady { session }).await;
                 return;
             }

@@ -88,7 +88,6 @@ impl Session for SessionService {
             outbox: outbox.clone(),
             closer: session.closer.clone(),
             close_reason: session.close_reason.clone(),
-            ready: AtomicBool::new(false),
             threads: introduction.threads,
             slots: introduction.slots,
             memory_bytes: introduction.memory_bytes,

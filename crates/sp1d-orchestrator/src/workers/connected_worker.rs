@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// A connected worker. How far the scheduler trusts it and what it holds is not kept here: see
+/// A connected worker. Whether it is ready, how far the scheduler trusts it and what it holds is not kept here: see
 /// [`PoolSnapshot`](super::snapshot::PoolSnapshot).
 pub(crate) struct ConnectedWorker {
     /// Identity of the worker, which is the same in all its sessions.
@@ -35,7 +35,6 @@ pub(crate) struct ConnectedWorker {
     pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,
     pub(crate) closer: Closer,
     pub(crate) close_reason: Arc<CloseReason>,
-    pub(crate) ready: AtomicBool,
     pub(crate) threads: u32,
     /// Maximum number of attempts that it may hold.
     pub(crate) slots: u32,

@@ -84,6 +84,19 @@ fn tasks_of_unknown_tries_are_ignored() {
 }
 
 #[test]
+fn a_worker_is_ready_while_a_prover_is_loaded() {
+    let mut table = Table::new();
+    let session = SessionId(1);
+    for (event, is_ready) in
+        [(ready(1, 1), true), (Event::LastProverLost { session }, false), (Event::FirstProverReady { session }, true)]
+    {
+        table.send([event]);
+        let changed = table.scheduler.take_worker_changes().sessions;
+        assert_eq!(changed[&session].as_ref().map(|status| status.is_ready), Some(is_ready));
+    }
+}
+
+#[test]
 fn counts_include_tries_tasks_attempts_and_workers() {
     let mut table = Table::new();
     table.send([ready(1, 2), new_try(1), new_try(2)]);

@@ -3,10 +3,10 @@
 use super::{
     dialer::{connect, secure},
     reach_error::ReachError,
-    resolver::SystemResolver,
 };
 use crate::{
     lock::lock,
+    resolver::SystemResolver,
     runner::task::AttemptMemory,
     session::introduction::{attempt_memory, computes_on},
     workers::worker_address::WorkerAddress,

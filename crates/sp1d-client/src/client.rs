@@ -16,7 +16,7 @@ use reqwest::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use sp1d_model::{
-    EventRecord, Health, Moment, NewProof, ProgramSummary, ProofState, ProofSummary, ProofWaiting, WorkersReport,
+    EventRecord, Health, Moment, NewProof, OpenTasks, ProgramSummary, ProofState, ProofSummary, WorkersReport,
     clean_line,
 };
 use std::{fmt, future::ready, pin::pin, time::Duration};
@@ -259,12 +259,12 @@ impl Client {
         self.get(&format!("/v1/proofs/{}", encoded(id))).await
     }
 
-    /// Returns why the tasks of the running proof `id` wait, and at most `limit` (1 to 1000) of its open tasks, from
-    /// the first one whose number is above `after`. Only a running proof has open tasks.
+    /// Returns at most `limit` (1 to 1000) open tasks of the running proof `id`, from the first one whose number is
+    /// above `after`, and why some tasks wait. Only a running proof has open tasks.
     ///
     /// # Errors
     /// Fails if the proof does not exist or the service does not respond.
-    pub async fn tasks(&self, id: &str, after: u64, limit: u32) -> Result<ProofWaiting, ClientError> {
+    pub async fn open_tasks(&self, id: &str, after: u64, limit: u32) -> Result<OpenTasks, ClientError> {
         self.get(&format!("/v1/proofs/{}/tasks?after={after}&limit={limit}", encoded(id))).await
     }
 

@@ -17,6 +17,6 @@ pub use limits::limits;
 pub use settings::ClientSettings;
 pub use sp1d_model::{
     AttemptInfo, Disconnection, EventRecord, FailureInfo, Health, ListStatus, Moment, NewProof, OpenTask,
-    OpenTaskState, ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState, ProofSummary, ProofWaiting,
+    OpenTaskState, OpenTasks, ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState, ProofSummary,
     TaskCounts, WaitCode, WaitingTasks, WorkerActivity, WorkerSummary, WorkerTasks, WorkersReport,
 };

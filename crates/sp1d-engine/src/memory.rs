@@ -214,7 +214,7 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWork
     };
     if !excluded.is_empty() {
         reason = format!(
-            "{} of {all} left out, because the others finish earlier with larger shards: {}",
+            "{} of {all} excluded, because the others finish earlier with larger shards: {}",
             excluded.len(),
             excluded.join(", ")
         );
@@ -376,7 +376,7 @@ mod tests {
     fn check_excluded(workers: &[ShardWorker], names: &[&str], threshold: u64) {
         let choice = choose_cut(TaskKind::ProveShard, 30_000, workers).unwrap();
         assert_eq!(choice.threshold, threshold, "{}", choice.reason);
-        assert_eq!(choice.reason.contains("left out"), !names.is_empty(), "{}", choice.reason);
+        assert_eq!(choice.reason.contains("excluded"), !names.is_empty(), "{}", choice.reason);
         assert!(choice.reason.ends_with(&names.join(", ")), "{}", choice.reason);
         let size = shard_size(TaskKind::ProveShard, 30_000, choice.threshold);
         let small: Vec<_> = workers.iter().filter(|worker| !worker.fits(size)).map(|worker| &worker.name).collect();

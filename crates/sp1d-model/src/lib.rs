@@ -28,9 +28,8 @@ pub use limit::{Limit, LimitPeer, LimitValue, Rate};
 pub use moment::Moment;
 pub use plain_text::clean_line;
 pub use proof::{
-    AttemptInfo, EventRecord, FailureInfo, NewProof, OpenTask, OpenTaskState, ProgramSummary, ProofEvent,
-    ProofFailureKind, ProofMode, ProofState, ProofSummary, ProofWaiting, TaskCounts, WaitCode, WaitingTasks,
-    WorkerTasks,
+    AttemptInfo, EventRecord, FailureInfo, NewProof, OpenTask, OpenTaskState, OpenTasks, ProgramSummary, ProofEvent,
+    ProofFailureKind, ProofMode, ProofState, ProofSummary, TaskCounts, WaitCode, WaitingTasks, WorkerTasks,
 };
 pub use task::{FailureKind, KindSet, TaskKind};
 pub use worker::{Disconnection, GpuState, ListStatus, WorkerActivity, WorkerSummary, WorkersReport};

@@ -196,8 +196,9 @@ impl CheckPlaces {
         *usual = (*usual * 3 + counted) / 4;
     }
 
-    /// Runs `check` on `output`, which is of `worker`, when there is a place and no other output of the worker is
-    /// checked. Sends to `delayed` if the check is slow, or if it waits behind a slow one of the same worker.
+    /// Runs `check` on an output of `worker`, when there is a place and no other output of the worker is checked.
+    /// `output` says which it is. Sends to `delayed` if the check is slow, or if it waits behind a slow one of the same
+    /// worker.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait. A check that has started continues on its thread, and the next check of the

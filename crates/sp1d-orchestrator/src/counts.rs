@@ -12,10 +12,10 @@ pub struct OrchestratorCounts {
     pub sent_bytes: u64,
     /// Compressed bytes of artifacts received from workers.
     pub received_bytes: u64,
-    /// Number of results and deferred claims that were right.
-    pub accepted: u64,
-    /// Number of results and deferred claims that were wrong.
-    pub rejected: u64,
+    /// Number of checks of results and of deferred events that found them right.
+    pub checks_right: u64,
+    /// Number of checks of results and of deferred events that found them wrong, or did not end in time.
+    pub checks_wrong: u64,
     /// Time that the checks of results and deferred events took, summed over all threads.
     pub checking: Duration,
     /// Number of sessions with workers that started.
@@ -29,8 +29,8 @@ pub struct OrchestratorCounts {
 pub(crate) struct Counters {
     sent_bytes: AtomicU64,
     received_bytes: AtomicU64,
-    accepted: AtomicU64,
-    rejected: AtomicU64,
+    checks_right: AtomicU64,
+    checks_wrong: AtomicU64,
     checking_micros: AtomicU64,
     sessions: AtomicU64,
     silent_sessions: AtomicU64,
@@ -46,7 +46,7 @@ impl Counters {
     }
 
     pub(crate) fn on_checked(&self, took: Duration, is_right: bool) {
-        let count = if is_right { &self.accepted } else { &self.rejected };
+        let count = if is_right { &self.checks_right } else { &self.checks_wrong };
         count.fetch_add(1, Ordering::Relaxed);
         self.checking_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -64,8 +64,8 @@ impl Counters {
         OrchestratorCounts {
             sent_bytes: count(&self.sent_bytes),
             received_bytes: count(&self.received_bytes),
-            accepted: count(&self.accepted),
-            rejected: count(&self.rejected),
+            checks_right: count(&self.checks_right),
+            checks_wrong: count(&self.checks_wrong),
             checking: Duration::from_micros(count(&self.checking_micros)),
             sessions: count(&self.sessions),
             silent_sessions: count(&self.silent_sessions),

@@ -11,7 +11,8 @@
 //! - `shared_state.rs` has the state that all parts share, for example the store and the connected workers, the
 //!   registered attempts and the running tries. Its documentation says who writes each part. `published.rs` has the
 //!   parts that have a writer of their own: the dispatcher, or the cleanup of a try.
-//! - `pool/`: the worker list, and the connections to its workers and to those that join.
+//! - `pool/`: the worker list, and the connections to its workers and to those that join. `resolver.rs` looks up their
+//!   names.
 //! - `session/`: one session with a worker. `workers/`: what both know about the workers.
 //! - `proof/`: runs proofs, and audits the unverified results of a failed try. `runner/`: the interface to the code
 //!   that knows SP1.
@@ -33,6 +34,7 @@ mod orchestrator;
 mod pool;
 mod proof;
 mod published;
+mod resolver;
 mod runner;
 mod scope;
 mod session;
@@ -49,7 +51,6 @@ pub use pool::{
         listed_worker::{FirstOutcome, Reached},
         probe::{ProbeError, Probed, probe},
         reach_error::ReachError,
-        resolver::{AddressResolver, SystemResolver},
         unreachable::{ConnectError, Unreachable},
     },
     join_port::JoinSettings,
@@ -62,6 +63,7 @@ pub use proof::{
     run::Proven,
     task_tracker::{TaskOutcome, TaskTracker},
 };
+pub use resolver::{AddressResolver, SystemResolver};
 pub use runner::{
     checks::ProofChecks,
     failure::ProofFailure,
@@ -70,6 +72,7 @@ pub use runner::{
     task::{AttemptMemory, ShardWorker, TaskSpec, comparable_bytes},
 };
 pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify, WorkerOrigins};
-pub use sp1d_model::{AttemptInfo, ProofEvent, ProofMode, ProofWaiting, WorkerTasks};
+pub use sp1d_artifacts::default_spill_folder;
+pub use sp1d_model::{AttemptInfo, OpenTasks, ProofEvent, ProofMode, WorkerTasks};
 pub use sp1d_scheduler::{Placement, ShardSize};
 pub use workers::{disconnected::DisconnectedWorker, info::WorkerInfo, worker_address::WorkerAddress};

@@ -2,7 +2,7 @@
 
 use crate::{
     check_places,
-    dispatch::WAITING_LIMITS,
+    dispatch::OPEN_TASK_LIMITS,
     pool::{connection::reach_error, join_port, names::named_workers},
     proof::{cache_entry, restart, run},
     session::{CONTROL_LIMITS, PACE_LIMITS, SERVICE_LIMITS, UPLOAD_LIMITS, introduction, upload_budget},
@@ -26,6 +26,6 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         shared_state::LIMITS,
     ];
     let of_artifacts = [UPLOAD_LIMITS, upload_budget::LIMITS, PACE_LIMITS, cache_entry::LIMITS];
-    let of_proofs = [check_places::LIMITS, run::LIMITS, restart::LIMITS, WAITING_LIMITS];
+    let of_proofs = [check_places::LIMITS, run::LIMITS, restart::LIMITS, OPEN_TASK_LIMITS];
     of_connections.into_iter().chain(of_artifacts).chain(of_proofs).flatten().chain(sp1d_scheduler::limits())
 }

@@ -17,7 +17,7 @@ use crate::{
     shared_state::SharedState,
     workers::{disconnected::DisconnectedWorker, info::WorkerInfo, worker_address::WorkerAddress},
 };
-use sp1d_model::ProofWaiting;
+use sp1d_model::OpenTasks;
 use sp1d_scheduler::{DispatchEvent, TaskId};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -229,20 +229,20 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Returns why the tasks of a running proof wait, and what happens with its open tasks. `proof` is the proof's name
+    /// Returns what happens with the open tasks of a running proof, and why some wait. `proof` is the proof's name
     /// in logs: see [`ProofRequest::label`](crate::ProofRequest::label). Describes at most `limit` open tasks, and
     /// never more than 1000, from the first one whose number is above `after`. The reply is empty if no such proof is
     /// running, and while a proof has no open tasks. Returns `None` if the orchestrator has stopped.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub async fn waiting(&self, proof: &str, after: TaskId, limit: usize) -> Option<ProofWaiting> {
+    pub async fn open_tasks(&self, proof: &str, after: TaskId, limit: usize) -> Option<OpenTasks> {
         // This fails if the dispatcher has ended.
         let place = self.shared.inbox.reserve().await.ok()?;
         let running = self.shared.tries().values().rev().find(|state| state.label == proof).map(|state| state.id);
-        let Some(id) = running else { return Some(ProofWaiting::default()) };
+        let Some(id) = running else { return Some(OpenTasks::default()) };
         let (reply, wait) = oneshot::channel();
-        place.send(DispatcherInput::Explain { try_id: id, after, limit, reply });
+        place.send(DispatcherInput::OpenTasks { try_id: id, after, limit, reply });
         // If the dispatcher ends, it drops `reply`, which ends the wait.
         wait.await.ok()
     }

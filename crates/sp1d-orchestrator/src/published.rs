@@ -58,7 +58,7 @@ impl DispatchWriter {
 
     /// Publishes what the scheduler changed about the workers. Call this after each event and before its commands are
     /// carried out, so that a caller whom a command notifies finds the change.
-    pub(crate) fn publish(&self, changes: WorkerChanges) {
+    pub(crate) fn publish_workers(&self, changes: WorkerChanges) {
         if !changes.is_empty() {
             self.pool.send_modify(|pool| pool.apply(changes));
         }
@@ -123,7 +123,8 @@ mod tests {
         assert_eq!(pool.borrow().quarantine(WorkerId(7)), None);
         let standing =
             WorkerStanding::Quarantined { kinds: KindSet::only(TaskKind::ProveShard), reason: "faults".to_owned() };
-        writer.publish(WorkerChanges { standings: [(WorkerId(7), standing)].into(), ..WorkerChanges::default() });
+        writer
+            .publish_workers(WorkerChanges { standings: [(WorkerId(7), standing)].into(), ..WorkerChanges::default() });
         assert_eq!(pool.borrow().quarantine(WorkerId(7)).as_deref(), Some("prove_shard: faults"));
         drop(writer);
         assert!(pool.borrow().quarantine(WorkerId(7)).is_some(), "readers keep the last state");

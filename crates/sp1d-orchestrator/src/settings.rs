@@ -1,6 +1,6 @@
 //! The settings of an orchestrator.
 
-use crate::pool::connection::resolver::{AddressResolver, SystemResolver};
+use crate::resolver::{AddressResolver, SystemResolver};
 use sp1d_identity::TlsIdentity;
 use sp1d_protocol::Build;
 use sp1d_scheduler::Placement;

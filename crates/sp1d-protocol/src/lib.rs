@@ -1,7 +1,7 @@
 //! The messages between orchestrator and worker, and how their connections are established.
 //!
 //! ```text
-//! TCP ──► preamble (8 bytes each way) ──► HTTP/2 with the orchestrator as server ──► Hello ──► Control, Fetch, Deliver
+//! TCP ──► preamble (8 bytes each way) ──► HTTP/2 with the orchestrator as server ──► Hello ──► Control, Fetch, Upload
 //!                     │          ▲
 //!                     └► queue ──┘  while the worker serves another orchestrator
 //! ```
@@ -46,4 +46,4 @@ pub use task::{
 
 /// Version of all messages and the connection setup. A peer with another version is refused before anything else is
 /// read from it.
-pub const PROTOCOL_VERSION: u16 = 6;
+pub const PROTOCOL_VERSION: u16 = 7;

@@ -4,7 +4,7 @@
 use sp1_core_executor::SP1CoreOpts;
 use sp1d_engine::CutOptions;
 use sp1d_machine::Memory;
-use sp1d_orchestrator::WorkerList;
+use sp1d_orchestrator::{WorkerList, default_spill_folder};
 use sp1d_roles::{
     check_local_memory,
     config::{Config, ConfigOverrides},
@@ -251,6 +251,21 @@ fn a_machine_that_cannot_load_its_only_prover_is_reported() {
     check_memory(&["local", "10.0.0.7:8081"], 1_000_000_000, Ok(()));
     check_memory(&["10.0.0.7:8081"], 1_000_000_000, Ok(()));
     check_memory(&[], 1_000_000_000, Ok(()));
+}
+
+#[test]
+fn a_named_spill_folder_overrides_the_default_of_the_program() {
+    let spill_folder = |overrides: &ConfigOverrides, variable: Option<&str>| {
+        let environment = |name: &str| variable.filter(|_| name == "SP1_DISTRIBUTED_SPILL_FOLDER").map(str::to_owned);
+        Config::load(overrides, environment).unwrap().orchestrator.store.spill_folder
+    };
+    let mut overrides = ConfigOverrides::default();
+    overrides.local_worker();
+    assert_eq!(spill_folder(&overrides, None), Some(default_spill_folder()));
+    overrides.default_spill_folder(Path::new("/default"));
+    assert_eq!(spill_folder(&overrides, None).as_deref(), Some(Path::new("/default")));
+    assert_eq!(spill_folder(&overrides, Some("auto")).as_deref(), Some(Path::new("/default")));
+    assert_eq!(spill_folder(&overrides, Some("/named")).as_deref(), Some(Path::new("/named")));
 }
 
 #[test]

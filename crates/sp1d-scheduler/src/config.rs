@@ -22,13 +22,13 @@ pub struct SchedulerConfig {
     /// A worker that holds attempts must start one of them within this time. Otherwise its oldest attempt counts as a
     /// loss. Before it starts an attempt, a worker fetches the inputs and may wait for memory that other workers on its
     /// machine use. That takes minutes at most.
-    pub start_deadline: Duration,
-    /// How long a queued task waits while no connected worker is large enough for it. That is so if the task ran out of
+    pub max_start_delay: Duration,
+    /// How long a queued task waits while no ready worker is large enough for it. That is so if the task ran out of
     /// memory earlier and the last larger worker has left, or if its try excludes small workers. Then the task fails
-    /// for good. If an attempt runs out of memory while no larger worker is connected, the task fails at once.
+    /// for good. If an attempt runs out of memory while no larger worker is ready, the task fails at once.
     ///
     /// The time counts from when the last worker that was large enough left, or from when the task was queued if no
-    /// such worker was connected. A draining worker counts as one that has left. Time without any connected worker does
+    /// such worker was ready. A draining worker counts as one that has left. Time without any ready worker does
     /// not count: how long a proof waits for a worker is the driver's decision (`OrchestratorSettings::patience` in the
     /// orchestrator).
     pub memory_patience: Duration,
@@ -54,7 +54,7 @@ impl Default for SchedulerConfig {
             lease_ttl: Duration::from_secs(3),
             max_failures: 3,
             max_losses: 5,
-            start_deadline: Duration::from_secs(600),
+            max_start_delay: Duration::from_secs(600),
             memory_patience: Duration::from_secs(60),
             max_clock_step: Duration::from_millis(1500),
             placement: Placement::default(),

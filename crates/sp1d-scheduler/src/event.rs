@@ -15,7 +15,7 @@
 
 use crate::{
     AttemptFailure, AttemptId, KindSet, PastAttempt, ReadyWorker, SessionId, ShardSize, ShareGroup, TaskId, TaskKind,
-    Timestamp, TryId, WorkerId,
+    TryId, WorkerId,
 };
 use std::{fmt, time::Duration};
 
@@ -108,6 +108,13 @@ pub enum Event {
         /// The session that the data came from.
         session: SessionId,
     },
+    /// The driver could not give an attempt to its worker, because an input of the task does not exist. No worker can
+    /// prove the task, so its try fails, and none of its tasks is assigned any more. The worker is not at fault, and
+    /// its slot is free again. Everything else about the try stays until [`Event::TryEnded`].
+    AssignmentFailed {
+        /// The attempt that its worker did not get.
+        attempt: AttemptId,
+    },
     /// A worker started to prove an attempt.
     AttemptStarted {
         /// The session that reports this.
@@ -182,7 +189,7 @@ impl fmt::Display for Event {
                 write!(f, "{try_id} started{}", if *trusted_only { " for trusted workers only" } else { "" })
             }
             Self::SmallWorkersExcluded { try_id, size: ShardSize { cells, memory_bytes } } => {
-                write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
+                write!(f, "{try_id} excludes GPUs below {cells} cells and processors below {memory_bytes} bytes")
             }
             Self::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 write!(f, "{kind} {task} of {try_id} submitted")?;
@@ -209,6 +216,7 @@ impl fmt::Display for Event {
             Self::FirstProverReady { session } => write!(f, "{session} has its first prover ready"),
             Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::LeaseRenewed { session } => write!(f, "{session} renewed its lease"),
+            Self::AssignmentFailed { attempt } => write!(f, "{attempt} could not be given to its worker"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
             Self::DeferredEventsAccepted { session, attempt } => {
                 write!(f, "deferred events of {attempt} on {session} accepted")
@@ -287,9 +295,9 @@ pub enum Command {
         kind: TaskKind,
         /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
-        /// True if the task failed because no connected worker is large enough for it: it ran out of memory on a worker
-        /// with about as much memory, or its try excludes small workers. False if it reached a limit of failures,
-        /// losses or refusals, even if it also ran out of memory.
+        /// True if the task failed because no ready worker is large enough for it. Either it ran out of memory on a
+        /// worker, and no ready worker has over 1/16 more memory than that one. Or its try excludes small workers.
+        /// False if it reached a limit of failures, losses or refusals, even if it also ran out of memory.
         failed_for_lack_of_memory: bool,
     },
     /// `attempt`, which an earlier session of the same worker held, continues in a new session.
@@ -359,7 +367,3 @@ impl fmt::Display for Command {
         }
     }
 }
-
-/// When [`crate::Scheduler::handle`] must be called next, with [`Event::Tick`] if no other event happens before. `None`
-/// if no worker is connected.
-pub type Deadline = Option<Timestamp>;

@@ -40,8 +40,8 @@ pub use dispatch::{
     AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
     ResumableAttempt, TryFailureCause,
 };
-pub use event::{Command, Deadline, Event};
-pub use failure::{AttemptFailure, PastAttempt};
+pub use event::{Command, Event};
+pub use failure::{AttemptEnd, AttemptFailure, PastAttempt};
 pub use limits::limits;
 pub use policy::{Placement, UnknownPlacement};
 pub use scheduler::Scheduler;

@@ -42,9 +42,11 @@ pub enum TaskStatus {
     },
 }
 
-/// The status of a connected worker in its session.
+/// The status of a ready worker in its session, or of one whose drain was requested before it was ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerStatus {
+    /// True while a prover of the worker is loaded.
+    pub is_ready: bool,
     /// Maximum number of attempts that the worker may hold.
     pub slots: usize,
     /// The task kinds that the worker may get now, without those for which it is quarantined. Empty while it is
@@ -64,7 +66,15 @@ impl WorkerStatus {
     /// Returns the status of a worker that is drained before it is ready. It has no slot yet.
     pub(crate) fn draining_before_ready() -> Self {
         let (available_kinds, on_probation) = (KindSet::default(), KindSet::default());
-        Self { slots: 0, available_kinds, on_probation, held: Vec::new(), draining: true, paces: BTreeMap::new() }
+        Self {
+            is_ready: false,
+            slots: 0,
+            available_kinds,
+            on_probation,
+            held: Vec::new(),
+            draining: true,
+            paces: BTreeMap::new(),
+        }
     }
 }
 
@@ -120,6 +130,6 @@ pub struct SchedulerCounts {
     pub queued_tasks: usize,
     /// Attempts that workers hold.
     pub live_attempts: usize,
-    /// Connected workers.
+    /// Ready workers.
     pub workers: usize,
 }

@@ -19,8 +19,8 @@ mod trust;
 mod waiting;
 
 use crate::{
-    AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, OriginId, PastAttempt, ReadyWorker, Scheduler,
-    SchedulerConfig, SessionId, ShardRoom, ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    AttemptEnd, AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, OriginId, PastAttempt, ReadyWorker,
+    Scheduler, SchedulerConfig, SessionId, ShardRoom, ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
 
@@ -155,6 +155,10 @@ const fn renewed(session: u64) -> Event {
     Event::LeaseRenewed { session: SessionId(session) }
 }
 
+const fn not_sent(attempt: u64) -> Event {
+    Event::AssignmentFailed { attempt: AttemptId(attempt) }
+}
+
 const fn started(session: u64, attempt: u64) -> Event {
     Event::AttemptStarted { session: SessionId(session), attempt: AttemptId(attempt) }
 }
@@ -239,7 +243,7 @@ const fn fail_for_memory(try_id: u64, task: u64, history: Vec<PastAttempt>) -> C
 }
 
 /// A past attempt that ended at the time it was assigned.
-const fn past(attempt: u64, session: u64, failure: AttemptFailure) -> PastAttempt {
+fn past(attempt: u64, session: u64, end: impl Into<AttemptEnd>) -> PastAttempt {
     let (attempt, duration) = (AttemptId(attempt), Duration::ZERO);
-    PastAttempt { attempt, session: SessionId(session), worker: WorkerId(session), duration, failure }
+    PastAttempt { attempt, session: SessionId(session), worker: WorkerId(session), duration, end: end.into() }
 }

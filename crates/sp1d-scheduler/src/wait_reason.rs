@@ -4,27 +4,28 @@ use crate::TaskKind;
 use sp1d_model::{WaitCode, counted};
 use std::fmt;
 
-/// Why a task waits instead of running. The counts are numbers of connected workers.
+/// Why a task waits instead of running. The counts are numbers of ready workers: those whose prover was loaded in their
+/// session. The scheduler does not know a connected worker that still loads its first prover.
 ///
 /// - A worker is *available* for a kind if it supports the kind, is not quarantined for it, and is neither draining nor
 ///   starting its prover.
 /// - An available worker is *free* if it has a free slot, and *full* if it has none.
 /// - If the proof of a task is only for trusted workers, other workers count nowhere except in
-///   [`WaitReason::NoTrustedWorker`] and in the number of connected workers.
+///   [`WaitReason::NoTrustedWorker`] and in the number of ready workers.
 /// - A task *excludes* a worker if the worker was tried without success (it failed at the task, refused it, or was lost
 ///   with it), or if the worker has too little memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WaitReason {
     /// No worker is connected, or no connected worker has loaded its prover yet.
     NoWorkerReady,
-    /// No connected worker supports the kind.
+    /// No ready worker supports the kind.
     KindUnsupported {
         /// The kind of the task.
         kind: TaskKind,
-        /// Connected workers.
-        connected: usize,
+        /// Ready workers.
+        ready: usize,
     },
-    /// The task is only for trusted workers, and no connected worker that supports the kind is trusted.
+    /// The task is only for trusted workers, and no ready worker that supports the kind is trusted.
     NoTrustedWorker {
         /// The kind of the task.
         kind: TaskKind,
@@ -46,7 +47,7 @@ pub enum WaitReason {
     /// No worker that supports the kind is large enough for the task: the task ran out of memory earlier and the last
     /// larger worker has left, or its try excludes small workers. Draining workers do not count. The try fails after
     /// [`SchedulerConfig::memory_patience`](crate::SchedulerConfig::memory_patience). If an attempt runs out of memory
-    /// while no larger worker is connected, the task does not wait: the try fails at once.
+    /// while no larger worker is ready, the task does not wait: the try fails at once.
     TooLittleMemory {
         /// The kind of the task.
         kind: TaskKind,
@@ -85,7 +86,7 @@ pub enum WaitReason {
         on_probation: usize,
     },
     /// The task does not exclude every free worker, but [`Placement::Pack`](crate::Placement::Pack) leaves them free.
-    SparedByPackPlan {
+    OutsidePackPlan {
         /// The kind of the task.
         kind: TaskKind,
         /// Workers that share the tasks of the kind.
@@ -108,7 +109,7 @@ impl WaitReason {
             Self::AllAvailableExcluded { .. } => WaitCode::AllAvailableExcluded,
             Self::AllFreeExcluded { .. } => WaitCode::AllFreeExcluded,
             Self::AllFull { .. } => WaitCode::AllFull,
-            Self::SparedByPackPlan { .. } => WaitCode::HeldByPackPlan,
+            Self::OutsidePackPlan { .. } => WaitCode::OutsidePackPlan,
         }
     }
 }
@@ -118,13 +119,13 @@ impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::NoWorkerReady => f.write_str("no worker is ready"),
-            Self::KindUnsupported { kind, connected } => {
-                write!(f, "no worker supports {kind} ({connected} connected)")
+            Self::KindUnsupported { kind, ready } => {
+                write!(f, "no ready worker supports {kind} ({ready} ready; others may still load their provers)")
             }
             Self::NoTrustedWorker { kind, untrusted } => write!(
                 f,
-                "only trusted workers may get the tasks of this proof, and none of {untrusted} workers for {kind} is \
-                 trusted"
+                "only trusted workers may get the tasks of this proof, and no worker for {kind} is trusted \
+                 ({untrusted} not trusted)"
             ),
             Self::AllUnavailable { kind, draining, quarantined, starting } => {
                 let states = [(draining, "draining"), (quarantined, "quarantined"), (starting, "starting")];
@@ -148,7 +149,7 @@ impl fmt::Display for WaitReason {
                 write!(f, "every available worker for {kind} is full ({workers} available")?;
                 if on_probation > 0 { write!(f, ", {on_probation} on probation)") } else { f.write_str(")") }
             }
-            Self::SparedByPackPlan { kind, plan_size, free } => {
+            Self::OutsidePackPlan { kind, plan_size, free } => {
                 let used = counted(plan_size, "worker");
                 write!(f, "the pack plan uses {used} for {kind} and leaves others free ({free} free)")
             }

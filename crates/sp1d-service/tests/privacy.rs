@@ -197,7 +197,7 @@ async fn a_private_proof_waits_for_a_trusted_worker_and_says_so() {
     let id = running.submit(2, |request| request.trusted_only = true).await;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let waiting = running.json(&format!("/v1/proofs/{id}/tasks")).await["waiting"].clone();
+        let waiting = running.json(&format!("/v1/proofs/{id}/tasks")).await["reasons"].clone();
         if waiting[0]["tasks"] == json!(2) {
             assert_eq!(waiting[0]["code"], json!("no_trusted_worker"), "{waiting}");
             break;

@@ -337,9 +337,9 @@ async fn open_tasks_are_listed_with_the_reasons_why_they_wait() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let tasks = wait_for(&|tasks: &Value| tasks["open"] == 4).await;
+    let tasks = wait_for(&|tasks: &Value| tasks["count"] == 4).await;
     let reason = json!({ "code": "no_worker_ready", "reason": "no worker is ready", "tasks": 4 });
-    assert_eq!(tasks["waiting"], json!([reason]));
+    assert_eq!(tasks["reasons"], json!([reason]));
     running.wait(&id, |proof| proof.tasks.known == 4).await;
     let metrics = running.client.get(format!("{}/metrics", running.url)).send().await.unwrap().text().await.unwrap();
     assert!(metrics.lines().any(|line| line == "sp1d_open_tasks 4"), "{metrics}");
@@ -354,17 +354,17 @@ async fn open_tasks_are_listed_with_the_reasons_why_they_wait() {
     };
     let tasks = wait_for(&|tasks: &Value| is_any(tasks, "proving") && is_any(tasks, "assigned")).await;
     let reason = "every available worker for prove_shard is full (1 available)";
-    assert_eq!(tasks["waiting"], json!([{ "code": "all_full", "reason": reason, "tasks": 2 }]));
+    assert_eq!(tasks["reasons"], json!([{ "code": "all_full", "reason": reason, "tasks": 2 }]));
     let numbers: Vec<u64> =
         tasks["tasks"].as_array().unwrap().iter().map(|task| task["task"].as_u64().unwrap()).collect();
     assert!(numbers.len() == 4 && numbers.is_sorted(), "{tasks}");
     let page = running.json(&format!("{path}?after={}&limit=2", numbers[0])).await;
     assert_eq!((&page["tasks"][0]["task"], &page["tasks"][1]["task"]), (&json!(numbers[1]), &json!(numbers[2])));
-    assert_eq!((page["tasks"].as_array().unwrap().len(), &page["open"]), (2, &json!(4)));
+    assert_eq!((page["tasks"].as_array().unwrap().len(), &page["count"]), (2, &json!(4)));
 
     running.service.cancel(&id).await.unwrap();
     running.ended(&id).await;
-    assert_eq!(running.json(&path).await, json!({ "waiting": [], "open": 0, "tasks": [] }));
+    assert_eq!(running.json(&path).await, json!({ "reasons": [], "count": 0, "tasks": [] }));
     running.service.shutdown().await;
 }
 

@@ -8,8 +8,8 @@ use crate::{
     scenario::{Claims, LAST_ATTEMPT_BEFORE_RESTART, MachineId, Plan, UploadedClaims, Value, earlier_claims},
 };
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ResultKey,
-    ResumableAttempt, SchedulerConfig, SessionId, ShareGroup, TaskId, Timestamp, TryId,
+    AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ResultKey, ResumableAttempt,
+    SchedulerConfig, SessionId, ShareGroup, TaskId, Timestamp, TryId,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
@@ -122,7 +122,7 @@ impl Driver {
             let what = format!("it requested more than {MAX_TICKS_AT_ONCE} ticks at the same time");
             return Err(Violation::new("the scheduler comes to rest", what));
         }
-        self.report(DispatchEvent::Scheduler(Event::Tick), plan, net)
+        self.report(DispatchEvent::Tick, plan, net)
     }
 
     /// Returns true if every proof of the plan has ended.
@@ -170,7 +170,7 @@ impl Driver {
                 let resumable_attempts = Self::resumable_before(plan, net);
                 DispatchEvent::WorkerReady { session, ready, resumable_attempts }
             }
-            ToOrchestrator::Heartbeat => DispatchEvent::Scheduler(Event::LeaseRenewed { session }),
+            ToOrchestrator::Heartbeat => DispatchEvent::LeaseRenewed { session },
             ToOrchestrator::Started(attempt) => DispatchEvent::AttemptStarted { session, attempt },
             ToOrchestrator::Marker { attempt, claims } => {
                 if let Some(claims) = claims.filter(|_| self.may_deliver(session, attempt)) {
@@ -190,16 +190,15 @@ impl Driver {
             }
             ToOrchestrator::Failed { attempt, kind, text } => {
                 net.tell(machine, session, ToWorker::Received(attempt));
-                let failure = AttemptFailure::Worker { kind, text: text.to_owned() };
-                DispatchEvent::AttemptFailed { session, attempt, failure }
+                DispatchEvent::AttemptFailed { session, attempt, kind, text: text.to_owned() }
             }
             ToOrchestrator::OutOfMemory(attempt) => {
                 net.tell(machine, session, ToWorker::Received(attempt));
-                let failure = AttemptFailure::Worker { kind: FailureKind::OutOfMemory, text: "too large".to_owned() };
-                DispatchEvent::AttemptFailed { session, attempt, failure }
+                let (kind, text) = (FailureKind::OutOfMemory, "too large".to_owned());
+                DispatchEvent::AttemptFailed { session, attempt, kind, text }
             }
-            ToOrchestrator::Unready => DispatchEvent::Scheduler(Event::LastProverLost { session }),
-            ToOrchestrator::Ready => DispatchEvent::Scheduler(Event::FirstProverReady { session }),
+            ToOrchestrator::Unready => DispatchEvent::LastProverLost { session },
+            ToOrchestrator::Ready => DispatchEvent::FirstProverReady { session },
             ToOrchestrator::Closed => {
                 entry.open = false;
                 DispatchEvent::SessionEnded { session }
@@ -277,7 +276,7 @@ impl Driver {
         }
         // Some markers are not submitted before their task. The scheduler then learns the marker from the task.
         if let Some(marker) = entry.marker.filter(|_| net.dice.chance(900)) {
-            self.report(DispatchEvent::Scheduler(Event::MarkerSubmitted { try_id, marker }), plan, net)?;
+            self.report(DispatchEvent::MarkerSubmitted { try_id, marker }, plan, net)?;
         }
         let (kind, marker) = (entry.kind, entry.marker);
         // Results of some tasks are not cached, so no worker can resume them.
@@ -381,7 +380,7 @@ impl Driver {
         let has_independent_worker = self.has_independent_worker(&event, plan);
         let Self { dispatch, coverage, digest, steps, invariants, attempts, .. } = self;
         let (delivered, claims, outcomes, config) = (&self.delivered, &self.claims, &self.outcomes, &self.config);
-        if !matches!(event, DispatchEvent::Scheduler(Event::LeaseRenewed { .. } | Event::Tick)) {
+        if !matches!(event, DispatchEvent::LeaseRenewed { .. } | DispatchEvent::Tick) {
             net.note(|| event.to_string());
         }
         let (now, mut checked, mut reached) = (net.now, Ok(()), false);

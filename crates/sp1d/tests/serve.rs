@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -176,9 +176,53 @@ fn sp1d(folder: &Path) -> Command {
 }
 
 fn spawn(folder: &Path, port: u16, more: &[&str]) -> Killed {
+    Killed(serve(folder, port).args(more).spawn().unwrap())
+}
+
+fn serve(folder: &Path, port: u16) -> Command {
     let log = File::options().create(true).append(true).open(folder.join("serve.log")).unwrap();
-    let arguments = ["serve", "--state", "state", "--listen", &format!("127.0.0.1:{port}")];
-    Killed(sp1d(folder).args(arguments).args(more).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    let mut command = sp1d(folder);
+    command.args(["serve", "--state", "state", "--listen", &format!("127.0.0.1:{port}")]);
+    command.stdout(Stdio::null()).stderr(log);
+    command
+}
+
+/// Creates a folder in `parent` that looks as if a killed service had left it an hour ago.
+fn leftover(parent: &Path) -> TempDir {
+    let folder = tempfile::Builder::new().prefix("sp1d-spill-0-").tempdir_in(parent).unwrap();
+    File::open(folder.path()).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    folder
+}
+
+/// Checks that a service with the default `spill_folder` uses `used` and not `unused`. A service removes what killed
+/// services left in its own folder.
+fn check_spill_folder(tmpdir: Option<&Path>, used: &Path, unused: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("distributed.json"), r#"["127.0.0.1:9"]"#).unwrap();
+    let (removed, kept) = (leftover(used), leftover(unused));
+    let mut command = serve(folder.path(), free_address().port());
+    match tmpdir {
+        Some(tmpdir) => command.env("TMPDIR", tmpdir),
+        None => command.env_remove("TMPDIR"),
+    };
+    let _service = Killed(command.spawn().unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    while removed.path().exists() {
+        let log = fs::read_to_string(folder.path().join("serve.log")).unwrap();
+        assert!(Instant::now() < deadline, "{} is not used: {log}", used.display());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(kept.path().exists(), "{} is used", unused.display());
+}
+
+#[test]
+fn artifacts_go_to_the_users_tmpdir_or_to_var_tmp() {
+    // For SP1, `sp1d` sets `TMPDIR` to this private folder. That must not change the other default.
+    let private = sp1d_engine::private_temporary_folder(Path::new("/tmp")).unwrap();
+    check_spill_folder(None, Path::new("/var/tmp"), &private);
+    let own = tempfile::tempdir().unwrap();
+    let private = sp1d_engine::private_temporary_folder(own.path()).unwrap();
+    check_spill_folder(Some(own.path()), own.path(), &private);
 }
 
 /// Starts a worker of this build that never finishes a task.

@@ -72,7 +72,7 @@ pub(super) async fn exclude_small_workers(
     let size = if options.is_set() { ShardSize { memory_bytes: 0, ..full } } else { full };
     for ShardWorker { name, .. } in proof.shard_workers(kind).iter().filter(|worker| !worker.fits(size)) {
         let worker = name.as_str();
-        tracing::info!(proof_id = proof.label(), worker, "worker left out of the shards of a proof: it is too small");
+        tracing::info!(proof_id = proof.label(), worker, "worker excluded from the shards of a proof: it is too small");
     }
     proof.exclude_small_workers(size).await;
 }

@@ -5,7 +5,7 @@ use prost::Message;
 use sp1d_artifacts::{Assembler, BlobReader, CHUNK_BYTES, Chunk, Digest, Encoder, Encoding};
 use sp1d_protocol::{
     IncomingArtifact, MessageLimits, UploadError, chunk_from_wire, chunk_to_wire,
-    wire::{DeliverEnd, DeliverHeader, DeliverPart, deliver_part::Part},
+    wire::{UploadEnd, UploadHeader, UploadPart, upload_part::Part},
 };
 use std::io::Read;
 
@@ -25,7 +25,7 @@ pub const CHUNKS: FuzzTarget = FuzzTarget {
 const RIGHT_DIGEST: usize = 1;
 
 fn check(mut input: &[u8]) {
-    let Some(Part::Header(DeliverHeader { length, .. })) = next_part(&mut input) else { return };
+    let Some(Part::Header(UploadHeader { length, .. })) = next_part(&mut input) else { return };
     if length > MessageLimits::ARTIFACT_BYTES {
         return;
     }
@@ -58,7 +58,7 @@ fn check(mut input: &[u8]) {
             Part::Header(_) => expected = Err(UploadError::Order),
             Part::Chunk(_) | Part::End(_) => {}
         }
-        let outcome = artifact.push(DeliverPart { part: Some(part) });
+        let outcome = artifact.push(UploadPart { part: Some(part) });
         assert_eq!(outcome, expected);
         if outcome.is_err() {
             return;
@@ -79,16 +79,16 @@ fn check(mut input: &[u8]) {
 
 /// Returns the next part; `None` at the end of the input, or where it is not a part.
 fn next_part(input: &mut &[u8]) -> Option<Part> {
-    DeliverPart::decode_length_delimited(input).ok()?.part
+    UploadPart::decode_length_delimited(input).ok()?.part
 }
 
 /// Returns an upload of `chunks`, which announces `length` bytes.
 fn upload(length: u64, chunks: impl IntoIterator<Item = Chunk>, digest: &[u8]) -> Vec<u8> {
-    let header = Part::Header(DeliverHeader { attempt: 7, name: "r".to_owned(), length });
-    let end = Part::End(DeliverEnd { digest: digest.to_vec().into() });
+    let header = Part::Header(UploadHeader { attempt: 7, name: "r".to_owned(), length });
+    let end = Part::End(UploadEnd { digest: digest.to_vec().into() });
     let chunks = chunks.into_iter().map(|chunk| Part::Chunk(chunk_to_wire(chunk)));
     let parts = std::iter::once(header).chain(chunks).chain([end]);
-    parts.flat_map(|part| DeliverPart { part: Some(part) }.encode_length_delimited_to_vec()).collect()
+    parts.flat_map(|part| UploadPart { part: Some(part) }.encode_length_delimited_to_vec()).collect()
 }
 
 fn seeds() -> Vec<Vec<u8>> {

@@ -42,7 +42,7 @@ fn check(input: &[u8]) {
         4 => check_message(bytes, check_assign),
         5 => check_message::<wire::FetchRequest>(bytes, drop),
         6 => check_message::<wire::ArtifactPart>(bytes, drop),
-        7 => check_message::<wire::DeliverPart>(bytes, drop),
+        7 => check_message::<wire::UploadPart>(bytes, drop),
         8 => check_message(bytes, check_to_prover),
         _ => check_message::<prover_wire::FromProver>(bytes, drop),
     }
@@ -283,7 +283,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let header = wire::ArtifactHeader { digest: vec![3; 32].into(), length: 1000 };
     add(6, &wire::ArtifactPart { part: Some(wire::artifact_part::Part::Header(header)) });
     let chunk = wire::Chunk { zstd: false, decoded_length: 3, content: vec![1, 2, 3].into() };
-    add(7, &wire::DeliverPart { part: Some(wire::deliver_part::Part::Chunk(chunk)) });
+    add(7, &wire::UploadPart { part: Some(wire::upload_part::Part::Chunk(chunk)) });
     for message in messages_to_prover() {
         add(8, &prover_wire::ToProver { message: Some(message) });
     }

@@ -5,17 +5,17 @@
 mod event;
 mod failure;
 mod mode;
+mod open_tasks;
 mod program;
 mod request;
 mod state;
 mod summary;
-mod waiting;
 
 pub use event::{AttemptInfo, EventRecord, ProofEvent};
 pub use failure::{FailureInfo, ProofFailureKind};
 pub use mode::ProofMode;
+pub use open_tasks::{OpenTask, OpenTaskState, OpenTasks, WaitCode, WaitingTasks};
 pub use program::ProgramSummary;
 pub use request::NewProof;
 pub use state::ProofState;
 pub use summary::{ProofSummary, TaskCounts, WorkerTasks};
-pub use waiting::{OpenTask, OpenTaskState, ProofWaiting, WaitCode, WaitingTasks};

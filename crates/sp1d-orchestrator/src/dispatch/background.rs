@@ -69,7 +69,7 @@ impl BackgroundWork {
         self.running.spawn_blocking(work);
     }
 
-    /// Waits until all work has ended.
+    /// Waits until no outcome is awaited any more. The thread of a check that hangs may continue.
     pub(super) async fn end(&self) {
         self.running.close();
         self.running.wait().await;

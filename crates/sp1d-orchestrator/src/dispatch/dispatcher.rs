@@ -8,8 +8,8 @@ use super::{
     background::BackgroundWork,
     claims::deferred_claim,
     input::DispatcherInput,
+    open_tasks::open_tasks,
     tasks::{DeferredEventUploads, SubmittedTask},
-    waiting::proof_waiting,
 };
 use crate::{
     proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
@@ -28,8 +28,8 @@ use sp1d_protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use sp1d_scheduler::{
-    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, Event, ResultKey, SchedulerConfig,
-    SessionId, TaskId, Timestamp,
+    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, SchedulerConfig, SessionId,
+    TaskId, Timestamp,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -91,7 +91,7 @@ impl Dispatcher {
                     Some(input) => input,
                     None => break,
                 },
-                () = tick => DispatcherInput::Event(DispatchEvent::Scheduler(Event::Tick)),
+                () = tick => DispatcherInput::Event(DispatchEvent::Tick),
             };
             self.on_input(input);
         }
@@ -141,10 +141,10 @@ impl Dispatcher {
                 self.drain_waits.entry(session).or_default().push(drained);
                 self.handle(DispatchEvent::DrainRequested { session });
             }
-            DispatcherInput::Explain { try_id, after, limit, reply } => {
-                let waiting = proof_waiting(&self.machine, &self.shared, self.now(), try_id, after, limit);
+            DispatcherInput::OpenTasks { try_id, after, limit, reply } => {
+                let found = open_tasks(&self.machine, &self.shared, self.now(), try_id, after, limit);
                 // The caller may have stopped waiting.
-                let _ = reply.send(waiting);
+                let _ = reply.send(found);
             }
             DispatcherInput::Claims { try_id, reply } => {
                 if let Some(claims) = self.machine.claims(try_id) {
@@ -199,7 +199,7 @@ impl Dispatcher {
     fn dispatch_event(&mut self, event: DispatchEvent) -> Vec<DispatchCommand> {
         tracing::trace!(%event, "event");
         let commands = self.machine.handle(self.now(), event);
-        self.writer.publish(self.machine.take_worker_changes());
+        self.writer.publish_workers(self.machine.take_worker_changes());
         commands
     }
 
@@ -267,7 +267,9 @@ impl Dispatcher {
                 waiting.into_iter().for_each(|drained| _ = drained.send(()));
             }
             DispatchCommand::EndSession { session } => self.shared.end_session(session),
-            DispatchCommand::PublishStep { task, attempt, session, step } => self.publish(task, attempt, session, step),
+            DispatchCommand::PublishStep { task, attempt, session, step } => {
+                self.report_step(task, attempt, session, step)
+            }
         }
         None
     }
@@ -310,10 +312,9 @@ impl Dispatcher {
             Ok(payload) => payload,
             Err(text) => {
                 running_try.fail(ProofFailure::Internal(text));
-                // The dispatch machine forgets the try now, so that it assigns nothing more. `self.tasks` keeps the
-                // tasks until `DispatcherInput::EndTry`. The artifacts stay until the cleanup of the try, because an
-                // audit needs them.
-                return Some(DispatchEvent::TryEnded { try_id: running_try.id });
+                // The try has failed, but has not ended: its artifacts and claims stay until `DispatcherInput::EndTry`,
+                // because an audit and a restart need them.
+                return Some(DispatchEvent::AssignmentFailed { attempt });
             }
         };
         let assignment = Assignment {
@@ -388,8 +389,12 @@ impl Dispatcher {
         // The other outputs belong to the marker.
         let name = spec.payload.result();
         if !self.shared.store.promote(attempt_scope(attempt), scope, name) {
-            running_try
-                .fail(ProofFailure::Internal(format!("cannot store the result of task {} as artifact {name}", task.0)));
+            let text = format!("cannot store the result of task {} as artifact {name}", task.0);
+            running_try.fail(ProofFailure::Internal(text));
+            self.discard(attempt);
+            running_try.end_open_task(spec.kind());
+            // The task has no result, so nothing may be counted or audited for it.
+            return running_try.tracker.end(task, TaskOutcome::Failed);
         }
         self.cache_result(&running_try, &spec, key, event_uploads);
         let registered = self.discard(attempt);
@@ -401,7 +406,7 @@ impl Dispatcher {
         running_try.end_open_task(spec.kind());
         if let Some(found) = self.shared.worker(session) {
             running_try.count_result(&found.name, &found.address.to_string());
-            found.paced_cuts[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
+            found.cut_of_last_result[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
             running_try.count_result(worker_name, worker_address);
         }
@@ -432,7 +437,7 @@ impl Dispatcher {
     }
 
     /// Reports a step of an attempt to the proof's watchers, and counts it for the worker.
-    fn publish(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
+    fn report_step(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
         // The attempt may never have been given to its worker.
         let Some(registered) = self.shared.attempts().get(&attempt).cloned() else { return };
         let Some(SubmittedTask { running_try, spec, .. }) = self.tasks.get(&task) else { return };

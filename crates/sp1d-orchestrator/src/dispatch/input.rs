@@ -2,7 +2,7 @@
 
 use super::tasks::SubmittedTask;
 use crate::proof::running::RunningTry;
-use sp1d_model::ProofWaiting;
+use sp1d_model::OpenTasks;
 use sp1d_scheduler::{AttemptId, ClaimHistory, DispatchEvent, SessionId, TaskId, TryId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -23,9 +23,9 @@ pub(crate) enum DispatcherInput {
     /// Drain a worker: it finishes the attempts that it has started, and the others go to other workers. `drained` is
     /// notified when the worker holds no attempt, may get tasks again, or is disconnected.
     Drain { session: SessionId, drained: oneshot::Sender<()> },
-    /// Explain why the tasks of a try wait, and describe at most `limit` of its open tasks, from the first one whose
-    /// number is above `after`.
-    Explain { try_id: TryId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
+    /// Describe at most `limit` open tasks of a try, from the first one whose number is above `after`, and say why some
+    /// tasks wait.
+    OpenTasks { try_id: TryId, after: TaskId, limit: usize, reply: oneshot::Sender<OpenTasks> },
     /// Return the claims of a running try and of the earlier tries of its request. If the try is not running, `reply`
     /// is dropped.
     Claims { try_id: TryId, reply: oneshot::Sender<ClaimHistory> },

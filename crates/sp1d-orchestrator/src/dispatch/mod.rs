@@ -1,17 +1,18 @@
 //! The dispatcher: the tokio task that owns the dispatch machine, and with it the scheduler.
 //!
-//! It translates what happens into events and carries out the commands. It deliberately decides nothing about workers,
-//! tasks and attempts: that is the work of [`sp1d_scheduler::DispatchMachine`]. It also counts tasks and results in the
-//! entries of workers and tries.
+//! It translates what happens into events and carries out the commands. It deliberately decides nothing about
+//! assignments and results: that is the work of [`sp1d_scheduler::DispatchMachine`]. There is one exception: a check
+//! that takes too long counts as wrong (`background`). It also counts tasks and results in the entries of workers and
+//! tries.
 
 mod background;
 mod claims;
 mod dispatcher;
 pub(crate) mod input;
-mod settings;
+mod open_tasks;
+mod scheduler_config;
 pub(crate) mod tasks;
-mod waiting;
 
 pub(crate) use dispatcher::Dispatcher;
-pub(crate) use settings::scheduler_config;
-pub(crate) use waiting::LIMITS as WAITING_LIMITS;
+pub(crate) use open_tasks::LIMITS as OPEN_TASK_LIMITS;
+pub(crate) use scheduler_config::scheduler_config;

@@ -73,7 +73,7 @@ impl ProofHandle {
             largest_cut: worker.largest_cut,
             provers: worker.provers,
             pace: pool.pace(*session, kind),
-            paced_cut: Some(worker.paced_cuts[kind.index()].load(Ordering::Relaxed)).filter(|cut| *cut > 0),
+            paced_cut: Some(worker.cut_of_last_result[kind.index()].load(Ordering::Relaxed)).filter(|cut| *cut > 0),
         })
         .collect()
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, hint::one_line};
-use sp1d_scheduler::{DispatchEvent, Event, ShardSize, TaskId};
+use sp1d_scheduler::{DispatchEvent, ShardSize, TaskId};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,15 +38,15 @@ impl ProofHandle {
     /// counts.
     pub async fn exclude_small_workers(&self, size: ShardSize) {
         let try_id = self.running_try.id;
-        self.send(DispatcherInput::Event(DispatchEvent::Scheduler(Event::SmallWorkersExcluded { try_id, size }))).await;
+        self.send(DispatcherInput::Event(DispatchEvent::SmallWorkersExcluded { try_id, size })).await;
     }
 
     /// Submits a marker: an empty task that no worker runs. It is complete when the deferred events of its core shard
     /// are accepted.
     pub async fn submit_marker(&self) -> TaskId {
         let marker = self.next_task();
-        let submitted = Event::MarkerSubmitted { try_id: self.running_try.id, marker };
-        self.send(DispatcherInput::Event(DispatchEvent::Scheduler(submitted))).await;
+        let submitted = DispatchEvent::MarkerSubmitted { try_id: self.running_try.id, marker };
+        self.send(DispatcherInput::Event(submitted)).await;
         marker
     }
 

@@ -2,10 +2,11 @@
 
 use super::{
     introduction::{WorkerIntroduction, attempt_memory, gpu_states},
-    worker_session::WorkerSession,
+    worker_session::{ReportedProvers, WorkerSession},
 };
 use crate::{
     dispatch::input::DispatcherInput,
+    lock::lock,
     runner::task::{comparable_bytes, shard_room},
     settings::OrchestratorSettings,
     workers::worker_address::WorkerAddress,
@@ -15,9 +16,7 @@ use sp1d_protocol::{
     MessageLimits,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
-use sp1d_scheduler::{
-    AttemptFailure, AttemptId, DispatchEvent, Event, ReadyWorker, ResultKey, ResumableAttempt, ShardSize,
-};
+use sp1d_scheduler::{AttemptId, DispatchEvent, ReadyWorker, ResultKey, ResumableAttempt, ShardSize};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::{
     sync::mpsc,
@@ -109,23 +108,28 @@ impl WorkerSession {
         if let Some(memory) = attempt_memory(readiness.memory) {
             *entry.memory() = Some(memory);
         }
-        let was_ready = entry.ready.swap(readiness.ready, Ordering::Relaxed);
+        let reported = {
+            let mut reported = lock(&self.reported_provers);
+            let before = *reported;
+            *reported = before.after(readiness.ready);
+            before
+        };
         if !readiness.ready {
             tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
-            if was_ready {
+            if reported == ReportedProvers::Loaded {
                 if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                     tracing::warn!(worker = %introduction.name, suppressed, "prover of a worker ended and restarts");
                 }
-                self.event(DispatchEvent::Scheduler(Event::LastProverLost { session })).await;
+                self.event(DispatchEvent::LastProverLost { session }).await;
             }
-        } else if !was_ready {
+        } else if reported != ReportedProvers::Loaded {
             if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                 tracing::info!(worker = %introduction.name, address = %self.address, suppressed, "worker is ready");
             }
             let event = ProofEvent::WorkerReady { worker: introduction.name.clone() };
             self.shared.report_to_tries(entry.origin, &event);
-            if self.is_known_to_scheduler.swap(true, Ordering::Relaxed) {
-                self.event(DispatchEvent::Scheduler(Event::FirstProverReady { session })).await;
+            if reported == ReportedProvers::AllLost {
+                self.event(DispatchEvent::FirstProverReady { session }).await;
                 return;
             }
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
@@ -159,7 +163,7 @@ impl WorkerSession {
         for (try_id, cells) in cuts.into_iter().filter(|(_, cut)| *cut > largest) {
             // Workers on processors may try any shard.
             let size = ShardSize { cells, memory_bytes: 0 };
-            self.event(DispatchEvent::Scheduler(Event::SmallWorkersExcluded { try_id, size })).await;
+            self.event(DispatchEvent::SmallWorkersExcluded { try_id, size }).await;
         }
     }
 
@@ -171,9 +175,8 @@ impl WorkerSession {
         if let Some(suppressed) = origin.and_then(|origin| self.shared.may_log_about(origin)) {
             tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, suppressed, "attempt failed");
         }
-        let failure = AttemptFailure::Worker { kind, text };
         let attempt = AttemptId(failed.attempt);
-        self.event(DispatchEvent::AttemptFailed { session: self.id, attempt, failure }).await;
+        self.event(DispatchEvent::AttemptFailed { session: self.id, attempt, kind, text }).await;
         self.confirm(failed.attempt);
     }
 
@@ -200,7 +203,7 @@ impl WorkerSession {
             let count = self.closer.bytes_read();
             if count != last_count {
                 (last_count, silent) = (count, 0);
-                self.event(DispatchEvent::Scheduler(Event::LeaseRenewed { session: self.id })).await;
+                self.event(DispatchEvent::LeaseRenewed { session: self.id }).await;
             } else {
                 // Silence is measured by the number of checks, because no checks happen while this process is frozen.
                 silent += 1;

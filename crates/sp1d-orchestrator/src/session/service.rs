@@ -9,8 +9,7 @@ use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Build,
     wire::{
-        DeliverPart, DeliverReply, FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker,
-        session_server::Session,
+        FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker, UploadPart, UploadReply, session_server::Session,
     },
 };
 use std::{
@@ -89,14 +88,13 @@ impl Session for SessionService {
             outbox: outbox.clone(),
             closer: session.closer.clone(),
             close_reason: session.close_reason.clone(),
-            ready: AtomicBool::new(false),
             threads: introduction.threads,
             slots: introduction.slots,
             memory_bytes: introduction.memory_bytes,
             memory: Mutex::new(introduction.memory),
             provers: introduction.provers,
             largest_cut: introduction.largest_cut,
-            paced_cuts: Default::default(),
+            cut_of_last_result: Default::default(),
             cpu: introduction.cpu.clone(),
             gpus: Mutex::default(),
             done: AtomicU64::new(0),
@@ -126,9 +124,9 @@ impl Session for SessionService {
         self.0.send_artifact(request.get_ref()).map(Response::new)
     }
 
-    async fn deliver(&self, request: Request<Streaming<DeliverPart>>) -> Result<Response<DeliverReply>, Status> {
+    async fn upload(&self, request: Request<Streaming<UploadPart>>) -> Result<Response<UploadReply>, Status> {
         self.0.receive_upload(request.into_inner()).await?;
-        Ok(Response::new(DeliverReply {}))
+        Ok(Response::new(UploadReply {}))
     }
 }
 

@@ -17,7 +17,7 @@ use sp1d_artifacts::{Blob, StoreError};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     IncomingArtifact, MessageLimits, TaskOutput, UploadError, made_prefix,
-    wire::{DeliverHeader, DeliverPart, deliver_part},
+    wire::{UploadHeader, UploadPart, upload_part},
 };
 use sp1d_scheduler::AttemptId;
 use std::{fmt::Display, time::Duration};
@@ -45,9 +45,9 @@ const CHUNK_OVERHEAD_BYTES: u64 = 80;
 
 impl WorkerSession {
     /// Receives the artifact that an attempt uploads, and stores it.
-    pub(super) async fn receive_upload(&self, mut parts: Streaming<DeliverPart>) -> Result<(), Status> {
+    pub(super) async fn receive_upload(&self, mut parts: Streaming<UploadPart>) -> Result<(), Status> {
         let first = in_pace(parts.message()).await??.and_then(|part| part.part);
-        let Some(deliver_part::Part::Header(header)) = first else {
+        let Some(upload_part::Part::Header(header)) = first else {
             return Err(invalid("an upload must start with a header"));
         };
         let attempt = AttemptId(header.attempt);
@@ -84,7 +84,7 @@ impl WorkerSession {
         &self,
         entry: &RegisteredAttempt,
         attempt: AttemptId,
-        header: &DeliverHeader,
+        header: &UploadHeader,
     ) -> Result<OpenUpload, Status> {
         let shared = &self.shared;
         // An artifact that is uploaded again after a reconnect counts once.
@@ -165,7 +165,7 @@ impl UploadQuotas {
 
 /// Checks that an attempt uploads either an output that it was asked for, or an artifact that it made for its marker.
 /// Any other name belongs to another task. Also checks the length.
-fn check_upload(entry: &RegisteredAttempt, attempt: AttemptId, header: &DeliverHeader) -> Result<(), Status> {
+fn check_upload(entry: &RegisteredAttempt, attempt: AttemptId, header: &UploadHeader) -> Result<(), Status> {
     let asked = entry.outputs.find(&header.name);
     let is_made = || {
         let makers = [Some(attempt), entry.resumes].into_iter().flatten();
@@ -187,7 +187,7 @@ fn check_upload(entry: &RegisteredAttempt, attempt: AttemptId, header: &DeliverH
 
 /// Receives the chunks of an upload. Each part is checked on a thread that may block, and no thread waits for the next
 /// part.
-async fn receive_blob(mut parts: Streaming<DeliverPart>, length: u64, upload: &mut OpenUpload) -> Result<Blob, Status> {
+async fn receive_blob(mut parts: Streaming<UploadPart>, length: u64, upload: &mut OpenUpload) -> Result<Blob, Status> {
     let mut artifact = IncomingArtifact::new(length);
     loop {
         // The stored bytes of a valid chunk are at most this many.
@@ -201,7 +201,7 @@ async fn receive_blob(mut parts: Streaming<DeliverPart>, length: u64, upload: &m
         }
         let Some(part) = in_pace(parts.message()).await?? else { break };
         let stored = match &part.part {
-            Some(deliver_part::Part::Chunk(chunk)) => chunk.content.len() as u64 + CHUNK_OVERHEAD_BYTES,
+            Some(upload_part::Part::Chunk(chunk)) => chunk.content.len() as u64 + CHUNK_OVERHEAD_BYTES,
             _ => 0,
         };
         let checked = tokio::task::spawn_blocking(move || {

@@ -29,6 +29,28 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 use tonic::Status;
 
+/// What a session has reported to the scheduler about the provers of its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReportedProvers {
+    /// None was loaded in this session, so the scheduler does not know the worker.
+    NeverLoaded,
+    /// At least one is loaded.
+    Loaded,
+    /// The last loaded one ended.
+    AllLost,
+}
+
+impl ReportedProvers {
+    /// Returns what the session reports next. `is_loaded` is true if a prover is loaded now.
+    pub(super) const fn after(self, is_loaded: bool) -> Self {
+        match (self, is_loaded) {
+            (_, true) => Self::Loaded,
+            (Self::NeverLoaded, false) => Self::NeverLoaded,
+            (Self::Loaded | Self::AllLost, false) => Self::AllLost,
+        }
+    }
+}
+
 /// The orchestrator's state of one session.
 pub(super) struct WorkerSession {
     pub(super) id: SessionId,
@@ -41,8 +63,8 @@ pub(super) struct WorkerSession {
     welcome: Mutex<Option<oneshot::Sender<Result<String, Mismatch>>>>,
     /// The session has its control stream.
     pub(super) controlled: AtomicBool,
-    /// The scheduler knows the worker, because its prover was loaded at least once in this session.
-    pub(super) is_known_to_scheduler: AtomicBool,
+    /// What the scheduler knows about the worker's provers.
+    pub(super) reported_provers: Mutex<ReportedProvers>,
     /// How many other orchestrators wait for the worker.
     pub(super) others: watch::Sender<u32>,
     /// Cancelled when the worker reports that it leaves.
@@ -68,7 +90,7 @@ impl WorkerSession {
             introduction: OnceLock::new(),
             welcome: Mutex::new(Some(welcome)),
             controlled: AtomicBool::new(false),
-            is_known_to_scheduler: AtomicBool::new(false),
+            reported_provers: Mutex::new(ReportedProvers::NeverLoaded),
             others: watch::Sender::new(0),
             leaving: CancellationToken::new(),
             close_reason: Arc::default(),

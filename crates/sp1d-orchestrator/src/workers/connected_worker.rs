@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// A connected worker. How far the scheduler trusts it and what it holds is not kept here: see
+/// A connected worker. Whether it is ready, how far the scheduler trusts it and what it holds is not kept here: see
 /// [`PoolSnapshot`](super::snapshot::PoolSnapshot).
 pub(crate) struct ConnectedWorker {
     /// Identity of the worker, which is the same in all its sessions.
@@ -35,7 +35,6 @@ pub(crate) struct ConnectedWorker {
     pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,
     pub(crate) closer: Closer,
     pub(crate) close_reason: Arc<CloseReason>,
-    pub(crate) ready: AtomicBool,
     pub(crate) threads: u32,
     /// Maximum number of attempts that it may hold.
     pub(crate) slots: u32,
@@ -45,8 +44,9 @@ pub(crate) struct ConnectedWorker {
     pub(crate) provers: u32,
     /// The most cells of a shard that it proves; `None` if only its memory bounds them.
     pub(crate) largest_cut: Option<u64>,
-    /// The cut of the last shard that it proved in this session, by kind; 0 if it has not proven one.
-    pub(crate) paced_cuts: [AtomicU64; TaskKind::ALL.len()],
+    /// By kind: the cut of the try of the last accepted result in this session, which says to which cut the pace
+    /// belongs; 0 before.
+    pub(crate) cut_of_last_result: [AtomicU64; TaskKind::ALL.len()],
     pub(crate) cpu: String,
     /// The state of its GPUs, as it last reported it.
     pub(crate) gpus: Mutex<Vec<GpuState>>,

@@ -34,8 +34,8 @@ pub struct WorkerInfo {
     pub done: u64,
     /// Number of its attempts that failed since it connected, rejected results included.
     pub failed_attempts: u64,
-    /// True if a drain was requested. It then receives no tasks until it is resumed.
-    pub drained: bool,
+    /// True while it is draining or drained. It then receives no tasks until it is resumed.
+    pub draining: bool,
     /// For which task kinds it is quarantined and why; `None` if it is not quarantined.
     pub quarantine: Option<String>,
 }
@@ -47,7 +47,7 @@ impl WorkerInfo {
             name: worker.name.clone(),
             address: worker.address.to_string(),
             trusted: worker.trusted,
-            ready: worker.ready.load(Ordering::Relaxed),
+            ready: pool.is_ready(session),
             threads: worker.threads,
             slots: worker.slots,
             memory_bytes: worker.memory_bytes,
@@ -57,7 +57,7 @@ impl WorkerInfo {
             holds: pool.held(session),
             done: worker.done.load(Ordering::Relaxed),
             failed_attempts: worker.failed_attempts.load(Ordering::Relaxed),
-            drained: pool.is_drained(session),
+            draining: pool.is_draining(session),
             quarantine: pool.quarantine(worker.id),
         }
     }

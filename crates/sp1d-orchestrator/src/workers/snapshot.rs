@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 #[derive(Debug, Default)]
 pub(crate) struct PoolSnapshot {
     /// The sessions that the scheduler knows. A worker whose prover was never loaded in its session is among them only
-    /// while it is drained.
+    /// while it is draining.
     sessions: BTreeMap<SessionId, WorkerStatus>,
     /// The standings that are not normal, of connected and disconnected workers.
     standings: BTreeMap<WorkerId, WorkerStanding>,
@@ -32,6 +32,11 @@ impl PoolSnapshot {
         }
     }
 
+    /// Returns true while a prover of a worker is loaded in its `session`.
+    pub(crate) fn is_ready(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|status| status.is_ready)
+    }
+
     /// Returns the number of attempts that a worker holds in its `session`.
     pub(crate) fn held(&self, session: SessionId) -> usize {
         self.sessions.get(&session).map_or(0, |status| status.held.len())
@@ -42,8 +47,8 @@ impl PoolSnapshot {
         self.sessions.get(&session)?.paces.get(&kind).copied()
     }
 
-    /// Returns true if a worker was drained in its `session`, and was not resumed.
-    pub(crate) fn is_drained(&self, session: SessionId) -> bool {
+    /// Returns true while a worker is draining or drained in its `session`.
+    pub(crate) fn is_draining(&self, session: SessionId) -> bool {
         self.sessions.get(&session).is_some_and(|status| status.draining)
     }
 
@@ -78,15 +83,16 @@ mod tests {
         let paces = [(TaskKind::ProveShard, Duration::from_secs(9))].into();
         pool.apply(session(
             1,
-            Some(WorkerStatus { slots: 1, available_kinds, on_probation, held, draining: true, paces }),
+            Some(WorkerStatus { is_ready: true, slots: 1, available_kinds, on_probation, held, draining: true, paces }),
         ));
         assert_eq!(pool.pace(SessionId(1), TaskKind::ProveShard), Some(Duration::from_secs(9)));
         assert_eq!(pool.pace(SessionId(1), TaskKind::ShrinkWrap), None);
         let kinds = KindSet::only(TaskKind::ProveShard);
         pool.apply(standing(7, WorkerStanding::Quarantined { kinds, reason: "out of order".to_owned() }));
-        assert_eq!((pool.held(SessionId(1)), pool.is_drained(SessionId(1))), (1, true));
+        assert_eq!((pool.held(SessionId(1)), pool.is_draining(SessionId(1))), (1, true));
+        assert!(pool.is_ready(SessionId(1)) && !pool.is_ready(SessionId(2)));
         pool.apply(session(1, None));
-        assert_eq!((pool.held(SessionId(1)), pool.is_drained(SessionId(1))), (0, false));
+        assert_eq!((pool.held(SessionId(1)), pool.is_draining(SessionId(1))), (0, false));
         assert_eq!(pool.quarantine(WorkerId(7)).as_deref(), Some("prove_shard: out of order"));
         pool.apply(standing(7, WorkerStanding::Probation { kinds }));
         assert_eq!(pool.quarantine(WorkerId(7)), None);

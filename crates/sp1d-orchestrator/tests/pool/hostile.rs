@@ -4,7 +4,7 @@ use super::*;
 use futures::StreamExt;
 use sp1d_protocol::{
     Closer, Connection, chunk_to_wire, connect_client, kind_to_wire,
-    wire::{self, DeliverPart, FromWorker, deliver_part::Part, from_worker, session_client::SessionClient, to_worker},
+    wire::{self, FromWorker, UploadPart, from_worker, session_client::SessionClient, to_worker, upload_part::Part},
 };
 use tokio::{
     io::{DuplexStream, duplex},
@@ -96,17 +96,17 @@ impl HostileWorker {
         }
     }
 
-    fn header(&self, name: &str, length: u64) -> DeliverPart {
-        part(Part::Header(wire::DeliverHeader { attempt: self.attempt, name: name.to_owned(), length }))
+    fn header(&self, name: &str, length: u64) -> UploadPart {
+        part(Part::Header(wire::UploadHeader { attempt: self.attempt, name: name.to_owned(), length }))
     }
 
-    /// Delivers `parts`, and checks how the orchestrator ends the call.
+    /// Uploads `parts`, and checks how the orchestrator ends the call.
     #[track_caller]
-    fn check(&self, parts: Vec<DeliverPart>, expected: Option<Code>) -> impl Future<Output = ()> + use<> {
+    fn check(&self, parts: Vec<UploadPart>, expected: Option<Code>) -> impl Future<Output = ()> + use<> {
         let mut client = self.client.clone();
         let caller = std::panic::Location::caller();
         async move {
-            let reply = client.deliver(tokio_stream::iter(parts)).await;
+            let reply = client.upload(tokio_stream::iter(parts)).await;
             assert_eq!(reply.as_ref().err().map(tonic::Status::code), expected, "{caller}: {reply:?}");
         }
     }
@@ -116,15 +116,15 @@ fn message(message: from_worker::Message) -> FromWorker {
     FromWorker { message: Some(message) }
 }
 
-fn part(part: Part) -> DeliverPart {
-    DeliverPart { part: Some(part) }
+fn part(part: Part) -> UploadPart {
+    UploadPart { part: Some(part) }
 }
 
-fn end(content: &[u8]) -> DeliverPart {
-    part(Part::End(wire::DeliverEnd { digest: Digest::of(content).as_bytes().to_vec().into() }))
+fn end(content: &[u8]) -> UploadPart {
+    part(Part::End(wire::UploadEnd { digest: Digest::of(content).as_bytes().to_vec().into() }))
 }
 
-fn raw_chunk(content: &'static [u8]) -> DeliverPart {
+fn raw_chunk(content: &'static [u8]) -> UploadPart {
     let decoded_length = u32::try_from(content.len()).unwrap();
     part(Part::Chunk(wire::Chunk { zstd: false, decoded_length, content: content.into() }))
 }
@@ -142,9 +142,9 @@ async fn chunks_of_one_byte_are_refused() {
 async fn an_upload_ends_at_an_invalid_digest() {
     let worker = HostileWorker::start().await;
     // The stream stays open: only the digest can end the delivery.
-    let parts = [worker.header(&worker.events, 2), part(Part::End(wire::DeliverEnd::default()))];
+    let parts = [worker.header(&worker.events, 2), part(Part::End(wire::UploadEnd::default()))];
     let mut client = worker.client.clone();
-    let delivery = client.deliver(futures::stream::iter(parts).chain(futures::stream::pending()));
+    let delivery = client.upload(futures::stream::iter(parts).chain(futures::stream::pending()));
     let reply = tokio::time::timeout(PATIENCE, delivery).await.expect("the upload ends");
     assert_eq!(reply.unwrap_err().code(), Code::InvalidArgument);
 }
@@ -158,7 +158,7 @@ async fn an_attempt_uploads_no_more_uncompressed_bytes_than_its_task_can_produce
     let made = |number: u32| format!("made-a{}-{number}", worker.attempt);
     let mut parts = vec![worker.header(&made(1), zeros.len())];
     parts.extend(zeros.chunks().iter().map(|chunk| part(Part::Chunk(chunk_to_wire(chunk.clone())))));
-    parts.push(part(Part::End(wire::DeliverEnd { digest: zeros.digest().as_bytes().to_vec().into() })));
+    parts.push(part(Part::End(wire::UploadEnd { digest: zeros.digest().as_bytes().to_vec().into() })));
     worker.check(parts, None).await;
     worker.check(vec![worker.header(&made(2), 29 << 20)], Some(Code::ResourceExhausted)).await;
     worker.check(vec![worker.header(&worker.result, 29 << 20)], Some(Code::ResourceExhausted)).await;
@@ -176,7 +176,7 @@ async fn a_session_has_few_transfers_at_a_time() {
             tokio::spawn(async move {
                 // The stream stays open: a header without its content.
                 let parts = futures::stream::iter([header]).chain(futures::stream::pending());
-                client.deliver(parts).await.map(|_| ())
+                client.upload(parts).await.map(|_| ())
             })
         })
         .collect();
@@ -195,7 +195,7 @@ async fn an_upload_without_progress_ends() {
     let (sender, parts) = mpsc::channel(1);
     sender.send(worker.header(&worker.events, 2)).await.unwrap();
     let mut client = worker.client.clone();
-    let stuck = client.deliver(ReceiverStream::new(parts));
+    let stuck = client.upload(ReceiverStream::new(parts));
     let reply = tokio::time::timeout(Duration::from_secs(90), stuck).await.expect("the upload ends");
     assert_eq!(reply.unwrap_err().code(), Code::DeadlineExceeded);
     drop(sender);

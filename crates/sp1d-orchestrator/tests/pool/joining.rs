@@ -177,7 +177,7 @@ async fn a_joined_worker_that_leaves_finishes_its_task_and_gives_back_the_others
     let leaving = async {
         started.notified().await;
         tokio::spawn(async move { stop.leave_within(PATIENCE).await });
-        wait_for_workers(&test.orchestrator, |workers| workers.iter().all(|worker| worker.drained)).await;
+        wait_for_workers(&test.orchestrator, |workers| workers.iter().all(|worker| worker.draining)).await;
         let stays = test.join("stays");
         let is_done = |worker: &WorkerInfo| worker.name == "stays" && worker.done >= 2;
         wait_for_workers(&test.orchestrator, |workers| workers.iter().any(is_done)).await;

@@ -15,8 +15,8 @@ use futures::FutureExt;
 use sp1d_artifacts::{Blob, Digest};
 use sp1d_orchestrator::{
     CachedResult, Holdings, LocalConnector, Orchestrator, OrchestratorSettings, ProbeError, ProofEvent, ProofFailure,
-    ProofHandle, ProofOutput, ProofRequest, ProofRunner, Proven, Reached, ResultCache, Stream, TaskSpec, WorkerAddress,
-    WorkerInfo, WorkerList, probe,
+    ProofHandle, ProofOutput, ProofRequest, ProofRunner, Proven, Reached, ResultCache, Stream, TaskOutcome, TaskSpec,
+    WorkerAddress, WorkerInfo, WorkerList, probe,
 };
 use sp1d_protocol::{TaskPayload, WrapTask};
 use sp1d_scheduler::TaskKind;

@@ -135,8 +135,8 @@ async fn a_worker_that_the_name_no_longer_has_finishes_its_shard() {
     let removing = async {
         let _both = started.acquire_many(2).await.unwrap();
         resolver.set(&[two]);
-        let is_drained = |workers: &[WorkerInfo]| workers.iter().any(|worker| worker.name == "one" && worker.drained);
-        wait_for_workers(&orchestrator, is_drained).await;
+        let is_draining = |workers: &[WorkerInfo]| workers.iter().any(|worker| worker.name == "one" && worker.draining);
+        wait_for_workers(&orchestrator, is_draining).await;
         finish.add_permits(2);
         expect(&orchestrator, &["two"]).await;
     };

@@ -15,6 +15,42 @@ impl ProofRunner for Flood {
     }
 }
 
+/// Returns the only task of the runners below.
+fn shrink_wrap() -> TaskSpec {
+    let task = WrapTask { proof: "proof".into(), result: "result".into() };
+    TaskSpec { payload: TaskPayload::ShrinkWrap(task), memory_bytes: 0, cycles: 0 }
+}
+
+/// A runner that submits a task without its input.
+struct WithoutInput;
+
+#[async_trait::async_trait]
+impl ProofRunner for WithoutInput {
+    async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.set_checks(FakeRunner::default());
+        let task = proof.submit(shrink_wrap()).await;
+        let outcome = proof.watch(task).await;
+        Err(ProofFailure::Request(format!("the task ended: {outcome:?}")))
+    }
+}
+
+/// A runner that submits a task whose result has the name of another artifact. Keeps how the task ended.
+#[derive(Default)]
+struct TakenName(Mutex<Option<TaskOutcome>>);
+
+#[async_trait::async_trait]
+impl ProofRunner for TakenName {
+    async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.set_checks(FakeRunner::default());
+        proof.put("proof", b"proof".to_vec()).await.unwrap();
+        proof.put("result", b"other content".to_vec()).await.unwrap();
+        let task = proof.submit(shrink_wrap()).await;
+        let outcome = proof.watch(task).await.unwrap();
+        *self.0.lock().unwrap() = Some(outcome);
+        Err(ProofFailure::Request(format!("the task ended: {outcome:?}")))
+    }
+}
+
 /// A runner that submits a task and sets no checks.
 struct Unchecked;
 
@@ -22,9 +58,7 @@ struct Unchecked;
 impl ProofRunner for Unchecked {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
         proof.put("proof", b"proof".to_vec()).await.unwrap();
-        let task = WrapTask { proof: "proof".into(), result: "result".into() };
-        let spec = TaskSpec { payload: TaskPayload::ShrinkWrap(task), memory_bytes: 0, cycles: 0 };
-        let task = proof.submit(spec).await;
+        let task = proof.submit(shrink_wrap()).await;
         let outcome = proof.watch(task).await;
         Err(ProofFailure::Request(format!("the task ended: {outcome:?}")))
     }
@@ -59,6 +93,31 @@ async fn a_task_without_checks_fails_the_proof() {
     let (progress, _) = broadcast::channel(64);
     let outcome = orchestrator.prove(request(1), Arc::new(Unchecked), progress, CancellationToken::new()).await;
     assert!(matches!(outcome, Err(ProofFailure::Internal(_))), "{outcome:?}");
+    assert_empty(&orchestrator).await;
+}
+
+#[tokio::test]
+async fn a_task_without_its_input_fails_the_proof_and_takes_no_slot() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let (progress, _) = broadcast::channel(64);
+    let outcome = orchestrator.prove(request(1), Arc::new(WithoutInput), progress, CancellationToken::new()).await;
+    let text = outcome.unwrap_err().to_string();
+    assert!(text.contains("artifact proof") && text.contains("no longer exists"), "{text}");
+    assert_empty(&orchestrator).await;
+    check_proven(orchestrator, 2).await;
+}
+
+#[tokio::test]
+async fn a_task_whose_result_cannot_be_stored_fails() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let (progress, _) = broadcast::channel(64);
+    let runner = Arc::new(TakenName::default());
+    let outcome = orchestrator.prove(request(1), runner.clone(), progress, CancellationToken::new()).await;
+    let text = outcome.unwrap_err().to_string();
+    assert!(text.contains("cannot store the result") && text.contains("artifact result"), "{text}");
+    assert_eq!(*runner.0.lock().unwrap(), Some(TaskOutcome::Failed));
     assert_empty(&orchestrator).await;
 }
 
@@ -143,7 +202,7 @@ async fn dropping_a_drain_request_before_it_is_sent_changes_nothing() {
     let orchestrator = connect(&[worker.address]).await;
     let proving = fill_inbox(&orchestrator);
     assert!(orchestrator.drain("one").now_or_never().is_none());
-    assert!(!orchestrator.workers()[0].drained);
+    assert!(!orchestrator.workers()[0].draining);
     drop(proving);
     check_proven(orchestrator, 2).await;
 }

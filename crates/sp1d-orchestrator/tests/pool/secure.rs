@@ -96,11 +96,11 @@ async fn a_private_proof_waits_for_trusted_workers_and_runs_only_there() {
         let deadline = Instant::now() + PATIENCE;
         loop {
             // The tasks wait, although a worker is free.
-            let waiting = orchestrator.waiting("private", TaskId(0), 10).await.unwrap();
-            if waiting.waiting.iter().any(|waiting| waiting.code == WaitCode::NoTrustedWorker) {
+            let open = orchestrator.open_tasks("private", TaskId(0), 10).await.unwrap();
+            if open.reasons.iter().any(|waiting| waiting.code == WaitCode::NoTrustedWorker) {
                 break;
             }
-            assert!(Instant::now() < deadline, "{waiting:?}");
+            assert!(Instant::now() < deadline, "{open:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         trusted_worker.set(join("trusted", Some(keys.issue("trusted", true)), address, &stop)).unwrap();
@@ -216,7 +216,7 @@ async fn a_name_of_two_certificates_selects_no_worker() {
     }
     let first = orchestrator.workers()[0].address.clone();
     orchestrator.drain(&first).await.unwrap();
-    wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.drained).count() == 1).await;
+    wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.draining).count() == 1).await;
     stop.cancel();
     for worker in workers {
         worker.await.unwrap();

@@ -1,7 +1,7 @@
 //! The parts of an artifact that a worker uploads, in the order in which they must arrive.
 
 use super::transfer::chunk_from_wire;
-use crate::wire::{DeliverPart, deliver_part::Part};
+use crate::wire::{UploadPart, upload_part::Part};
 use sp1d_artifacts::{Assembler, Blob, DecodeError, Digest};
 
 /// Why an upload is refused.
@@ -47,7 +47,7 @@ impl IncomingArtifact {
     ///
     /// # Errors
     /// Fails if the part is not valid here.
-    pub fn push(&mut self, part: DeliverPart) -> Result<(), UploadError> {
+    pub fn push(&mut self, part: UploadPart) -> Result<(), UploadError> {
         match part.part {
             _ if self.digest.is_some() => Err(UploadError::Order),
             Some(Part::Chunk(chunk)) => Ok(self.assembler.push(chunk_from_wire(&chunk))?),
@@ -72,7 +72,7 @@ impl IncomingArtifact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Chunk, DeliverEnd, DeliverHeader};
+    use crate::wire::{Chunk, UploadEnd, UploadHeader};
 
     fn chunk(content: &'static [u8]) -> Part {
         let decoded_length = u32::try_from(content.len()).unwrap();
@@ -80,14 +80,14 @@ mod tests {
     }
 
     fn end(digest: &[u8]) -> Part {
-        Part::End(DeliverEnd { digest: digest.to_vec().into() })
+        Part::End(UploadEnd { digest: digest.to_vec().into() })
     }
 
     /// Checks how an upload of 2 bytes with these parts ends.
     #[track_caller]
     fn check(parts: Vec<Option<Part>>, expected: Result<&[u8], UploadError>) {
         let mut artifact = IncomingArtifact::new(2);
-        let pushed = parts.into_iter().try_for_each(|part| artifact.push(DeliverPart { part }));
+        let pushed = parts.into_iter().try_for_each(|part| artifact.push(UploadPart { part }));
         let content = pushed.and_then(|()| artifact.finish()).map(|blob| blob.decode().unwrap());
         assert_eq!(content, expected.map(<[u8]>::to_vec));
     }
@@ -107,7 +107,7 @@ mod tests {
         let digest = *Digest::of(b"ab").as_bytes();
         check(vec![Some(chunk(b"ab"))], Err(UploadError::Early));
         check(vec![None], Err(UploadError::Order));
-        check(vec![Some(Part::Header(DeliverHeader::default()))], Err(UploadError::Order));
+        check(vec![Some(Part::Header(UploadHeader::default()))], Err(UploadError::Order));
         for late in [chunk(b"ab"), end(&digest)] {
             check(vec![Some(chunk(b"ab")), Some(end(&digest)), Some(late)], Err(UploadError::Order));
         }
@@ -123,7 +123,7 @@ mod tests {
     fn no_chunk_is_valid_after_the_end() {
         let mut artifact = IncomingArtifact::new(2);
         assert_eq!(artifact.next_chunk_bytes(), 2);
-        artifact.push(DeliverPart { part: Some(end(&[0; 32])) }).unwrap();
+        artifact.push(UploadPart { part: Some(end(&[0; 32])) }).unwrap();
         assert_eq!(artifact.next_chunk_bytes(), 0);
     }
 }

@@ -126,6 +126,8 @@ impl Config {
         }
         if text(SPILL_FOLDER) != AUTO {
             store.spill_folder = Some(text(SPILL_FOLDER).into());
+        } else if let Some(folder) = &overrides.default_spill_folder {
+            store.spill_folder = Some(folder.clone());
         }
         Ok(Self {
             list: file.list,

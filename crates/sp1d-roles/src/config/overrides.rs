@@ -13,7 +13,11 @@ use sp1_core_executor::SP1CoreOpts;
 use sp1d_client::redacted;
 use sp1d_engine::{CutOptions, OptionsError, ReplacedValue};
 use sp1d_orchestrator::{Placement, Verify, WorkerOrigins};
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The settings that a program or flags set. They take precedence over all other sources.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +28,7 @@ pub struct ConfigOverrides {
     pub(super) joined: bool,
     service: bool,
     flags: bool,
+    pub(super) default_spill_folder: Option<PathBuf>,
     pub(super) cut: Option<CutOptions>,
     /// The numbers that `cut` contains instead of the program's own.
     pub(super) replaced: Vec<ReplacedValue>,
@@ -167,6 +172,12 @@ impl ConfigOverrides {
         self.values.insert(STORE_MEMORY, (memory_bytes >> 20).to_string());
         self.values.insert(STORE_DISK, (disk_bytes >> 20).to_string());
         self.values.insert(SPILL_FOLDER, folder.display().to_string());
+    }
+
+    /// Sets the folder that `auto` means in the setting `spill_folder`. A program that changes `TMPDIR` calls
+    /// [`default_spill_folder`](sp1d_orchestrator::default_spill_folder) before, and passes the folder on.
+    pub fn default_spill_folder(&mut self, folder: &Path) {
+        self.default_spill_folder = Some(folder.to_owned());
     }
 
     /// Sets `local_threads`, see [`settings`](super::settings).

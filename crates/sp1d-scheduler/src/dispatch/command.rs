@@ -172,7 +172,7 @@ impl TryFailureCause {
         if !kind.is_shard() {
             // Only shards become smaller with a smaller cut.
             Self::FailedTask
-        } else if history.iter().any(|past| past.failure.is_out_of_memory()) {
+        } else if history.iter().any(|past| past.end.is_out_of_memory()) {
             // One attempt that ran out of memory is reason enough for a smaller cut: on other workers, the kernel may
             // have killed provers for the same cause.
             Self::OutOfMemory

@@ -28,7 +28,7 @@ impl DispatchMachine {
         };
         let task = entry.task;
         if entry.events_check == DeferredEventsCheck::Unreported
-            && self.tasks.get(&task).is_some_and(|task| task.has_marker)
+            && self.tasks.get(task).is_some_and(|task| task.has_marker)
         {
             entry.events_check = DeferredEventsCheck::Checking;
             handling.commands.push(DispatchCommand::CheckDeferredEvents { attempt, task });
@@ -62,7 +62,7 @@ impl DispatchMachine {
 
     /// Records `claim`, which `attempt` makes, and returns the verdict.
     fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimVerdict {
-        let DispatchTask { try_id, kind, .. } = *self.tasks.get(&entry.task).expect("the task of an attempt is open");
+        let DispatchTask { try_id, kind, .. } = *self.tasks.get(entry.task).expect("the task of an attempt is open");
         let has_independent_worker = self.scheduler.has_independent_worker_for(try_id, kind, entry.session);
         match (self.claims.get_mut(&try_id), self.scheduler.worker_of(attempt)) {
             (Some(claims), Some((worker, origin))) => claims.judge(claim, worker, origin, has_independent_worker),
@@ -102,7 +102,7 @@ impl DispatchMachine {
             // Cancel first, so that the cancellation arrives before the task that replaces the attempt.
             handling.commands.push(DispatchCommand::Cancel { session, attempt });
         }
-        self.publish(attempt, AttemptStep::Failed(failure.to_string()), handling);
+        self.publish_step(attempt, AttemptStep::Failed(failure.to_string()), handling);
         self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
     }
 }

@@ -1,7 +1,7 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, Event, ReadyWorker, SessionId, ShareGroup, TaskId, TaskKind, TryId};
+use crate::{AttemptId, FailureKind, ReadyWorker, SessionId, ShardSize, ShareGroup, TaskId, TaskKind, TryId, WorkerId};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -122,40 +122,59 @@ pub enum DispatchEvent {
         session: SessionId,
         /// The attempt that failed.
         attempt: AttemptId,
-        /// Why the attempt failed.
-        failure: AttemptFailure,
+        /// What kind of failure it was.
+        kind: FailureKind,
+        /// The worker's description, for people.
+        text: String,
     },
-    /// An event that the scheduler gets as it is: `SmallWorkersExcluded`, `MarkerSubmitted`, `LastProverLost`,
-    /// `FirstProverReady`, `LeaseRenewed`, `ProvenWrong` after an audit, or `Tick`. The dispatch machine itself makes
-    /// the other events of the scheduler, and `ProvenWrong` for refuted claims.
-    Scheduler(Event),
-}
-
-/// Returns true if the driver may report `event` to the scheduler as it is. The dispatch machine makes the others.
-pub(super) const fn is_reported_by_driver(event: &Event) -> bool {
-    match event {
-        Event::SmallWorkersExcluded { .. }
-        | Event::MarkerSubmitted { .. }
-        | Event::LastProverLost { .. }
-        | Event::FirstProverReady { .. }
-        | Event::LeaseRenewed { .. }
-        | Event::ProvenWrong { .. }
-        | Event::Tick => true,
-        Event::TryStarted { .. }
-        | Event::TaskSubmitted { .. }
-        | Event::WorkerReady { .. }
-        | Event::DrainRequested { .. }
-        | Event::DrainCancelled { .. }
-        | Event::SessionEnded { .. }
-        | Event::AttemptStarted { .. }
-        | Event::DeferredEventsAccepted { .. }
-        | Event::ResultDelivered { .. }
-        | Event::ResultPassed { .. }
-        | Event::ResultRejected { .. }
-        | Event::CheckDelayed { .. }
-        | Event::AttemptFailed { .. }
-        | Event::TryEnded { .. } => false,
-    }
+    /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
+    /// none of them, also if they connect later. Only the first such event of a try counts.
+    SmallWorkersExcluded {
+        /// The try whose shards are too large.
+        try_id: TryId,
+        /// The size of its full shards.
+        size: ShardSize,
+    },
+    /// A marker was submitted. An attempt of another task completes it.
+    MarkerSubmitted {
+        /// The try that the marker belongs to.
+        try_id: TryId,
+        /// The new marker.
+        marker: TaskId,
+    },
+    /// The driver could not give an attempt to its worker, because an input of the task does not exist. The try fails:
+    /// none of its tasks is assigned any more. Its claims and everything else about it stay until
+    /// [`DispatchEvent::TryEnded`].
+    AssignmentFailed {
+        /// The attempt that its worker did not get.
+        attempt: AttemptId,
+    },
+    /// The last loaded prover of a worker ended, so the worker can prove nothing until the first of its provers is
+    /// loaded again.
+    LastProverLost {
+        /// The session whose last prover ended.
+        session: SessionId,
+    },
+    /// The first prover of a worker is loaded again, so the worker can prove again.
+    FirstProverReady {
+        /// The session whose first prover is ready.
+        session: SessionId,
+    },
+    /// Data arrived in a worker's session: its lease starts again now.
+    LeaseRenewed {
+        /// The session that the data came from.
+        session: SessionId,
+    },
+    /// An audit proved that a result of a worker is wrong, after other tasks had used it. The worker is quarantined at
+    /// once for every kind, even if it is needed.
+    ProvenWrong {
+        /// The worker that delivered the result.
+        worker: WorkerId,
+        /// What was wrong, for people.
+        reason: String,
+    },
+    /// Only time has passed.
+    Tick,
 }
 
 impl fmt::Display for DispatchEvent {
@@ -192,8 +211,19 @@ impl fmt::Display for DispatchEvent {
                 write!(f, "the result of {attempt} is wrong: {reason}")
             }
             Self::CheckDelayed { attempt } => write!(f, "the check of {attempt} is delayed"),
-            Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
-            Self::Scheduler(event) => event.fmt(f),
+            Self::AttemptFailed { session, attempt, kind, text } => {
+                write!(f, "{attempt} failed on {session}: {kind}: {text}")
+            }
+            Self::SmallWorkersExcluded { try_id, size: ShardSize { cells, memory_bytes } } => {
+                write!(f, "{try_id} excludes GPUs below {cells} cells and processors below {memory_bytes} bytes")
+            }
+            Self::MarkerSubmitted { try_id, marker } => write!(f, "{try_id} submitted the marker {marker}"),
+            Self::AssignmentFailed { attempt } => write!(f, "{attempt} could not be given to its worker"),
+            Self::LastProverLost { session } => write!(f, "{session} lost its last prover"),
+            Self::FirstProverReady { session } => write!(f, "{session} has its first prover ready"),
+            Self::LeaseRenewed { session } => write!(f, "{session} renewed its lease"),
+            Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
+            Self::Tick => f.write_str("tick"),
         }
     }
 }

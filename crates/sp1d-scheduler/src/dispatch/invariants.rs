@@ -23,8 +23,9 @@ impl DispatchMachine {
     fn check_tasks(&self) {
         assert_eq!(self.claims.len(), self.scheduler.counts().tries, "the claims do not match the tries");
         assert_eq!(self.tasks.len(), self.scheduler.counts().open_tasks, "the open tasks do not match");
-        for task in self.tasks.keys() {
-            let status = self.scheduler.task_status(*task);
+        self.tasks.check_invariants();
+        for (task, _) in self.tasks.iter() {
+            let status = self.scheduler.task_status(task);
             assert!(
                 status.is_some_and(|status| !matches!(status, TaskStatus::Accepted { .. })),
                 "{task} is kept as an open task, but is {status:?}"
@@ -43,7 +44,7 @@ impl DispatchMachine {
     fn check_attempts(&self) {
         let mut live = 0;
         for (attempt, entry) in &self.attempts {
-            let task = self.tasks.get(&entry.task);
+            let task = self.tasks.get(entry.task);
             assert!(task.is_some(), "{attempt} belongs to {}, which is not open", entry.task);
             assert!(
                 entry.events_check == DeferredEventsCheck::Unreported || task.is_some_and(|task| task.has_marker),

@@ -18,8 +18,8 @@
 //! has restarted, and when the wait for a drain ends. It deliberately knows no artifacts, connections, threads or
 //! clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
 //!
-//! The driver reports some events of the scheduler as they are, as `DispatchEvent::Scheduler`. Most other events and
-//! commands have the same name and meaning on both sides, and their types say what they carry. The others:
+//! Most events and commands have the same name and meaning on both sides, and their types say what they carry. The
+//! driver cannot report the scheduler's other events, so it cannot bypass the filter. The others:
 //!
 //! | events of the driver | events of the scheduler |
 //! |---|---|
@@ -35,7 +35,7 @@
 //! | commands to the driver | commands of the scheduler |
 //! |---|---|
 //! | `EndDrainWait` | `WorkerDrained`; the wait also ends when the drain is cancelled or the session ends |
-//! | `FailTry` names the cause | `FailTry` says whether the task failed because no connected worker is large enough |
+//! | `FailTry` names the cause | `FailTry` says whether the task failed because no ready worker is large enough |
 //! | `LogQuarantine`, `LogProbation` | `Quarantine`, `Probation`; the scheduler enforces them itself |
 //! | `Cancel` | `Cancel`; also if deferred events are rejected while the attempt proves |
 //! | `CheckDeferredEvents`, `CheckResult`, `LogRefutedClaim`, `PublishStep` | none |
@@ -47,6 +47,7 @@ mod deferred_events;
 mod early_drains;
 mod event;
 mod invariants;
+mod open_tasks;
 mod resumable;
 mod state_machine;
 

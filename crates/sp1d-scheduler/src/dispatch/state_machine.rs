@@ -4,19 +4,19 @@ use super::{
     AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey, TryFailureCause,
     attempt::{DispatchAttempt, DispatchTask, ResultReport},
     early_drains::EarlyDrains,
-    event::is_reported_by_driver,
+    open_tasks::OpenTaskTable,
     resumable::ResumableAttempts,
 };
 use crate::{
-    AttemptId, Command, Deadline, Event, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, TryId,
-    WorkerChanges, WorkerStatus, scheduler::MARKER_MISSING,
+    AttemptFailure, AttemptId, Command, Event, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
+    TryId, WorkerChanges, WorkerStatus, scheduler::MARKER_MISSING,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Owns the scheduler, and filters the workers' reports.
 ///
 /// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event
-/// from outside. Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
+/// from outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
 /// - Of the reports of an attempt's result, the first one counts. Of the reports of its deferred events, the first one
 ///   whose list has arrived counts, if it comes before the result. Both count only if they come from the session that
@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub struct DispatchMachine {
     pub(super) scheduler: Scheduler,
-    pub(super) tasks: BTreeMap<TaskId, DispatchTask>,
+    pub(super) tasks: OpenTaskTable,
     pub(super) attempts: BTreeMap<AttemptId, DispatchAttempt>,
     /// The claims of each running try and of the earlier tries of its request.
     pub(super) claims: BTreeMap<TryId, ClaimHistory>,
@@ -60,7 +60,7 @@ impl DispatchMachine {
     pub fn new(config: SchedulerConfig) -> Self {
         Self {
             scheduler: Scheduler::new(config),
-            tasks: BTreeMap::new(),
+            tasks: OpenTaskTable::default(),
             attempts: BTreeMap::new(),
             claims: BTreeMap::new(),
             resumable: ResumableAttempts::default(),
@@ -71,9 +71,6 @@ impl DispatchMachine {
 
     /// Processes `event`, which happened at `now`. Returns the commands to carry out, in order, before the next event
     /// from outside.
-    ///
-    /// # Panics
-    /// Panics if `event` is a [`DispatchEvent::Scheduler`] with an event that the dispatch machine itself must make.
     #[must_use = "the dispatch machine assumes that its commands are carried out"]
     pub fn handle(&mut self, now: Timestamp, event: DispatchEvent) -> Vec<DispatchCommand> {
         self.handle_event(EventHandling { now, observe: None, commands: Vec::new() }, event)
@@ -98,7 +95,7 @@ impl DispatchMachine {
 
     /// Returns when [`handle`](Self::handle) must be called next: see [`Scheduler::next_deadline`].
     #[must_use]
-    pub fn next_deadline(&self) -> Deadline {
+    pub fn next_deadline(&self) -> Option<Timestamp> {
         self.scheduler.next_deadline()
     }
 
@@ -108,10 +105,16 @@ impl DispatchMachine {
         &self.scheduler
     }
 
-    /// Returns the tasks of `try_id` without an accepted result, with their kinds, in the order of their numbers.
-    pub fn open_tasks(&self, try_id: TryId) -> impl Iterator<Item = (TaskId, TaskKind)> {
-        let of_try = self.tasks.iter().filter(move |(_, entry)| entry.try_id == try_id);
-        of_try.map(|(task, entry)| (*task, entry.kind))
+    /// Returns the number of tasks of `try_id` without an accepted result.
+    #[must_use]
+    pub fn count_open_tasks(&self, try_id: TryId) -> usize {
+        self.tasks.count_of(try_id)
+    }
+
+    /// Returns the tasks of `try_id` without an accepted result whose numbers are above `after`, with their kinds, in
+    /// the order of their numbers. Takes time for the tasks that are taken from the iterator, however many are open.
+    pub fn open_tasks(&self, try_id: TryId, after: TaskId) -> impl Iterator<Item = (TaskId, TaskKind)> {
+        self.tasks.of_try(try_id, after).map(|(task, entry)| (task, entry.kind))
     }
 
     /// Returns the claims of `try_id` and of the earlier tries of its request; `None` if `try_id` is not running.
@@ -162,7 +165,7 @@ impl DispatchMachine {
             }
             DispatchEvent::AttemptStarted { session, attempt } => {
                 if self.is_last_session(attempt, session) {
-                    self.publish(attempt, AttemptStep::Started, handling);
+                    self.publish_step(attempt, AttemptStep::Started, handling);
                 }
                 self.pass_to_scheduler(Event::AttemptStarted { session, attempt }, handling);
             }
@@ -177,26 +180,44 @@ impl DispatchMachine {
             DispatchEvent::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, handling),
             DispatchEvent::ResultChecked { attempt, outcome: Ok(()) } => {
                 if self.scheduler.is_marker_missing(attempt) {
-                    self.publish(attempt, AttemptStep::Failed(MARKER_MISSING.to_owned()), handling);
+                    self.publish_step(attempt, AttemptStep::Failed(MARKER_MISSING.to_owned()), handling);
                 }
                 self.pass_to_scheduler(Event::ResultPassed { attempt }, handling);
             }
             DispatchEvent::ResultChecked { attempt, outcome: Err(reason) } => {
-                self.publish(attempt, AttemptStep::Failed(reason.clone()), handling);
+                self.publish_step(attempt, AttemptStep::Failed(reason.clone()), handling);
                 self.pass_to_scheduler(Event::ResultRejected { attempt, reason }, handling);
             }
             DispatchEvent::CheckDelayed { attempt } => self.on_check_delayed(attempt, handling),
-            DispatchEvent::AttemptFailed { session, attempt, failure } => {
+            DispatchEvent::AttemptFailed { session, attempt, kind, text } => {
+                let failure = AttemptFailure::Worker { kind, text };
                 if self.is_last_session(attempt, session) {
-                    self.publish(attempt, AttemptStep::Failed(failure.to_string()), handling);
+                    self.publish_step(attempt, AttemptStep::Failed(failure.to_string()), handling);
                 }
                 self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
             }
-            DispatchEvent::Scheduler(event) => {
-                // Otherwise the driver would bypass the filter.
-                assert!(is_reported_by_driver(&event), "only the dispatch machine makes this event: {event}");
-                self.pass_to_scheduler(event, handling);
+            DispatchEvent::SmallWorkersExcluded { try_id, size } => {
+                self.pass_to_scheduler(Event::SmallWorkersExcluded { try_id, size }, handling);
             }
+            DispatchEvent::MarkerSubmitted { try_id, marker } => {
+                self.pass_to_scheduler(Event::MarkerSubmitted { try_id, marker }, handling);
+            }
+            DispatchEvent::AssignmentFailed { attempt } => {
+                self.pass_to_scheduler(Event::AssignmentFailed { attempt }, handling);
+            }
+            DispatchEvent::LastProverLost { session } => {
+                self.pass_to_scheduler(Event::LastProverLost { session }, handling);
+            }
+            DispatchEvent::FirstProverReady { session } => {
+                self.pass_to_scheduler(Event::FirstProverReady { session }, handling);
+            }
+            DispatchEvent::LeaseRenewed { session } => {
+                self.pass_to_scheduler(Event::LeaseRenewed { session }, handling);
+            }
+            DispatchEvent::ProvenWrong { worker, reason } => {
+                self.pass_to_scheduler(Event::ProvenWrong { worker, reason }, handling);
+            }
+            DispatchEvent::Tick => self.pass_to_scheduler(Event::Tick, handling),
         }
     }
 
@@ -222,11 +243,11 @@ impl DispatchMachine {
     fn translate(&mut self, command: Command, discarded: &[AttemptId], handling: &mut EventHandling<'_>) {
         match command {
             Command::Assign { session, attempt, try_id, task, kind: _ } => {
-                let known = self.tasks.get(&task).expect("the scheduler assigns only tasks that were submitted");
+                let known = self.tasks.get(task).expect("the scheduler assigns only tasks that were submitted");
                 let resumes = known.key.and_then(|key| self.resumable.take(session, key));
                 self.attempts.insert(attempt, DispatchAttempt::new(task, session));
                 handling.commands.push(DispatchCommand::Assign { session, attempt, try_id, task, resumes });
-                self.publish(attempt, AttemptStep::Assigned, handling);
+                self.publish_step(attempt, AttemptStep::Assigned, handling);
             }
             Command::Cancel { session, attempt } => {
                 handling.commands.push(DispatchCommand::Cancel { session, attempt });
@@ -241,18 +262,18 @@ impl DispatchMachine {
             }
             Command::AcceptResult { try_id, task, attempt, session } => {
                 // The published steps come first, because the driver forgets the task when it accepts the result.
-                self.publish(attempt, AttemptStep::Done, handling);
+                self.publish_step(attempt, AttemptStep::Done, handling);
                 for loser in discarded {
                     if self.attempts.get(loser).is_some_and(|entry| entry.task == task) {
-                        self.publish(*loser, AttemptStep::Dropped, handling);
+                        self.publish_step(*loser, AttemptStep::Dropped, handling);
                     }
                 }
-                self.tasks.remove(&task);
+                self.tasks.remove(task);
                 self.attempts.remove(&attempt);
                 handling.commands.push(DispatchCommand::AcceptResult { try_id, task, attempt, session });
             }
             Command::Discard { attempt } => {
-                self.publish(attempt, AttemptStep::Dropped, handling);
+                self.publish_step(attempt, AttemptStep::Dropped, handling);
                 if self.attempts.remove(&attempt).is_some() {
                     handling.commands.push(DispatchCommand::Discard { attempt });
                 }
@@ -261,7 +282,7 @@ impl DispatchMachine {
                 let cause = TryFailureCause::of(kind, &history, failed_for_lack_of_memory);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch machine cannot tell them apart.
-                let are_claims_suspect = kind.is_shard() && self.tasks.get(&task).is_some_and(|task| !task.has_marker);
+                let are_claims_suspect = kind.is_shard() && self.tasks.get(task).is_some_and(|task| !task.has_marker);
                 handling.commands.push(DispatchCommand::FailTry {
                     try_id,
                     task,
@@ -301,13 +322,13 @@ impl DispatchMachine {
         self.pass_to_scheduler(Event::TaskSubmitted { try_id, task, kind, marker, resumable_on }, handling);
         // The scheduler ignores, for example, a task of a try that has failed or ended.
         if is_new && self.scheduler.task_status(task).is_none() {
-            self.tasks.remove(&task);
+            self.tasks.remove(task);
         }
     }
 
     fn on_try_ended(&mut self, try_id: TryId, handling: &mut EventHandling<'_>) {
         self.pass_to_scheduler(Event::TryEnded { try_id }, handling);
-        self.tasks.retain(|_, task| task.try_id != try_id);
+        self.tasks.remove_try(try_id);
         self.claims.remove(&try_id);
     }
 
@@ -340,9 +361,9 @@ impl DispatchMachine {
         let is_its = |key: &ResultKey| self.resumable.session_for(*key) == Some(session);
         let mut first = BTreeMap::new();
         // The tasks are visited in order, so the first task of each key is kept.
-        for (task, entry) in &self.tasks {
+        for (task, entry) in self.tasks.iter() {
             if let Some(key) = entry.key.filter(is_its) {
-                first.entry(key).or_insert(*task);
+                first.entry(key).or_insert(task);
             }
         }
         first.into_values().collect()
@@ -393,9 +414,9 @@ impl DispatchMachine {
 
     /// Publishes a step of `attempt`, unless its task is done or a published step has ended the attempt. `Done` is
     /// published nevertheless, because the watchers must see which attempt did the task.
-    pub(super) fn publish(&mut self, attempt: AttemptId, step: AttemptStep, handling: &mut EventHandling<'_>) {
+    pub(super) fn publish_step(&mut self, attempt: AttemptId, step: AttemptStep, handling: &mut EventHandling<'_>) {
         let Some(entry) = self.attempts.get_mut(&attempt) else { return };
-        if !self.tasks.contains_key(&entry.task) || entry.is_end_published && step != AttemptStep::Done {
+        if self.tasks.get(entry.task).is_none() || entry.is_end_published && step != AttemptStep::Done {
             return;
         }
         entry.is_end_published |= step.ends_attempt();

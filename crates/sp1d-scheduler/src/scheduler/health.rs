@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptFailure, AttemptId, Command, KindSet, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptEnd, AttemptId, Command, KindSet, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
     queue::Exclusions,
     tasks::{AttemptState, TaskState},
     workers::{Faults, KnownWorker, PresentQuarantine, SessionState, WorkerFault},
@@ -70,11 +70,11 @@ impl Scheduler {
     /// Gives the task of `id` to another worker. The attempt keeps its slot because its worker is still proving it, and
     /// its result counts if it is the first to verify.
     fn on_overdue(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
-        let past = self.past(id, AttemptFailure::Overdue);
+        let past = self.past(id, AttemptEnd::Overdue);
         let attempt = self.attempt_mut(id);
         attempt.overdue = true;
         let (task, kind, session, worker) = (attempt.task, attempt.kind, attempt.session, attempt.worker);
-        let reason = past.failure.to_string();
+        let reason = past.end.to_string();
         // An attempt that hangs must not count in its try's fair share forever.
         self.queue.uncount_held(self.task(task).rank);
         if self.task(task).state != TaskState::Held(id) {
@@ -105,10 +105,10 @@ impl Scheduler {
     fn on_never_started(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         let held = self.sessions.get(session).and_then(|session| session.held().first());
         let id = *held.expect("only a worker that holds attempts has a start deadline");
-        let past = self.past(id, AttemptFailure::NeverStarted);
+        let past = self.past(id, AttemptEnd::NeverStarted);
         let attempt = self.attempt(id);
         let (task, kind, worker) = (attempt.task, attempt.kind, attempt.worker);
-        let reason = past.failure.to_string();
+        let reason = past.end.to_string();
         commands.push(Command::Cancel { session, attempt: id });
         self.lapse(id, commands);
         let entry = self.task_mut(task);
@@ -127,7 +127,7 @@ impl Scheduler {
     fn late_starts(&self) -> impl Iterator<Item = AttemptId> {
         let now = self.clock.lease_time();
         let rules = self.config.pace;
-        let held_since = move |deadline: Timestamp| deadline - self.config.start_deadline;
+        let held_since = move |deadline: Timestamp| deadline - self.config.max_start_delay;
         let may_be_late =
             move |deadline: Timestamp| rules.is_some_and(|rules| held_since(deadline) + rules.straggler_floor <= now);
         let unstarted = self.sessions.unstarted().take_while(move |(deadline, _)| may_be_late(*deadline));
@@ -169,14 +169,14 @@ impl Scheduler {
         self.update_stealable(id);
     }
 
-    /// Records a fault of `worker` at `task`, unless that failure makes the task fail for good. A task that fails
+    /// Records a fault of `worker` at `task`, unless that makes the task fail for good. A task that fails
     /// everywhere is not the fault of its workers.
     pub(super) fn record_fault_at(
         &mut self,
         task: TaskId,
         worker: WorkerId,
         fault: Option<WorkerFault>,
-        failure: &AttemptFailure,
+        end: &AttemptEnd,
         commands: &mut Vec<Command>,
     ) {
         let entry = self.task(task);
@@ -189,7 +189,7 @@ impl Scheduler {
         if let Some(fault) = fault.filter(|_| !is_last || self.try_of(entry).failed) {
             let kind = entry.kind;
             self.task_mut(task).recorded_faults.push((worker, fault as u32));
-            self.record_fault(worker, kind, fault, &failure.to_string(), commands);
+            self.record_fault(worker, kind, fault, &end.to_string(), commands);
         }
     }
 
@@ -322,7 +322,7 @@ impl Scheduler {
         };
         for id in held.into_iter().filter(waiting).collect::<Vec<_>>() {
             commands.push(Command::Cancel { session, attempt: id });
-            let past = self.past(id, AttemptFailure::Cancelled);
+            let past = self.past(id, AttemptEnd::Cancelled);
             let task = self.attempt(id).task;
             self.task_mut(task).record(past);
             self.lapse(id, commands);

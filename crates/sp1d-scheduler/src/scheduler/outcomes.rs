@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptFailure, AttemptId, Command, PastAttempt, TaskId, Timestamp, WorkerId,
+    AttemptEnd, AttemptId, Command, PastAttempt, TaskId, Timestamp, WorkerId,
     tasks::{AttemptState, CountedWorker, MAX_LAPSED, ScheduledTask, TaskState, WorkerCounts},
     workers::KnownWorker,
 };
@@ -99,10 +99,10 @@ impl Scheduler {
     }
 
     /// Returns the history entry for `id`, which ends now.
-    pub(super) fn past(&self, id: AttemptId, failure: AttemptFailure) -> PastAttempt {
+    pub(super) fn past(&self, id: AttemptId, end: impl Into<AttemptEnd>) -> PastAttempt {
         let attempt = self.attempt(id);
         let duration = self.clock.now().saturating_since(attempt.assigned);
-        PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, failure }
+        PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, end: end.into() }
     }
 
     /// Returns true if `task` failed on workers of enough origins, was lost with workers of enough origins, or failed,
@@ -120,7 +120,7 @@ impl Scheduler {
             || is_spent(task.losses(), self.config.max_losses)
     }
 
-    /// Returns true if `task` ran out of memory or is too large for small workers, and no connected worker is larger. A
+    /// Returns true if `task` ran out of memory or is too large for small workers, and no ready worker is larger. A
     /// task that is only for trusted workers does not lack memory while it waits for the first of them.
     pub(super) fn lacks_memory(&self, task: &ScheduledTask) -> bool {
         let excluded = &task.excluded;
@@ -130,8 +130,8 @@ impl Scheduler {
 
     /// Fails the tries of tasks that have waited too long for a worker with more memory.
     ///
-    /// A wait starts when a task is in the queue and no connected worker has enough memory for it. It ends when the
-    /// task leaves the queue or such a worker connects. Time that the task spends in the queue for a larger worker that
+    /// A wait starts when a task is in the queue and no ready worker has enough memory for it. It ends when the
+    /// task leaves the queue or such a worker is ready. Time that the task spends in the queue for a larger worker that
     /// is full does not count. So if that worker is lost, it has the whole patience to return.
     pub(super) fn expire_memory_waits(&mut self, commands: &mut Vec<Command>) {
         let now = self.clock.attended_time();

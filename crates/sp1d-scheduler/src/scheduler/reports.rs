@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptFailure, AttemptId, Command, FailureKind, SessionId, TaskId,
+    AttemptEnd, AttemptFailure, AttemptId, Command, FailureKind, SessionId, TaskId,
     tasks::{AttemptState, TaskState},
     workers::{SessionState, WorkerFault},
 };
@@ -81,42 +81,37 @@ impl Scheduler {
     ) {
         let Some(task) = self.live_task(session, id) else { return };
         self.sessions.note_work(session);
-        let past = self.past(id, failure);
-        let fault = match past.failure {
+        let fault = match failure {
             AttemptFailure::Rejected(_) => Some(WorkerFault::Wrong),
             AttemptFailure::Unconfirmed | AttemptFailure::NameConflict => None,
             // The worker has not tried a task that it does not support. Too little memory is a property of the task and
             // the machine.
             AttemptFailure::Worker { kind: FailureKind::Unsupported | FailureKind::OutOfMemory, .. } => None,
-            AttemptFailure::Worker { .. }
-            | AttemptFailure::WorkerLost
-            | AttemptFailure::Overdue
-            | AttemptFailure::CheckDelayed
-            | AttemptFailure::NeverStarted
-            | AttemptFailure::Cancelled => Some(WorkerFault::Failed),
+            AttemptFailure::Worker { .. } => Some(WorkerFault::Failed),
         };
+        let past = self.past(id, failure);
         let attempt = self.attempt_mut(id);
         attempt.failed = true;
         let worker = attempt.worker;
         self.lapse(id, commands);
-        self.record_fault_at(task, worker, fault, &past.failure, commands);
+        self.record_fault_at(task, worker, fault, &past.end, commands);
         let entry = self.task_mut(task);
         if entry.second == Some(id) {
             entry.second = None;
             // The task continues with its other attempt, but must not come back to this worker.
-            if past.failure.is_out_of_memory() {
+            if past.end.is_out_of_memory() {
                 let memory_bytes = self.sessions.get(session).map_or(0, SessionState::memory_bytes);
                 self.tasks_excluding_by_memory.insert(task);
                 self.change_exclusions(task, |task| task.excluded.add_memory(memory_bytes));
-            } else if past.failure.is_unsupported() {
+            } else if past.end.is_unsupported() {
                 let counted = self.counted(worker);
                 self.change_exclusions(task, |task| task.count_refusal(counted));
                 self.note_exclusions(task);
             }
             self.task_mut(task).record(past);
-        } else if past.failure.is_unsupported() {
+        } else if past.end.is_unsupported() {
             self.continue_after_refusal(task, past, commands);
-        } else if past.failure.is_out_of_memory() {
+        } else if past.end.is_out_of_memory() {
             let memory_bytes = self.sessions.get(session).map_or(0, SessionState::memory_bytes);
             self.retry_with_more_memory(task, past, memory_bytes, commands);
         } else {
@@ -137,7 +132,7 @@ impl Scheduler {
         if !is_open || self.try_of(entry).failed || self.sessions.available_are_excluded(kind, &excluded) {
             return;
         }
-        let past = self.past(id, AttemptFailure::CheckDelayed);
+        let past = self.past(id, AttemptEnd::CheckDelayed);
         let (task_state, is_only_one) = (entry.state, entry.second.is_none());
         let is_held = task_state == TaskState::Held(id) && is_only_one;
         if is_held || task_state == TaskState::Verifying(id) {
@@ -178,7 +173,7 @@ impl Scheduler {
         let past = self.past(id, AttemptFailure::Rejected(reason));
         let worker = self.attempt(id).worker;
         self.end_attempt(id, commands);
-        self.record_fault_at(task, worker, Some(WorkerFault::Wrong), &past.failure, commands);
+        self.record_fault_at(task, worker, Some(WorkerFault::Wrong), &past.end, commands);
         // A lapsed attempt is already recorded in the history, and its task has continued without it.
         if self.task(task).state == TaskState::Verifying(id) {
             self.continue_after_failure(task, past, commands);

@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptFailure, AttemptId, Command, Placement, SessionId, TaskId,
+    AttemptEnd, AttemptId, Command, Placement, SessionId, TaskId,
     placement::{FreedWorker, Pacing, PlacementInputs},
     tasks::{AttemptState, Loss, ScheduledAttempt, ScheduledTask, TaskState},
 };
@@ -92,7 +92,7 @@ impl Scheduler {
         let attempt = self.attempt(id);
         let (task, holder) = (attempt.task, attempt.session);
         commands.push(Command::Cancel { session: holder, attempt: id });
-        let past = self.past(id, AttemptFailure::Cancelled);
+        let past = self.past(id, AttemptEnd::Cancelled);
         self.task_mut(task).record(past);
         self.lapse(id, commands);
         self.assign(task, session, commands);
@@ -148,7 +148,7 @@ impl Scheduler {
         let waits = !found.held().is_empty() && !found.held().iter().any(is_started);
         match (waits, found.start_deadline()) {
             (true, None) => {
-                let deadline = self.clock.lease_time() + self.config.start_deadline;
+                let deadline = self.clock.lease_time() + self.config.max_start_delay;
                 self.sessions.set_start_deadline(session, Some(deadline));
             }
             (false, Some(_)) => self.sessions.set_start_deadline(session, None),

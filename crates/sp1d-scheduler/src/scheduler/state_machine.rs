@@ -1,7 +1,7 @@
 //! The scheduler's state, and the order in which it processes an event.
 
 use crate::{
-    AttemptId, Command, Deadline, Event, SchedulerConfig, TaskId, Timestamp, TryId,
+    AttemptId, Command, Event, SchedulerConfig, TaskId, Timestamp, TryId,
     placement::{FreedWorker, PackPlans, Stealable},
     queue::{ExclusionBuckets, TaskQueue},
     tasks::{ScheduledAttempt, ScheduledMarker, ScheduledTask, ScheduledTry},
@@ -55,7 +55,7 @@ pub struct Scheduler {
     /// Open tasks that exclude workers by memory: those that ran out of memory on at least one worker, and the shards
     /// of tries that exclude small workers.
     pub(super) tasks_excluding_by_memory: BTreeSet<TaskId>,
-    /// The waiting tasks for which no connected worker has enough memory, and since when that is so, on the attended
+    /// The waiting tasks for which no ready worker has enough memory, and since when that is so, on the attended
     /// clock.
     pub(super) memory_waits: BTreeMap<TaskId, Timestamp>,
     /// For each task kind, how many workers share its tasks under [`Placement::Pack`](crate::Placement::Pack).
@@ -133,14 +133,14 @@ impl Scheduler {
     }
 
     /// Returns when [`handle`](Self::handle) must be called next, with [`Event::Tick`] if no other event happens
-    /// before. Returns `None` if no worker is connected: then there is no lease, and
+    /// before. Returns `None` if no worker is ready: then there is no lease, and
     /// [`SchedulerConfig::memory_patience`] does not count. Calling `handle` earlier is harmless.
     ///
     /// The deadline is the end of the first lease or of the first wait for memory, but at most half of
     /// [`SchedulerConfig::max_clock_step`] after the last call. If the driver slept longer in quiet times, its sleep
     /// would look like a pause and the lease of a silent worker would never end.
     #[must_use]
-    pub fn next_deadline(&self) -> Deadline {
+    pub fn next_deadline(&self) -> Option<Timestamp> {
         let (lease_end, _) = self.leases.earliest()?;
         let wait_end = self.memory_waits.values().min().map(|since| *since + self.config.memory_patience);
         let first = wait_end.map_or(lease_end, |end| lease_end.min(self.clock.to_lease_time(end)));
@@ -180,6 +180,7 @@ impl Scheduler {
             Event::FirstProverReady { session } => self.on_first_prover_ready(session),
             Event::SessionEnded { session } => self.on_session_ended(session, commands),
             Event::LeaseRenewed { session } => self.on_lease_renewed(session),
+            Event::AssignmentFailed { attempt } => self.on_assignment_failed(attempt, commands),
             Event::AttemptStarted { session, attempt } => self.on_attempt_started(session, attempt),
             Event::DeferredEventsAccepted { session, attempt } => {
                 self.on_deferred_events_accepted(session, attempt, commands)

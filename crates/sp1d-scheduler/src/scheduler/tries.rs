@@ -103,12 +103,32 @@ impl Scheduler {
 
     /// Fails the try of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
     /// its attempts until the try ends. `failed_for_lack_of_memory` is true if the task failed only because no
-    /// connected worker has enough memory.
+    /// ready worker has enough memory.
     pub(super) fn fail_try(&mut self, task: TaskId, failed_for_lack_of_memory: bool, commands: &mut Vec<Command>) {
-        let try_id = self.task(task).try_id;
+        let ScheduledTask { try_id, kind, .. } = *self.task(task);
+        if self.stop_try(try_id) {
+            let history = self.task(task).history().to_vec();
+            commands.push(Command::FailTry { try_id, task, kind, history, failed_for_lack_of_memory });
+        }
+    }
+
+    /// Fails the try of attempt `id`, which the driver could not give to its worker. The attempt ends, but it is no
+    /// failure and no loss: no worker can prove the task.
+    pub(super) fn on_assignment_failed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let (task, is_held) = (attempt.task, attempt.state.is_held());
+        self.stop_try(self.task(task).try_id);
+        if is_held {
+            self.end_attempt(id, commands);
+            self.continue_uncounted(task, id, commands);
+        }
+    }
+
+    /// Assigns none of the tasks of `try_id` any more. Returns false if the try had failed before.
+    fn stop_try(&mut self, try_id: TryId) -> bool {
         let entry = self.tries.get_mut(&try_id).expect("the tasks of a try are forgotten together with the try");
         if entry.failed {
-            return;
+            return false;
         }
         entry.failed = true;
         for other in entry.tasks.clone() {
@@ -119,9 +139,7 @@ impl Scheduler {
                 TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => {}
             }
         }
-        let ScheduledTask { kind, .. } = *self.task(task);
-        let history = self.task(task).history().to_vec();
-        commands.push(Command::FailTry { try_id, task, kind, history, failed_for_lack_of_memory });
+        true
     }
 
     /// Forgets attempt `id`, cancels it on its worker if it is live, and lets the driver discard its uploads.

@@ -4,7 +4,7 @@ use super::state_machine::Scheduler;
 use crate::{TaskId, TaskKind, TryId, WaitReason, queue::Exclusions, tasks::TaskState, workers::SessionState};
 use std::collections::BTreeMap;
 
-/// Numbers of connected workers that support a kind, seen by a task with some exclusions. If the task is only for
+/// Numbers of ready workers that support a kind, seen by a task with some exclusions. If the task is only for
 /// trusted workers, the others do not count.
 #[derive(Debug, Default)]
 struct WorkerTally {
@@ -41,7 +41,7 @@ impl Scheduler {
     /// `try_id` is unknown.
     ///
     /// Tasks with the same kind and exclusions are looked at together. The call takes time proportional to the number
-    /// of such groups times the number of connected workers, however many tasks wait.
+    /// of such groups times the number of ready workers, however many tasks wait.
     #[must_use]
     pub fn waiting_of(&self, try_id: TryId) -> BTreeMap<WaitReason, usize> {
         let mut reasons = BTreeMap::new();
@@ -58,8 +58,8 @@ impl Scheduler {
 
     /// Returns why a task of `kind` with the exclusions `excluded` waits. It is in the queue, so no worker takes it.
     pub(super) fn reason_for(&self, kind: TaskKind, excluded: &Exclusions) -> WaitReason {
-        let connected = self.sessions.len();
-        if connected == 0 {
+        let ready = self.sessions.len();
+        if ready == 0 {
             return WaitReason::NoWorkerReady;
         }
         let supporting = self.sessions.iter().filter(|session| session.supported_kinds().contains(kind));
@@ -72,7 +72,7 @@ impl Scheduler {
         if prospects + draining == 0 && untrusted > 0 {
             WaitReason::NoTrustedWorker { kind, untrusted }
         } else if prospects + draining == 0 {
-            WaitReason::KindUnsupported { kind, connected }
+            WaitReason::KindUnsupported { kind, ready }
         } else if excluded.excludes_by_memory() && prospects > 0 && fit + tally.unavailable_fit == 0 {
             WaitReason::TooLittleMemory { kind, workers: prospects }
         } else if available == 0 {
@@ -82,7 +82,7 @@ impl Scheduler {
             WaitReason::AllAvailableExcluded { kind, tried, too_small, unavailable }
         } else if fit_free > 0 {
             // A free worker that the task does not exclude gets it in the same event, unless placement leaves it free.
-            WaitReason::SparedByPackPlan { kind, plan_size: self.pack_plans.of(kind).size(), free: fit_free }
+            WaitReason::OutsidePackPlan { kind, plan_size: self.pack_plans.of(kind).size(), free: fit_free }
         } else if tally.tried_free + tally.too_small_free > 0 {
             let (tried, too_small) = (tally.tried_free, tally.too_small_free);
             WaitReason::AllFreeExcluded { kind, tried, too_small, full: fit }

@@ -64,7 +64,7 @@ pub(crate) enum AttemptState {
         /// When the worker started to prove it.
         started: Option<Timestamp>,
     },
-    /// Its result is being verified. It has no slot and no lease.
+    /// Its result is being verified. It has no slot, and the end of its session does not end it.
     Delivered,
     /// Lost, failed or cancelled. Kept because its result still counts if it arrives.
     Lapsed,

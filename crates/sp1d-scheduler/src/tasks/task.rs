@@ -2,7 +2,7 @@
 
 use super::attempt::Loss;
 use crate::{
-    AttemptFailure, AttemptId, OriginId, PastAttempt, ShardSize, TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    AttemptEnd, AttemptId, OriginId, PastAttempt, ShardSize, TaskId, TaskKind, Timestamp, TryId, WorkerId,
     queue::{Exclusions, Rank},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,8 @@ sp1d_model::limits! {
 pub(crate) struct ScheduledTry {
     /// Position among all tries ever started.
     pub(crate) order: u64,
-    /// True once one of its tasks has failed for good. None of its tasks is assigned any more.
+    /// True once one of its tasks has failed for good, or could not be given to a worker. None of its tasks is assigned
+    /// any more.
     pub(crate) failed: bool,
     /// Workers into which shards of this size do not fit get no shard of the try. `None` if every worker gets some.
     pub(crate) shard_size: Option<ShardSize>,
@@ -194,7 +195,7 @@ impl ScheduledTask {
 
     /// Removes the recorded loss of `attempt`: `worker` returned with it.
     pub(crate) fn undo_loss(&mut self, attempt: AttemptId, worker: WorkerId, loss: Loss) {
-        let lost = |past: &PastAttempt| past.attempt == attempt && past.failure == AttemptFailure::WorkerLost;
+        let lost = |past: &PastAttempt| past.attempt == attempt && past.end == AttemptEnd::WorkerLost;
         if let Some(at) = self.history.iter().position(lost) {
             self.history.remove(at);
         }
@@ -211,7 +212,7 @@ impl ScheduledTask {
     pub(crate) fn record(&mut self, past: PastAttempt) {
         if self.history.len() == MAX_HISTORY {
             // A cancelled attempt explains least, so it is dropped first.
-            let least = self.history.iter().position(|past| past.failure == AttemptFailure::Cancelled).unwrap_or(0);
+            let least = self.history.iter().position(|past| past.end == AttemptEnd::Cancelled).unwrap_or(0);
             self.history.remove(least);
         }
         self.history.push(past);

@@ -42,6 +42,31 @@ fn a_failed_try_stays_until_it_ends() {
 }
 
 #[test]
+fn a_failed_assignment_fails_the_try_and_frees_the_slot() {
+    let mut table = Table::new();
+    table.check(
+        [ready(1, 2), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
+        [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
+    );
+    // The other attempt stays until the try ends. The free slot goes to another try.
+    table.check([not_sent(1)], [cancel(1, 1), discard(1)]);
+    table.check([not_sent(1), new_try(2), task(2, 20, SHARD)], [assign(1, 3, 2, 20)]);
+    assert!(table.scheduler.task_history(TaskId(10)).is_empty(), "the worker is not at fault");
+    table.check([task(1, 13, SHARD), ended(1)], [cancel(1, 2), discard(2)]);
+}
+
+#[test]
+fn a_failed_assignment_to_a_lost_worker_fails_the_try() {
+    let mut table = Table::new();
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
+    table.check([ready(2, 1)], [assign(2, 2, 1, 10)]);
+    // The first attempt has lapsed, and has no slot any more.
+    table.check([not_sent(1)], []);
+    table.check([not_sent(2)], [cancel(2, 2), discard(2)]);
+    table.check([ended(1)], [discard(1)]);
+}
+
+#[test]
 fn duplicate_events_change_nothing() {
     let mut table = Table::new();
     table.check([ready(1, 1), ready(1, 5), new_try(1), new_try(1)], []);
@@ -56,6 +81,19 @@ fn tasks_of_unknown_tries_are_ignored() {
     let mut table = Table::new();
     table.check([ready(1, 1), task(1, 10, SHARD), marker(1, 90), ended(1), new_try(1)], []);
     assert_eq!(table.scheduler.counts(), SchedulerCounts { tries: 1, workers: 1, ..SchedulerCounts::default() });
+}
+
+#[test]
+fn a_worker_is_ready_while_a_prover_is_loaded() {
+    let mut table = Table::new();
+    let session = SessionId(1);
+    for (event, is_ready) in
+        [(ready(1, 1), true), (Event::LastProverLost { session }, false), (Event::FirstProverReady { session }, true)]
+    {
+        table.send([event]);
+        let changed = table.scheduler.take_worker_changes().sessions;
+        assert_eq!(changed[&session].as_ref().map(|status| status.is_ready), Some(is_ready));
+    }
 }
 
 #[test]

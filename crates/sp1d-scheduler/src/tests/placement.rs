@@ -194,7 +194,7 @@ fn pack_fills_second_slots_before_using_more_workers() {
     let world = known_before(Placement::Pack, 15, 7, 2);
     assert_eq!(world.holding(), [2, 2, 2, 2, 2, 0, 0]);
     assert_eq!(world.table.scheduler.counts().queued_tasks, 5);
-    let reason = WaitReason::SparedByPackPlan { kind: SHARD, plan_size: 5, free: 2 };
+    let reason = WaitReason::OutsidePackPlan { kind: SHARD, plan_size: 5, free: 2 };
     assert_eq!(world.table.scheduler.wait_reason(TaskId(115)), Some(reason));
 }
 
@@ -247,7 +247,7 @@ fn pack_gives_an_idle_worker_a_task_all_holders_failed() {
     );
     // Two workers are enough. The task therefore waits for worker 2, although worker 3 is idle and has not tried it.
     table.check([failed(1, 1)], []);
-    let reason = WaitReason::SparedByPackPlan { kind: SHARD, plan_size: 2, free: 1 };
+    let reason = WaitReason::OutsidePackPlan { kind: SHARD, plan_size: 2, free: 1 };
     assert_eq!(table.scheduler.wait_reason(TaskId(101)), Some(reason));
     table.check([failed(2, 3)], [assign(2, 5, 1, 101), assign(1, 6, 1, 103)]);
     // Now the task has failed on both workers.

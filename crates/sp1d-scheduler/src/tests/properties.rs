@@ -301,7 +301,7 @@ impl Model {
                     assert_eq!(self.tasks[task].try_id, *try_id);
                     let failed = self.tries.get_mut(try_id).expect("only open tries fail");
                     assert!(!std::mem::replace(failed, true), "{try_id} fails twice");
-                    let lost = history.last().expect("a failure has a history").failure == AttemptFailure::WorkerLost;
+                    let lost = history.last().expect("a failure has a history").end == AttemptEnd::WorkerLost;
                     self.seen.insert(if lost { "failed by losses" } else { "failed by failures" });
                 }
                 Command::Continue { .. }
@@ -389,6 +389,7 @@ impl Model {
             | Event::ResultPassed { .. }
             | Event::ResultRejected { .. }
             | Event::CheckDelayed { .. }
+            | Event::AssignmentFailed { .. }
             | Event::Tick => {}
         }
     }
@@ -500,7 +501,7 @@ impl Model {
                         seen.insert("parked");
                     }
                     let (held_back, unfit) = (
-                        matches!(reason, WaitReason::SparedByPackPlan { .. }),
+                        matches!(reason, WaitReason::OutsidePackPlan { .. }),
                         matches!(reason, WaitReason::AllFreeExcluded { .. }),
                     );
                     assert_eq!((held_back, unfit), (packed, parked), "{id} waits: {reason}");

@@ -156,7 +156,7 @@ fn a_task_without_a_worker_blocks_no_other_task() {
     let mut table = Table::new();
     table.check([new_try(1), task(1, 10, TaskKind::PlonkWrap), task(1, 11, SHARD)], []);
     table.check([ready_for(1, 2, SHARD)], [assign(1, 1, 1, 11)]);
-    let reason = WaitReason::KindUnsupported { kind: TaskKind::PlonkWrap, connected: 1 };
+    let reason = WaitReason::KindUnsupported { kind: TaskKind::PlonkWrap, ready: 1 };
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
     table.check([ready_for(2, 1, TaskKind::PlonkWrap)], [assign_kind(2, 2, 1, 10, TaskKind::PlonkWrap)]);
 }

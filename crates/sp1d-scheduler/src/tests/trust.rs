@@ -37,7 +37,7 @@ fn a_private_task_waits_for_the_first_trusted_worker() {
     check_waits(&table, 10, reason);
     assert_eq!(
         reason.to_string(),
-        "only trusted workers may get the tasks of this proof, and none of 2 workers for prove_shard is trusted"
+        "only trusted workers may get the tasks of this proof, and no worker for prove_shard is trusted (2 not trusted)"
     );
     // It waits for longer than a task waits for memory, also if it excludes small workers.
     let size = ShardSize { cells: 1, memory_bytes: 1 };

@@ -39,8 +39,8 @@ fn a_task_waits_for_the_first_worker() {
 fn a_task_waits_for_a_worker_that_supports_its_kind() {
     check(
         [ready_for(1, 1, REDUCE), ready_for(2, 1, REDUCE), new_try(1), task(1, 10, SHARD)],
-        WaitReason::KindUnsupported { kind: SHARD, connected: 2 },
-        "no worker supports prove_shard (2 connected)",
+        WaitReason::KindUnsupported { kind: SHARD, ready: 2 },
+        "no ready worker supports prove_shard (2 ready; others may still load their provers)",
     );
 }
 
@@ -129,7 +129,7 @@ fn a_task_waits_because_of_the_pack_plan() {
     let tasks = [new_try(1), task(1, 7, SHARD), task(1, 8, SHARD), task(1, 9, SHARD), task(1, 10, SHARD)];
     table.send(tasks.into_iter().chain([ready(1, 1), ready(2, 1), ready(3, 1)]));
     // Four tasks need two rounds, for which two workers are enough.
-    let reason = WaitReason::SparedByPackPlan { kind: SHARD, plan_size: 2, free: 1 };
+    let reason = WaitReason::OutsidePackPlan { kind: SHARD, plan_size: 2, free: 1 };
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
     assert_eq!(table.scheduler.waiting_of(TryId(1)), BTreeMap::from([(reason, 2)]));
     let text = "the pack plan uses 2 workers for prove_shard and leaves others free (1 free)";
@@ -142,7 +142,7 @@ fn the_reasons_of_a_try_are_counted() {
     table.send([ready_for(1, 1, SHARD), new_try(1), new_try(2), task(2, 1, SHARD)]);
     table.send((10..15).map(|id| task(1, id, SHARD)).chain([task(1, 20, REDUCE), task(1, 21, REDUCE)]));
     let full = WaitReason::AllFull { kind: SHARD, workers: 1, on_probation: 0 };
-    let unsupported = WaitReason::KindUnsupported { kind: REDUCE, connected: 1 };
+    let unsupported = WaitReason::KindUnsupported { kind: REDUCE, ready: 1 };
     assert_eq!(table.scheduler.waiting_of(TryId(1)), BTreeMap::from([(full, 5), (unsupported, 2)]));
     assert_eq!(table.scheduler.waiting_of(TryId(2)), BTreeMap::new());
     assert_eq!(table.scheduler.waiting_of(TryId(3)), BTreeMap::new());

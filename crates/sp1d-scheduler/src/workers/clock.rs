@@ -14,7 +14,7 @@ pub(crate) struct LeaseClock {
     now: Timestamp,
     /// Total length of all pauses, which does not count against leases.
     paused: Duration,
-    /// Total time on the lease clock during which no worker was connected.
+    /// Total time on the lease clock during which no worker was ready.
     unattended: Duration,
     /// A longer step is treated as a pause.
     max_step: Duration,
@@ -28,7 +28,7 @@ impl LeaseClock {
     }
 
     /// Sets the current time. A `now` before the latest time has no effect. `attended` is true if a worker has been
-    /// connected since the latest time.
+    /// ready since the latest time.
     pub(crate) fn advance(&mut self, now: Timestamp, attended: bool) {
         let step = now.saturating_since(self.now);
         let counted = step.min(self.max_step);
@@ -50,12 +50,12 @@ impl LeaseClock {
     }
 
     /// Returns the time on the attended clock. It runs like the lease clock, but stands still while no worker is
-    /// connected.
+    /// ready.
     pub(crate) fn attended_time(&self) -> Timestamp {
         self.lease_time() - self.unattended
     }
 
-    /// Converts a time on the attended clock to the lease clock, for as long as a worker stays connected.
+    /// Converts a time on the attended clock to the lease clock, for as long as a worker stays ready.
     pub(crate) fn to_lease_time(&self, attended: Timestamp) -> Timestamp {
         attended + self.unattended
     }

@@ -7,7 +7,7 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
 };
 use serde::Deserialize;
-use sp1d_model::{ProofWaiting, TaskId};
+use sp1d_model::{OpenTasks, TaskId};
 use utoipa::IntoParams;
 
 /// Selects the open tasks to list.
@@ -22,7 +22,7 @@ pub(crate) struct OpenTaskQuery {
     limit: Option<u32>,
 }
 
-/// Returns why the tasks of a running proof wait, and its open tasks. The lists are empty if the proof is not running,
+/// Returns the open tasks of a running proof, and why some wait. The lists are empty if the proof is not running,
 /// or if it has no open tasks at the moment.
 #[utoipa::path(
     get,
@@ -31,7 +31,7 @@ pub(crate) struct OpenTaskQuery {
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof."), OpenTaskQuery),
     responses(
-        (status = 200, description = "The reasons and the open tasks.", body = ProofWaiting),
+        (status = 200, description = "The reasons and the open tasks.", body = OpenTasks),
         (status = 400, description = "The path or a query parameter is invalid.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
     )
@@ -40,8 +40,8 @@ pub(crate) async fn open_tasks(
     State(service): State<Service>,
     VisibleProof(id): VisibleProof,
     query: Result<Query<OpenTaskQuery>, QueryRejection>,
-) -> Result<Json<ProofWaiting>, Problem> {
+) -> Result<Json<OpenTasks>, Problem> {
     let Query(OpenTaskQuery { after, limit }) = query.map_err(|error| Problem::malformed(&error.body_text()))?;
     let limit = page_size(limit)?;
-    Ok(Json(service.waiting(&id, TaskId(after.unwrap_or(0)), limit).await?))
+    Ok(Json(service.open_tasks(&id, TaskId(after.unwrap_or(0)), limit).await?))
 }

@@ -403,7 +403,7 @@ async function refreshWaiting() {
   const { id } = looked ?? {};
   if (!id) return;
   const answer = await fetch(`${pathOf(id)}/tasks?limit=1`).catch(() => null);
-  const [main] = answer?.ok ? (await answer.json()).waiting : [];
+  const [main] = answer?.ok ? (await answer.json()).reasons : [];
   if (looked?.id !== id) return;
   const hidden = !main || looked.over;
   $("detail-waiting").hidden = hidden;

@@ -10,7 +10,7 @@ use crate::{
     state::{OpenBlob, ProofSelection, free_bytes},
     telemetry::MetricsSnapshot,
 };
-use sp1d_model::{EventRecord, ProgramSummary, ProofState, ProofSummary, ProofWaiting, TaskId};
+use sp1d_model::{EventRecord, OpenTasks, ProgramSummary, ProofState, ProofSummary, TaskId};
 use sp1d_orchestrator::WorkerInfo;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -52,16 +52,16 @@ impl Service {
         .await
     }
 
-    /// Returns why the tasks of the proof `id` wait, and at most `limit` of its open tasks, from the first one whose
-    /// number is above `after`. Only a running proof has open tasks.
-    pub(crate) async fn waiting(&self, id: &str, after: TaskId, limit: u32) -> Result<ProofWaiting, RequestError> {
+    /// Returns at most `limit` open tasks of the proof `id`, from the first one whose number is above `after`, and why
+    /// some tasks wait. Only a running proof has open tasks.
+    pub(crate) async fn open_tasks(&self, id: &str, after: TaskId, limit: u32) -> Result<OpenTasks, RequestError> {
         if self.proof(id).await?.state != ProofState::Running {
-            return Ok(ProofWaiting::default());
+            return Ok(OpenTasks::default());
         }
         // The dispatcher handles nothing else while it makes a reply, so replies are made one at a time.
         let _turn = self.inner.explanations.acquire().await.expect("the semaphore is never closed");
         // Without a reply, the service is stopping, and the proof returns to the queue.
-        Ok(self.inner.orchestrator.waiting(id, after, limit as usize).await.unwrap_or_default())
+        Ok(self.inner.orchestrator.open_tasks(id, after, limit as usize).await.unwrap_or_default())
     }
 
     /// Returns the program `id` if it is in `scope`.

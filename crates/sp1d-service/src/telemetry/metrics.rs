@@ -283,8 +283,8 @@ impl Metrics {
         let set = |counter: &Counter, count: u64| counter.inner().store(count, Ordering::Relaxed);
         set(&self.sent_bytes, counts.sent_bytes);
         set(&self.received_bytes, counts.received_bytes);
-        set(&self.checks.get_or_create(&CheckOutcomeLabels { outcome: "right" }), counts.accepted);
-        set(&self.checks.get_or_create(&CheckOutcomeLabels { outcome: "wrong" }), counts.rejected);
+        set(&self.checks.get_or_create(&CheckOutcomeLabels { outcome: "right" }), counts.checks_right);
+        set(&self.checks.get_or_create(&CheckOutcomeLabels { outcome: "wrong" }), counts.checks_wrong);
         self.checking_seconds.inner().store(counts.checking.as_secs_f64().to_bits(), Ordering::Relaxed);
         set(&self.sessions, counts.sessions);
         set(&self.silent_sessions, counts.silent_sessions);
@@ -330,7 +330,7 @@ impl Metrics {
         self.workers.get_or_create(&disconnected).set(signed(now.disconnected as u64));
         self.set_gpus(&now.workers);
         self.held.set(now.workers.iter().map(|worker| signed(worker.holds as u64)).sum());
-        let may_hold = |worker: &&WorkerInfo| worker.ready && !worker.drained && worker.quarantine.is_none();
+        let may_hold = |worker: &&WorkerInfo| worker.ready && !worker.draining && worker.quarantine.is_none();
         self.slots.set(signed(now.workers.iter().filter(may_hold).map(|worker| u64::from(worker.slots)).sum()));
         self.count(&now.counts);
         self.artifacts.set(signed(now.holdings.artifacts as u64));

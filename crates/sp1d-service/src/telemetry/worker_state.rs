@@ -8,8 +8,8 @@ pub(crate) const fn state_of(worker: &WorkerInfo) -> WorkerActivity {
     match worker {
         WorkerInfo { ready: false, .. } => WorkerActivity::Starting,
         WorkerInfo { quarantine: Some(_), .. } => WorkerActivity::Quarantined,
-        WorkerInfo { drained: true, holds: 0, .. } => WorkerActivity::Drained,
-        WorkerInfo { drained: true, .. } => WorkerActivity::Draining,
+        WorkerInfo { draining: true, holds: 0, .. } => WorkerActivity::Drained,
+        WorkerInfo { draining: true, .. } => WorkerActivity::Draining,
         WorkerInfo { holds: 0, .. } => WorkerActivity::Idle,
         WorkerInfo { .. } => WorkerActivity::Busy,
     }

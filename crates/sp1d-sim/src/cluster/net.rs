@@ -7,7 +7,7 @@ use super::{
     message::{ToOrchestrator, ToWorker},
 };
 use crate::scenario::{Dice, MachineId};
-use sp1d_scheduler::{DispatchEvent, Event, SessionId, Timestamp};
+use sp1d_scheduler::{DispatchEvent, SessionId, Timestamp};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Number of events in 1000 that the dispatch machine receives a second time.
@@ -67,7 +67,7 @@ impl Net {
     pub(crate) fn perhaps_again(&mut self, event: &DispatchEvent) {
         let may_come_twice = match event {
             DispatchEvent::TaskSubmitted { .. }
-            | DispatchEvent::Scheduler(Event::MarkerSubmitted { .. })
+            | DispatchEvent::MarkerSubmitted { .. }
             | DispatchEvent::SessionEnded { .. }
             | DispatchEvent::AttemptStarted { .. }
             | DispatchEvent::DeferredEventsReported { .. }
@@ -81,7 +81,13 @@ impl Net {
             | DispatchEvent::WorkerReady { .. }
             | DispatchEvent::DrainRequested { .. }
             | DispatchEvent::DrainCancelled { .. }
-            | DispatchEvent::Scheduler(_) => false,
+            | DispatchEvent::SmallWorkersExcluded { .. }
+            | DispatchEvent::AssignmentFailed { .. }
+            | DispatchEvent::LastProverLost { .. }
+            | DispatchEvent::FirstProverReady { .. }
+            | DispatchEvent::LeaseRenewed { .. }
+            | DispatchEvent::ProvenWrong { .. }
+            | DispatchEvent::Tick => false,
         };
         if self.unsafe_phase && may_come_twice && self.dice.chance(ECHOES) {
             self.count("duplicate event");

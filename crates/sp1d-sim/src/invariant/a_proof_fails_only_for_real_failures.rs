@@ -7,7 +7,8 @@ use super::{
     step::SimStep,
 };
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, PastAttempt, SessionId, TaskId, TaskKind, WorkerId,
+    AttemptEnd, AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, PastAttempt, SessionId, TaskId,
+    TaskKind, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,19 +87,19 @@ impl AProofFailsOnlyForRealFailures {
         let attempt = past.attempt;
         let of = self.books.task_of(attempt);
         ensure(of == Some(task), || format!("the history of {task} contains {attempt}, which belongs to {of:?}"))?;
-        let happened = match past.failure {
-            AttemptFailure::Worker { .. } | AttemptFailure::Unconfirmed | AttemptFailure::NameConflict => {
-                self.failed.contains(&attempt)
-            }
+        let happened = match past.end {
+            AttemptEnd::Failed(
+                AttemptFailure::Worker { .. } | AttemptFailure::Unconfirmed | AttemptFailure::NameConflict,
+            ) => self.failed.contains(&attempt),
             // Rejected deferred events fail their attempt.
-            AttemptFailure::Rejected(_) => self.judged.contains(&attempt) || self.failed.contains(&attempt),
-            AttemptFailure::WorkerLost => self.ended_sessions.contains(&past.session),
-            AttemptFailure::NeverStarted => {
-                self.cancelled.contains(&attempt) && self.books.started_at(attempt).is_none()
+            AttemptEnd::Failed(AttemptFailure::Rejected(_)) => {
+                self.judged.contains(&attempt) || self.failed.contains(&attempt)
             }
-            AttemptFailure::Cancelled => self.cancelled.contains(&attempt),
-            AttemptFailure::CheckDelayed => self.delayed.contains(&attempt),
-            AttemptFailure::Overdue => {
+            AttemptEnd::WorkerLost => self.ended_sessions.contains(&past.session),
+            AttemptEnd::NeverStarted => self.cancelled.contains(&attempt) && self.books.started_at(attempt).is_none(),
+            AttemptEnd::Cancelled => self.cancelled.contains(&attempt),
+            AttemptEnd::CheckDelayed => self.delayed.contains(&attempt),
+            AttemptEnd::Overdue => {
                 let earliest = step.config.pace.map(|rules| rules.overdue_floor.min(rules.overdue_cap));
                 let ran = self.books.started_at(attempt).map(|started| step.now.saturating_since(started));
                 ran.zip(earliest).is_some_and(|(ran, earliest)| ran >= earliest)
@@ -122,25 +123,24 @@ impl AProofFailsOnlyForRealFailures {
         let mut culprits = [BTreeSet::new(), BTreeSet::new()];
         for past in history {
             self.check_line(task, past, step)?;
-            match past.failure {
-                AttemptFailure::Worker { kind: FailureKind::Unsupported, .. } => {
+            match past.end {
+                AttemptEnd::Failed(AttemptFailure::Worker { kind: FailureKind::Unsupported, .. }) => {
                     refusals.insert(past.attempt);
                     tried_by.insert(past.worker);
                 }
-                AttemptFailure::CheckDelayed => _ = tried_by.insert(past.worker),
-                AttemptFailure::Worker { kind: FailureKind::OutOfMemory, .. } => out_of_memory = true,
-                AttemptFailure::Worker { .. }
-                | AttemptFailure::Rejected(_)
-                | AttemptFailure::Unconfirmed
-                | AttemptFailure::NameConflict => {
+                AttemptEnd::CheckDelayed => _ = tried_by.insert(past.worker),
+                AttemptEnd::Failed(AttemptFailure::Worker { kind: FailureKind::OutOfMemory, .. }) => {
+                    out_of_memory = true;
+                }
+                AttemptEnd::Failed(_) => {
                     failures.insert(past.attempt);
                     culprits[0].insert(past.worker);
                 }
-                AttemptFailure::WorkerLost | AttemptFailure::Overdue | AttemptFailure::NeverStarted => {
+                AttemptEnd::WorkerLost | AttemptEnd::Overdue | AttemptEnd::NeverStarted => {
                     losses.insert(past.attempt);
                     culprits[1].insert(past.worker);
                 }
-                AttemptFailure::Cancelled => {}
+                AttemptEnd::Cancelled => {}
             }
         }
         let reached = |count: usize, limit: u32| count >= usize::try_from(limit).unwrap_or(usize::MAX);
@@ -204,25 +204,29 @@ mod tests {
     use sp1d_scheduler::TryId;
     use std::time::Duration;
 
-    fn fail(try_id: u64, failures: &[(u64, AttemptFailure)]) -> Command {
-        let past = |(attempt, failure): &(u64, AttemptFailure)| PastAttempt {
+    fn fail(try_id: u64, ends: &[(u64, AttemptEnd)]) -> Command {
+        let past = |(attempt, end): &(u64, AttemptEnd)| PastAttempt {
             attempt: AttemptId(*attempt),
             session: SessionId(1),
             worker: WorkerId(1),
             duration: Duration::ZERO,
-            failure: failure.clone(),
+            end: end.clone(),
         };
         Command::FailTry {
             try_id: TryId(try_id),
             task: TaskId(1),
             kind: TaskKind::ProveShard,
-            history: failures.iter().map(past).collect(),
+            history: ends.iter().map(past).collect(),
             failed_for_lack_of_memory: false,
         }
     }
 
-    fn broken() -> AttemptFailure {
+    fn failure() -> AttemptFailure {
         AttemptFailure::Worker { kind: FailureKind::Engine, text: "broken".to_owned() }
+    }
+
+    fn broken() -> AttemptEnd {
+        failure().into()
     }
 
     /// Three attempts of task 1, of which the first `times` have failed.
@@ -232,7 +236,7 @@ mod tests {
             example.show(&mut invariant, &Event::Tick, &[assign(1, attempt, 1, 1)]).unwrap();
             if attempt <= times {
                 let event =
-                    Event::AttemptFailed { session: SessionId(1), attempt: AttemptId(attempt), failure: broken() };
+                    Event::AttemptFailed { session: SessionId(1), attempt: AttemptId(attempt), failure: failure() };
                 example.show(&mut invariant, &event, &[]).unwrap();
             }
         }
@@ -265,12 +269,9 @@ mod tests {
     #[test]
     fn a_false_history_is_detected() {
         let (example, mut invariant) = failed(2);
-        for third in [
-            broken(),
-            AttemptFailure::WorkerLost,
-            AttemptFailure::Overdue,
-            AttemptFailure::Rejected("wrong".to_owned()),
-        ] {
+        for third in
+            [broken(), AttemptEnd::WorkerLost, AttemptEnd::Overdue, AttemptFailure::Rejected("wrong".to_owned()).into()]
+        {
             let history = [(1, broken()), (2, broken()), (3, third)];
             assert_broken(
                 example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]),

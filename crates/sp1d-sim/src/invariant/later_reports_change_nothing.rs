@@ -24,6 +24,7 @@ const fn attempt_of(event: &Event) -> Option<AttemptId> {
         | Event::ResultPassed { attempt }
         | Event::ResultRejected { attempt, .. }
         | Event::CheckDelayed { attempt, .. }
+        | Event::AssignmentFailed { attempt }
         | Event::AttemptFailed { attempt, .. } => Some(*attempt),
         _ => None,
     }

@@ -2,8 +2,8 @@
 
 use crate::invariant::{Books, SimOutcome, SimStep};
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, AttemptStep, Command, DispatchCommand, DispatchEvent, Event, FailureKind, PastAttempt,
-    ReadyWorker, SessionId, ShareGroup, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptEnd, AttemptFailure, AttemptId, AttemptStep, Command, DispatchCommand, DispatchEvent, Event, FailureKind,
+    PastAttempt, ReadyWorker, SessionId, ShareGroup, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -270,10 +270,10 @@ impl Coverage {
             Command::AcceptResult { task, attempt, session, .. } => self.on_accept(task, attempt, session, step),
             Command::CompleteMarker { .. } => self.mark("marker completed"),
             Command::FailTry { try_id, task, ref history, .. } => {
-                if history.last().is_some_and(|past| past.failure.is_out_of_memory()) {
+                if history.last().is_some_and(|past| past.end.is_out_of_memory()) {
                     return self.mark("proof failed for lack of memory");
                 }
-                let losses = history.iter().filter(|past| past.failure == AttemptFailure::WorkerLost).count();
+                let losses = history.iter().filter(|past| past.end == AttemptEnd::WorkerLost).count();
                 let lost = losses >= usize::try_from(step.config.max_losses).unwrap_or(usize::MAX);
                 self.mark(if lost { "proof failed after losses" } else { "proof failed after failures" });
                 let of_plan = step.plan.tasks.get(&task).filter(|task| task.try_id == try_id);
@@ -312,37 +312,31 @@ impl Coverage {
         step: &SimStep<'_>,
     ) {
         let history = step.scheduler.task_history(task);
-        let overdue = |attempt: AttemptId| {
-            history.iter().any(|past| past.attempt == attempt && past.failure == AttemptFailure::Overdue)
-        };
+        let overdue =
+            |attempt: AttemptId| history.iter().any(|past| past.attempt == attempt && past.end == AttemptEnd::Overdue);
         let other = self.books.live_of(task).find(|other| !overdue(*other));
         if let Some(other) = other {
             self.speculative.insert(task, (other, attempt));
             self.mark("speculative attempt started");
             return;
         }
-        let failed = |past: &PastAttempt| match past.failure {
-            AttemptFailure::Worker { kind, .. } => kind != FailureKind::OutOfMemory,
-            AttemptFailure::Rejected(_) | AttemptFailure::Overdue => true,
+        let failed = |past: &PastAttempt| match past.end {
+            AttemptEnd::Failed(AttemptFailure::Worker { kind, .. }) => kind != FailureKind::OutOfMemory,
+            AttemptEnd::Failed(AttemptFailure::Rejected(_)) | AttemptEnd::Overdue => true,
             _ => false,
         };
         if history.iter().any(|past| failed(past) && past.session == session) {
             self.mark("task assigned again to a worker that failed it");
         }
-        match history.last().map(|past| &past.failure) {
-            Some(AttemptFailure::WorkerLost) => self.mark("task requeued"),
-            Some(failure) if failure.is_unsupported() => self.mark("unsupported task passed on"),
-            Some(failure) if failure.is_out_of_memory() => self.mark("task assigned to a larger worker"),
-            Some(
-                AttemptFailure::Worker { .. }
-                | AttemptFailure::Rejected(_)
-                | AttemptFailure::Unconfirmed
-                | AttemptFailure::NameConflict,
-            ) => self.mark("task retried"),
-            Some(AttemptFailure::Overdue) => self.mark("attempt overdue"),
-            Some(AttemptFailure::CheckDelayed) => self.mark("check delayed"),
-            Some(AttemptFailure::NeverStarted) => self.mark("attempt never started"),
-            Some(AttemptFailure::Cancelled) => {
+        match history.last().map(|past| &past.end) {
+            Some(AttemptEnd::WorkerLost) => self.mark("task requeued"),
+            Some(end) if end.is_unsupported() => self.mark("unsupported task passed on"),
+            Some(end) if end.is_out_of_memory() => self.mark("task assigned to a larger worker"),
+            Some(AttemptEnd::Failed(_)) => self.mark("task retried"),
+            Some(AttemptEnd::Overdue) => self.mark("attempt overdue"),
+            Some(AttemptEnd::CheckDelayed) => self.mark("check delayed"),
+            Some(AttemptEnd::NeverStarted) => self.mark("attempt never started"),
+            Some(AttemptEnd::Cancelled) => {
                 let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.books.task_of(attempt) == Some(task));
                 // A `Discard` of an older attempt may be between the `Cancel` and this `Assign`.
                 let stolen = before.iter().rev().take(2).any(taken_back)
@@ -384,7 +378,7 @@ impl Coverage {
             Some((_, copy)) if *copy == attempt => self.mark("speculative attempt won"),
             _ => {}
         }
-        let overdue = |past: &PastAttempt| past.attempt == attempt && past.failure == AttemptFailure::Overdue;
+        let overdue = |past: &PastAttempt| past.attempt == attempt && past.end == AttemptEnd::Overdue;
         if step.scheduler.task_history(task).iter().any(overdue) {
             self.mark("overdue attempt accepted");
         }

@@ -82,7 +82,7 @@ fn config(dice: &mut Dice, lease_ttl: Duration) -> SchedulerConfig {
         lease_ttl,
         max_failures: u32_of(dice.number(3..=5)),
         max_losses: u32_of(dice.number(losses)),
-        start_deadline: dice.ms(20_000..=40_000),
+        max_start_delay: dice.ms(20_000..=40_000),
         memory_patience: dice.ms(5000..=20_000),
         placement: dice.pick(&[Placement::Spread, Placement::Spread, Placement::Pack]),
         pace: dice.chance(850).then_some(pace),

@@ -110,7 +110,7 @@ impl AttemptLink {
     async fn deliver(&self, output: &AttemptOutput, content: Bytes) -> Result<AttemptId, String> {
         self.over_sessions(|route| {
             let (name, content) = (route.name(output), content.clone());
-            async move { route.session.deliver(route.attempt, name, content).await.map(|()| route.attempt) }
+            async move { route.session.upload(route.attempt, name, content).await.map(|()| route.attempt) }
         })
         .await
     }

@@ -238,7 +238,7 @@ impl AttemptJournal {
                 continue;
             }
             let name = route.name(&output);
-            match route.session.deliver(route.attempt, name.clone(), content).await {
+            match route.session.upload(route.attempt, name.clone(), content).await {
                 Ok(()) => self.record_arrival(index, route.attempt),
                 // The next session delivers the rest.
                 Err(status) if status.may_be_connection_loss() && route.session.is_ending().await => return Ok(()),

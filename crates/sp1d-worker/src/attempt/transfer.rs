@@ -6,8 +6,8 @@ use sp1d_model::AttemptId;
 use sp1d_protocol::{
     Closer, MessageLimits, ReceiveError, chunk_from_wire, chunk_to_wire,
     wire::{
-        self, ArtifactPart, DeliverPart, FetchRequest, FromWorker, artifact_part, deliver_part, from_worker,
-        session_client::SessionClient,
+        self, ArtifactPart, FetchRequest, FromWorker, UploadPart, artifact_part, from_worker,
+        session_client::SessionClient, upload_part,
     },
 };
 use std::{fmt::Display, time::Duration};
@@ -124,24 +124,24 @@ impl SessionHandle {
         Ok(decoder.await.expect("decoding does not panic")?)
     }
 
-    /// Delivers the artifact `name` of `attempt`.
-    pub(super) async fn deliver(&self, attempt: AttemptId, name: String, content: Bytes) -> Result<(), Status> {
+    /// Uploads the artifact `name` of `attempt`.
+    pub(super) async fn upload(&self, attempt: AttemptId, name: String, content: Bytes) -> Result<(), Status> {
         let (sender, receiver) = mpsc::channel(2);
         let length = content.len() as u64;
         let encoder = tokio::task::spawn_blocking(move || {
-            let send = |part| sender.blocking_send(DeliverPart { part: Some(part) }).is_ok();
-            if !send(deliver_part::Part::Header(wire::DeliverHeader { attempt: attempt.0, name, length })) {
+            let send = |part| sender.blocking_send(UploadPart { part: Some(part) }).is_ok();
+            if !send(upload_part::Part::Header(wire::UploadHeader { attempt: attempt.0, name, length })) {
                 return;
             }
             let mut encoder = Encoder::new(&content);
             for chunk in encoder.by_ref() {
-                if !send(deliver_part::Part::Chunk(chunk_to_wire(chunk))) {
+                if !send(upload_part::Part::Chunk(chunk_to_wire(chunk))) {
                     return;
                 }
             }
-            send(deliver_part::Part::End(wire::DeliverEnd { digest: encoder.digest().as_bytes().to_vec().into() }));
+            send(upload_part::Part::End(wire::UploadEnd { digest: encoder.digest().as_bytes().to_vec().into() }));
         });
-        let reply = self.client.clone().deliver(ReceiverStream::new(receiver)).await;
+        let reply = self.client.clone().upload(ReceiverStream::new(receiver)).await;
         encoder.await.expect("encoding does not panic");
         reply.map(|_| ())
     }

@@ -7,7 +7,7 @@ use sp1d_artifacts::Blob;
 use sp1d_model::TaskKind;
 use sp1d_protocol::{
     Assignment, Closer, Connection, Role, chunk_to_wire, connect_client, dial, kind_to_wire,
-    wire::{self, DeliverPart, FromWorker, deliver_part, from_worker, session_client::SessionClient, to_worker},
+    wire::{self, FromWorker, UploadPart, from_worker, session_client::SessionClient, to_worker, upload_part},
 };
 use sp1d_testing::fake_build;
 use std::time::Duration;
@@ -132,29 +132,29 @@ impl HostileMember {
     }
 
     /// Uploads an artifact in these parts.
-    pub(super) async fn deliver(&self, parts: impl Stream<Item = DeliverPart> + Send + 'static) -> Result<(), Status> {
-        self.client.clone().deliver(parts).await.map(|_| ())
+    pub(super) async fn upload(&self, parts: impl Stream<Item = UploadPart> + Send + 'static) -> Result<(), Status> {
+        self.client.clone().upload(parts).await.map(|_| ())
     }
 }
 
 /// Returns the first part of an upload.
-pub(super) fn header(task: &Assignment, name: &str, length: u64) -> DeliverPart {
-    let header = wire::DeliverHeader { attempt: task.attempt.0, name: name.to_owned(), length };
-    part(deliver_part::Part::Header(header))
+pub(super) fn header(task: &Assignment, name: &str, length: u64) -> UploadPart {
+    let header = wire::UploadHeader { attempt: task.attempt.0, name: name.to_owned(), length };
+    part(upload_part::Part::Header(header))
 }
 
-fn part(part: deliver_part::Part) -> DeliverPart {
-    DeliverPart { part: Some(part) }
+fn part(part: upload_part::Part) -> UploadPart {
+    UploadPart { part: Some(part) }
 }
 
 /// Returns a part of an upload with a chunk.
-pub(super) fn chunk(chunk: wire::Chunk) -> DeliverPart {
-    part(deliver_part::Part::Chunk(chunk))
+pub(super) fn chunk(chunk: wire::Chunk) -> UploadPart {
+    part(upload_part::Part::Chunk(chunk))
 }
 
 /// Returns all parts of an upload. The last one has the digest.
-pub(super) fn whole(task: &Assignment, name: &str, blob: &Blob) -> Vec<DeliverPart> {
+pub(super) fn whole(task: &Assignment, name: &str, blob: &Blob) -> Vec<UploadPart> {
     let chunks = blob.chunks().iter().map(|content| chunk(chunk_to_wire(content.clone())));
-    let end = wire::DeliverEnd { digest: blob.digest().as_bytes().to_vec().into() };
-    [header(task, name, blob.len())].into_iter().chain(chunks).chain([part(deliver_part::Part::End(end))]).collect()
+    let end = wire::UploadEnd { digest: blob.digest().as_bytes().to_vec().into() };
+    [header(task, name, blob.len())].into_iter().chain(chunks).chain([part(upload_part::Part::End(end))]).collect()
 }

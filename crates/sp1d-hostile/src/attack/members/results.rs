@@ -42,6 +42,6 @@ async fn finish(member: &HostileMember, task: &Assignment, result: &[u8]) -> Res
 
 async fn upload(member: &HostileMember, task: &Assignment, name: &str, content: &[u8]) -> Result<()> {
     let parts = whole(task, name, &Blob::encode(content));
-    let delivered = member.deliver(stream::iter(parts)).await;
+    let delivered = member.upload(stream::iter(parts)).await;
     delivered.map_err(|status| anyhow!("an upload was refused: {}", status.message()))
 }

@@ -47,7 +47,7 @@ pub(in crate::attack) async fn undeclared_artifacts(target: AttackTarget) -> Res
         for name in ["program", "common", "record-0", "result-0", "events-0", "stdin", "../../state", other.as_str()] {
             // One of these may be an output of the task.
             if task.payload.outputs().find(name).is_none() {
-                count(&target, member.deliver(stream::iter(whole(&task, name, &blob))).await);
+                count(&target, member.upload(stream::iter(whole(&task, name, &blob))).await);
             }
         }
     }
@@ -59,15 +59,15 @@ pub(in crate::attack) async fn oversize_artifacts(target: AttackTarget) -> Resul
     for number in 0.. {
         let task = member.task().await?;
         let name = made(task.attempt, number);
-        count(&target, member.deliver(stream::iter(whole(&task, &name, &blob))).await);
+        count(&target, member.upload(stream::iter(whole(&task, &name, &blob))).await);
         for length in [MessageLimits::ARTIFACT_BYTES, u64::MAX] {
             // The zeros of the first part again and again.
             let zeros = chunk_to_wire(blob.chunks()[0].clone());
             let chunks = stream::repeat(chunk(zeros)).take(4096);
             let parts = stream::iter([header(&task, &name, length)]).chain(chunks);
-            count(&target, member.deliver(parts).await);
+            count(&target, member.upload(parts).await);
         }
-        count(&target, member.deliver(stream::iter(whole(&task, task.payload.result(), &blob))).await);
+        count(&target, member.upload(stream::iter(whole(&task, task.payload.result(), &blob))).await);
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ pub(in crate::attack) async fn one_byte_chunks(target: AttackTarget) -> Result<(
         let byte = wire::Chunk { zstd: false, decoded_length: 1, content: b"a".to_vec().into() };
         let chunks = stream::repeat(chunk(byte)).take(1 << 20);
         let parts = stream::iter([header(&task, &made(task.attempt, number), 1 << 20)]).chain(chunks);
-        count(&target, member.deliver(parts).await);
+        count(&target, member.upload(parts).await);
     }
     Ok(())
 }
@@ -91,7 +91,7 @@ pub(in crate::attack) async fn many_streams(target: AttackTarget) -> Result<()> 
         let open = |number: u32| {
             let header = header(&task, &made(task.attempt, number.into()), MessageLimits::ARTIFACT_BYTES / 64);
             target.act();
-            member.deliver(stream::iter([header]).chain(stream::pending()))
+            member.upload(stream::iter([header]).chain(stream::pending()))
         };
         let streams = join_all((0..STREAMS).map(open));
         // Long enough for other sessions to need the memory, and short enough to do it again.
@@ -111,7 +111,7 @@ pub(in crate::attack) async fn endless_deliveries(target: AttackTarget) -> Resul
         let mut parts = whole(&task, &made(task.attempt, number.into()), &blob);
         parts.pop();
         target.act();
-        open.push(member.deliver(stream::iter(parts).chain(stream::pending())));
+        open.push(member.upload(stream::iter(parts).chain(stream::pending())));
     }
     // The session stays open as long as any upload does.
     while let Some(outcome) = open.next().await {

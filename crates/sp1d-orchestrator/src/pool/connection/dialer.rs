@@ -2,8 +2,8 @@
 //!
 //! It does not know what happens on a connection.
 
-use super::{reach_error::ReachError, resolver::AddressResolver};
-use crate::workers::worker_address::WorkerAddress;
+use super::reach_error::ReachError;
+use crate::{resolver::AddressResolver, workers::worker_address::WorkerAddress};
 use futures::future::select_ok;
 use sp1d_identity::{PeerIdentity, PeerStream, TlsIdentity, connect_peer};
 use sp1d_protocol::{Address, Admission, Role, dial};

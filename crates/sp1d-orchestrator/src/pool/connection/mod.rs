@@ -5,7 +5,6 @@
 //! - `listed_worker`: keeps a worker of the list connected, and serves sessions.
 //! - `probe`: asks a worker about itself without becoming its orchestrator.
 //! - `reach_error`: why a worker cannot be reached.
-//! - `resolver`: looks up names.
 //! - `unreachable`: the workers that cannot be reached, as people see them.
 
 pub(crate) mod contacts;
@@ -13,5 +12,4 @@ pub(crate) mod dialer;
 pub(crate) mod listed_worker;
 pub(crate) mod probe;
 pub(crate) mod reach_error;
-pub(crate) mod resolver;
 pub(crate) mod unreachable;

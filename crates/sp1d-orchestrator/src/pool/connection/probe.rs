@@ -3,10 +3,10 @@
 use super::{
     dialer::{connect, secure},
     reach_error::ReachError,
-    resolver::SystemResolver,
 };
 use crate::{
     lock::lock,
+    resolver::SystemResolver,
     runner::task::AttemptMemory,
     session::introduction::{attempt_memory, computes_on},
     workers::worker_address::WorkerAddress,
@@ -16,7 +16,7 @@ use sp1d_model::clean_line;
 use sp1d_protocol::{
     Build, Connection, Mismatch, PreambleError, Role, dial, serve_connection,
     wire::{
-        ArtifactPart, DeliverPart, DeliverReply, FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker,
+        ArtifactPart, FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker, UploadPart, UploadReply,
         session_server::Session,
     },
 };
@@ -163,7 +163,7 @@ impl Session for ProbeSession {
         Err(Status::unimplemented("a probe only accepts a hello"))
     }
 
-    async fn deliver(&self, _: Request<Streaming<DeliverPart>>) -> Result<Response<DeliverReply>, Status> {
+    async fn upload(&self, _: Request<Streaming<UploadPart>>) -> Result<Response<UploadReply>, Status> {
         Err(Status::unimplemented("a probe only accepts a hello"))
     }
 }

@@ -43,7 +43,7 @@ fn a_silent_worker_ends_the_wait() {
     let mut commands = Vec::new();
     for _ in 0..4 {
         table.now = table.now + Duration::from_secs(1);
-        commands.extend(table.send([DispatchEvent::Scheduler(Event::Tick)]));
+        commands.extend(table.send([DispatchEvent::Tick]));
     }
     assert_eq!(commands, [end_drain_wait(1), end]);
 }
@@ -59,6 +59,8 @@ fn no_caller_waits_after_the_wait_has_ended() {
 fn a_worker_that_is_drained_before_it_is_ready_gets_no_task() {
     let mut table = Table::new();
     table.check([draining(1), new_try(1), task(1, 10)], [end_drain_wait(1)]);
+    let changed = table.dispatch.take_worker_changes().sessions;
+    assert_eq!(changed[&SessionId(1)].as_ref().map(|status| status.is_ready), Some(false));
     table.check([ready(1), task(1, 11)], []);
     table.check([drain_cancelled(1)], assign(1, 1, 1, 10, None));
 }

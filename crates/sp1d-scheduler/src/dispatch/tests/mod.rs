@@ -11,8 +11,8 @@ use super::{
     ResumableAttempt,
 };
 use crate::{
-    AttemptFailure, AttemptId, Event, KindSet, OriginId, ReadyWorker, SchedulerConfig, SessionId, ShardRoom,
-    ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    AttemptFailure, AttemptId, Event, FailureKind, KindSet, OriginId, ReadyWorker, SchedulerConfig, SessionId,
+    ShardRoom, ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
 
@@ -123,6 +123,10 @@ const fn drain_cancelled(session: u64) -> DispatchEvent {
     DispatchEvent::DrainCancelled { session: SessionId(session) }
 }
 
+const fn not_sent(attempt: u64) -> DispatchEvent {
+    DispatchEvent::AssignmentFailed { attempt: AttemptId(attempt) }
+}
+
 const fn started(session: u64, attempt: u64) -> DispatchEvent {
     DispatchEvent::AttemptStarted { session: SessionId(session), attempt: AttemptId(attempt) }
 }
@@ -132,8 +136,12 @@ const fn delivered(session: u64, attempt: u64) -> DispatchEvent {
 }
 
 fn failed(session: u64, attempt: u64) -> DispatchEvent {
-    let failure = AttemptFailure::Worker { kind: crate::FailureKind::Engine, text: "broken".to_owned() };
-    DispatchEvent::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure }
+    failed_with(session, attempt, FailureKind::Engine, "broken")
+}
+
+fn failed_with(session: u64, attempt: u64, kind: FailureKind, text: &str) -> DispatchEvent {
+    let (session, attempt) = (SessionId(session), AttemptId(attempt));
+    DispatchEvent::AttemptFailed { session, attempt, kind, text: text.to_owned() }
 }
 
 const fn events_uploaded(session: u64, attempt: u64) -> DispatchEvent {

@@ -1,6 +1,7 @@
 //! Which reports of an attempt count, and which of its steps are published.
 
 use super::*;
+use crate::ShardSize;
 
 /// Worker 1 proves attempt 1 of task 10, and worker 2 is idle.
 fn one_task() -> Table {
@@ -116,18 +117,21 @@ fn the_observer_sees_each_event_of_the_scheduler() {
 }
 
 #[test]
-#[should_panic(expected = "only the dispatch machine makes this event: result of a1 passed its check")]
-fn the_driver_cannot_bypass_the_filter() {
-    let _commands = one_task().send([DispatchEvent::Scheduler(Event::ResultPassed { attempt: AttemptId(1) })]);
-}
-
-#[test]
-fn an_event_for_the_scheduler_is_passed_on_as_it_is() {
-    let mut table = one_task();
-    let mut seen = Vec::new();
-    let event = Event::LastProverLost { session: SessionId(2) };
-    let passed_on = DispatchEvent::Scheduler(event.clone());
-    assert_eq!(passed_on.to_string(), event.to_string());
-    let _commands = table.dispatch.handle_observed(table.now, passed_on, &mut |_, event, _| seen.push(event.clone()));
-    assert_eq!(seen, [event]);
+fn events_that_need_no_filter_are_passed_on_as_they_are() {
+    let (try_id, session, attempt, worker) = (TryId(9), SessionId(9), AttemptId(9), WorkerId(9));
+    let (marker, size, reason) = (TaskId(9), ShardSize { cells: 1, memory_bytes: 2 }, "wrong".to_owned());
+    for (event, expected) in [
+        (DispatchEvent::SmallWorkersExcluded { try_id, size }, Event::SmallWorkersExcluded { try_id, size }),
+        (DispatchEvent::MarkerSubmitted { try_id, marker }, Event::MarkerSubmitted { try_id, marker }),
+        (DispatchEvent::AssignmentFailed { attempt }, Event::AssignmentFailed { attempt }),
+        (DispatchEvent::LastProverLost { session }, Event::LastProverLost { session }),
+        (DispatchEvent::FirstProverReady { session }, Event::FirstProverReady { session }),
+        (DispatchEvent::LeaseRenewed { session }, Event::LeaseRenewed { session }),
+        (DispatchEvent::ProvenWrong { worker, reason: reason.clone() }, Event::ProvenWrong { worker, reason }),
+        (DispatchEvent::Tick, Event::Tick),
+    ] {
+        let (mut table, mut seen) = (one_task(), Vec::new());
+        let _commands = table.dispatch.handle_observed(table.now, event, &mut |_, event, _| seen.push(event.clone()));
+        assert_eq!(seen, [expected]);
+    }
 }

@@ -15,16 +15,20 @@ fn failure(task: u64, history: Vec<PastAttempt>, cause: TryFailureCause, suspect
 }
 
 fn too_large() -> AttemptFailure {
-    AttemptFailure::Worker { kind: crate::FailureKind::OutOfMemory, text: "too large".to_owned() }
+    AttemptFailure::Worker { kind: FailureKind::OutOfMemory, text: "too large".to_owned() }
+}
+
+fn broken() -> AttemptFailure {
+    AttemptFailure::Worker { kind: FailureKind::Engine, text: "broken".to_owned() }
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> DispatchEvent {
-    DispatchEvent::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure: too_large() }
+    failed_with(session, attempt, FailureKind::OutOfMemory, "too large")
 }
 
 fn past(attempt: u64, failure: AttemptFailure) -> PastAttempt {
     let (session, worker, duration) = (SessionId(attempt), WorkerId(attempt), Duration::ZERO);
-    PastAttempt { attempt: AttemptId(attempt), session, worker, duration, failure }
+    PastAttempt { attempt: AttemptId(attempt), session, worker, duration, end: failure.into() }
 }
 
 #[test]
@@ -33,6 +37,19 @@ fn the_end_of_a_try_drops_its_attempts_and_tasks() {
     table.check([ready(1), new_try(1), task(1, 10), task(1, 11)], assign(1, 1, 1, 10, None));
     table.check([ended(1)], all(&[&[cancel(1, 1)], &dropped(10, 1, 1)]));
     table.check([ended(1), delivered(1, 1), passed(1)], []);
+}
+
+#[test]
+fn a_failed_assignment_stops_the_try_and_keeps_its_claims() {
+    let mut table = Table::new();
+    table.send([ready(1), new_try(1), marked(1, 10, 90), events_uploaded(1, 1), events_passed(1)]);
+    table.check([delivered(1, 1), passed(1)], all(&[&[check_result(1, 10)], &accept(1, 1, 1, 10)]));
+    table.check([task(1, 11), task(1, 12)], assign(1, 2, 1, 11, None));
+    table.check([not_sent(2)], all(&[&[cancel(1, 2)], &dropped(11, 2, 1)]));
+    // A restart of the proof compares the claims.
+    assert!(table.dispatch.claims(TryId(1)).is_some_and(ClaimHistory::has_claims));
+    table.check([task(1, 13), not_sent(2), ended(1)], []);
+    assert_eq!(table.dispatch.claims(TryId(1)), None);
 }
 
 #[test]
@@ -53,10 +70,15 @@ fn a_task_that_is_submitted_twice_is_proven_once() {
 fn a_task_is_open_until_its_result_is_accepted() {
     let mut table = Table::new();
     let open = |table: &Table, try_id: u64| -> Vec<u64> {
-        table.dispatch.open_tasks(TryId(try_id)).map(|(task, _)| task.0).collect()
+        let open = table.dispatch.open_tasks(TryId(try_id), TaskId(0)).map(|(task, _)| task.0).collect::<Vec<_>>();
+        assert_eq!(table.dispatch.count_open_tasks(TryId(try_id)), open.len());
+        open
     };
     table.send([ready(1), new_try(1), new_try(2), task(1, 10), task(2, 11), task(1, 12)]);
     assert_eq!((open(&table, 1), open(&table, 2)), (vec![10, 12], vec![11]));
+    let after = |task: u64| table.dispatch.open_tasks(TryId(1), TaskId(task)).collect::<Vec<_>>();
+    assert_eq!(after(10), [(TaskId(12), SHARD)]);
+    assert!(after(12).is_empty());
     table.send([delivered(1, 1)]);
     assert_eq!(open(&table, 1), [10, 12]);
     table.send([passed(1)]);
@@ -65,24 +87,22 @@ fn a_task_is_open_until_its_result_is_accepted() {
     assert_eq!((open(&table, 1), open(&table, 2)), (vec![], vec![11]));
 }
 
-/// Checks how the try fails if all three workers fail at the task of `submitted` with `failure`.
-fn check_failure(submitted: DispatchEvent, failure: &AttemptFailure, cause: TryFailureCause, suspect: bool) {
+/// Checks how the try fails if all three workers fail at the task of `submitted`.
+fn check_failure(submitted: DispatchEvent, cause: TryFailureCause, suspect: bool) {
     let mut table = Table::new();
     table.send([ready(1), ready(2), ready(3), new_try(1), submitted]);
     let mut commands = Vec::new();
     for attempt in 1..=3 {
-        let (session, attempt) = (SessionId(attempt), AttemptId(attempt));
-        commands = table.send([DispatchEvent::AttemptFailed { session, attempt, failure: failure.clone() }]);
+        commands = table.send([failed(attempt, attempt)]);
     }
-    let history = (1..=3).map(|attempt| past(attempt, failure.clone())).collect();
-    assert_eq!(commands, [step_failed(10, 3, 3, &failure.to_string()), self::failure(10, history, cause, suspect)]);
+    let history = (1..=3).map(|attempt| past(attempt, broken())).collect();
+    assert_eq!(commands, [step_failed(10, 3, 3, &broken().to_string()), failure(10, history, cause, suspect)]);
 }
 
 #[test]
 fn a_shard_without_a_marker_casts_doubt_on_the_claims() {
-    let broken = AttemptFailure::Worker { kind: crate::FailureKind::Engine, text: "broken".to_owned() };
-    check_failure(task(1, 10), &broken, TryFailureCause::FailedTask, true);
-    check_failure(marked(1, 10, 90), &broken, TryFailureCause::FailedTask, false);
+    check_failure(task(1, 10), TryFailureCause::FailedTask, true);
+    check_failure(marked(1, 10, 90), TryFailureCause::FailedTask, false);
 }
 
 #[test]
@@ -120,21 +140,20 @@ fn a_shard_without_a_large_worker_is_reported_as_such() {
         ready.shard_room = ShardRoom::Memory(7);
     }
     let (try_id, size) = (TryId(1), ShardSize { cells: 0, memory_bytes: 8 });
-    let excluded = DispatchEvent::Scheduler(Event::SmallWorkersExcluded { try_id, size });
+    let excluded = DispatchEvent::SmallWorkersExcluded { try_id, size };
     table.check([small, new_try(1), excluded, marked(1, 10, 90)], []);
     let mut commands = Vec::new();
     for _ in 0..=SchedulerConfig::default().memory_patience.as_secs() {
         table.now = table.now + Duration::from_secs(1);
-        let renewed = Event::LeaseRenewed { session: SessionId(1) };
-        commands.extend(table.send([renewed, Event::Tick].map(DispatchEvent::Scheduler)));
+        let renewed = DispatchEvent::LeaseRenewed { session: SessionId(1) };
+        commands.extend(table.send([renewed, DispatchEvent::Tick]));
     }
     assert_eq!(commands, [failure(10, Vec::new(), TryFailureCause::NoLargeWorkerRemains, false)]);
 }
 
 #[test]
 fn the_cause_of_a_failure_says_whether_smaller_shards_may_help() {
-    let broken = AttemptFailure::Worker { kind: crate::FailureKind::Engine, text: "broken".to_owned() };
-    let (broken, out_of_memory) = ([past(1, broken.clone())], [past(1, too_large()), past(2, broken)]);
+    let (broken, out_of_memory) = ([past(1, broken())], [past(1, too_large()), past(2, broken())]);
     let fold = TaskKind::RecursionReduce;
     for (kind, history, failed_for_lack_of_memory, expected) in [
         (SHARD, &broken[..], false, TryFailureCause::FailedTask),

@@ -7,6 +7,7 @@ use crate::args::{
 };
 use clap::Args;
 use sp1d_model::ProofMode;
+use sp1d_orchestrator::default_spill_folder;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -66,4 +67,7 @@ pub(crate) struct DemoArguments {
     /// Print the outcome and the time of each phase as one JSON object, on the last line of stdout.
     #[arg(long)]
     pub(crate) json: bool,
+    /// No argument: read here because `prepare` changes `TMPDIR` later.
+    #[arg(skip = default_spill_folder())]
+    pub(crate) default_spill_folder: PathBuf,
 }

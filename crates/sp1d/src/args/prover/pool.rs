@@ -1,7 +1,7 @@
 //! Arguments about the workers of an orchestrator.
 
 use clap::Args;
-use sp1d_orchestrator::Placement;
+use sp1d_orchestrator::{Placement, default_spill_folder};
 use std::path::PathBuf;
 
 /// Settings that can be given as flags. They take precedence over environment variables and the worker list's file.
@@ -28,4 +28,7 @@ pub(crate) struct PoolArguments {
     /// SP1_DISTRIBUTED_TRUSTED_ONLY] [default: to all workers].
     #[arg(long)]
     pub(crate) trusted_only: bool,
+    /// No argument: read here because `prepare` changes `TMPDIR` later.
+    #[arg(skip = default_spill_folder())]
+    pub(crate) default_spill_folder: PathBuf,
 }

@@ -4,6 +4,7 @@ use super::export::ExportArguments;
 use crate::files::InputArgument;
 use clap::Args;
 use sp1d_machine::GpuSelection;
+use sp1d_orchestrator::default_spill_folder;
 use sp1d_protocol::{Address, Filter};
 use std::path::PathBuf;
 
@@ -111,4 +112,7 @@ pub(crate) struct TuneArguments {
     /// Print the results as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+    /// No argument: read here because `prepare` changes `TMPDIR` later.
+    #[arg(skip = default_spill_folder())]
+    pub(crate) default_spill_folder: PathBuf,
 }

@@ -34,6 +34,7 @@ pub(crate) fn load_joined(arguments: &PoolArguments) -> Result<Config, ConfigErr
 fn overrides(arguments: &PoolArguments) -> ConfigOverrides {
     let mut overrides = ConfigOverrides::default();
     overrides.name_flags();
+    overrides.default_spill_folder(&arguments.default_spill_folder);
     if let Some(path) = &arguments.workers {
         overrides.workers_file(path);
     }

@@ -66,7 +66,7 @@ pub(crate) async fn run(arguments: DemoArguments) -> Result<()> {
     let addresses: Vec<&str> = workers.iter().map(ChildWorker::address).collect();
     let list = folder.path().join("distributed.json");
     fs::write(&list, serde_json::to_string(&addresses)?).context("cannot write the worker list")?;
-    let proven = prove_on(&mut workers, &list, arguments.steps, output, &path, cancel).await;
+    let proven = prove_on(&mut workers, &list, &arguments, output, &path, cancel).await;
     let ended = Instant::now();
     if proven.is_err() {
         workers.iter().flat_map(ChildWorker::last_lines).for_each(|line| say(&line));
@@ -159,7 +159,7 @@ fn worker_arguments(number: usize, count: usize, cores: usize) -> Vec<String> {
 async fn prove_on(
     workers: &mut [ChildWorker],
     list: &Path,
-    steps: u32,
+    arguments: &DemoArguments,
     output: OutputFile,
     path: &Path,
     cancel: CancellationToken,
@@ -172,10 +172,11 @@ async fn prove_on(
     say("proving: the run is cut into the smallest shards, and each takes about a minute of processor time");
     let options =
         CutOptions::from_variables(|name| (name == "ELEMENT_THRESHOLD").then(|| ELEMENT_THRESHOLD.to_string()))?;
-    let stdin = read_stdin(None, &[InputArgument::U32(steps)])?;
+    let stdin = read_stdin(None, &[InputArgument::U32(arguments.steps)])?;
     let request = ProofRequest::core(PROGRAM.into(), stdin.into(), options.encode());
     let mut overrides = ConfigOverrides::default();
     overrides.workers_file(list);
+    overrides.default_spill_folder(&arguments.default_spill_folder);
     // A worker that loads first would otherwise take the shards of both.
     overrides.shard_batch_size(1);
     // Ignore the user's environment variables: they are meant for the user's own proofs.

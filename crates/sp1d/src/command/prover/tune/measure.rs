@@ -18,7 +18,7 @@ use sp1d_roles::{
 };
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     slice,
     sync::{
         Arc,
@@ -41,6 +41,8 @@ pub(super) struct TuneWorkload {
     pub(super) gpus: Vec<u32>,
     /// The library of their driver.
     pub(super) gpu_library: Option<Arc<dyn GpuLibrary>>,
+    /// Folder for artifacts that do not fit in memory.
+    pub(super) spill_folder: PathBuf,
 }
 
 /// How long all provers of a worker may take to load. They load one after another.
@@ -112,6 +114,7 @@ async fn prove_on(
     fs::write(&list, serde_json::to_string(&[worker.address()])?).context("cannot write the worker list")?;
     let mut overrides = ConfigOverrides::default();
     overrides.workers_file(&list);
+    overrides.default_spill_folder(&work.spill_folder);
     // Ignore the user's environment variables: they are meant for the user's own proofs.
     let config = Config::load(&overrides, |_| None)?;
     let pool = WorkerPool::open(&config).await?;

@@ -64,6 +64,7 @@ pub(in crate::command) async fn run(arguments: TuneArguments) -> Result<()> {
         runner: Arc::new(runner().await),
         gpus: gpus.iter().map(|gpu| gpu.index).collect(),
         gpu_library,
+        spill_folder: arguments.default_spill_folder.clone(),
     };
     let cancel = cancelled_by_signals()?;
     let timeout = Duration::from_secs(arguments.timeout);

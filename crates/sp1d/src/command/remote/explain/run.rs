@@ -7,7 +7,7 @@ use super::{
 use crate::{args::ExplainArguments, exit::CliError, terminal::print};
 use anyhow::Result;
 use serde_json::json;
-use sp1d_client::{Client, ClientError, EventRecord, ProofState, ProofSummary, ProofWaiting};
+use sp1d_client::{Client, ClientError, EventRecord, OpenTasks, ProofState, ProofSummary};
 use std::collections::BTreeMap;
 
 /// Digits of a proof's id. A shorter argument that consists of decimal digits is the number of a task.
@@ -27,14 +27,14 @@ pub(in crate::command) async fn run(arguments: ExplainArguments) -> Result<()> {
     let context = ExplainContext {
         queued: client.proofs(Some(ProofState::Queued), 1000).await?,
         health: client.health().await?,
-        waiting: open_tasks(&client, &proof.id, only).await?,
+        open: open_tasks(&client, &proof.id, only).await?,
     };
     let sentences = explain(&proof, &events, &attempts, only, &context);
     let shown: BTreeMap<u64, &ExplainedTask> = shown(&attempts, only).collect();
     if remote.json {
-        let ProofWaiting { waiting, tasks: open, .. } = context.waiting;
+        let OpenTasks { reasons, tasks: open, .. } = context.open;
         let explained = json!({
-            "proof": proof, "sentences": sentences, "waiting": waiting, "open_tasks": open, "tasks": shown
+            "proof": proof, "sentences": sentences, "reasons": reasons, "open_tasks": open, "tasks": shown
         });
         return print(&explained.to_string());
     }
@@ -42,9 +42,9 @@ pub(in crate::command) async fn run(arguments: ExplainArguments) -> Result<()> {
 }
 
 /// Returns the open tasks of a proof, or only the task `only` among them.
-async fn open_tasks(client: &Client, proof: &str, only: Option<u64>) -> Result<ProofWaiting, ClientError> {
-    let Some(task) = only else { return client.tasks(proof, 0, MAX_OPEN_TASKS).await };
-    let mut found = client.tasks(proof, task.saturating_sub(1), 1).await?;
+async fn open_tasks(client: &Client, proof: &str, only: Option<u64>) -> Result<OpenTasks, ClientError> {
+    let Some(task) = only else { return client.open_tasks(proof, 0, MAX_OPEN_TASKS).await };
+    let mut found = client.open_tasks(proof, task.saturating_sub(1), 1).await?;
     found.tasks.retain(|open| open.task.0 == task);
     Ok(found)
 }

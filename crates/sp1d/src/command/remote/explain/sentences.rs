@@ -2,7 +2,7 @@
 
 use super::attempts::{ExplainedAttempt, ExplainedStep, ExplainedTask, shown};
 use sp1d_client::{
-    EventRecord, Health, OpenTask, OpenTaskState, ProofEvent, ProofState, ProofSummary, ProofWaiting, WaitCode,
+    EventRecord, Health, OpenTask, OpenTaskState, OpenTasks, ProofEvent, ProofState, ProofSummary, WaitCode,
 };
 use sp1d_model::{counted, hint};
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ pub(super) struct ExplainContext {
     pub(super) queued: Vec<ProofSummary>,
     pub(super) health: Health,
     /// The open tasks of the explained proof, or only the explained task among them.
-    pub(super) waiting: ProofWaiting,
+    pub(super) open: OpenTasks,
 }
 
 /// Explains the proof, one sentence per line.
@@ -91,31 +91,31 @@ fn running(
     if !has(|event| matches!(event, ProofEvent::Executed { .. })) {
         sentences.push("the program is still executing and creates more tasks".to_owned());
     }
-    let ProofWaiting { waiting, open, tasks } = &context.waiting;
-    let wait = context.waiting.waiting_tasks();
+    let OpenTasks { reasons, count, tasks } = &context.open;
+    let wait = context.open.waiting_tasks();
     sentences.push(format!(
         "done so far: {} of {} (results from the cache: {}); assigned to workers: {}; waiting: {wait}",
         proof.tasks.done,
         counted(proof.tasks.known, "task"),
         proof.tasks.cached,
-        open.saturating_sub(wait)
+        count.saturating_sub(wait)
     ));
     if only.is_none() {
-        sentences.extend(waiting.iter().map(ToString::to_string));
+        sentences.extend(reasons.iter().map(ToString::to_string));
         // The waiting tasks of a whole proof are only counted.
         let held = tasks.iter().filter(|task| !matches!(task.state, OpenTaskState::Waiting { .. }));
         sentences.extend(held.map(open_task));
-        if tasks.len() as u64 != *open {
-            sentences.push(format!("only the first {} of {open} unfinished tasks are listed", tasks.len()));
+        if tasks.len() as u64 != *count {
+            sentences.push(format!("only the first {} of {count} unfinished tasks are listed", tasks.len()));
         }
     } else {
         sentences.extend(tasks.iter().map(open_task));
     }
     sentences.extend(failures(attempts, only));
-    if waiting.iter().any(|waiting| waiting.code == WaitCode::NoTrustedWorker) {
+    if reasons.iter().any(|waiting| waiting.code == WaitCode::NoTrustedWorker) {
         sentences.push("hint: connect a worker whose identity was made with `sp1d keys issue --trusted`".to_owned());
     }
-    if waiting.iter().any(|waiting| is_unusual(waiting.code)) {
+    if reasons.iter().any(|waiting| is_unusual(waiting.code)) {
         sentences.push("hint: `sp1d workers` shows the state of each worker".to_owned());
     }
     sentences
@@ -136,7 +136,7 @@ fn open_task(OpenTask { task, kind, state }: &OpenTask) -> String {
 
 /// Returns true unless the task only waits for its turn.
 fn is_unusual(code: WaitCode) -> bool {
-    !matches!(code, WaitCode::AllFull | WaitCode::HeldByPackPlan)
+    !matches!(code, WaitCode::AllFull | WaitCode::OutsidePackPlan)
 }
 
 /// Describes the cut that was chosen last. A choice stays valid until the next one, also after restarts.
@@ -203,7 +203,7 @@ mod tests {
         proof: ProofSummary,
         events: Vec<ProofEvent>,
         only: Option<u64>,
-        waiting: ProofWaiting,
+        open: OpenTasks,
         queued: Vec<ProofSummary>,
         expected: &[&str],
     ) {
@@ -211,7 +211,7 @@ mod tests {
         let events: Vec<EventRecord> = (0..).zip(events).map(record).collect();
         let mut health = Health { parallel_proofs: 2, ..Health::default() };
         health.proofs.insert("running".to_owned(), 2);
-        let context = ExplainContext { queued, health, waiting };
+        let context = ExplainContext { queued, health, open };
         assert_eq!(explain(&proof, &events, &attempts_by_task(&events), only, &context), expected);
     }
 
@@ -223,7 +223,7 @@ mod tests {
         let queued = vec![other(0, 1), other(1, 1), other(0, -1), other(-1, -1), proof(|_| {})];
         let expected = "proof 0123456789ab is queued: 2 of at most 2 proofs running, 2 queued proofs ahead of it (its \
                         priority is 0)";
-        check(proof(|_| {}), vec![ProofEvent::Queued], None, ProofWaiting::default(), queued, &[expected]);
+        check(proof(|_| {}), vec![ProofEvent::Queued], None, OpenTasks::default(), queued, &[expected]);
     }
 
     #[test]
@@ -250,9 +250,9 @@ mod tests {
             ProofEvent::WorkerLost { worker: "four".to_owned(), reason: "it was silent".to_owned() },
         ];
         let two = || "two".to_owned();
-        let waiting = ProofWaiting {
-            waiting: vec![waiting(2, WaitCode::AllFull, "all workers are full")],
-            open: 5,
+        let open = OpenTasks {
+            reasons: vec![waiting(2, WaitCode::AllFull, "all workers are full")],
+            count: 5,
             tasks: vec![
                 open(1, OpenTaskState::Proving { worker: two(), seconds: 3 }),
                 open(3, OpenTaskState::Waiting { seconds: 1, code: WaitCode::AllFull, reason: String::new() }),
@@ -264,7 +264,7 @@ mod tests {
             running,
             events,
             None,
-            waiting,
+            open,
             vec![],
             &[
                 "proof 0123456789ab is running",
@@ -286,16 +286,16 @@ mod tests {
     #[test]
     fn a_private_proof_shows_how_to_get_a_trusted_worker() {
         let running = proof(|proof| (proof.state, proof.tasks.known) = (ProofState::Running, 2));
-        let waiting = ProofWaiting {
-            waiting: vec![waiting(2, WaitCode::NoTrustedWorker, "none is trusted")],
-            open: 0,
+        let open = OpenTasks {
+            reasons: vec![waiting(2, WaitCode::NoTrustedWorker, "none is trusted")],
+            count: 0,
             tasks: Vec::new(),
         };
         check(
             running,
             vec![ProofEvent::Started { start: 1 }, ProofEvent::Executed { cycles: 1, unread_values: 0 }],
             None,
-            waiting,
+            open,
             vec![],
             &[
                 "proof 0123456789ab is running",
@@ -312,16 +312,16 @@ mod tests {
         let running = proof(|proof| (proof.state, proof.tasks.known) = (ProofState::Running, 2));
         let reason = || "no worker is ready".to_owned();
         let state = OpenTaskState::Waiting { seconds: 12, code: WaitCode::NoWorkerReady, reason: reason() };
-        let waiting = ProofWaiting {
-            waiting: vec![waiting(2, WaitCode::NoWorkerReady, &reason())],
-            open: 2,
+        let open = OpenTasks {
+            reasons: vec![waiting(2, WaitCode::NoWorkerReady, &reason())],
+            count: 2,
             tasks: vec![open(7, state)],
         };
         check(
             running,
             vec![ProofEvent::Started { start: 1 }, ProofEvent::Executed { cycles: 1, unread_values: 0 }],
             Some(7),
-            waiting,
+            open,
             vec![],
             &[
                 "proof 0123456789ab is running",

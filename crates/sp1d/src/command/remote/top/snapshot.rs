@@ -65,9 +65,9 @@ pub(super) struct MainWaitReason {
 /// Asks the service for the main reason why tasks of `proof` wait.
 pub(super) async fn query_main_reason(client: &Client, proof: String) -> MainWaitReason {
     // The failed queries for the snapshot show that the service does not respond.
-    let response = timeout(QUERY_TIMEOUT, client.tasks(&proof, 0, 1)).await;
-    let waiting = response.ok().and_then(Result::ok).unwrap_or_default().waiting;
-    MainWaitReason { proof, text: waiting.first().map(ToString::to_string) }
+    let response = timeout(QUERY_TIMEOUT, client.open_tasks(&proof, 0, 1)).await;
+    let reasons = response.ok().and_then(Result::ok).unwrap_or_default().reasons;
+    MainWaitReason { proof, text: reasons.first().map(ToString::to_string) }
 }
 
 /// Sorts proofs: running first, then queued in the order of their start, then ended with the latest first.

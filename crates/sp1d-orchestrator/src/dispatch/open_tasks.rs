@@ -1,7 +1,7 @@
-//! Why the tasks of a try wait, and the state of each open task, in the words that people see.
+//! The state of each open task of a try, and why some wait, in the words that people see.
 
 use crate::shared_state::SharedState;
-use sp1d_model::{OpenTask, OpenTaskState, ProofWaiting, WaitingTasks};
+use sp1d_model::{OpenTask, OpenTaskState, OpenTasks, WaitingTasks};
 use sp1d_scheduler::{DispatchMachine, SessionId, TaskId, TaskStatus, Timestamp, TryId};
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -11,31 +11,29 @@ sp1d_model::limits! {
 }
 
 /// Describes the open tasks of a try. Lists at most `limit` of them, from the first one whose number is above `after`.
-pub(super) fn proof_waiting(
+pub(super) fn open_tasks(
     machine: &DispatchMachine,
     shared: &SharedState,
     now: Timestamp,
     try_id: TryId,
     after: TaskId,
     limit: usize,
-) -> ProofWaiting {
+) -> OpenTasks {
     let scheduler = machine.scheduler();
-    let reasons = scheduler.waiting_of(try_id).into_iter();
-    let counted = reasons.map(|(reason, tasks)| WaitingTasks {
+    let waiting = scheduler.waiting_of(try_id).into_iter();
+    let counted = waiting.map(|(reason, tasks)| WaitingTasks {
         code: reason.code(),
         reason: reason.to_string(),
         tasks: tasks as u64,
     });
-    let mut waiting: Vec<WaitingTasks> = counted.collect();
-    waiting.sort_by_key(|waiting| Reverse(waiting.tasks));
-    let open: Vec<_> = machine.open_tasks(try_id).collect();
-    let selected = open.iter().copied().filter(|(task, _)| *task > after);
-    let kinds: BTreeMap<_, _> = selected.take(limit.min(MAX_LISTED_TASKS)).collect();
+    let mut reasons: Vec<WaitingTasks> = counted.collect();
+    reasons.sort_by_key(|waiting| Reverse(waiting.tasks));
+    let kinds: BTreeMap<_, _> = machine.open_tasks(try_id, after).take(limit.min(MAX_LISTED_TASKS)).collect();
     let statuses = scheduler.task_statuses(kinds.keys().copied());
     let described = statuses.into_iter().filter_map(|(task, status)| {
         Some(OpenTask { task, kind: *kinds.get(&task)?, state: open_state(status, shared, now)? })
     });
-    ProofWaiting { waiting, open: open.len() as u64, tasks: described.collect() }
+    OpenTasks { reasons, count: machine.count_open_tasks(try_id) as u64, tasks: described.collect() }
 }
 
 /// Returns the state that people see of a task with this status; `None` if its result is accepted or its try has

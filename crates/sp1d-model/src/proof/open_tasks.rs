@@ -1,4 +1,4 @@
-//! Why the tasks of a running proof wait, and what happens with each open task.
+//! The open tasks of a running proof: what happens with each of them, and why some wait.
 
 use crate::{ids::TaskId, task::TaskKind};
 use serde::{Deserialize, Serialize};
@@ -8,20 +8,20 @@ use std::fmt;
 /// yet. A proof that is not running has no open tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct ProofWaiting {
+pub struct OpenTasks {
     /// Why tasks wait for a worker. The reason of the most tasks comes first.
-    pub waiting: Vec<WaitingTasks>,
+    pub reasons: Vec<WaitingTasks>,
     /// Number of all open tasks, whether `tasks` contains them or not.
-    pub open: u64,
+    pub count: u64,
     /// The selected open tasks, in the order of their numbers.
     pub tasks: Vec<OpenTask>,
 }
 
-impl ProofWaiting {
+impl OpenTasks {
     /// Returns the number of tasks that wait for a worker.
     #[must_use]
     pub fn waiting_tasks(&self) -> u64 {
-        self.waiting.iter().map(|waiting| waiting.tasks).sum()
+        self.reasons.iter().map(|waiting| waiting.tasks).sum()
     }
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for WaitingTasks {
 pub enum WaitCode {
     /// No connected worker has loaded its prover yet, or no worker is connected.
     NoWorkerReady,
-    /// No worker supports the kind of the task.
+    /// No ready worker supports the kind of the task.
     KindUnsupported,
     /// Every worker that supports the kind is draining, quarantined or starting its prover.
     AllUnavailable,
@@ -67,7 +67,7 @@ pub enum WaitCode {
     /// Every available worker is full: it has no free slot for the kind of the task.
     AllFull,
     /// The placement policy `pack` leaves workers free.
-    HeldByPackPlan,
+    OutsidePackPlan,
     /// A reason that this release does not know.
     #[serde(other)]
     Other,

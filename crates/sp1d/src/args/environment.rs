@@ -1,6 +1,6 @@
 //! Errors about values of environment variables. clap names only the option in them.
 
-use super::CliArguments;
+use super::root::CliArguments;
 use clap::{
     Arg, Command, CommandFactory, Error, Parser,
     error::{ContextKind, ContextValue, ErrorKind},

@@ -243,7 +243,7 @@ fn a_wrong_value_of_an_environment_variable_is_reported_with_its_name() {
         let output = outcome(sp1d(folder.path(), arguments).env(variable, value));
         check_refused(&output, 2, &[parts, &[variable]].concat());
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(!stderr.contains("hidden") && !stderr.contains("'--"), "{stderr}");
+        assert!(!stderr.contains("hidden") && !stderr.contains("for '--"), "{stderr}");
     };
     for variable in ["SP1_DISTRIBUTED_CA_FILE", "SP1_DISTRIBUTED_TOKEN_FILE"] {
         check_variable(&["status"], variable, "", &["a value is required for 'environment variable "]);

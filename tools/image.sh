@@ -13,8 +13,8 @@ again, which takes about 20 minutes on two cores.
                   libcudart.so.* must be beside it
 
 Writes target/image/sp1d-VERSION-LEVEL.oci.tar (an OCI layout) and, beside it, the bill of materials in the format
-CycloneDX (.cdx.json). The same source, compiler and packages give the same image: times are those of the last commit,
-or of SOURCE_DATE_EPOCH.
+CycloneDX (.cdx.json). `podman load` names the image localhost/sp1d:VERSION-LEVEL. The same source, compiler and
+packages give the same image: times are those of the last commit, or of SOURCE_DATE_EPOCH.
 TEXT
 }
 
@@ -178,7 +178,22 @@ assemble_image() {
     --config.exposedports 8090/tcp --config.exposedports 8091/tcp --config.stopsignal SIGTERM \
     --config.entrypoint /usr/local/bin/sp1d --config.cmd --help
   umoci gc --layout "$work/layout"
+  # After the last change by umoci, which does not know this annotation.
+  "$python_tools/bin/python" -c "$name_image" "$work/layout/index.json" "localhost/sp1d:$tag"
 }
+
+# The name that `podman load`, `docker load` and containerd give to the image. Without it, podman takes the tag for the
+# name. A registry, and `oci-archive:PATH:TAG` of skopeo and podman, use the tag alone.
+name_image='
+import json, sys
+path, name = sys.argv[1:]
+with open(path) as file:
+    index = json.load(file)
+[image] = index["manifests"]
+image["annotations"]["io.containerd.image.name"] = name
+with open(path, "w") as file:
+    json.dump(index, file, separators=(",", ":"))
+'
 
 # try_image WORK TAG LEVEL: unpacks the image and starts its program in it, as its user if we are root.
 try_image() {

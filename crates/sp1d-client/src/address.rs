@@ -17,6 +17,7 @@ pub struct ServiceUrl {
     shown: String,
     encrypted: bool,
     loopback: bool,
+    has_credentials: bool,
 }
 
 impl ServiceUrl {
@@ -34,6 +35,11 @@ impl ServiceUrl {
     /// Returns true for `https`.
     pub(crate) fn is_encrypted(&self) -> bool {
         self.encrypted
+    }
+
+    /// Returns true if the URL has a user name or a password.
+    pub(crate) fn has_credentials(&self) -> bool {
+        self.has_credentials
     }
 
     /// Returns true for `localhost`, its subdomains, and loopback addresses.
@@ -57,9 +63,10 @@ impl FromStr for ServiceUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(wrong());
         }
-        let loopback = is_loopback(host);
+        let (loopback, has_credentials) = (is_loopback(host), has_credentials(&url));
         let plain = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { full: plain(&url), shown: plain(&without_credentials(url.clone())), encrypted, loopback })
+        let shown = plain(&without_credentials(url.clone()));
+        Ok(Self { full: plain(&url), shown, encrypted, loopback, has_credentials })
     }
 }
 
@@ -83,9 +90,13 @@ fn is_loopback(host: &str) -> bool {
         || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
+fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
 /// Hides user name and password of a valid URL.
 fn without_credentials(mut url: Url) -> Url {
-    if !url.username().is_empty() || url.password().is_some() {
+    if has_credentials(&url) {
         // Setting them fails only for URLs that cannot have credentials.
         let _ = url.set_username(HIDDEN);
         let _ = url.set_password(None);

@@ -2,6 +2,7 @@
 
 use crate::{
     address::{ServiceUrl, redacted},
+    credentials::ClientCredentials,
     error::ClientError,
     settings::{ClientSettings, http_client},
 };
@@ -62,6 +63,7 @@ pub enum WorkerAction {
 pub struct Client {
     http: reqwest::Client,
     url: ServiceUrl,
+    credentials: ClientCredentials,
 }
 
 // The HTTP client can contain credentials of proxies.
@@ -86,7 +88,8 @@ impl Client {
     /// # Errors
     /// Fails if a file of the settings cannot be used.
     pub fn with(settings: &ClientSettings) -> Result<Self, ClientError> {
-        Ok(Self { http: http_client(settings)?, url: settings.url.clone() })
+        let (url, credentials) = (settings.url.clone(), settings.credentials());
+        Ok(Self { http: http_client(settings)?, url, credentials })
     }
 
     /// Returns the URL of the service, without credentials and without a trailing slash.
@@ -132,7 +135,7 @@ impl Client {
         }
         // If the error text cannot be read, the status is enough.
         let body = self.content(response, MAX_PROBLEM_BYTES).await.unwrap_or_default();
-        Err(ClientError::refused(self.url(), status, &body))
+        Err(ClientError::refused(self.url(), self.credentials, status, &body))
     }
 
     /// Reads the body of a response, of at most `limit` bytes.

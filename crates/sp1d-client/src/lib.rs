@@ -6,6 +6,7 @@
 
 mod address;
 mod client;
+mod credentials;
 mod error;
 mod limits;
 mod settings;

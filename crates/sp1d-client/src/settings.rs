@@ -2,6 +2,7 @@
 
 use crate::{
     address::ServiceUrl,
+    credentials::ClientCredentials,
     error::{ClientError, root_cause},
 };
 use reqwest::{
@@ -47,6 +48,28 @@ impl ClientSettings {
     pub fn new(url: ServiceUrl) -> Self {
         Self { url, ca_file: None, token_file: None }
     }
+
+    /// Returns what the client sends to identify itself.
+    pub(crate) fn credentials(&self) -> ClientCredentials {
+        match &self.token_file {
+            _ if self.url.has_credentials() => ClientCredentials::Url,
+            Some(_) => ClientCredentials::Token,
+            None => ClientCredentials::None,
+        }
+    }
+
+    /// Returns what the client sends so that others on the network can read it: credentials over `http`, unless the
+    /// service is on this machine.
+    fn unencrypted_credentials(&self) -> Option<&'static str> {
+        if self.url.is_encrypted() || self.url.is_loopback() {
+            return None;
+        }
+        match self.credentials() {
+            ClientCredentials::None => None,
+            ClientCredentials::Url => Some("the user name and the password"),
+            ClientCredentials::Token => Some("the token"),
+        }
+    }
 }
 
 /// Creates the HTTP client for these settings. It reads the files of the settings. It honors the variables
@@ -62,10 +85,11 @@ pub(crate) fn http_client(settings: &ClientSettings) -> Result<reqwest::Client, 
     if settings.url.is_encrypted() {
         builder = trust(builder, ca_file)?;
     }
+    if let Some(readable) = settings.unencrypted_credentials() {
+        let url = settings.url.shown();
+        tracing::warn!(url, "others on the network can read {readable}: use an https URL");
+    }
     if let Some(path) = &settings.token_file {
-        if !settings.url.is_encrypted() && !settings.url.is_loopback() {
-            tracing::warn!(url = settings.url.shown(), "the token is sent without encryption: use an https URL");
-        }
         builder = builder.default_headers(HeaderMap::from_iter([(AUTHORIZATION, authorization(path)?)]));
     }
     builder.build().map_err(|error| match ca_file {
@@ -169,6 +193,22 @@ mod tests {
         check_token(b"abc\ndef", Err("one line"));
         check_token("abc\u{e9}".as_bytes(), Err("one line"));
         check_token(&[b'a'; MAX_TOKEN_BYTES as usize + 1], Err("more than 16384 bytes"));
+    }
+
+    #[test]
+    fn credentials_are_readable_by_others_only_over_http_to_another_machine() {
+        let check = |url: &str, token_file: Option<&str>, expected: Option<&str>| {
+            let token_file = token_file.map(PathBuf::from);
+            let settings = ClientSettings { url: url.parse().unwrap(), ca_file: None, token_file };
+            assert_eq!(settings.unencrypted_credentials(), expected, "{url}");
+        };
+        check("http://10.0.0.7", None, None);
+        check("http://10.0.0.7", Some("token"), Some("the token"));
+        check("http://me:secret@10.0.0.7", None, Some("the user name and the password"));
+        check("http://me@proofs.example.com", Some("token"), Some("the user name and the password"));
+        for url in ["https://me:secret@10.0.0.7", "http://me:secret@127.0.0.1", "http://me:secret@localhost:8090"] {
+            check(url, Some("token"), None);
+        }
     }
 
     #[test]

@@ -231,6 +231,18 @@ async fn check_encrypted(service: GatedService, proxy: FrontServer, prefix: &str
     service.service.shutdown().await;
 }
 
+/// Checks the hints for an unknown authority, and for a host name that the certificate lacks.
+async fn check_hints(proxy: SocketAddr, authority: &TestAuthority) {
+    let failure = async |url: String, ca_file| {
+        let settings = ClientSettings { url: url.parse().unwrap(), ca_file, token_file: None };
+        Client::with(&settings).unwrap().health().await.unwrap_err()
+    };
+    let named = format!("https://localhost:{}", proxy.port());
+    check_error(&failure(named, None).await, "certificate", "SP1_DISTRIBUTED_CA_FILE");
+    let unnamed = failure(format!("https://{proxy}"), Some(authority.file("ca.pem"))).await;
+    check_error(&unnamed, "certificate", "use a host name of the certificate");
+}
+
 async fn check_nginx(file: &str, prefix: &str) {
     let (authority, service, address) =
         (TestAuthority::create(), GatedService::start().await, FrontServer::free_address());
@@ -242,7 +254,9 @@ async fn check_nginx(file: &str, prefix: &str) {
             ("127.0.0.1:8090", service.address.to_string()),
         ],
     );
-    check_encrypted(service, FrontServer::nginx(&site, address), prefix, &authority).await;
+    let proxy = FrontServer::nginx(&site, address);
+    check_hints(address, &authority).await;
+    check_encrypted(service, proxy, prefix, &authority).await;
 }
 
 async fn check_caddy(file: &str, prefix: &str) {
@@ -333,8 +347,13 @@ async fn token_and_redirects_of_a_proxy_are_handled() {
     let error = Client::with(&settings).unwrap().health().await.unwrap_err();
     check_error(&error, "401", "--token-file");
     let token = tempfile::NamedTempFile::new().unwrap();
-    fs::write(token.path(), "sesame\n").unwrap();
     settings.token_file = Some(token.path().to_owned());
+    fs::write(token.path(), "mustard\n").unwrap();
+    let error = Client::with(&settings).unwrap().health().await.unwrap_err();
+    check_error(&error, "401 Unauthorized: it does not accept the token", "--token-file");
+    let error = Client::new(&format!("http://me:secret@{address}")).unwrap().health().await.unwrap_err();
+    check_error(&error, "it does not accept the user name or the password", "SP1_DISTRIBUTED_URL");
+    fs::write(token.path(), "sesame\n").unwrap();
     assert_eq!(Client::with(&settings).unwrap().health().await.unwrap().workers, 1);
     service.service.shutdown().await;
 }

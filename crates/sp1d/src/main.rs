@@ -11,8 +11,6 @@ mod logging;
 mod process;
 mod terminal;
 
-use args::CliArguments;
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -21,7 +19,7 @@ fn main() -> ExitCode {
     if let Err(code) = process::cpu::check() {
         return code;
     }
-    let arguments = CliArguments::parse();
+    let arguments = args::parse();
     #[cfg(feature = "prover")]
     if let Err(error) = command::prepare(&arguments.command) {
         return exit::report(&error);

@@ -151,9 +151,13 @@ fn an_invalid_program_file_is_reported_with_the_reason() {
         let path = folder.path().join("program");
         fs::write(&path, content).unwrap();
         check(folder.path(), &prove(Path::new("program")), 2, parts);
-        check(folder.path(), &["vkey", "--elf", "program"], 2, parts);
+        for command in ["vkey", "execute"] {
+            check(folder.path(), &[command, "--elf", "program"], 2, parts);
+        }
     };
-    check_elf(b"", &["program", "not an ELF file"]);
+    let no_elf = ["cannot use the program program", "not an ELF file"];
+    check_elf(b"", &no_elf);
+    check(folder.path(), &["submit", "--elf", "program"], 2, &no_elf);
     check_elf(b"#!/bin/sh\n", &["not an ELF file"]);
     let good = fs::read(guest("fibonacci")).unwrap();
     let with = |at: usize, bytes: &[u8]| {
@@ -179,7 +183,7 @@ fn unknown_instructions_are_an_error_and_no_panic() {
     let at = text.0 + (entry - text.1);
     program[at..at + 4].copy_from_slice(&[0xff; 4]);
     fs::write(folder.path().join("program"), program).unwrap();
-    check(folder.path(), &["vkey", "--elf", "program"], 2, &["cannot prove the program"]);
+    check(folder.path(), &["vkey", "--elf", "program"], 2, &["cannot use the program"]);
 }
 
 /// Returns the file offset and the address of the executable segment.
@@ -230,6 +234,29 @@ fn invalid_arguments_are_refused() {
         2,
         &["environment variable ELEMENT_THRESHOLD", "\"1000\"", "out of range", "SP1 panics"],
     );
+}
+
+#[test]
+fn a_wrong_value_of_an_environment_variable_is_reported_with_its_name() {
+    let folder = folder();
+    let check_variable = |arguments: &[&str], variable: &str, value: &str, parts: &[&str]| {
+        let output = outcome(sp1d(folder.path(), arguments).env(variable, value));
+        check_refused(&output, 2, &[parts, &[variable]].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!stderr.contains("hidden") && !stderr.contains("for '--"), "{stderr}");
+    };
+    for variable in ["SP1_DISTRIBUTED_CA_FILE", "SP1_DISTRIBUTED_TOKEN_FILE"] {
+        check_variable(&["status"], variable, "", &["a value is required for 'environment variable "]);
+        check_variable(&["doctor"], variable, "", &["a value is required"]);
+    }
+    check_variable(&["status"], "SP1D_LOG_FORMAT", "xml", &["invalid value 'xml' for 'environment variable "]);
+    check_variable(&["status"], "SP1D_LOG", "sp1d=loud", &["invalid log filter"]);
+    check_variable(&["status"], "SP1_DISTRIBUTED_URL", "", &["invalid service address"]);
+    let fetch = ["keys", "fetch", "127.0.0.1:9", "identity.pem"];
+    check_variable(&fetch, "SP1D_JOIN_TOKEN", "hidden", &["invalid value '***' for 'environment variable "]);
+    let mut on_both = sp1d(folder.path(), &["status", "--log-format", "xml"]);
+    let output = outcome(on_both.env("SP1D_LOG_FORMAT", "json"));
+    check_refused(&output, 2, &["invalid value 'xml' for '--log-format <LOG_FORMAT>'"]);
 }
 
 #[test]

@@ -120,6 +120,21 @@ fn service_on_this_machine_is_never_reached_through_a_proxy() {
 }
 
 #[test]
+fn credentials_that_others_can_read_are_warned_about_and_not_shown() {
+    let proxy = PreparedServer::start("200 OK");
+    let through = format!("http://{}", proxy.address);
+    let output = status(&format!("http://me:secret@{REMOTE}:8090"), &[("HTTP_PROXY", &through)]);
+    check_success(&output);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    for part in ["others on the network can read the user name and the password", "use an https URL"] {
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+    assert!(!stderr.contains("secret"), "{stderr}");
+    let head = check_one(&proxy.heads(), &format!("GET http://{REMOTE}:8090/healthz HTTP/1.1\n"));
+    assert!(head.contains("\nauthorization: basic "), "{head}");
+}
+
+#[test]
 fn credentials_are_sent_but_never_shown() {
     let service = PreparedServer::start("200 OK");
     let folder = tempfile::tempdir().unwrap();

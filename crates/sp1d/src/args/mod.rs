@@ -3,6 +3,7 @@
 
 #[cfg(all(test, feature = "prover"))]
 mod documented;
+mod environment;
 mod logging;
 mod manual;
 #[cfg(feature = "prover")]
@@ -12,6 +13,7 @@ mod root;
 mod shared;
 mod verify;
 
+pub(crate) use environment::parse;
 pub(crate) use logging::{LogArguments, LogFormat};
 pub(crate) use manual::{CompletionsArguments, ManArguments};
 #[cfg(feature = "prover")]

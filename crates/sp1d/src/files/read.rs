@@ -50,7 +50,7 @@ pub(crate) fn read_elf(path: &Path) -> Result<Vec<u8>> {
         return Ok(program);
     }
     let text = format!(
-        "cannot prove the program {}: it is not an ELF file\nhint: build the program with `cargo prove build` or \
+        "cannot use the program {}: it is not an ELF file\nhint: build the program with `cargo prove build` or \
          `guests/build.sh`, and use the file that it names",
         path.display()
     );
@@ -87,7 +87,9 @@ mod tests {
         assert!(read_elf(file.path()).is_ok());
         fs::write(file.path(), "[]").unwrap();
         let text = read_elf(file.path()).unwrap_err().to_string();
-        assert!(text.contains("not an ELF file") && text.contains("`guests/build.sh`"), "{text}");
+        for part in ["cannot use the program", "not an ELF file", "`guests/build.sh`"] {
+            assert!(text.contains(part), "no {part:?} in {text}");
+        }
     }
 
     #[test]

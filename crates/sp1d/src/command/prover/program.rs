@@ -124,7 +124,7 @@ pub(crate) async fn runner() -> Sp1ProofRunner {
 pub(crate) fn read_program(path: &Path) -> Result<Vec<u8>> {
     let program = read_program_file(path)?;
     sp1d_engine::check_program(&program)
-        .map_err(|error| CliError::usage(format!("cannot prove the program {}: {error}", path.display())))?;
+        .map_err(|error| CliError::usage(format!("cannot use the program {}: {error}", path.display())))?;
     Ok(program)
 }
 

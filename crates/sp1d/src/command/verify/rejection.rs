@@ -12,8 +12,8 @@ pub(in crate::command) fn rejection(reason: &str, named: Option<&str>, key: &str
         ),
         Some(_) => format!("the proof does not verify: {reason}"),
         None => format!(
-            "the proof does not verify: {reason}\nhint: it may be a proof of another program, which only that program's \
-             key verifies; it was verified with the key {key}"
+            "the proof does not verify with the key {key}: the file is damaged, or contains a proof of another \
+             program. SP1 reports: {reason}\nhint: pass the program that was proven, or its key"
         ),
     };
     CliError::new(exit::UNVERIFIED, text)
@@ -34,6 +34,8 @@ mod tests {
         };
         check(Some("0xbb"), &["this proof is of another program", "0xaa", "0xbb", "\nhint: "], "its root is wrong");
         check(Some("0xaa"), &["does not verify: its root is wrong"], "another program");
-        check(None, &["its root is wrong", "\nhint: it may be a proof of another program", "0xaa"], "0xbb");
+        let unnamed =
+            ["does not verify with the key 0xaa: ", "a proof of another program", "its root is wrong", "\nhint: "];
+        check(None, &unnamed, "0xbb");
     }
 }

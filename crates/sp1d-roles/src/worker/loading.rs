@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use tokio::time::{Instant, sleep};
 
-    /// Checks how long a worker waits for provers that end `seconds` after they are told to.
+    /// Checks how long a worker waits for provers that end `seconds` after it asks them to.
     async fn check(seconds: u64, expected_seconds: u64) {
         let (stop, started) = (CancellationToken::new(), Instant::now());
         let stopped = stop.clone();

@@ -252,8 +252,9 @@ impl DispatchMachine {
             }
             Command::Cancel { session, attempt } => {
                 handling.commands.push(DispatchCommand::Cancel { session, attempt });
-                // The watchers see the end of a discarded attempt instead.
-                if !discarded.contains(&attempt) {
+                // The watchers see the end of a discarded attempt instead. A worker may also offer an attempt that
+                // another session holds: it must drop the attempt, which continues there.
+                if !discarded.contains(&attempt) && self.is_last_session(attempt, session) {
                     self.publish_step(attempt, AttemptStep::TakenBack, handling);
                 }
             }

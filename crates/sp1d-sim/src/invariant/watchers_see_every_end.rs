@@ -85,12 +85,12 @@ mod tests {
         let (assigned, started) = (step(AttemptStep::Assigned), step(AttemptStep::Started));
         for interruption in [AttemptStep::Interrupted, AttemptStep::TakenBack] {
             let (interrupted, continued) = (step(interruption), step(AttemptStep::Continued));
-            let begin = [assigned.clone(), started.clone(), interrupted.clone()];
-            assert!(check(&[&begin[..], &[DISCARD]].concat()));
-            assert!(check(&[&begin[..], &[step(AttemptStep::Done)]].concat()));
-            assert!(check(&[&begin[..], &[continued, started.clone(), interrupted]].concat()));
-            assert!(!check(&[&begin[..], std::slice::from_ref(&started)].concat()), "it did not continue");
-            assert!(!check(&[&begin[..], &[step(AttemptStep::Dropped)]].concat()), "it was already interrupted");
+            let before = [assigned.clone(), started.clone(), interrupted.clone()];
+            assert!(check(&[&before[..], &[DISCARD]].concat()));
+            assert!(check(&[&before[..], &[step(AttemptStep::Done)]].concat()));
+            assert!(check(&[&before[..], &[continued, started.clone(), interrupted]].concat()));
+            assert!(!check(&[&before[..], std::slice::from_ref(&started)].concat()), "it did not continue");
+            assert!(!check(&[&before[..], &[step(AttemptStep::Dropped)]].concat()), "it was already interrupted");
         }
     }
 }

@@ -79,10 +79,12 @@ impl ProverProcess {
     /// Returns the number of attempts that the process can run at the same time now, with these `contents`.
     fn capacity_with(&self, contents: &ProcessContents) -> usize {
         let is_ready = *self.state.borrow() == ProverState::Ready;
-        match contents.solo {
-            _ if !is_ready || contents.out.is_none() => 0,
-            true => 1,
-            false => self.places,
+        if !is_ready || contents.out.is_none() {
+            0
+        } else if contents.solo {
+            1
+        } else {
+            self.places
         }
     }
 

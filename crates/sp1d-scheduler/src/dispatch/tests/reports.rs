@@ -104,6 +104,14 @@ fn an_interrupted_attempt_takes_no_other_step_when_its_task_is_done() {
 }
 
 #[test]
+fn a_worker_that_offers_the_attempt_of_another_one_interrupts_nothing() {
+    let mut table = Table::new();
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([ready_with(2, 2, &[1], &[])], [cancel(2, 1)]);
+    table.check([started(1, 1)], [step(10, 1, 1, AttemptStep::Started)]);
+}
+
+#[test]
 fn an_attempt_with_a_delivered_result_is_not_interrupted() {
     let mut table = one_task();
     table.check([delivered(1, 1), lost(1)], [check_result(1, 10)]);

@@ -55,8 +55,7 @@ pub enum ClientError {
     /// The service does not respond, or the connection was lost.
     #[error(
         "cannot reach the service at {url}: {cause}\n\
-         hint: start it with `sp1d serve`, or set its address with `--url` or `SP1_DISTRIBUTED_URL`; if systemd runs \
-         it, `systemctl status sp1d-serve` says why it does not respond"
+         hint: start it with `sp1d serve`, or set its address with `--url` or `SP1_DISTRIBUTED_URL`"
     )]
     Unreachable {
         /// The URL of the service.

@@ -11,9 +11,12 @@ pub trait ProvingEngine: Send + Sync + 'static {
     /// Returns the maximum number of attempts that run in the engine at the same time, at least 1.
     fn places(&self) -> usize;
 
-    /// Resolves when the engine can start another attempt at once. For example, this waits until a prover that was lost
-    /// is loaded again. The default implementation resolves immediately.
-    async fn ready(&self) {}
+    /// Resolves when the engine can start another attempt at once, and keeps the room for it. For example, this waits
+    /// until a prover that was lost is loaded again. Keep the returned value until the attempt has ended. The default
+    /// implementation resolves immediately, for engines that always have room for [`ProvingEngine::places`] attempts.
+    async fn ready(&self) -> EngineRoom {
+        EngineRoom::default()
+    }
 
     /// Runs one attempt: fetches its inputs from `io` and uploads its outputs to `io`. `place` is the number of the
     /// attempt's place in the engine. It is below [`ProvingEngine::places`], and no other attempt in the engine has it.
@@ -49,6 +52,26 @@ pub trait ProvingEngine: Send + Sync + 'static {
     /// A prover process ends then, and is started again. The default implementation returns false.
     fn is_broken(&self) -> bool {
         false
+    }
+}
+
+/// Room for one attempt in an engine. Another attempt can have it when this value is dropped.
+#[derive(Default)]
+#[must_use = "another attempt can have the room when this value is dropped"]
+pub struct EngineRoom {
+    _claim: Option<Box<dyn Send>>,
+}
+
+impl EngineRoom {
+    /// Creates room that is free again when `claim` is dropped.
+    pub(crate) fn new(claim: impl Send + 'static) -> Self {
+        Self { _claim: Some(Box::new(claim)) }
+    }
+}
+
+impl fmt::Debug for EngineRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EngineRoom")
     }
 }
 

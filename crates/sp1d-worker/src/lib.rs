@@ -34,7 +34,9 @@ mod stop;
 mod text;
 
 pub use driver_call::call_driver;
-pub use engine::{AttemptError, AttemptIo, Footprint, IoAction, IoError, MemoryUse, ProverCounts, ProvingEngine};
+pub use engine::{
+    AttemptError, AttemptIo, EngineRoom, Footprint, IoAction, IoError, MemoryUse, ProverCounts, ProvingEngine,
+};
 pub use gpu_monitor::GpuMonitor;
 pub use health::HealthPort;
 pub use limits::limits;

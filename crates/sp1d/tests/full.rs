@@ -115,6 +115,9 @@ async fn prove_harmed(prover: &DistributedProver, what: &str, harm: impl FnOnce(
                         | ProofEvent::Done(_)
                         | ProofEvent::AttemptFailed { .. }
                         | ProofEvent::Dropped(_)
+                        | ProofEvent::Interrupted(_)
+                        | ProofEvent::TakenBack(_)
+                        | ProofEvent::Continued(_)
                 )
             })
             .collect::<Vec<_>>()

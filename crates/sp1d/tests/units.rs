@@ -26,13 +26,18 @@ fn the_units_as_they_are_meet_and_stop() {
     assert!(lock.is_held());
     let [serve, worker] = ["sp1d-serve", "sp1d-worker"].map(Unit::read);
     let serving = machine.start(&serve);
-    machine.wait_for("no service", || machine.run(&["status"]).status.success().then_some(()));
+    machine.wait_for_state(&serve, "READY=1");
+    let status = machine.run(&["status"]);
+    assert!(status.status.success(), "the service is ready and does not respond: {status:?}");
     let working = machine.start(&worker);
+    machine.wait_for_state(&worker, "READY=1");
     machine.wait_for("no worker", || (machine.worker_states() == ["starting"]).then_some(()));
     machine.stop(working, &worker);
+    machine.wait_for_state(&worker, "STOPPING=1");
     // A worker that leaves is not expected back.
     machine.wait_for("the worker stays", || machine.worker_states().is_empty().then_some(()));
     machine.stop(serving, &serve);
+    machine.wait_for_state(&serve, "STOPPING=1");
     drop(lock);
 }
 
@@ -42,6 +47,8 @@ fn the_units_keep_their_programs_running_and_give_them_time_to_stop() {
     for unit in [&serve, &worker] {
         let expected = [
             ("Wants", "network-online.target"),
+            // A unit has started when its program says so. `the_units_as_they_are_meet_and_stop` checks that it does.
+            ("Type", "notify"),
             ("StartLimitIntervalSec", "0"),
             ("Restart", "always"),
             // The provers and the executors must not get SIGTERM: their parent process still needs them.
@@ -56,7 +63,9 @@ fn the_units_keep_their_programs_running_and_give_them_time_to_stop() {
         }
         assert!(unit.get("After").contains("network-online.target"));
         assert_eq!(unit.all("KillSignal").count(), 0, "the default is SIGTERM");
+        assert!(unit.get("Documentation").starts_with("https://"), "no file of the documentation is installed");
     }
+    assert_eq!(serve.get("TimeoutStartSec"), "infinity", "the upgrade of a database may take minutes");
     assert_eq!(serve.get("StateDirectoryMode"), "0700");
     assert!(worker.get("After").contains("sp1d-serve.service"));
     assert_eq!(worker.variable("SP1D_JOIN"), serve.variable("SP1D_JOIN_LISTEN"));

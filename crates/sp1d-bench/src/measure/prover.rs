@@ -236,8 +236,11 @@ async fn shard_spans(mut events: ProofEvents, start: Instant) -> Vec<(f64, f64)>
         {
             running.insert(attempt.attempt, now);
         }
-        if let ProofEvent::Done(attempt) | ProofEvent::Dropped(attempt) | ProofEvent::AttemptFailed { attempt, .. } =
-            &event
+        if let ProofEvent::Done(attempt)
+        | ProofEvent::Dropped(attempt)
+        | ProofEvent::Interrupted(attempt)
+        | ProofEvent::TakenBack(attempt)
+        | ProofEvent::AttemptFailed { attempt, .. } = &event
         {
             spans.extend(running.remove(&attempt.attempt).map(|started| (started, now)));
         }

@@ -9,9 +9,11 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// An event of a proof. Only a service has the events `queued`, `started` and `finished`. The events `assigned`,
-/// `proving`, `done`, `attempt_failed` and `dropped` are about an attempt. An attempt has at most one of the last
-/// three, and no other event afterwards. One exception: if a worker reports that an attempt failed and delivers its
-/// result nevertheless, `done` follows `attempt_failed`.
+/// `proving`, `interrupted`, `taken_back`, `continued`, `done`, `attempt_failed` and `dropped` are about an attempt. An
+/// attempt has at most one of the last three, and no other event afterwards. One exception: if a worker reports that an
+/// attempt failed and delivers its result nevertheless, `done` follows `attempt_failed`. Usually no event follows
+/// `interrupted` or `taken_back`. If the worker comes back with the attempt, `continued` follows. `done` or
+/// `attempt_failed` follows if it arrives nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -38,6 +40,12 @@ pub enum ProofEvent {
     Assigned(AttemptInfo),
     /// The worker has started to prove the attempt.
     Proving(AttemptInfo),
+    /// The worker was lost while it had the attempt. The task waits, or goes to another worker.
+    Interrupted(AttemptInfo),
+    /// The orchestrator took the attempt back from its worker. The task waits, or goes to another worker.
+    TakenBack(AttemptInfo),
+    /// The worker has the attempt again after `interrupted` or `taken_back`. `proving` follows if it proves the attempt.
+    Continued(AttemptInfo),
     /// The attempt's result was accepted: its task is done.
     Done(AttemptInfo),
     /// The attempt failed, or what it delivered was rejected.
@@ -60,6 +68,11 @@ pub enum ProofEvent {
     },
     /// A worker is ready for tasks.
     WorkerReady {
+        /// Name of the worker.
+        worker: String,
+    },
+    /// A worker is draining: it finishes the attempts that it has started, and gets no others.
+    WorkerDraining {
         /// Name of the worker.
         worker: String,
     },
@@ -168,6 +181,9 @@ mod tests {
         for (event, name) in [
             (ProofEvent::Assigned(attempt(0)), "assigned"),
             (ProofEvent::Proving(attempt(0)), "proving"),
+            (ProofEvent::Interrupted(attempt(0)), "interrupted"),
+            (ProofEvent::TakenBack(attempt(0)), "taken_back"),
+            (ProofEvent::Continued(attempt(0)), "continued"),
             (ProofEvent::Done(attempt(0)), "done"),
             (ProofEvent::Dropped(attempt(0)), "dropped"),
         ] {
@@ -182,6 +198,8 @@ mod tests {
         let unread = ProofEvent::Executed { cycles: 7, unread_values: 2 };
         check(unread, r#""event":"executed","cycles":7,"unread_values":2"#);
         check(ProofEvent::WorkerReady { worker: "one".to_owned() }, r#""event":"worker_ready","worker":"one""#);
+        let draining = ProofEvent::WorkerDraining { worker: "one".to_owned() };
+        check(draining, r#""event":"worker_draining","worker":"one""#);
         check(
             ProofEvent::Cut { name: "ELEMENT_THRESHOLD=1".to_owned(), reason: reason(), options: String::new() },
             r#""event":"cut","name":"ELEMENT_THRESHOLD=1","reason":"of this""#,

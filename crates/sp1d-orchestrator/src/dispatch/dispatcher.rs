@@ -138,6 +138,7 @@ impl Dispatcher {
                 self.handle(event);
             }
             DispatcherInput::Drain { session, drained } => {
+                self.report_drain(session);
                 self.drain_waits.entry(session).or_default().push(drained);
                 self.handle(DispatchEvent::DrainRequested { session });
             }
@@ -436,6 +437,19 @@ impl Dispatcher {
         });
     }
 
+    /// Reports to the watchers of all proofs that a ready worker starts to drain.
+    fn report_drain(&self, session: SessionId) {
+        let Some(worker) = self.shared.worker(session) else { return };
+        let starts = {
+            let pool = self.shared.snapshot();
+            pool.is_ready(session) && !pool.is_draining(session)
+        };
+        if starts {
+            let event = ProofEvent::WorkerDraining { worker: worker.name.clone() };
+            self.shared.report_to_tries(worker.origin, &event);
+        }
+    }
+
     /// Reports a step of an attempt to the proof's watchers, and counts it for the worker.
     fn report_step(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
         // The attempt may never have been given to its worker.
@@ -446,7 +460,12 @@ impl Dispatcher {
             match &step {
                 AttemptStep::Done => _ = found.done.fetch_add(1, Ordering::Relaxed),
                 AttemptStep::Failed(_) => _ = found.failed_attempts.fetch_add(1, Ordering::Relaxed),
-                AttemptStep::Assigned | AttemptStep::Started | AttemptStep::Dropped => {}
+                AttemptStep::Assigned
+                | AttemptStep::Started
+                | AttemptStep::Interrupted
+                | AttemptStep::TakenBack
+                | AttemptStep::Continued
+                | AttemptStep::Dropped => {}
             }
         }
         let worker = found.map_or_else(|| registered.worker_name.clone(), |found| found.name.clone());
@@ -454,6 +473,9 @@ impl Dispatcher {
         running_try.report(match step {
             AttemptStep::Assigned => ProofEvent::Assigned(info),
             AttemptStep::Started => ProofEvent::Proving(info),
+            AttemptStep::Interrupted => ProofEvent::Interrupted(info),
+            AttemptStep::TakenBack => ProofEvent::TakenBack(info),
+            AttemptStep::Continued => ProofEvent::Continued(info),
             AttemptStep::Done => ProofEvent::Done(info),
             AttemptStep::Failed(reason) => ProofEvent::AttemptFailed { attempt: info, reason },
             AttemptStep::Dropped => ProofEvent::Dropped(info),

@@ -42,7 +42,7 @@ impl BoundWorker {
             outcome = &mut self.outcome => outcome,
             never = self.stop.follow(&stop) => match never {},
         };
-        // The thread only releases the prover now. Do not wait for that.
+        // The prover processes have ended. The thread only releases a prover in this process now: do not wait for that.
         self.thread.take();
         match outcome {
             Ok(outcome) => Ok(outcome?),

@@ -3,7 +3,7 @@
 use super::{
     bound::BoundWorker,
     error::WorkerError,
-    loading::{EngineOptions, start_engine, warn_of_unused_feature},
+    loading::{EngineOptions, end_engine, start_engine, warn_of_unused_feature},
     session::{default_name, introduction, on_own_thread, spawn},
 };
 use sp1d_engine::{ProverDevice, start_estimate};
@@ -209,12 +209,14 @@ impl WorkerBuilder {
                     ConnectionMode::Listen(listen, orchestrators) => (listen, orchestrators),
                     ConnectionMode::Join(orchestrator) => {
                         if bound.send(Ok(None)).is_ok() {
-                            tokio::spawn(start_engine(sender, engine, token));
+                            let engine = tokio::spawn(start_engine(sender, engine, token.clone()));
                             let mut worker = JoiningWorker::new(orchestrator, introduction).secure(tls);
                             if only_loopback {
                                 worker = worker.only_loopback();
                             }
-                            drop(done.send(worker.serve(for_worker, stop_of_worker).await));
+                            let outcome = worker.serve(for_worker, stop_of_worker).await;
+                            end_engine(engine, &token).await;
+                            drop(done.send(outcome));
                         }
                         return;
                     }
@@ -226,8 +228,10 @@ impl WorkerBuilder {
                 };
                 // Stop if the address is unknown or if the caller has dropped the future.
                 let Ok(Ok(())) = worker.local_addr().map(|address| bound.send(Ok(Some(address)))) else { return };
-                tokio::spawn(start_engine(sender, engine, token));
-                drop(done.send(worker.serve(for_worker, stop_of_worker).await));
+                let engine = tokio::spawn(start_engine(sender, engine, token.clone()));
+                let outcome = worker.serve(for_worker, stop_of_worker).await;
+                end_engine(engine, &token).await;
+                drop(done.send(outcome));
             };
             on_own_thread(serve)
         };

@@ -14,7 +14,12 @@ use std::{
     thread,
     time::Duration,
 };
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
+
+/// Maximum time that a stopping worker waits for the ends of its prover processes. The kernel frees some gigabytes per
+/// second of a killed process. The systemd unit of a worker leaves 30 s for everything that follows the grace period.
+const PROVERS_END_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How a prover is loaded and run.
 #[derive(Debug, Clone)]
@@ -133,6 +138,22 @@ async fn run_provers(sender: StateSender, options: EngineOptions, stop: &Cancell
     processes.wait().await;
 }
 
+/// Ends what [`start_engine`] has started with the token `stop`. Returns when the prover processes are gone, so that
+/// the next worker of this machine finds their memory free, or after 20 s with a warning.
+pub(super) async fn end_engine(engine: JoinHandle<()>, stop: &CancellationToken) {
+    stop.cancel();
+    match timeout(PROVERS_END_TIMEOUT, engine).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the supervisor of the provers ended unexpectedly"),
+        Err(_) => {
+            tracing::warn!(
+                seconds = PROVERS_END_TIMEOUT.as_secs(),
+                "stopping although prover processes have not ended"
+            );
+        }
+    }
+}
+
 async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<EngineState, LoadError> {
     let threads = options.threads();
     if start_thread_pool(threads, options.niceness).is_err() {
@@ -215,4 +236,29 @@ async fn serve_prover_on(
     start_thread_pool(threads, 0).map_err(io::Error::other)?;
     let load = move || load_prover(options.settings());
     sp1d_worker::serve_prover(tokio::net::UnixStream::from_std(stream)?, load).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant, sleep};
+
+    /// Checks how long a worker waits for provers that end `seconds` after it asks them to.
+    async fn check(seconds: u64, expected_seconds: u64) {
+        let (stop, started) = (CancellationToken::new(), Instant::now());
+        let stopped = stop.clone();
+        let engine = tokio::spawn(async move {
+            stopped.cancelled().await;
+            sleep(Duration::from_secs(seconds)).await;
+        });
+        end_engine(engine, &stop).await;
+        assert_eq!(started.elapsed().as_secs(), expected_seconds, "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_waits_for_the_ends_of_its_provers_within_a_bound() {
+        check(0, 0).await;
+        check(3, 3).await;
+        check(3600, PROVERS_END_TIMEOUT.as_secs()).await;
+    }
 }

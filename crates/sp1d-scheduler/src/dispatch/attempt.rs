@@ -1,6 +1,6 @@
 //! What the dispatch machine knows about an open task and about an attempt.
 
-use super::ResultKey;
+use super::{AttemptStep, ResultKey};
 use crate::{SessionId, TaskId, TaskKind, TryId};
 
 /// A task without an accepted result.
@@ -24,8 +24,60 @@ pub(super) struct DispatchAttempt {
     pub(super) events_check: DeferredEventsCheck,
     /// True once the running check of the deferred events is delayed.
     pub(super) is_check_delayed: bool,
-    /// True once a step was published that ends the attempt.
-    pub(super) is_end_published: bool,
+    pub(super) published: PublishedState,
+}
+
+/// What the watchers of an attempt know about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PublishedState {
+    /// It waits on its worker.
+    Assigned,
+    /// Its worker proves it.
+    Started,
+    /// Its worker was lost with it, or it was taken back from its worker. It may still continue, or report its end.
+    Interrupted,
+    /// It has ended.
+    Ended,
+}
+
+impl PublishedState {
+    /// Returns the state after `step`. `None` if the watchers must not see `step` now: a worker repeats its reports,
+    /// and the end of an interrupted attempt says nothing new. `Done` is published after every other end, because the
+    /// watchers must see which attempt did the task.
+    pub(super) const fn after(self, step: &AttemptStep) -> Option<Self> {
+        match (self, step) {
+            (_, AttemptStep::Done) => Some(Self::Ended),
+            (Self::Assigned | Self::Started | Self::Interrupted, AttemptStep::Failed(_))
+            | (Self::Assigned | Self::Started, AttemptStep::Dropped) => Some(Self::Ended),
+            (Self::Assigned, AttemptStep::Assigned) | (Self::Interrupted, AttemptStep::Continued) => {
+                Some(Self::Assigned)
+            }
+            (Self::Assigned, AttemptStep::Started) => Some(Self::Started),
+            (Self::Assigned | Self::Started, AttemptStep::Interrupted | AttemptStep::TakenBack) => {
+                Some(Self::Interrupted)
+            }
+            (Self::Assigned, AttemptStep::Continued)
+            | (Self::Started, AttemptStep::Assigned | AttemptStep::Started | AttemptStep::Continued)
+            | (
+                Self::Interrupted,
+                AttemptStep::Assigned
+                | AttemptStep::Started
+                | AttemptStep::Interrupted
+                | AttemptStep::TakenBack
+                | AttemptStep::Dropped,
+            )
+            | (
+                Self::Ended,
+                AttemptStep::Assigned
+                | AttemptStep::Started
+                | AttemptStep::Interrupted
+                | AttemptStep::TakenBack
+                | AttemptStep::Continued
+                | AttemptStep::Failed(_)
+                | AttemptStep::Dropped,
+            ) => None,
+        }
+    }
 }
 
 /// Whether an attempt has reported its result.
@@ -59,7 +111,7 @@ impl DispatchAttempt {
             report: ResultReport::Awaited,
             events_check: DeferredEventsCheck::Unreported,
             is_check_delayed: false,
-            is_end_published: false,
+            published: PublishedState::Assigned,
         }
     }
 

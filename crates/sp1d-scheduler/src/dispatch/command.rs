@@ -200,20 +200,27 @@ impl fmt::Display for TryFailureCause {
 /// delivers the result after it reported a failure. It also follows if the deferred events were rejected while the
 /// worker was disconnected, and pass when the worker continues the attempt.
 ///
-/// An attempt whose worker was lost is not ended yet, because its result still counts if it arrives. It is dropped when
-/// its task or its try ends, or once 16 later attempts of its task were also lost, failed or cancelled.
+/// `Interrupted` and `TakenBack` are usually the last step. `Continued` follows if the worker reconnects and the task
+/// still needs the attempt. `Done` or `Failed` follows if the result or the failure arrives nevertheless. `Dropped` does
+/// not follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptStep {
     /// It was assigned to its worker, and waits there.
     Assigned,
     /// Proving started.
     Started,
+    /// Its worker was lost while it held the attempt. Another worker may get the task.
+    Interrupted,
+    /// It was taken back from its worker, because another worker gets the task, or because the worker must not get new
+    /// tasks now.
+    TakenBack,
+    /// Its worker has it again after `Interrupted` or `TakenBack`. `Started` follows if the worker proves it.
+    Continued,
     /// Its result was accepted.
     Done,
     /// It failed on its worker, or what it delivered was wrong or incomplete, for this reason.
     Failed(String),
-    /// Its result does not count any more: another result of its task was accepted, its try ended, or 16 later
-    /// attempts of its task were lost, failed or cancelled.
+    /// Its result does not count any more: another result of its task was accepted, or its try ended.
     Dropped,
 }
 
@@ -223,7 +230,16 @@ impl AttemptStep {
     pub const fn ends_attempt(&self) -> bool {
         match self {
             Self::Done | Self::Failed(_) | Self::Dropped => true,
-            Self::Assigned | Self::Started => false,
+            Self::Assigned | Self::Started | Self::Interrupted | Self::TakenBack | Self::Continued => false,
+        }
+    }
+
+    /// Returns true if the worker no longer has the attempt after this step, unless `Continued` follows.
+    #[must_use]
+    pub const fn interrupts_attempt(&self) -> bool {
+        match self {
+            Self::Interrupted | Self::TakenBack => true,
+            Self::Assigned | Self::Started | Self::Continued | Self::Done | Self::Failed(_) | Self::Dropped => false,
         }
     }
 }
@@ -233,6 +249,9 @@ impl fmt::Display for AttemptStep {
         match self {
             Self::Assigned => f.write_str("assigned"),
             Self::Started => f.write_str("started"),
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::TakenBack => f.write_str("taken back"),
+            Self::Continued => f.write_str("continued"),
             Self::Done => f.write_str("done"),
             Self::Failed(reason) => write!(f, "failed: {reason}"),
             Self::Dropped => f.write_str("dropped"),

@@ -161,6 +161,7 @@ impl DispatchMachine {
             }
             DispatchEvent::SessionEnded { session } => {
                 self.forget_session(session, handling);
+                self.publish_interruptions(session, handling);
                 self.pass_to_scheduler(Event::SessionEnded { session }, handling);
             }
             DispatchEvent::AttemptStarted { session, attempt } => {
@@ -251,10 +252,16 @@ impl DispatchMachine {
             }
             Command::Cancel { session, attempt } => {
                 handling.commands.push(DispatchCommand::Cancel { session, attempt });
+                // The watchers see the end of a discarded attempt instead. A worker may also offer an attempt that
+                // another session holds: it must drop the attempt, which continues there.
+                if !discarded.contains(&attempt) && self.is_last_session(attempt, session) {
+                    self.publish_step(attempt, AttemptStep::TakenBack, handling);
+                }
             }
             Command::Continue { session, attempt } => {
                 self.attempt_mut(attempt).continue_in(session);
                 handling.commands.push(DispatchCommand::Continue { session, attempt });
+                self.publish_step(attempt, AttemptStep::Continued, handling);
             }
             Command::CompleteMarker { try_id, marker, attempt } => {
                 let task = self.attempt_mut(attempt).task;
@@ -301,6 +308,7 @@ impl DispatchMachine {
             Command::WorkerDrained { session } => self.end_drain_wait(session, handling),
             Command::EndSession { session } => {
                 self.forget_session(session, handling);
+                self.publish_interruptions(session, handling);
                 handling.commands.push(DispatchCommand::EndSession { session });
             }
         }
@@ -412,14 +420,25 @@ impl DispatchMachine {
         self.attempts.get_mut(&attempt).expect("the scheduler names only attempts that it assigned and did not discard")
     }
 
-    /// Publishes a step of `attempt`, unless its task is done or a published step has ended the attempt. `Done` is
-    /// published nevertheless, because the watchers must see which attempt did the task.
+    /// Publishes that the attempts of `session`, which has ended, are interrupted. A delivered result is still checked,
+    /// so its attempt is not interrupted.
+    fn publish_interruptions(&mut self, session: SessionId, handling: &mut EventHandling<'_>) {
+        let is_held = |entry: &DispatchAttempt| entry.session == session && entry.report == ResultReport::Awaited;
+        let held: Vec<AttemptId> =
+            self.attempts.iter().filter(|(_, entry)| is_held(entry)).map(|(attempt, _)| *attempt).collect();
+        for attempt in held {
+            self.publish_step(attempt, AttemptStep::Interrupted, handling);
+        }
+    }
+
+    /// Publishes a step of `attempt`, unless its task is done or the step must not follow the published ones.
     pub(super) fn publish_step(&mut self, attempt: AttemptId, step: AttemptStep, handling: &mut EventHandling<'_>) {
         let Some(entry) = self.attempts.get_mut(&attempt) else { return };
-        if self.tasks.get(entry.task).is_none() || entry.is_end_published && step != AttemptStep::Done {
+        if self.tasks.get(entry.task).is_none() {
             return;
         }
-        entry.is_end_published |= step.ends_attempt();
+        let Some(published) = entry.published.after(&step) else { return };
+        entry.published = published;
         let DispatchAttempt { task, session, .. } = *entry;
         handling.commands.push(DispatchCommand::PublishStep { task, attempt, session, step });
     }

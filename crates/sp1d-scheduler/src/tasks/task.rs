@@ -13,7 +13,7 @@ sp1d_model::limits! {
     /// worker.
     pub(crate) const MAX_HISTORY: usize = 64; Count by Worker;
     /// Maximum number of lapsed attempts kept per task in case their results arrive. Results that late are rare. Beyond
-    /// this bound the oldest attempt is forgotten, and its uploads are discarded. `AttemptStep` states the number.
+    /// this bound the oldest attempt is forgotten, and its uploads are discarded.
     pub(crate) const MAX_LAPSED: usize = 16; Count by Worker;
 }
 

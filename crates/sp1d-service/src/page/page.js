@@ -134,6 +134,9 @@ function words(event) {
     case "cached_result": return `${event.kind}: result taken from the result cache`;
     case "assigned": return `${task} assigned to ${event.worker}`;
     case "proving": return `${event.worker} started to prove ${task}`;
+    case "interrupted": return `${task} was interrupted on ${event.worker}: the worker disconnected`;
+    case "taken_back": return `${task} was taken back from ${event.worker}`;
+    case "continued": return `${task} continues on ${event.worker}`;
     case "done": return `${event.worker} finished ${task}`;
     case "attempt_failed": return `${task} failed on ${event.worker}: ${event.reason}`;
     case "dropped": return `${task} dropped on ${event.worker}: no longer needed`;
@@ -143,6 +146,7 @@ function words(event) {
     }
     case "worker_ready": return `worker ${event.worker} is ready`;
     case "cut": return `run is cut into shards by ${event.name}: ${event.reason}`;
+    case "worker_draining": return `worker ${event.worker} is draining: it finishes the tasks that it has started, and gets no others`;
     case "worker_lost": return `worker ${event.worker} disconnected: ${event.reason}`;
     case "restarted": return `proof started again: ${event.reason}`;
     case "verifying": return "verifying the proof";
@@ -178,6 +182,9 @@ class Looked {
         this.attempts.set(event.attempt, { task: event.task, kind: event.kind, worker: event.worker, assigned: at });
         break;
       case "proving": if (attempt) attempt.proving = at; break;
+      case "interrupted": if (attempt && !attempt.ended) Object.assign(attempt, { ended: at, outcome: "the worker disconnected", bad: true }); break;
+      case "taken_back": if (attempt && !attempt.ended) Object.assign(attempt, { ended: at, outcome: "taken back" }); break;
+      case "continued": if (attempt) Object.assign(attempt, { ended: undefined, outcome: undefined, bad: false }); break;
       // An attempt can still finish after its worker disconnected: the worker may reconnect and continue it.
       case "done": if (attempt) Object.assign(attempt, { ended: at, outcome: "done", bad: false }); break;
       case "attempt_failed": if (attempt) Object.assign(attempt, { ended: at, outcome: `failed: ${event.reason}`, bad: true }); break;

@@ -384,6 +384,8 @@ impl AttemptMetrics {
             }
             ProofEvent::Done(attempt) => (attempt, "done"),
             ProofEvent::AttemptFailed { attempt, .. } => (attempt, "failed"),
+            ProofEvent::Interrupted(attempt) => (attempt, "interrupted"),
+            ProofEvent::TakenBack(attempt) => (attempt, "taken_back"),
             ProofEvent::Dropped(attempt) => (attempt, "dropped"),
             _ => return,
         };

@@ -41,7 +41,7 @@ pub(crate) enum SliceDetails {
     },
 }
 
-/// An attempt without an end event.
+/// An attempt that its worker has.
 struct OpenAttempt {
     worker: String,
     kind: TaskKind,
@@ -72,7 +72,7 @@ impl Timeline {
                 let from = self.executing.take();
                 from.map(|from| execution(from, at, SliceDetails::Cycles(*cycles))).into_iter().collect()
             }
-            ProofEvent::Assigned(attempt) => {
+            ProofEvent::Assigned(attempt) | ProofEvent::Continued(attempt) => {
                 let (worker, kind) = (attempt.worker.clone(), attempt.kind);
                 let open = OpenAttempt { worker, kind, task: attempt.task, assigned: at, proving: None };
                 self.open.insert(attempt.attempt, open);
@@ -86,6 +86,10 @@ impl Timeline {
             }
             ProofEvent::Done(attempt) => self.end_attempt(attempt.attempt, at, "done", false),
             ProofEvent::AttemptFailed { attempt, reason } => self.end_attempt(attempt.attempt, at, reason, true),
+            ProofEvent::Interrupted(attempt) => {
+                self.end_attempt(attempt.attempt, at, "interrupted: the worker disconnected", true)
+            }
+            ProofEvent::TakenBack(attempt) => self.end_attempt(attempt.attempt, at, "taken back", false),
             ProofEvent::Dropped(attempt) => self.end_attempt(attempt.attempt, at, "dropped: no longer needed", false),
             ProofEvent::Finished { failure, .. } => {
                 let is_of_program = |failure: &FailureInfo| failure.kind == ProofFailureKind::Program;
@@ -141,14 +145,17 @@ pub(crate) mod tests {
     use sp1d_model::{AttemptInfo, EventRecord};
 
     /// The events of a proof that is started twice.
-    pub(crate) fn events() -> Vec<EventRecord> {
-        let attempt = |attempt, worker: &str| AttemptInfo {
+    fn attempt(attempt: u64, worker: &str) -> AttemptInfo {
+        AttemptInfo {
             task: TaskId(7),
             attempt: AttemptId(attempt),
             kind: TaskKind::ProveShard,
             cycles: 0,
             worker: worker.into(),
-        };
+        }
+    }
+
+    pub(crate) fn events() -> Vec<EventRecord> {
         let failed = ProofEvent::AttemptFailed { attempt: attempt(3, "b"), reason: "no memory".into() };
         let events = [
             (0, ProofEvent::Queued),
@@ -168,11 +175,12 @@ pub(crate) mod tests {
         numbered.map(|((at, event), number)| EventRecord { number, at: Moment(at), event }).collect()
     }
 
-    #[test]
-    fn attempts_become_slices_on_their_workers_track() {
+    /// Checks the slices of `events`: track, name, from, to and details.
+    #[track_caller]
+    fn check(events: &[EventRecord], expected: &[&str]) {
         let mut timeline = Timeline::default();
         let mut slices: Vec<TimelineSlice> =
-            events().iter().flat_map(|record| timeline.note(record.at, &record.event)).collect();
+            events.iter().flat_map(|record| timeline.note(record.at, &record.event)).collect();
         slices.extend(timeline.under_way());
         let shown: Vec<String> = slices
             .iter()
@@ -187,6 +195,11 @@ pub(crate) mod tests {
                 format!("{track:?} {name} {}-{} {details}", from.0, to.0)
             })
             .collect();
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn attempts_become_slices_on_their_workers_track() {
         let expected = [
             "Execution execution 10-30 5 cycles",
             "Worker(\"b\") prove_shard 32-36 3 no memory (failed)",
@@ -196,6 +209,33 @@ pub(crate) mod tests {
             "Worker(\"b\") waiting 31-40 2 lost when the service stopped",
             "Execution execution 50-60 in progress",
         ];
-        assert_eq!(shown, expected);
+        check(&events(), &expected);
+    }
+
+    #[test]
+    fn an_interrupted_attempt_ends_its_slice_and_a_continued_one_starts_another() {
+        let events = [
+            (10, ProofEvent::Assigned(attempt(1, "a"))),
+            (10, ProofEvent::Assigned(attempt(2, "a"))),
+            (20, ProofEvent::Proving(attempt(1, "a"))),
+            (30, ProofEvent::TakenBack(attempt(2, "a"))),
+            (40, ProofEvent::Interrupted(attempt(1, "a"))),
+            (50, ProofEvent::Continued(attempt(1, "a"))),
+            (51, ProofEvent::Proving(attempt(1, "a"))),
+            (60, ProofEvent::Done(attempt(1, "a"))),
+        ];
+        let events: Vec<EventRecord> = events
+            .into_iter()
+            .zip(1..)
+            .map(|((at, event), number)| EventRecord { number, at: Moment(at), event })
+            .collect();
+        let expected = [
+            "Worker(\"a\") waiting 10-30 2 taken back",
+            "Worker(\"a\") waiting 10-20 1 interrupted: the worker disconnected",
+            "Worker(\"a\") prove_shard 20-40 1 interrupted: the worker disconnected (failed)",
+            "Worker(\"a\") waiting 50-51 1 done",
+            "Worker(\"a\") prove_shard 51-60 1 done",
+        ];
+        check(&events, &expected);
     }
 }

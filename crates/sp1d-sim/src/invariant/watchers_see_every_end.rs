@@ -1,5 +1,6 @@
-//! The watchers of a proof see the end of every attempt that they saw start, and no other step of the attempt
-//! afterwards. Only `Done` may follow a failure that the worker reported.
+//! The watchers of a proof see the end or the interruption of every attempt that they saw start, and no other step of
+//! the attempt afterwards. Only `Done` may follow a failure that the worker reported. An interrupted attempt may
+//! continue, and its result or failure may arrive nevertheless.
 
 use super::property::{Violation, ensure};
 use sp1d_scheduler::{AttemptId, AttemptStep, DispatchCommand};
@@ -29,18 +30,26 @@ impl WatchersSeeEveryEnd {
         match self.last.insert(attempt, step.clone()) {
             None => ensure(*step == AttemptStep::Assigned, || format!("{attempt} is {step}, but was never assigned")),
             Some(AttemptStep::Failed(_)) if *step == AttemptStep::Done => Ok(()),
-            Some(last) => ensure(*step != AttemptStep::Assigned && !last.ends_attempt(), || {
-                format!("{attempt} is {step} after it was {last}")
-            }),
+            Some(last) => ensure(may_follow(&last, step), || format!("{attempt} is {step} after it was {last}")),
         }
     }
 
     fn on_end(&mut self, attempt: AttemptId) -> Result<(), String> {
         let last = self.last.remove(&attempt);
-        ensure(last.as_ref().is_some_and(AttemptStep::ends_attempt), || {
+        ensure(last.as_ref().is_some_and(|last| last.ends_attempt() || last.interrupts_attempt()), || {
             format!("{attempt} has ended, but its last published step is {last:?}")
         })
     }
+}
+
+/// Returns true if the watchers of an attempt may see `step` after `last`.
+fn may_follow(last: &AttemptStep, step: &AttemptStep) -> bool {
+    if last.interrupts_attempt() {
+        return matches!(step, AttemptStep::Continued | AttemptStep::Done | AttemptStep::Failed(_));
+    }
+    // A worker reports its start again after a reconnect, but the watchers see it once.
+    let is_repeated = *last == AttemptStep::Started && *step == AttemptStep::Started;
+    !last.ends_attempt() && !is_repeated && !matches!(step, AttemptStep::Assigned | AttemptStep::Continued)
 }
 
 #[cfg(test)]
@@ -66,7 +75,22 @@ mod tests {
         assert!(check(&[assigned.clone(), started.clone(), dropped.clone(), DISCARD]));
         assert!(check(&[assigned.clone(), failed.clone(), step(AttemptStep::Done)]));
         assert!(!check(std::slice::from_ref(&started)), "it was never assigned");
-        assert!(!check(&[assigned.clone(), started, DISCARD]), "its end was not published");
+        assert!(!check(&[assigned.clone(), started.clone(), DISCARD]), "its end was not published");
+        assert!(!check(&[assigned.clone(), started.clone(), started]), "it started twice");
         assert!(!check(&[assigned, failed, dropped]), "it ended twice");
+    }
+
+    #[test]
+    fn an_interrupted_attempt_may_continue_and_is_not_dropped() {
+        let (assigned, started) = (step(AttemptStep::Assigned), step(AttemptStep::Started));
+        for interruption in [AttemptStep::Interrupted, AttemptStep::TakenBack] {
+            let (interrupted, continued) = (step(interruption), step(AttemptStep::Continued));
+            let before = [assigned.clone(), started.clone(), interrupted.clone()];
+            assert!(check(&[&before[..], &[DISCARD]].concat()));
+            assert!(check(&[&before[..], &[step(AttemptStep::Done)]].concat()));
+            assert!(check(&[&before[..], &[continued, started.clone(), interrupted]].concat()));
+            assert!(!check(&[&before[..], std::slice::from_ref(&started)].concat()), "it did not continue");
+            assert!(!check(&[&before[..], &[step(AttemptStep::Dropped)]].concat()), "it was already interrupted");
+        }
     }
 }

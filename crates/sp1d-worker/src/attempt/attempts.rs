@@ -279,7 +279,8 @@ async fn prove(
     let io = SessionIo::prefetch(link, journal.clone(), &assignment).await;
     let io = io.map_err(|error| AttemptError { kind: FailureKind::Input, text: error.to_string() })?;
     let place = places.take().await;
-    engine.ready().await;
+    // Kept until the attempt has ended. An attempt that another one keeps out of the engine has not started.
+    let _room = engine.ready().await;
     let _reservation = match assignment.memory_bytes {
         0 => None,
         bytes => places.reservations.reserve(kind, bytes).await,

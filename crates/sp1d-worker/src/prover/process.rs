@@ -76,13 +76,28 @@ impl ProverProcess {
         self.freed.notify_waiters();
     }
 
+    /// Returns the number of attempts that the process can run at the same time now, with these `contents`.
+    fn capacity_with(&self, contents: &ProcessContents) -> usize {
+        let is_ready = *self.state.borrow() == ProverState::Ready;
+        if !is_ready || contents.out.is_none() {
+            0
+        } else if contents.solo {
+            1
+        } else {
+            self.places
+        }
+    }
+
+    /// Returns the number of attempts that the process can run at the same time now, with those that it runs already.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity_with(&self.contents())
+    }
+
     /// Returns the number of attempts in the process, or `None` if it cannot take another one now.
     pub(super) fn load(&self) -> Option<usize> {
         let contents = self.contents();
-        let places = if contents.solo { 1 } else { self.places };
-        let is_ready = *self.state.borrow() == ProverState::Ready;
-        let open = is_ready && contents.out.is_some() && contents.attempts.len() < places;
-        open.then_some(contents.attempts.len())
+        let is_open = contents.attempts.len() < self.capacity_with(&contents);
+        is_open.then_some(contents.attempts.len())
     }
 
     /// Returns the process id, and the resident bytes measured right after loading. `None` while the prover is not
@@ -111,9 +126,8 @@ impl ProverProcess {
         let (done, outcome) = oneshot::channel();
         let started = {
             let mut contents = self.contents();
-            let places = if contents.solo { 1 } else { self.places };
-            let is_ready = *self.state.borrow() == ProverState::Ready;
-            match contents.out.clone().filter(|_| is_ready && contents.attempts.len() < places) {
+            let is_open = contents.attempts.len() < self.capacity_with(&contents);
+            match contents.out.clone().filter(|_| is_open) {
                 Some(out) => {
                     let taken = |place: &usize| contents.attempts.values().any(|attempt| attempt.place == *place);
                     let place =

@@ -6,13 +6,13 @@ use super::{
     rules::ProverRules,
 };
 use crate::{
-    engine::{AttemptError, AttemptIo, Footprint, ProverCounts, ProvingEngine},
+    engine::{AttemptError, AttemptIo, EngineRoom, Footprint, ProverCounts, ProvingEngine},
     load_error::LoadError,
     state::{EngineState, engine_state},
 };
 use async_trait::async_trait;
 use sp1d_protocol::Assignment;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
@@ -20,7 +20,41 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 pub struct Provers {
     processes: Vec<Arc<ProverProcess>>,
     places_each: usize,
+    rooms: Arc<Rooms>,
     freed: Arc<Notify>,
+}
+
+/// The attempts for which the processes keep room. A process may have less room than places: it loads, or it runs one
+/// attempt at a time. Without this count, two attempts would see the same room, and both would count as started.
+struct Rooms {
+    kept: Mutex<usize>,
+    freed: Arc<Notify>,
+}
+
+impl Rooms {
+    fn kept(&self) -> MutexGuard<'_, usize> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps room for another attempt, if the processes can run `capacity` attempts at the same time.
+    fn keep(self: &Arc<Self>, capacity: usize) -> Option<KeptRoom> {
+        let mut kept = self.kept();
+        if *kept >= capacity {
+            return None;
+        }
+        *kept += 1;
+        Some(KeptRoom(self.clone()))
+    }
+}
+
+/// Room for one attempt. It is free again when this value is dropped.
+struct KeptRoom(Arc<Rooms>);
+
+impl Drop for KeptRoom {
+    fn drop(&mut self) {
+        *self.0.kept() -= 1;
+        self.0.freed.notify_waiters();
+    }
 }
 
 impl Provers {
@@ -43,7 +77,8 @@ impl Provers {
             tasks.spawn(process.clone().keep_running(command, rules.clone(), stop.clone()));
         }
         let (sender, receiver) = engine_state(rules.load_estimate);
-        let engine = Arc::new(Self { processes, places_each: rules.places.max(1), freed });
+        let rooms = Arc::new(Rooms { kept: Mutex::default(), freed: freed.clone() });
+        let engine = Arc::new(Self { processes, places_each: rules.places.max(1), rooms, freed });
         let stop = stop.clone();
         tasks.spawn(async move {
             let mut states: Vec<_> = engine.processes.iter().map(|process| process.state()).collect();
@@ -83,15 +118,15 @@ impl Provers {
         open.min_by_key(|(load, _)| *load).map(|(_, process)| process)
     }
 
-    /// Waits until a process can take another attempt, and returns this process.
-    async fn wait_for_open_process(&self) -> &Arc<ProverProcess> {
+    /// Waits until `find` finds something. It is called again whenever a place may have become free.
+    async fn wait_until<T>(&self, find: impl Fn() -> Option<T>) -> T {
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             // Register before the check, so that no notification after it is missed.
             freed.as_mut().enable();
-            if let Some(process) = self.open_process() {
-                return process;
+            if let Some(found) = find() {
+                return found;
             }
             freed.await;
         }
@@ -115,8 +150,9 @@ impl ProvingEngine for Provers {
         self.places_each * self.processes.len()
     }
 
-    async fn ready(&self) {
-        self.wait_for_open_process().await;
+    async fn ready(&self) -> EngineRoom {
+        let capacity = || self.processes.iter().map(|process| process.capacity()).sum::<usize>();
+        EngineRoom::new(self.wait_until(|| self.rooms.keep(capacity())).await)
     }
 
     fn footprint(&self) -> Footprint {
@@ -136,7 +172,7 @@ impl ProvingEngine for Provers {
     async fn run(&self, _: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
         let mut attempt = (assignment, io);
         loop {
-            let process = self.wait_for_open_process().await;
+            let process = self.wait_until(|| self.open_process()).await;
             match process.run(attempt.0, attempt.1).await {
                 Ok(outcome) => return outcome,
                 // Another attempt took the place first.
@@ -153,7 +189,53 @@ impl ProvingEngine for Provers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::Instant;
+    use futures::FutureExt;
+    use std::{path::PathBuf, time::Duration};
+    use tokio::{sync::mpsc, time::Instant};
+
+    /// Returns provers with one loaded process that has two places.
+    fn one_process() -> Provers {
+        let rules = ProverRules {
+            places: 2,
+            threads: 1,
+            wait_memory: Duration::ZERO,
+            needed_bytes: 0,
+            load_estimate: Duration::ZERO,
+            start_lock: PathBuf::new(),
+        };
+        let freed = Arc::new(Notify::new());
+        let process = Arc::new(ProverProcess::new(0, &rules, freed.clone()));
+        process.contents().out = Some(mpsc::channel(1).0);
+        process.set_state(ProverState::Ready);
+        let rooms = Arc::new(Rooms { kept: Mutex::default(), freed: freed.clone() });
+        Provers { processes: vec![process], places_each: rules.places, rooms, freed }
+    }
+
+    #[tokio::test]
+    async fn a_process_has_room_for_as_many_attempts_as_it_has_places() {
+        let provers = one_process();
+        let _first = provers.ready().await;
+        let second = provers.ready().await;
+        assert!(provers.ready().now_or_never().is_none());
+        drop(second);
+        assert!(provers.ready().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_runs_one_attempt_at_a_time_has_room_for_one() {
+        let provers = one_process();
+        provers.processes[0].contents().solo = true;
+        let first = provers.ready().await;
+        assert!(provers.ready().now_or_never().is_none(), "a second attempt would count as started");
+        let (second, ()) = tokio::join!(provers.ready(), async { drop(first) });
+        // The process is loaded again and stays as it is.
+        provers.processes[0].set_state(ProverState::Starting { ready_at: Instant::now() });
+        drop(second);
+        assert!(provers.ready().now_or_never().is_none());
+        provers.processes[0].set_state(ProverState::Ready);
+        let _third = provers.ready().await;
+        assert!(provers.ready().now_or_never().is_none());
+    }
 
     #[test]
     fn provers_are_counted_by_state() {

@@ -27,6 +27,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// one.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Pause before the same failure to join is logged again. It doubles with each repetition.
+const FIRST_REPEAT: Duration = Duration::from_secs(60);
+
+/// Longest pause before the same failure is logged again.
+const MAX_REPEAT: Duration = Duration::from_secs(60 * 60);
+
 /// Why a worker has no session with its orchestrator.
 #[derive(Debug, thiserror::Error)]
 enum JoinFailure {
@@ -50,6 +56,49 @@ enum JoinFailure {
     Tls(#[from] TlsError),
     #[error("{}", one_line(&.0.to_string()))]
     Preamble(#[from] PreambleError),
+}
+
+/// Decides when a failure to join is logged as a warning: at once if its reason is new, and again after growing pauses.
+/// So a reader of the last lines of the log finds it, however long the worker has been trying.
+#[derive(Debug, Default)]
+struct JoinWarnings {
+    /// `None` before the first failure, and after a session.
+    repeated: Option<RepeatedFailure>,
+}
+
+#[derive(Debug)]
+struct RepeatedFailure {
+    reason: String,
+    since: Instant,
+    last_logged: Instant,
+    pause: Duration,
+}
+
+impl JoinWarnings {
+    /// Notes that a try failed at `now`. Returns how long the tries have failed for this reason if that is to be
+    /// logged.
+    fn on_failure(&mut self, now: Instant, reason: &str) -> Option<Duration> {
+        match &mut self.repeated {
+            Some(repeated) if repeated.reason == reason => {
+                let is_due = now.duration_since(repeated.last_logged) >= repeated.pause;
+                is_due.then(|| {
+                    repeated.last_logged = now;
+                    repeated.pause = (repeated.pause * 2).min(MAX_REPEAT);
+                    now.duration_since(repeated.since)
+                })
+            }
+            repeated => {
+                let reason = reason.to_owned();
+                *repeated = Some(RepeatedFailure { reason, since: now, last_logged: now, pause: FIRST_REPEAT });
+                Some(Duration::ZERO)
+            }
+        }
+    }
+
+    /// Notes that a session started.
+    fn on_session(&mut self) {
+        self.repeated = None;
+    }
 }
 
 /// A worker that dials one orchestrator, and dials again whenever a connection ends.
@@ -105,7 +154,7 @@ impl JoiningWorker {
         let _closing = worker.close_gate_on(stop.leave.clone());
         let (introduction, target) = (Arc::new(self.introduction), self.target);
         let mut backoff = Backoff::default();
-        let mut last_reason = String::new();
+        let mut warnings = JoinWarnings::default();
         let for_sessions = engine.clone();
         let failed = engine_failure(&mut engine);
         let mut failed = std::pin::pin!(failed);
@@ -126,17 +175,17 @@ impl JoiningWorker {
                 end = session => match end {
                     Ok(end) => {
                         tracing::info!(orchestrator = %target.orchestrator, %end, "session ended");
-                        last_reason.clear();
+                        warnings.on_session();
                     }
                     Err(JoinFailure::Stopping) => {}
                     Err(failure) => {
                         let reason = failure.to_string();
-                        // Warn only once about the same reason.
-                        if reason == last_reason {
-                            tracing::debug!(%reason, "cannot join the orchestrator");
-                        } else {
-                            tracing::warn!(orchestrator = %target.orchestrator, %reason, "cannot join the orchestrator; retrying until it succeeds");
-                            last_reason = reason;
+                        match warnings.on_failure(Instant::now(), &reason) {
+                            None => tracing::debug!(%reason, "cannot join the orchestrator"),
+                            Some(failing) => {
+                                let failing_s = failing.as_secs();
+                                tracing::warn!(orchestrator = %target.orchestrator, %reason, failing_s, "cannot join the orchestrator; retrying until it succeeds");
+                            }
                         }
                     }
                 },
@@ -234,6 +283,30 @@ mod tests {
         let target = JoinTarget { orchestrator, tls: None, only_loopback: true };
         let (ended, _stream) = tokio::join!(run_session(&target, context), silent);
         assert!(matches!(ended, Err(JoinFailure::Stopping)));
+    }
+
+    /// Sends a failure every second, and checks the seconds at which it is logged.
+    #[track_caller]
+    fn check_warnings(warnings: &mut JoinWarnings, start: Instant, reason: &str, seconds: u64, expected: &[u64]) {
+        let is_logged = |second: &u64| {
+            let now = start + Duration::from_secs(*second);
+            warnings.on_failure(now, reason).inspect(|failing| assert_eq!(failing.as_secs(), *second)).is_some()
+        };
+        let logged: Vec<u64> = (0..seconds).filter(is_logged).collect();
+        assert_eq!(logged, expected, "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_failure_to_join_is_logged_again_after_growing_pauses() {
+        let (mut warnings, start) = (JoinWarnings::default(), Instant::now());
+        check_warnings(&mut warnings, start, "refused", 500, &[0, 60, 180, 420]);
+        // Another reason is logged at once, and so is the same one after a session.
+        let later = start + Duration::from_secs(500);
+        check_warnings(&mut warnings, later, "timeout", 61, &[0, 60]);
+        warnings.on_session();
+        check_warnings(&mut warnings, later + Duration::from_secs(61), "timeout", 30, &[0]);
+        let hours = start + Duration::from_secs(10_000);
+        check_warnings(&mut warnings, hours, "reset", 15_000, &[0, 60, 180, 420, 900, 1860, 3780, 7380, 10980, 14580]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use crate::{
         attempt::SessionHandle,
-        engine::{AttemptError, AttemptIo},
+        engine::{AttemptError, AttemptIo, EngineRoom},
     };
     use async_trait::async_trait;
     use sp1d_model::AttemptId;
@@ -234,10 +234,11 @@ mod tests {
             1
         }
 
-        async fn ready(&self) {
+        async fn ready(&self) -> EngineRoom {
             if !self.is_ready {
                 std::future::pending::<()>().await;
             }
+            EngineRoom::default()
         }
 
         async fn run(&self, _: usize, _: Assignment, _: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {

@@ -4,11 +4,14 @@
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader},
     net::TcpListener,
+    os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -148,6 +151,8 @@ pub(crate) struct Machine {
     folder: TempDir,
     namespace: Option<Namespace>,
     patience: Duration,
+    /// The socket on which the program of each unit reports its states, by the unit's name.
+    states: Mutex<BTreeMap<String, UnixDatagram>>,
 }
 
 impl Machine {
@@ -161,7 +166,7 @@ impl Machine {
                 assert!(free.is_ok(), "no namespaces are possible here, and the port {port} is in use");
             }
         }
-        Self { folder: tempfile::tempdir().unwrap(), namespace, patience }
+        Self { folder: tempfile::tempdir().unwrap(), namespace, patience, states: Mutex::default() }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -216,9 +221,39 @@ impl Machine {
                 command
             }
         };
+        if unit.get("Type") == "notify" {
+            let folder = if self.namespace.is_some() { PathBuf::from("/tmp") } else { private.join("tmp") };
+            command.env("NOTIFY_SOCKET", folder.join("notify"));
+            self.listen_for_states(unit, &private.join("tmp/notify"));
+        }
         // Stands for /etc/sp1d, which the units name as their working directory.
         command.current_dir(private.join("etc")).stdin(Stdio::null()).stdout(Stdio::null());
         Killed(command.stderr(File::create(self.log_file(&unit.name)).unwrap()).spawn().unwrap())
+    }
+
+    /// Opens the socket on which the program of `unit` reports its states, as systemd does.
+    fn listen_for_states(&self, unit: &Unit, path: &Path) {
+        // An earlier start of the unit has left its socket.
+        let _ = fs::remove_file(path);
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        self.states.lock().unwrap().insert(unit.name.clone(), socket);
+    }
+
+    /// Waits until the program of `unit` has reported `state`, a line of sd_notify(3). Returns at once if it has
+    /// reported the state before.
+    #[allow(dead_code, reason = "only the fast test asks")]
+    #[track_caller]
+    pub(crate) fn wait_for_state(&self, unit: &Unit, state: &str) {
+        let states = self.states.lock().unwrap();
+        let socket = &states[&unit.name];
+        let mut message = [0; 4096];
+        self.wait_for(&format!("{} has not reported {state}", unit.name), || {
+            // An error means that no message has arrived.
+            let length = socket.recv(&mut message).ok()?;
+            let text = std::str::from_utf8(&message[..length]).unwrap();
+            text.lines().any(|line| line == state).then_some(())
+        });
     }
 
     /// Runs a command of the machine's user, who talks to the service.

@@ -82,7 +82,7 @@ fn deferred_events_after_the_result_are_ignored() {
 #[test]
 fn a_lost_attempt_whose_result_arrives_without_its_marker_fails() {
     let mut table = one_marker();
-    table.check([lost(1)], assign(2, 2, 1, 10, None));
+    table.check([lost(1)], all(&[&[interrupted(10, 1, 1)], &assign(2, 2, 1, 10, None)]));
     table.check([delivered(1, 1)], [check_result(1, 10)]);
     table.check([passed(1)], [step_failed(10, 1, 1, MARKER_MISSING), discard(1)]);
 }
@@ -224,8 +224,8 @@ fn deferred_events_whose_check_ended_while_the_worker_was_lost_are_checked_again
     table.check([ready(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
-    table.check([lost(1), events_passed(1)], []);
-    table.check([ready_with(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
+    table.check([lost(1), events_passed(1)], [interrupted(10, 1, 1)]);
+    table.check([ready_with(2, 1, &[1], &[])], continued(10, 1, 2));
     table.check([events_uploaded(2, 1)], [check_deferred_events(1, 10)]);
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
 }

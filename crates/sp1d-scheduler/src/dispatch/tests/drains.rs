@@ -12,6 +12,32 @@ fn a_drain_is_over_when_the_worker_holds_nothing() {
 }
 
 #[test]
+fn a_start_that_a_draining_worker_reports_again_is_published_once() {
+    let mut table = Table::new();
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([started(1, 1)], [step(10, 1, 1, AttemptStep::Started)]);
+    table.check([started(1, 1), draining(1)], []);
+}
+
+#[test]
+fn an_attempt_that_is_taken_back_takes_no_other_step() {
+    let mut table = Table::new();
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    // The worker holds nothing then, so the drain is over.
+    table.check([draining(1)], all(&[&take_back(10, 1, 1), &[end_drain_wait(1)]]));
+    table.check([started(1, 1), lost(1)], []);
+    table.check([ready(2)], assign(2, 2, 1, 10, None));
+    table.check([delivered(2, 2), passed(2)], all(&[&[check_result(2, 10)], &accept(2, 2, 1, 10), &[discard(1)]]));
+}
+
+#[test]
+fn a_lost_prover_takes_back_the_attempts_that_have_not_started() {
+    let mut table = Table::new();
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([DispatchEvent::LastProverLost { session: SessionId(1) }], take_back(10, 1, 1));
+}
+
+#[test]
 fn the_drain_of_an_idle_worker_is_over_at_once() {
     let mut table = Table::new();
     table.check([ready(1), draining(1)], [end_drain_wait(1)]);
@@ -26,11 +52,13 @@ fn the_drain_of_an_unknown_worker_is_over_at_once() {
 
 #[test]
 fn resuming_or_losing_the_worker_ends_the_wait() {
-    for end in [drain_cancelled(1), lost(1)] {
+    for (end, expected) in
+        [(drain_cancelled(1), vec![end_drain_wait(1)]), (lost(1), vec![end_drain_wait(1), interrupted(10, 1, 1)])]
+    {
         let mut table = Table::new();
         table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
         table.check([started(1, 1), draining(1)], [step(10, 1, 1, AttemptStep::Started)]);
-        table.check([end], [end_drain_wait(1)]);
+        table.check([end], expected);
     }
 }
 
@@ -45,7 +73,7 @@ fn a_silent_worker_ends_the_wait() {
         table.now = table.now + Duration::from_secs(1);
         commands.extend(table.send([DispatchEvent::Tick]));
     }
-    assert_eq!(commands, [end_drain_wait(1), end]);
+    assert_eq!(commands, [end_drain_wait(1), interrupted(10, 1, 1), end]);
 }
 
 #[test]

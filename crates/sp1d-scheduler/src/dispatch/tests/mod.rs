@@ -201,12 +201,26 @@ fn step_failed(task: u64, attempt: u64, session: u64, reason: &str) -> DispatchC
     step(task, attempt, session, AttemptStep::Failed(reason.to_owned()))
 }
 
+const fn interrupted(task: u64, attempt: u64, session: u64) -> DispatchCommand {
+    step(task, attempt, session, AttemptStep::Interrupted)
+}
+
+/// The two commands for an attempt that is taken back from its worker.
+const fn take_back(task: u64, attempt: u64, session: u64) -> [DispatchCommand; 2] {
+    [cancel(session, attempt), step(task, attempt, session, AttemptStep::TakenBack)]
+}
+
 const fn cancel(session: u64, attempt: u64) -> DispatchCommand {
     DispatchCommand::Cancel { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
 const fn continue_attempt(session: u64, attempt: u64) -> DispatchCommand {
     DispatchCommand::Continue { session: SessionId(session), attempt: AttemptId(attempt) }
+}
+
+/// The two commands for an interrupted attempt that continues.
+const fn continued(task: u64, attempt: u64, session: u64) -> [DispatchCommand; 2] {
+    [continue_attempt(session, attempt), step(task, attempt, session, AttemptStep::Continued)]
 }
 
 const fn check_deferred_events(attempt: u64, task: u64) -> DispatchCommand {

@@ -35,7 +35,7 @@ fn a_report_of_another_session_is_ignored() {
 #[test]
 fn a_report_after_the_loss_of_the_worker_still_counts() {
     let mut table = one_task();
-    table.check([lost(1)], assign(2, 2, 1, 10, None));
+    table.check([lost(1)], all(&[&[interrupted(10, 1, 1)], &assign(2, 2, 1, 10, None)]));
     table.check([delivered(1, 1)], [check_result(1, 10)]);
     let [done, accept] = accept(1, 1, 1, 10);
     let lost_race = step(10, 2, 2, AttemptStep::Dropped);
@@ -88,7 +88,7 @@ fn a_session_that_continues_an_attempt_reports_again() {
     let mut table = Table::new();
     table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([started(1, 1)], [step(10, 1, 1, AttemptStep::Started)]);
-    table.check([lost(1), ready_with(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
+    table.check([lost(1), ready_with(2, 1, &[1], &[])], all(&[&[interrupted(10, 1, 1)], &continued(10, 1, 2)]));
     table.check([delivered(1, 1)], []);
     table.check([started(2, 1)], [step(10, 1, 2, AttemptStep::Started)]);
     table.check([delivered(2, 1)], [check_result(1, 10)]);
@@ -96,9 +96,32 @@ fn a_session_that_continues_an_attempt_reports_again() {
 }
 
 #[test]
+fn an_interrupted_attempt_takes_no_other_step_when_its_task_is_done() {
+    let mut table = one_task();
+    table.check([lost(1)], all(&[&[interrupted(10, 1, 1)], &assign(2, 2, 1, 10, None)]));
+    table.check([lost(1), delivered(2, 2)], [check_result(2, 10)]);
+    table.check([passed(2)], all(&[&accept(2, 2, 1, 10), &[discard(1)]]));
+}
+
+#[test]
+fn a_worker_that_offers_the_attempt_of_another_one_interrupts_nothing() {
+    let mut table = Table::new();
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([ready_with(2, 2, &[1], &[])], [cancel(2, 1)]);
+    table.check([started(1, 1)], [step(10, 1, 1, AttemptStep::Started)]);
+}
+
+#[test]
+fn an_attempt_with_a_delivered_result_is_not_interrupted() {
+    let mut table = one_task();
+    table.check([delivered(1, 1), lost(1)], [check_result(1, 10)]);
+    table.check([passed(1)], accept(1, 1, 1, 10));
+}
+
+#[test]
 fn a_failure_is_published_even_after_the_loss_of_its_worker() {
     let mut table = one_task();
-    table.check([lost(1)], assign(2, 2, 1, 10, None));
+    table.check([lost(1)], all(&[&[interrupted(10, 1, 1)], &assign(2, 2, 1, 10, None)]));
     table.check([failed(1, 1)], [step_failed(10, 1, 1, "engine error: broken")]);
 }
 

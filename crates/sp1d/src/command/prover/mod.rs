@@ -17,6 +17,7 @@ mod reference;
 mod restore;
 mod run_subcommand;
 mod serve;
+mod service_manager;
 mod shared_memory;
 mod signals;
 mod start_logging;

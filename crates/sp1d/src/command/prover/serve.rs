@@ -3,6 +3,7 @@
 use super::{
     config,
     exposure::{check_exposure, warn_of_plain_workers},
+    service_manager::{report_ready, report_stopping},
     shared_memory::SmallSharedMemory,
     signals::cancelled_by_signals_but_hangups,
 };
@@ -156,6 +157,8 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         None => None,
     };
     let mut hangups = signal(SignalKind::hangup())?;
+    // The ports have been open since the start, but until here nothing has accepted their connections.
+    report_ready();
     let outcome = loop {
         tokio::select! {
             () = stop.cancelled() => break Ok(()),
@@ -182,6 +185,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
             }
         }
     };
+    report_stopping();
     tracing::info!("stopping; running proofs continue at the next start");
     if outcome.is_err() {
         // A dead part may leave others waiting for it. What does not end in time ends with the process.

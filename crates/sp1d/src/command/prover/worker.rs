@@ -3,6 +3,7 @@
 use super::{
     exposure::check_exposure,
     prover_commands::{ProverCommands, prover_commands},
+    service_manager::{report_ready, report_stopping},
     signals::cancelled_by_signals,
 };
 use crate::{
@@ -153,12 +154,15 @@ async fn serve(arguments: WorkerArguments, provers: ProverCommands) -> Result<()
         (_, _, Some(orchestrator)) => tracing::info!(%orchestrator, "joining"),
         _ => {}
     }
+    // The prover is still loading, which takes long if the memory is in use. The worker is a running service meanwhile.
+    report_ready();
     tokio::spawn(show_loading(worker.state()));
     let stop = WorkerStop::new();
     tokio::spawn({
         let stop = stop.clone();
         async move {
             signaled.cancelled().await;
+            report_stopping();
             if !grace.is_zero() {
                 tracing::info!(
                     grace_s = grace.as_secs(),

@@ -261,6 +261,11 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
         ProofEvent::CachedResult { kind } => format!("task not needed, its result is in the cache: {kind}"),
         ProofEvent::Assigned(attempt) => format!("{} assigned to {}", task(attempt), attempt.worker),
         ProofEvent::Proving(attempt) => format!("{} started on {}", task(attempt), attempt.worker),
+        ProofEvent::Interrupted(attempt) => {
+            format!("{} was interrupted on {}: the worker disconnected", task(attempt), attempt.worker)
+        }
+        ProofEvent::TakenBack(attempt) => format!("{} was taken back from {}", task(attempt), attempt.worker),
+        ProofEvent::Continued(attempt) => format!("{} continues on {}", task(attempt), attempt.worker),
         ProofEvent::Done(attempt) => format!("{} done on {}", task(attempt), attempt.worker),
         ProofEvent::AttemptFailed { attempt, reason } => {
             format!("{} failed on {}: {reason}", task(attempt), attempt.worker)
@@ -278,6 +283,9 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
         ),
         ProofEvent::Cut { name, reason, .. } => format!("cut {name}: {reason}"),
         ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
+        ProofEvent::WorkerDraining { worker } => {
+            format!("worker {worker} is draining: it finishes the tasks that it has started, and gets no others")
+        }
         ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} disconnected: {reason}"),
         ProofEvent::Restarted { reason } => format!("the proof restarted: {reason}"),
         ProofEvent::Verifying => "all tasks are done; verifying the proof".to_owned(),

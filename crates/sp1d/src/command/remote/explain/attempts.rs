@@ -29,13 +29,18 @@ pub(super) enum ExplainedStep {
     Done,
     Failed(String),
     Dropped,
+    /// The orchestrator took the attempt back from its worker.
+    TakenBack,
+    /// The attempt's worker was lost.
+    Interrupted,
     /// The attempt's worker was lost, for this reason.
     Lost(String),
 }
 
 impl ExplainedStep {
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self, Self::Assigned | Self::Proving)
+    /// Returns true if the reason for which the worker was lost explains the end of the attempt.
+    fn awaits_reason(&self) -> bool {
+        matches!(self, Self::Assigned | Self::Proving | Self::Interrupted)
     }
 }
 
@@ -54,10 +59,15 @@ pub(super) fn attempts_by_task(events: &[EventRecord]) -> BTreeMap<u64, Explaine
             ProofEvent::Done(attempt) => (attempt, ExplainedStep::Done),
             ProofEvent::AttemptFailed { attempt, reason } => (attempt, ExplainedStep::Failed(reason.clone())),
             ProofEvent::Dropped(attempt) => (attempt, ExplainedStep::Dropped),
+            ProofEvent::TakenBack(attempt) => (attempt, ExplainedStep::TakenBack),
+            ProofEvent::Continued(attempt) => (attempt, ExplainedStep::Assigned),
+            // The reason for the loss of the worker comes in an event of its own, before or after this one.
+            ProofEvent::Interrupted(attempt) if is_lost(&tasks, attempt) => continue,
+            ProofEvent::Interrupted(attempt) => (attempt, ExplainedStep::Interrupted),
             // The worker may come back and continue the attempt. A later event then replaces this step.
             ProofEvent::WorkerLost { worker, reason } => {
                 let tries = tasks.values_mut().flat_map(|task| &mut task.tries);
-                for one in tries.filter(|one| one.worker == *worker && one.step.is_open()) {
+                for one in tries.filter(|one| one.worker == *worker && one.step.awaits_reason()) {
                     (one.step, one.since) = (ExplainedStep::Lost(reason.clone()), *at);
                 }
                 continue;
@@ -67,6 +77,12 @@ pub(super) fn attempts_by_task(events: &[EventRecord]) -> BTreeMap<u64, Explaine
         record(&mut tasks, attempt, step, *at);
     }
     tasks
+}
+
+/// Returns true if the reason for which the worker of `attempt` was lost is known.
+fn is_lost(tasks: &BTreeMap<u64, ExplainedTask>, attempt: &AttemptInfo) -> bool {
+    let mut tries = tasks.get(&attempt.task.0).into_iter().flat_map(|task| &task.tries);
+    tries.any(|known| known.attempt == attempt.attempt && matches!(known.step, ExplainedStep::Lost(_)))
 }
 
 fn record(tasks: &mut BTreeMap<u64, ExplainedTask>, attempt: &AttemptInfo, step: ExplainedStep, since: Moment) {

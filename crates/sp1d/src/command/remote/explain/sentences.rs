@@ -158,7 +158,14 @@ fn failures(attempts: &BTreeMap<u64, ExplainedTask>, only: Option<u64>) -> Vec<S
                 }
                 ExplainedStep::Lost(reason) => sentences
                     .push(format!("task {task} ({kind}) was interrupted, because {worker} disconnected: {reason}")),
-                ExplainedStep::Assigned | ExplainedStep::Proving | ExplainedStep::Done | ExplainedStep::Dropped => {}
+                ExplainedStep::Interrupted => {
+                    sentences.push(format!("task {task} ({kind}) was interrupted, because {worker} disconnected"));
+                }
+                ExplainedStep::Assigned
+                | ExplainedStep::Proving
+                | ExplainedStep::Done
+                | ExplainedStep::Dropped
+                | ExplainedStep::TakenBack => {}
             }
         }
     }
@@ -247,7 +254,16 @@ mod tests {
             ProofEvent::Proving(attempt(1, 3, "two")),
             ProofEvent::Done(attempt(2, 4, "two")),
             ProofEvent::Proving(attempt(3, 5, "four")),
+            // The orchestrator has taken an attempt back before. It is not interrupted when its worker disconnects.
+            ProofEvent::Assigned(attempt(3, 6, "four")),
+            ProofEvent::TakenBack(attempt(3, 6, "four")),
             ProofEvent::WorkerLost { worker: "four".to_owned(), reason: "it was silent".to_owned() },
+            ProofEvent::Interrupted(attempt(3, 5, "four")),
+            ProofEvent::Proving(attempt(4, 7, "five")),
+            ProofEvent::Interrupted(attempt(4, 7, "five")),
+            ProofEvent::Proving(attempt(5, 8, "six")),
+            ProofEvent::Interrupted(attempt(5, 8, "six")),
+            ProofEvent::WorkerLost { worker: "six".to_owned(), reason: "it was silent too".to_owned() },
         ];
         let two = || "two".to_owned();
         let open = OpenTasks {
@@ -279,6 +295,8 @@ mod tests {
                 "only the first 4 of 5 unfinished tasks are listed",
                 "task 1 (prove_shard) failed on one: it died",
                 "task 3 (prove_shard) was interrupted, because four disconnected: it was silent",
+                "task 4 (prove_shard) was interrupted, because five disconnected",
+                "task 5 (prove_shard) was interrupted, because six disconnected: it was silent too",
             ],
         );
     }

@@ -65,7 +65,10 @@ fn the_units_keep_their_programs_running_and_give_them_time_to_stop() {
         assert_eq!(unit.all("KillSignal").count(), 0, "the default is SIGTERM");
         assert!(unit.get("Documentation").starts_with("https://"), "no file of the documentation is installed");
     }
-    assert_eq!(serve.get("TimeoutStartSec"), "infinity", "the upgrade of a database may take minutes");
+    // systemd's default of 90 s is too short for both. Without a limit, a service on a disk that does not respond would
+    // keep the worker of the same machine from its start.
+    assert_eq!(serve.get("TimeoutStartSec"), "1h", "the upgrade of a database may take minutes");
+    assert_eq!(worker.get("TimeoutStartSec"), "10min", "the driver may take seconds for each GPU");
     assert_eq!(serve.get("StateDirectoryMode"), "0700");
     assert!(worker.get("After").contains("sp1d-serve.service"));
     assert_eq!(worker.variable("SP1D_JOIN"), serve.variable("SP1D_JOIN_LISTEN"));

@@ -51,7 +51,8 @@ impl ServiceRunner for FakeSdkRunner {
     }
 }
 
-/// Returns a proof that sp1-sdk can decode and that does not verify: SP1's `ProofFromNetwork`, serialized with bincode 1.
+/// Returns a proof that sp1-sdk can decode and that does not verify: SP1's `ProofFromNetwork`, serialized with
+/// bincode 1.
 ///
 /// Except for the mode and the shapes of two tensors, all of its numbers are zero and all of its lists are empty,
 /// which takes zeros only. So this crate needs none of SP1's types. sp1-sdk ignores the zeros after the end.

@@ -116,9 +116,9 @@ impl Sp1ProofRunner {
         Box::pin(self.run_only(program, stdin, cycle_limit, stop))
     }
 
-    /// Executes `program` with the settings in `context`, as `execute` of SP1's clients does. As in a proof, the program
-    /// may run for exactly its cycle limit. Cancelling `stop` ends the execution. An exit code other than 0 is not an
-    /// error: the report contains the code.
+    /// Executes `program` with the settings in `context`, as `execute` of SP1's clients does. As in a proof, the
+    /// program may run for exactly its cycle limit. Cancelling `stop` ends the execution. An exit code other than 0 is
+    /// not an error: the report contains the code.
     ///
     /// # Errors
     /// Fails if the program cannot be run, exceeds the cycle limit of `context`, or is stopped.

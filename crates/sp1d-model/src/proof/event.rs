@@ -44,7 +44,7 @@ pub enum ProofEvent {
     Interrupted(AttemptInfo),
     /// The orchestrator took the attempt back from its worker. The task waits, or goes to another worker.
     TakenBack(AttemptInfo),
-    /// The worker has the attempt again after `interrupted` or `taken_back`. `proving` follows if it proves the attempt.
+    /// The worker has the attempt again after `interrupted` or `taken_back`. `proving` follows if the worker proves it.
     Continued(AttemptInfo),
     /// The attempt's result was accepted: its task is done.
     Done(AttemptInfo),

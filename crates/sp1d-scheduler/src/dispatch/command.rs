@@ -201,8 +201,8 @@ impl fmt::Display for TryFailureCause {
 /// worker was disconnected, and pass when the worker continues the attempt.
 ///
 /// `Interrupted` and `TakenBack` are usually the last step. `Continued` follows if the worker reconnects and the task
-/// still needs the attempt. `Done` or `Failed` follows if the result or the failure arrives nevertheless. `Dropped` does
-/// not follow.
+/// still needs the attempt. `Done` or `Failed` follows if the result or the failure arrives nevertheless. `Dropped`
+/// does not follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptStep {
     /// It was assigned to its worker, and waits there.

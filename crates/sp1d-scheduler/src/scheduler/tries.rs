@@ -112,8 +112,8 @@ impl Scheduler {
         }
     }
 
-    /// Fails the try of attempt `id`, which the driver could not give to its worker. The attempt ends, but it is no
-    /// failure and no loss: no worker can prove the task.
+    /// Fails the try of attempt `id`, which the driver could not give to its worker. The attempt ends, but it counts
+    /// neither as a failure nor as a loss: no worker can prove the task.
     pub(super) fn on_assignment_failed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let Some(attempt) = self.attempts.get(&id) else { return };
         let (task, is_held) = (attempt.task, attempt.state.is_held());

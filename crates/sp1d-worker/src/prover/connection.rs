@@ -33,8 +33,8 @@ const RESIDENT_INTERVAL: Duration = Duration::from_millis(250);
 /// Minimum pause between measurements of live memory. The memory peak of a shard lasts some seconds.
 const MIN_LIVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The pause is at least this many times as long as the measurement itself, so measurements take at most 2 % of a core. A
-/// measurement takes one to six milliseconds of a core per gigabyte, and longer on busy cores.
+/// The pause is at least this many times as long as the measurement itself, so measurements take at most 2 % of a core.
+/// A measurement takes one to six milliseconds of a core per gigabyte, and longer on busy cores.
 const MIN_LIVE_INTERVAL_RATIO: u32 = 50;
 
 /// Why the worker no longer serves a process.

@@ -6,6 +6,7 @@ mod gpu_memory;
 mod machine_facts;
 mod peak;
 mod plot;
+mod process_end;
 mod spread;
 mod time_split;
 
@@ -14,5 +15,6 @@ pub use gpu_memory::{GpuMemoryFigures, GpuMemoryWatch};
 pub use machine_facts::MachineFacts;
 pub use peak::{forget_peak, peak_bytes};
 pub use plot::{PlotCurve, plot_bars, plot_curves};
+pub use process_end::end_process;
 pub use spread::FigureSpread;
 pub use time_split::TimeSplit;

@@ -4,7 +4,7 @@ use super::{BenchGpus, BenchMode, BenchProgram, ProofFigures};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
-use sp1d_figures::GpuMemoryFigures;
+use sp1d_figures::{GpuMemoryFigures, end_process};
 use std::{
     collections::BTreeMap,
     env,
@@ -227,7 +227,10 @@ pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
     command
 }
 
-/// A worker process. It is killed when dropped.
+/// How long a worker may take to end: it ends its provers first, and waits until they have freed their memory.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A worker process. Dropping it ends the worker and its provers, and blocks until then.
 pub(crate) struct WorkerProcess {
     address: String,
     /// Number of prover processes. They load one after the other.
@@ -257,9 +260,9 @@ impl WorkerProcess {
 
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
-        // Fails if the process has already ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        // Not SIGKILL: the provers of a killed worker would still use memory of the GPU when the next measurement
+        // starts.
+        end_process(&mut self.process, END_TIMEOUT);
     }
 }
 

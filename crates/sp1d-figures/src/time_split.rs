@@ -18,11 +18,18 @@ pub struct TimeSplit {
 }
 
 impl TimeSplit {
-    /// Splits the time from 0 to `end`. `spans` are the start and the end of each shard.
+    /// Splits the time from 0 to `end`. `spans` are the start and the end of each shard. Time outside of the proof does
+    /// not count: a second attempt of a shard may end after the proof.
     #[must_use]
     pub fn of(spans: &[(f64, f64)], end: f64, provers: usize) -> Self {
-        let mut edges: Vec<(f64, bool)> =
-            spans.iter().flat_map(|(start, end)| [(*start, true), (*end, false)]).collect();
+        let end = end.max(0.0);
+        let mut edges: Vec<(f64, bool)> = spans
+            .iter()
+            .map(|(start, stop)| (start.clamp(0.0, end), stop.clamp(0.0, end)))
+            // Otherwise, a shard that starts after the end would look like the first one.
+            .filter(|(start, stop)| start < stop)
+            .flat_map(|(start, stop)| [(start, true), (stop, false)])
+            .collect();
         edges.sort_by(|one, other| one.0.total_cmp(&other.0));
         let mut split = Self { before: 0.0, between: 0.0, after: 0.0, partly: 0.0, busy: 0.0 };
         let (mut last, mut running, mut is_first) = (0.0, 0_usize, true);
@@ -70,6 +77,13 @@ mod tests {
     #[test]
     fn shards_that_follow_each_other_at_once_leave_no_time_between_them() {
         check(&[(1.0, 5.0), (5.0, 9.0)], 1, [1.0, 0.0, 1.0, 0.0, 8.0]);
+    }
+
+    #[test]
+    fn time_outside_of_the_proof_does_not_count() {
+        check(&[(1.0, 5.0), (8.0, 12.0)], 1, [1.0, 3.0, 0.0, 0.0, 6.0]);
+        check(&[(-1.0, 5.0), (11.0, 12.0)], 1, [0.0, 0.0, 5.0, 0.0, 5.0]);
+        check(&[(11.0, 12.0)], 1, [0.0, 0.0, 10.0, 0.0, 0.0]);
     }
 
     #[test]

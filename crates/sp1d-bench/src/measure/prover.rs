@@ -226,7 +226,8 @@ async fn prove_timed(
     Ok(TimedProof { proof, seconds: start.elapsed().as_secs_f64(), shard_spans: Vec::new() })
 }
 
-/// Returns the start and the end of each attempt of a shard, in seconds after `start`, when the proof has ended.
+/// Returns the start and the end of each attempt of a shard, in seconds after `start`, when the proof has ended. An
+/// attempt without an event for its end ran until then.
 async fn shard_spans(mut events: ProofEvents, start: Instant) -> Vec<(f64, f64)> {
     let (mut running, mut spans) = (HashMap::new(), Vec::new());
     while let Some(event) = events.next().await {
@@ -245,6 +246,8 @@ async fn shard_spans(mut events: ProofEvents, start: Instant) -> Vec<(f64, f64)>
             spans.extend(running.remove(&attempt.attempt).map(|started| (started, now)));
         }
     }
+    let end = start.elapsed().as_secs_f64();
+    spans.extend(running.into_values().map(|started| (started, end)));
     spans
 }
 

@@ -9,7 +9,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{sync::Notify, time::interval};
@@ -25,9 +25,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Word at the end of a line whose signer gets only trusted workers.
 const TRUSTED_ONLY: &str = "trusted-only";
 
-/// No tenant of the file may have a name with this start. Otherwise, a misspelled [`TRUSTED_ONLY`] would be the name of
-/// a tenant, and all workers would get the inputs of the signer.
-const NO_TENANT: &str = "trusted";
+/// No tenant of the file may have a name with one of these parts. Otherwise, a misspelled [`TRUSTED_ONLY`], or another
+/// word for it, would be the name of a tenant, and all workers would get the inputs of the signer.
+const NO_TENANT: [&str; 3] = ["trust", "only", "private"];
 
 /// What applies to the requests of a signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,23 @@ enum SignerRule {
     Listed(BTreeMap<RequesterAddress, SignerTerms>),
 }
 
+impl SignerRule {
+    /// Returns all signers with their terms, for people.
+    fn all(&self) -> Vec<(String, &SignerTerms)> {
+        match self {
+            Self::Any(terms) => vec![("any".to_owned(), terms)],
+            Self::Listed(listed) => listed.iter().map(|(address, terms)| (address.to_string(), terms)).collect(),
+        }
+    }
+
+    /// Logs the terms of each signer, so that the operator can see who gets which workers.
+    fn log(&self) {
+        for (signer, SignerTerms { tenant, trusted_only }) in self.all() {
+            tracing::info!(%signer, %tenant, trusted_only, "signer may ask for proofs");
+        }
+    }
+}
+
 /// Why a file with signers cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SignersError {
@@ -59,7 +76,7 @@ pub enum SignersError {
         reason: io::Error,
     },
     /// A line is neither an address nor `any`, each with or without a tenant and `trusted-only`.
-    #[error("line {line} of {} is not valid: `{text}`\nhint: write one address on each line, as 0x and 40 hexadecimal digits, or only `any`; after a space, a tenant may follow, whose name does not start with `trusted`, and then the word `trusted-only`", path.display())]
+    #[error("line {line} of {} is not valid: `{text}`\nhint: write one address on each line, as 0x and 40 hexadecimal digits, or only `any`; after a space, a tenant may follow, whose name does not contain `trust`, `only` or `private`, and then the word `trusted-only`", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -94,7 +111,7 @@ fn parse_line(line: &str) -> Option<(Option<RequesterAddress>, SignerTerms)> {
     };
     let (signer, tenant) = match *words {
         [signer] => (signer, TenantName::default()),
-        [signer, tenant] if !tenant.starts_with(NO_TENANT) => (signer, tenant.parse().ok()?),
+        [signer, tenant] if !NO_TENANT.iter().any(|part| tenant.contains(part)) => (signer, tenant.parse().ok()?),
         _ => return None,
     };
     let address = if signer == "any" { None } else { Some(signer.parse().ok()?) };
@@ -183,18 +200,23 @@ pub struct HostedSigners {
 }
 
 impl HostedSigners {
-    /// Reads the file at `path`. Blocks.
+    /// Reads the file at `path`, and logs the terms of each signer. Blocks.
     ///
     /// # Errors
     /// If the file cannot be read, or if a line is not an address.
     pub fn read(path: PathBuf) -> Result<Self, SignersError> {
-        let rule = Arc::new(Mutex::new(read(&path)?));
-        Ok(Self { path, rule })
+        let rule = read(&path)?;
+        rule.log();
+        Ok(Self { path, rule: Arc::new(Mutex::new(rule)) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SignerRule> {
+        self.rule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns what applies to requests of `address`. `None` if the address may not ask for proofs.
     pub(super) fn terms_of(&self, address: RequesterAddress) -> Option<SignerTerms> {
-        match &*self.rule.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.lock() {
             SignerRule::Any(terms) => Some(terms.clone()),
             SignerRule::Listed(listed) => listed.get(&address).cloned(),
         }
@@ -202,7 +224,7 @@ impl HostedSigners {
 
     /// Returns the tenant of all addresses. `None` if they have different tenants, or if the file lists no address.
     pub(super) fn only_tenant(&self) -> Option<TenantName> {
-        match &*self.rule.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.lock() {
             SignerRule::Any(terms) => Some(terms.tenant.clone()),
             SignerRule::Listed(listed) => {
                 let first = &listed.values().next()?.tenant;
@@ -232,10 +254,11 @@ impl HostedSigners {
             let found = tokio::task::spawn_blocking(move || read(&path)).await.expect("reading does not panic");
             match found {
                 Ok(rule) => {
-                    let mut known = self.rule.lock().unwrap_or_else(PoisonError::into_inner);
-                    if *known != rule {
-                        *known = rule;
+                    let is_new = *self.lock() != rule;
+                    if is_new {
                         tracing::info!(path = %self.path.display(), "signers read again");
+                        rule.log();
+                        *self.lock() = rule;
                     }
                 }
                 Err(error) => {
@@ -328,12 +351,44 @@ mod tests {
 
     #[test]
     fn a_misspelled_choice_of_workers_is_not_a_tenant() {
-        for words in ["trusted", "trusted_only", "trusted-onyl", "trusted-only a", "trusted-only trusted-only"] {
+        let words = [
+            "trusted",
+            "trusted_only",
+            "trust-only",
+            "truste-only",
+            "rusted-only",
+            "only-trusted",
+            "private",
+            "a trust-only",
+            "trusted-only a",
+            "trusted-only trusted-only",
+        ];
+        for words in words {
             check_terms(&format!("{ONE} {words}"), None);
+            check_terms(&format!("any {words}"), None);
         }
         for line in ["trusted-only", "trusted-only a", ""] {
             check_terms(line, None);
         }
+    }
+
+    /// Checks the signers of a file with their terms, as they are logged.
+    #[track_caller]
+    fn check_all(text: &str, expected: &[(&str, &str, bool)]) {
+        let rule = parse(text, Path::new("signers")).unwrap();
+        let found: Vec<_> = rule.all().into_iter().map(|(signer, terms)| (signer, terms.clone())).collect();
+        let terms = |(signer, tenant, trusted_only): &(&str, &str, bool)| {
+            ((*signer).to_owned(), SignerTerms { tenant: tenant.parse().unwrap(), trusted_only: *trusted_only })
+        };
+        assert_eq!(found, expected.iter().map(terms).collect::<Vec<_>>(), "{text}");
+    }
+
+    #[test]
+    fn the_terms_of_each_signer_are_listed() {
+        check_all("", &[]);
+        check_all("any team-a trusted-only", &[("any", "team-a", true)]);
+        let lines = format!("{ONE} team-a trusted-only\n{OTHER}");
+        check_all(&lines, &[(OTHER, "default", false), (ONE, "team-a", true)]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ use crate::{
 };
 use sp1d_artifacts::Store;
 use sp1d_identity::PeerIdentity;
-use sp1d_model::ProofEvent;
+use sp1d_model::{ProofEvent, hint};
 use sp1d_protocol::{Rate, RateLimiter};
 use sp1d_scheduler::{AttemptId, OriginId, SessionId, TaskKind};
 use std::{
@@ -141,8 +141,14 @@ impl SharedState {
         (dispatch_writer, try_writer): (&DispatchWriter, &TryWriter),
     ) -> Self {
         let (attempts, pool) = dispatch_writer.readers();
+        let store = Store::new(settings.store.clone());
+        // Not an error: small proofs need no disk, and the folder may be mounted later.
+        if let Err(error) = store.check_spill_folder() {
+            let reason = hint::one_line(&error.to_string());
+            tracing::warn!(%reason, "large proofs may fail: artifacts cannot be written to disk");
+        }
         Self {
-            store: Store::new(settings.store.clone()),
+            store,
             identities: Mutex::new(WorkerIdentities::new(settings.worker_origins)),
             uploads: Arc::new(UploadBudget::new(settings.store.memory_bytes)),
             settings,

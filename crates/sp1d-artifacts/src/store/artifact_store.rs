@@ -61,18 +61,20 @@ impl Store {
         &self.limits
     }
 
-    /// Creates the spill folder now if one is configured, for callers that want to fail at the start if it cannot be
-    /// created. Blocks.
+    /// Checks that the store can create its folder, if it may spill. So a wrong folder is found at the start, and not
+    /// in the middle of a large proof. Leaves no folder behind. Blocks.
     ///
     /// # Errors
     /// [`StoreError::Folder`] if the folder cannot be created.
-    pub fn prepare(&self) -> Result<(), StoreError> {
-        let Some(path) = &self.limits.spill_folder else { return Ok(()) };
-        let made = self.spill.lock().unwrap_or_else(PoisonError::into_inner).folder();
-        match made {
-            Ok(_) => Ok(()),
-            Err(error) => Err(StoreError::Folder { path: path.clone(), reason: error.to_string() }),
-        }
+    pub fn check_spill_folder(&self) -> Result<(), StoreError> {
+        let Some(path) = self.limits.spill_folder.as_ref().filter(|_| self.limits.disk_bytes > 0) else {
+            return Ok(());
+        };
+        self.spill
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .check()
+            .map_err(|error| StoreError::Folder { path: path.clone(), reason: error.to_string() })
     }
 
     fn lock(&self) -> MutexGuard<'_, StoreContents> {

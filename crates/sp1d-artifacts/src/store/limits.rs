@@ -4,6 +4,7 @@ use sp1d_machine::Memory;
 use std::{
     env,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 sp1d_model::limits! {
@@ -40,12 +41,21 @@ impl StoreLimits {
     }
 }
 
-/// Returns the default spill folder: `TMPDIR` if it is set, otherwise `/var/tmp` if it exists, otherwise the system's
-/// temporary folder. `/var/tmp` is on a disk, while `/tmp` is often in memory.
+/// A folder for temporary files that is on a disk, while `/tmp` is often in memory.
+const DISK_FOLDER: &str = "/var/tmp";
+
+/// Returns the default spill folder: `TMPDIR` if it is set, otherwise `/var/tmp` if this process can write there,
+/// otherwise the system's temporary folder. `/var/tmp` is checked once, by the first call.
 #[must_use]
 pub fn default_spill_folder() -> PathBuf {
-    let on_disk = Path::new("/var/tmp");
-    if env::var_os("TMPDIR").is_none() && on_disk.is_dir() { on_disk.to_owned() } else { env::temp_dir() }
+    static CAN_USE_DISK: LazyLock<bool> = LazyLock::new(|| is_writable(Path::new(DISK_FOLDER)));
+    if env::var_os("TMPDIR").is_none() && *CAN_USE_DISK { DISK_FOLDER.into() } else { env::temp_dir() }
+}
+
+/// Returns whether this process can create files in `folder`. In a container with a read-only root file system, the
+/// permissions of a folder do not tell.
+fn is_writable(folder: &Path) -> bool {
+    tempfile::tempfile_in(folder).is_ok()
 }
 
 /// Returns a quarter of the memory that this process can use: the machine's memory or the lowest limit of its control
@@ -73,5 +83,14 @@ mod tests {
     fn default_limits_have_enough_memory_and_an_absolute_folder() {
         assert!(quarter_of_memory() >= MIN_MEMORY_BYTES);
         assert!(StoreLimits::of_host().spill_folder.unwrap().is_absolute());
+    }
+
+    #[test]
+    fn only_a_folder_that_takes_files_is_writable() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_writable(folder.path()));
+        assert!(!is_writable(&folder.path().join("missing")));
+        // Not even root can create files there.
+        assert!(!is_writable(Path::new("/proc")));
     }
 }

@@ -44,6 +44,14 @@ impl Spill {
         Ok(folder)
     }
 
+    /// Checks that the folder exists or can be created. A folder that did not exist is removed again.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match (&self.folder, &self.base) {
+            (None, Some(base)) => SpillFolder::create(base).map(drop),
+            (Some(_), _) | (None, None) => Ok(()),
+        }
+    }
+
     pub(super) fn write(&mut self, blob: &Blob) -> io::Result<SpilledBlob> {
         let outcome = write(self.folder()?, blob);
         if matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::NotFound) {
@@ -166,6 +174,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let folders = || fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
         let mut spill = Spill::new(Some(base.path().to_owned()));
+        spill.check().unwrap();
         assert!(folders().is_empty(), "the folder is created when it is first needed");
         let spilled = spill.write(&Blob::encode(b"one")).unwrap();
         let made = folders();

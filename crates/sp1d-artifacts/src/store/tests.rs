@@ -231,7 +231,7 @@ fn the_store_is_full_when_both_budgets_are_used_up() {
 #[test]
 fn without_a_folder_the_store_is_full_when_memory_is() {
     let store = Store::new(StoreLimits { memory_bytes: 1000, disk_bytes: 1000, spill_folder: None });
-    assert_eq!(store.prepare(), Ok(()));
+    assert_eq!(store.check_spill_folder(), Ok(()));
     store.put(TRY, "a", blob(1, 800)).unwrap();
     check_full(&store, "b", 300, &["there is no spill folder\nhint: name a folder in the setting `spill_folder`"]);
     check_usage(&store, 800, 0, 1);
@@ -243,7 +243,7 @@ fn memory_may_exceed_its_budget_while_the_disk_fails() {
     let folder = base.path().join("not there");
     let limits = StoreLimits { memory_bytes: 1000, disk_bytes: 10_000, spill_folder: Some(folder.clone()) };
     let store = Store::new(limits);
-    assert!(matches!(store.prepare(), Err(StoreError::Folder { path, .. }) if path == folder));
+    assert!(matches!(store.check_spill_folder(), Err(StoreError::Folder { path, .. }) if path == folder));
     store.put(TRY, "a", blob(1, 800)).unwrap();
     assert_eq!((store.refusal(), store.is_under_pressure()), (None, false));
     store.put(TRY, "b", blob(2, 600)).unwrap();
@@ -256,7 +256,7 @@ fn memory_may_exceed_its_budget_while_the_disk_fails() {
     check_usage(&store, 800, 700, 3);
     assert_eq!((store.refusal(), store.is_under_pressure()), (None, false));
     check_content(&store, TRY, "b", true, &noise(2, 600));
-    assert_eq!(store.prepare(), Ok(()));
+    assert_eq!(store.check_spill_folder(), Ok(()));
 }
 
 #[test]

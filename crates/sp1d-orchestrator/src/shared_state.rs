@@ -71,6 +71,31 @@ sp1d_model::limits! {
     /// How often the workers of one origin may write into the histories of all running proofs that they came or left. A
     /// worker that connects and leaves again and again writes no more.
     const MAX_WORKER_EVENT_RATE: Rate = Rate { burst: 40, interval: Duration::from_secs(300) }; Events by Worker;
+    /// How often the histories of all running proofs may tell that a worker of one origin starts to drain. A client
+    /// that drains and resumes a worker again and again writes no more, and does not use up `MAX_WORKER_EVENT_RATE`.
+    const MAX_WORKER_DRAIN_RATE: Rate = Rate { burst: 20, interval: Duration::from_secs(300) }; Events by Worker;
+}
+
+/// Limits the events of the running proofs about workers, for each origin.
+struct WorkerEventLimits {
+    /// For workers that come or leave.
+    changes: RateLimiter<OriginId>,
+    /// For workers that start to drain. Otherwise the drains of many workers that leave at once would suppress the
+    /// reasons why they left.
+    drains: RateLimiter<OriginId>,
+}
+
+impl WorkerEventLimits {
+    const fn new() -> Self {
+        Self { changes: RateLimiter::new(MAX_WORKER_EVENT_RATE), drains: RateLimiter::new(MAX_WORKER_DRAIN_RATE) }
+    }
+
+    /// Decides whether the proofs get `event` about a worker of `origin`, which happens at `now`.
+    fn allow(&mut self, origin: OriginId, event: &ProofEvent, now: Instant) -> bool {
+        let limiter =
+            if matches!(event, ProofEvent::WorkerDraining { .. }) { &mut self.drains } else { &mut self.changes };
+        limiter.take(origin, now).is_some()
+    }
 }
 
 /// The state that all parts of the orchestrator share.
@@ -102,8 +127,8 @@ pub(crate) struct SharedState {
     identities: Mutex<WorkerIdentities>,
     /// Limits the log lines that workers cause.
     worker_logs: Mutex<RateLimiter<OriginId>>,
-    /// Limits how often the running proofs get events about workers that came or left.
-    worker_events: Mutex<RateLimiter<OriginId>>,
+    /// Limits how often the running proofs get events about workers.
+    worker_events: Mutex<WorkerEventLimits>,
     /// The scheduler's view of the workers.
     pool: watch::Receiver<PoolSnapshot>,
     /// Which worker left last and why, for the error of a proof that waits in vain.
@@ -165,7 +190,7 @@ impl SharedState {
             attempts,
             tries: try_writer.reader(),
             worker_logs: Mutex::new(RateLimiter::new(MAX_WORKER_LOG_RATE)),
-            worker_events: Mutex::new(RateLimiter::new(MAX_WORKER_EVENT_RATE)),
+            worker_events: Mutex::new(WorkerEventLimits::new()),
             pool,
             last_departure: Mutex::new("none".to_owned()),
             disconnected: Mutex::default(),
@@ -260,9 +285,10 @@ impl SharedState {
         lock(&self.worker_logs).take(origin, Instant::now())
     }
 
-    /// Tells all running proofs that a worker of `origin` came or left, unless its workers did so too often.
+    /// Tells all running proofs that a worker of `origin` came, left or starts to drain, unless its workers did so too
+    /// often.
     pub(crate) fn report_to_tries(&self, origin: OriginId, event: &ProofEvent) {
-        if lock(&self.worker_events).take(origin, Instant::now()).is_some() {
+        if lock(&self.worker_events).allow(origin, event, Instant::now()) {
             self.tries().values().for_each(|running_try| running_try.report(event.clone()));
         }
     }
@@ -278,5 +304,22 @@ impl SharedState {
 
     pub(crate) fn last_departure(&self) -> MutexGuard<'_, String> {
         lock(&self.last_departure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drains_of_workers_do_not_suppress_the_reasons_why_they_left() {
+        let (origin, now) = (OriginId(1), Instant::now());
+        let draining = ProofEvent::WorkerDraining { worker: "one".to_owned() };
+        let lost = ProofEvent::WorkerLost { worker: "one".to_owned(), reason: "it leaves".to_owned() };
+        let mut limits = WorkerEventLimits::new();
+        let mut allowed = |event: &ProofEvent| (0..100).filter(|_| limits.allow(origin, event, now)).count();
+        assert_eq!((allowed(&draining), allowed(&lost)), (20, 40));
+        assert!(!limits.allow(origin, &lost, now));
+        assert!(limits.allow(OriginId(2), &lost, now));
     }
 }

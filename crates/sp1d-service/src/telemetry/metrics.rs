@@ -12,7 +12,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use sp1d_model::{AttemptId, ProofEvent, WorkerActivity};
+use sp1d_model::{AttemptId, ProofEvent, TaskKind, WorkerActivity};
 use sp1d_orchestrator::{Holdings, OrchestratorCounts, WorkerInfo};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -40,6 +40,13 @@ struct TaskKindLabels {
 struct AttemptOutcomeLabels {
     kind: &'static str,
     outcome: &'static str,
+}
+
+/// Labels: a kind of task, and why its worker no longer has an attempt: `disconnected` or `taken_back`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InterruptionLabels {
+    kind: &'static str,
+    cause: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,6 +85,7 @@ pub(crate) struct Metrics {
     queue_seconds: Histogram,
     attempts: Family<AttemptOutcomeLabels, Counter>,
     attempt_seconds: Family<TaskKindLabels, Histogram>,
+    interruptions: Family<InterruptionLabels, Counter>,
     cached_tasks: Family<TaskKindLabels, Counter>,
     open_tasks: Gauge,
     workers: Family<StateLabels, Gauge>,
@@ -118,6 +126,7 @@ impl Metrics {
             queue_seconds: seconds(),
             attempts: Family::default(),
             attempt_seconds: Family::new_with_constructor(seconds),
+            interruptions: Family::default(),
             cached_tasks: Family::default(),
             open_tasks: Gauge::default(),
             workers: Family::default(),
@@ -160,6 +169,11 @@ impl Metrics {
             "Time from the start of proving to the accepted result, by task kind",
             Unit::Seconds,
             metrics.attempt_seconds.clone(),
+        );
+        registry.register(
+            "interruptions",
+            "Attempts that their workers no longer have, by task kind and cause. They may continue",
+            metrics.interruptions.clone(),
         );
         registry.register(
             "tasks_cached",
@@ -278,6 +292,10 @@ impl Metrics {
         self.hosted_calls.get_or_create(&HostedCallLabels { call, code }).inc();
     }
 
+    fn on_interruption(&self, kind: TaskKind, cause: &'static str) {
+        self.interruptions.get_or_create(&InterruptionLabels { kind: kind.name(), cause }).inc();
+    }
+
     /// Copies the orchestrator's own counters.
     fn count(&self, counts: &OrchestratorCounts) {
         let set = |counter: &Counter, count: u64| counter.inner().store(count, Ordering::Relaxed);
@@ -367,6 +385,8 @@ fn signed(number: u64) -> i64 {
 /// Updates the attempt metrics from the events of one proof.
 #[derive(Default)]
 pub(crate) struct AttemptMetrics {
+    /// When each attempt was first reported as being proven. Stays after an interruption, because the attempt may
+    /// continue.
     proving_since: HashMap<AttemptId, i64>,
 }
 
@@ -375,17 +395,19 @@ impl AttemptMetrics {
     pub(crate) fn on_event(&mut self, metrics: &Metrics, event: &ProofEvent, at: i64) {
         let (attempt, outcome) = match event {
             ProofEvent::Proving(attempt) => {
-                self.proving_since.insert(attempt.attempt, at);
+                // An attempt that continues is reported once more.
+                self.proving_since.entry(attempt.attempt).or_insert(at);
                 return;
             }
+            // Not ends: the attempt can continue, and its result can still arrive.
+            ProofEvent::Interrupted(attempt) => return metrics.on_interruption(attempt.kind, "disconnected"),
+            ProofEvent::TakenBack(attempt) => return metrics.on_interruption(attempt.kind, "taken_back"),
             ProofEvent::CachedResult { kind } => {
                 metrics.cached_tasks.get_or_create(&TaskKindLabels { kind: kind.name() }).inc();
                 return;
             }
             ProofEvent::Done(attempt) => (attempt, "done"),
             ProofEvent::AttemptFailed { attempt, .. } => (attempt, "failed"),
-            ProofEvent::Interrupted(attempt) => (attempt, "interrupted"),
-            ProofEvent::TakenBack(attempt) => (attempt, "taken_back"),
             ProofEvent::Dropped(attempt) => (attempt, "dropped"),
             _ => return,
         };
@@ -401,6 +423,7 @@ impl AttemptMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sp1d_model::{AttemptInfo, TaskId};
     use std::collections::BTreeSet;
 
     /// Returns the names of all metrics, as Prometheus stores them. Histograms have no suffix.
@@ -413,6 +436,7 @@ mod tests {
         let (kind, outcome) = ("prove_shard", "done");
         metrics.attempts.get_or_create(&AttemptOutcomeLabels { kind, outcome }).inc();
         metrics.attempt_seconds.get_or_create(&TaskKindLabels { kind }).observe(1.0);
+        metrics.on_interruption(TaskKind::ProveShard, "disconnected");
         metrics.cached_tasks.get_or_create(&TaskKindLabels { kind }).inc();
         metrics.proofs.get_or_create(&StateLabels { state: "done" }).inc();
         metrics.workers.get_or_create(&StateLabels { state: "idle" }).inc();
@@ -428,6 +452,49 @@ mod tests {
         described
             .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
             .collect()
+    }
+
+    #[test]
+    fn an_interrupted_attempt_counts_once_when_it_ends() {
+        let (metrics, mut attempts) = (Metrics::new(false), AttemptMetrics::default());
+        let attempt = |number| AttemptInfo {
+            task: TaskId(7),
+            attempt: AttemptId(number),
+            kind: TaskKind::ProveShard,
+            cycles: 0,
+            worker: "one".into(),
+        };
+        let events = [
+            ProofEvent::Proving(attempt(1)),
+            ProofEvent::Interrupted(attempt(1)),
+            ProofEvent::Continued(attempt(1)),
+            ProofEvent::Proving(attempt(1)),
+            ProofEvent::Done(attempt(1)),
+            // The result arrives although the attempt was taken back.
+            ProofEvent::Proving(attempt(2)),
+            ProofEvent::TakenBack(attempt(2)),
+            ProofEvent::Done(attempt(2)),
+        ];
+        for (at, event) in (0..).step_by(10_000).zip(&events) {
+            attempts.on_event(&metrics, event, at);
+        }
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).unwrap();
+        let mut found: Vec<&str> = text
+            .lines()
+            .filter(|line| ["sp1d_attempt", "sp1d_interruptions"].iter().any(|name| line.starts_with(name)))
+            .filter(|line| ["_total{", "_count{", "_sum{"].iter().any(|part| line.contains(part)))
+            .collect();
+        let mut expected = vec![
+            "sp1d_attempts_total{kind=\"prove_shard\",outcome=\"done\"} 2",
+            "sp1d_attempt_duration_seconds_sum{kind=\"prove_shard\"} 60.0",
+            "sp1d_attempt_duration_seconds_count{kind=\"prove_shard\"} 2",
+            "sp1d_interruptions_total{kind=\"prove_shard\",cause=\"disconnected\"} 1",
+            "sp1d_interruptions_total{kind=\"prove_shard\",cause=\"taken_back\"} 1",
+        ];
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{text}");
     }
 
     /// Returns the names of metrics in `text`.

@@ -47,11 +47,18 @@ pub enum GpuFault {
     },
     /// The GPUs that the environment allows are not clear.
     #[error(
-        "`--gpus all` cannot follow CUDA_VISIBLE_DEVICES={0}\n\
+        "`--gpus all` cannot follow CUDA_VISIBLE_DEVICES={list}{}\n\
          hint: list numbers or UUIDs of GPUs (`nvidia-smi -L` has both); numbers of different models also need \
-         CUDA_DEVICE_ORDER=PCI_BUS_ID. Or unset it, or name the GPUs, for example `--gpus 0,1`"
+         CUDA_DEVICE_ORDER=PCI_BUS_ID. Or unset it, or name the GPUs, for example `--gpus 0,1`",
+        unclear_numbers(.lost)
     )]
-    VisibleDevices(String),
+    VisibleDevices {
+        /// The value of `CUDA_VISIBLE_DEVICES`.
+        list: String,
+        /// The numbers of the GPUs that the driver cannot describe. With such a GPU, the numbers in the list are not
+        /// clear.
+        lost: Vec<u32>,
+    },
     /// The GPU has less memory than SP1's provers need.
     #[error(
         "the GPU has {:.1} GB of memory, SP1's GPU prover needs {:.1} GB\nhint: use a GPU with 24 GB or more",
@@ -142,11 +149,20 @@ impl GpuFault {
             | Self::DriverTooOld { .. }
             | Self::DriverMismatch
             | Self::UnknownDevice { .. }
-            | Self::VisibleDevices(_)
+            | Self::VisibleDevices { .. }
             | Self::TooLittleMemory { .. }
             | Self::UnsupportedCapability { .. } => false,
         }
     }
+}
+
+/// Returns why the numbers of GPUs are not clear, as the end of a sentence: because of the GPUs `lost`.
+fn unclear_numbers(lost: &[u32]) -> String {
+    if lost.is_empty() {
+        return String::new();
+    }
+    let lost: Vec<String> = lost.iter().map(|index| format!("GPU {index}")).collect();
+    format!(": the driver cannot describe {}, so the numbers of the others are not clear", lost.join(" and "))
 }
 
 #[cfg(test)]
@@ -165,6 +181,10 @@ mod tests {
     fn a_fault_says_what_was_found() {
         let old = GpuFault::DriverTooOld { found: Some("535.54".to_owned()) }.to_string();
         assert!(old.starts_with("the NVIDIA driver 535.54 is too old for this build, which uses CUDA 13.0\nhint: "));
+        let lost = GpuFault::VisibleDevices { list: "0".to_owned(), lost: vec![2, 5] }.to_string();
+        assert!(lost.contains("CUDA_VISIBLE_DEVICES=0: the driver cannot describe GPU 2 and GPU 5, so"), "{lost}");
+        let unclear = GpuFault::VisibleDevices { list: "none".to_owned(), lost: Vec::new() }.to_string();
+        assert!(unclear.contains("CUDA_VISIBLE_DEVICES=none\nhint: "), "{unclear}");
         let small = GpuFault::TooLittleMemory { memory_bytes: 8 << 30, needed_bytes: 20 << 30 };
         assert!(small.to_string().contains("has 8.6 GB of memory"), "{small}");
         let full = GpuFault::LittleFreeMemory { free_bytes: 1 << 30, needed_bytes: 10 << 30 };

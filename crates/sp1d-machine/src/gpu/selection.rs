@@ -50,7 +50,22 @@ impl GpuSelection {
         self.choose_from(found, variable("CUDA_VISIBLE_DEVICES").as_deref(), has_bus_order)
     }
 
-    /// Does the same for the values of CUDA's environment variables.
+    /// Returns the GPUs of `found` that do not work and that the selection would otherwise include, with their faults.
+    /// Others do not matter to the user: they are not selected, or [`choose`](Self::choose) fails because of them.
+    #[must_use]
+    pub fn left_out<'a>(&self, found: &'a FoundGpus) -> &'a [(u32, GpuFault)] {
+        self.left_out_of(found, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref())
+    }
+
+    /// Does the same for a value of CUDA's environment variable.
+    fn left_out_of<'a>(&self, found: &'a FoundGpus, visible: Option<&str>) -> &'a [(u32, GpuFault)] {
+        match (self, visible) {
+            (Self::All, None) => &found.faults,
+            (Self::All, Some(_)) | (Self::Numbers(_), _) => &[],
+        }
+    }
+
+    /// Does the same as [`choose`](Self::choose) for the values of CUDA's environment variables.
     fn choose_from(
         &self,
         found: FoundGpus,
@@ -91,7 +106,8 @@ fn visible_gpus(found: FoundGpus, list: &str, has_bus_order: bool) -> Result<Vec
     for name in list.split(',').map(str::trim) {
         let mut named = devices.iter().filter(|device| is_named(device, name));
         let (Some(device), None) = (named.next(), named.next()) else {
-            return Err(GpuFault::VisibleDevices(list.to_owned()));
+            let lost = faults.iter().map(|(index, _)| *index).collect();
+            return Err(GpuFault::VisibleDevices { list: list.to_owned(), lost });
         };
         visible.insert(device.index);
     }
@@ -148,7 +164,7 @@ mod tests {
     ) {
         let selection: GpuSelection = selection.parse().unwrap();
         let chosen = selection.choose_from(found(devices), Some(list), has_bus_order);
-        let refused = GpuFault::VisibleDevices(list.to_owned());
+        let refused = GpuFault::VisibleDevices { list: list.to_owned(), lost: Vec::new() };
         let numbers = chosen.map(|devices| devices.iter().map(|device| device.index).collect::<Vec<_>>());
         assert_eq!(numbers, expected.map(<[u32]>::to_vec).ok_or(refused), "{list}");
     }
@@ -171,12 +187,30 @@ mod tests {
         check_visible("all", "GPU-1", &different, false, Some(&[1]));
     }
 
-    /// Selects from a machine with three GPUs, of which the driver has lost the second one.
-    #[track_caller]
-    fn check_with_lost(text: &str, visible: Option<&str>, expected: Result<&[u32], GpuFault>) {
+    /// A machine with three GPUs, of which the driver has lost the second one.
+    fn with_lost() -> FoundGpus {
         let mut machine = found(&devices(3));
         machine.devices.remove(1);
         machine.faults.push((1, GpuFault::Lost("GPU is lost".to_owned())));
+        machine
+    }
+
+    #[test]
+    fn a_lost_gpu_is_left_out_only_if_all_are_selected() {
+        let machine = with_lost();
+        let left_out = |text: &str, visible| {
+            let selection: GpuSelection = text.parse().unwrap();
+            selection.left_out_of(&machine, visible).iter().map(|(index, _)| *index).collect::<Vec<_>>()
+        };
+        assert_eq!(left_out("all", None), [1_u32]);
+        assert!(left_out("all", Some("GPU-2")).is_empty());
+        assert!(left_out("0,1", None).is_empty());
+    }
+
+    /// Selects from this machine. `expected` are the numbers of the selected ones.
+    #[track_caller]
+    fn check_with_lost(text: &str, visible: Option<&str>, expected: Result<&[u32], GpuFault>) {
+        let machine = with_lost();
         let chosen = text.parse::<GpuSelection>().unwrap().choose_from(machine, visible, true);
         let numbers = chosen.map(|devices| devices.iter().map(|device| device.index).collect::<Vec<_>>());
         assert_eq!(numbers, expected.map(<[u32]>::to_vec));
@@ -190,7 +224,7 @@ mod tests {
         check_with_lost("3", None, Err(GpuFault::UnknownDevice { index: 3, count: 3 }));
         check_with_lost("all", Some("GPU-2"), Ok(&[2]));
         // CUDA may not count the lost one.
-        check_with_lost("all", Some("2"), Err(GpuFault::VisibleDevices("2".to_owned())));
+        check_with_lost("all", Some("2"), Err(GpuFault::VisibleDevices { list: "2".to_owned(), lost: vec![1] }));
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn refusal(fault: GpuFault) -> anyhow::Error {
 
 fn exit_code(fault: &GpuFault) -> u8 {
     match fault {
-        GpuFault::NotBuilt | GpuFault::UnknownDevice { .. } | GpuFault::VisibleDevices(_) => exit::USAGE,
+        GpuFault::NotBuilt | GpuFault::UnknownDevice { .. } | GpuFault::VisibleDevices { .. } => exit::USAGE,
         _ => exit::HOST,
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn free_gpus(selection: &GpuSelection) -> Result<(Vec<GpuDevice>, Arc
 
 fn usable_gpus(selection: &GpuSelection) -> Result<Vec<GpuDevice>, GpuFault> {
     let found = check_gpus(&*gpu_library()?)?;
-    for (gpu, fault) in &found.faults {
+    for (gpu, fault) in selection.left_out(&found) {
         let reason = hint::one_line(&fault.to_string());
         tracing::warn!(gpu, %reason, "a GPU of this machine cannot be used and is left out");
     }

@@ -4,7 +4,7 @@ use sp1_core_executor::{RiscvAirId, SP1Context, get_complexity_mapping, rv64im_c
 use sp1_core_machine::io::SP1Stdin;
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, UnreadInput, count_gas_on, execute_on};
 use sp1d_orchestrator::ProofFailure;
-use std::process::Command;
+use std::{process::Command, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Higher than the gas of every run here.
@@ -70,8 +70,11 @@ async fn input_that_a_program_does_not_read_is_found() {
         let mut stdin = SP1Stdin::new();
         (0..values).for_each(|_| stdin.write(&7_u32));
         let stdin = bincode::serialize(&stdin).unwrap();
+        let started = Instant::now();
         let executed = runner.execute(&program, &stdin, None, &CancellationToken::new()).await.unwrap();
         assert_eq!(executed.unread, expected, "{values} values");
+        // The second run, which finds the unread values, comes after the measured one.
+        assert!(!executed.elapsed.is_zero() && executed.elapsed < started.elapsed(), "{:?}", executed.elapsed);
     }
 }
 

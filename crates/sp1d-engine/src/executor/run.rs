@@ -16,7 +16,11 @@ use sp1_core_machine::io::SP1Stdin;
 use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::worker::{SP1ExecutorConfig, SP1NodeCore, execute_with_options_and_machine};
 use sp1d_orchestrator::ProofFailure;
-use std::{ops::ControlFlow, sync::Arc};
+use std::{
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +35,8 @@ pub struct Executed {
     pub gas: Option<u64>,
     /// The input values that the program did not read. `None` if it read all, or if they are not known.
     pub unread: Option<UnreadInput>,
+    /// How long the execution took, without the second run that finds unread values.
+    pub elapsed: Duration,
 }
 
 /// Executes `program` on one of SP1's nodes, as SP1's own clients do. Executions of this process start one at a time,
@@ -203,13 +209,16 @@ impl ProgramExecutor {
         }
         let mut context = context.build();
         context.output_consumers.stderr = Some(stderr_sender);
+        let started = Instant::now();
         let (public_values, report) = self.run_in(program, stdin, context, stop).await?;
+        let elapsed = started.elapsed();
         let stderr = stderr.borrow().clone();
         let executed = Executed {
             public_values: public_values.to_vec(),
             cycles: report.total_instruction_count(),
             gas: report.gas(),
             unread: None,
+            elapsed,
         };
         Ok(ProgramRun { executed, exit_code: u32::try_from(report.exit_code).unwrap_or(u32::MAX), stderr })
     }

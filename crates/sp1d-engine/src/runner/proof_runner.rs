@@ -151,6 +151,7 @@ impl Sp1ProofRunner {
         if run.exit_code != 0 {
             return Err(program_failure(run.exit_code, &run.stderr));
         }
+        // Decoded again, because a copy of the values would take memory during the first run.
         run.executed.unread = find_unread_input(decoded, decode_stdin(stdin)?.buffer, cycle_limit, stop).await;
         if let Some(unread) = run.executed.unread {
             unread.warn(None);

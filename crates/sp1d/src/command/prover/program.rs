@@ -13,10 +13,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use sp1d_engine::{HashableKey, ProofRunnerSettings, SP1VerifyingKey, Sp1ProofRunner};
 use sp1d_orchestrator::ProofFailure;
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Serialize)]
@@ -27,6 +24,7 @@ struct ExecuteSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     unread_values: Option<u64>,
     public_values: String,
+    /// Duration of the execution. The second run that counts unread values is not included.
     seconds: f64,
 }
 
@@ -35,7 +33,6 @@ pub(crate) async fn execute(arguments: ExecuteArguments) -> Result<()> {
     let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
     let stop = cancelled_by_signals()?;
     let runner = runner().await;
-    let started = Instant::now();
     let timeout = arguments.program.timeout.map(Duration::from_secs);
     let out_of_time = CancellationToken::new();
     let either = stop.child_token();
@@ -62,7 +59,7 @@ pub(crate) async fn execute(arguments: ExecuteArguments) -> Result<()> {
         gas: executed.gas,
         unread_values: executed.unread.map(|input| input.unread),
         public_values: hexadecimal(&executed.public_values),
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: executed.elapsed.as_secs_f64(),
     };
     if arguments.json {
         return print(&serde_json::to_string(&outcome)?);

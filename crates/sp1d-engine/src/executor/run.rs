@@ -15,6 +15,7 @@ use sp1_core_executor::{ExecutionError, ExecutionReport, Program, SP1Context, SP
 use sp1_core_machine::io::SP1Stdin;
 use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::worker::{SP1ExecutorConfig, SP1NodeCore, execute_with_options_and_machine};
+use sp1d_model::hint;
 use sp1d_orchestrator::ProofFailure;
 use std::{
     ops::ControlFlow,
@@ -246,7 +247,14 @@ pub(crate) async fn find_unread_input(
     let values = inputs.len() as u64;
     let run = TracedRun { program, inputs, options: SP1CoreOpts::default(), cycle_limit };
     // The trace itself is not needed.
-    let ended = run.run((), |_, _| Ok(ControlFlow::Continue(())), stop).await.ok()??;
+    let ended = match run.run((), |_, _| Ok(ControlFlow::Continue(())), stop).await {
+        Ok(ended) => ended?,
+        Err(failure) => {
+            let reason = hint::one_line(&failure.to_string());
+            tracing::debug!(%reason, "it is not known whether the program read all of its input");
+            return None;
+        }
+    };
     UnreadInput::after(ended.reads, values)
 }
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 struct ExecuteSummary {
     cycles: u64,
     gas: Option<u64>,
-    /// Number of input values that the program did not read. Absent if it read all.
+    /// Number of input values that the program did not read. Absent if it read all, or if this is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     unread_values: Option<u64>,
     public_values: String,

@@ -1,8 +1,8 @@
 //! Runs the subcommand that the user chose.
 
 use super::{
-    computing::start_computing, config, demo, doctor, keys, program, prove, reference, restore, serve, tokens, tune,
-    worker,
+    computing::start_computing, config, demo, doctor, keys, program, prove, reference, restore, serve,
+    service_manager::take_socket, tokens, tune, worker,
 };
 use crate::{
     args::{CliCommand, LogArguments, Sp1Command},
@@ -15,6 +15,7 @@ use sp1d_machine::disable_core_dumps;
 /// Performs the setup that needs a process with only one thread.
 pub(crate) fn prepare(command: &CliCommand) -> Result<()> {
     let CliCommand::Prover(command) = command else { return Ok(()) };
+    take_socket();
     // Inputs are in the memory of this process and of its children: of provers and executors.
     disable_core_dumps();
     match command {

@@ -42,11 +42,11 @@ pub enum TaskStatus {
     },
 }
 
-/// The status of a ready worker in its session, or of one whose drain was requested before it was ready.
+/// The status of a worker in a session in which its prover was loaded, or in which its drain was requested before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerStatus {
-    /// True while a prover of the worker is loaded.
-    pub is_ready: bool,
+    /// True while a prover of the worker is loaded. A ready worker stays ready while it restarts its provers.
+    pub has_loaded_prover: bool,
     /// Maximum number of attempts that the worker may hold.
     pub slots: usize,
     /// The task kinds that the worker may get now, without those for which it is quarantined. Empty while it is
@@ -67,7 +67,7 @@ impl WorkerStatus {
     pub(crate) fn draining_before_ready() -> Self {
         let (available_kinds, on_probation) = (KindSet::default(), KindSet::default());
         Self {
-            is_ready: false,
+            has_loaded_prover: false,
             slots: 0,
             available_kinds,
             on_probation,
@@ -78,7 +78,7 @@ impl WorkerStatus {
     }
 }
 
-/// How far the scheduler trusts a worker, across all its sessions.
+/// Whether the scheduler gives a worker tasks, after its faults in all its sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum WorkerStanding {
     /// The worker gets tasks.
@@ -104,8 +104,8 @@ pub enum WorkerStanding {
 /// [`Scheduler::take_worker_changes`](crate::Scheduler::take_worker_changes).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WorkerChanges {
-    /// The present status of each session that changed. `None` if the session has ended, or if its worker is not ready
-    /// and not draining.
+    /// The present status of each session that changed. `None` if the session has ended, or if the worker's prover was
+    /// never loaded in it and the worker is not draining.
     pub sessions: BTreeMap<SessionId, Option<WorkerStatus>>,
     /// The present standing of each worker whose standing changed, connected or not.
     pub standings: BTreeMap<WorkerId, WorkerStanding>,
@@ -130,6 +130,6 @@ pub struct SchedulerCounts {
     pub queued_tasks: usize,
     /// Attempts that workers hold.
     pub live_attempts: usize,
-    /// Ready workers.
+    /// Ready workers: those whose prover was loaded in their session.
     pub workers: usize,
 }

@@ -442,7 +442,7 @@ impl Dispatcher {
         let Some(worker) = self.shared.worker(session) else { return };
         let starts = {
             let pool = self.shared.snapshot();
-            pool.is_ready(session) && !pool.is_draining(session)
+            pool.has_loaded_prover(session) && !pool.is_draining(session)
         };
         if starts {
             let event = ProofEvent::WorkerDraining { worker: worker.name.clone() };

@@ -47,7 +47,7 @@ impl WorkerInfo {
             name: worker.name.clone(),
             address: worker.address.to_string(),
             trusted: worker.trusted,
-            ready: pool.is_ready(session),
+            ready: pool.has_loaded_prover(session),
             threads: worker.threads,
             slots: worker.slots,
             memory_bytes: worker.memory_bytes,

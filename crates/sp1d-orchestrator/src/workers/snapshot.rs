@@ -33,8 +33,8 @@ impl PoolSnapshot {
     }
 
     /// Returns true while a prover of a worker is loaded in its `session`.
-    pub(crate) fn is_ready(&self, session: SessionId) -> bool {
-        self.sessions.get(&session).is_some_and(|status| status.is_ready)
+    pub(crate) fn has_loaded_prover(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|status| status.has_loaded_prover)
     }
 
     /// Returns the number of attempts that a worker holds in its `session`.
@@ -83,14 +83,22 @@ mod tests {
         let paces = [(TaskKind::ProveShard, Duration::from_secs(9))].into();
         pool.apply(session(
             1,
-            Some(WorkerStatus { is_ready: true, slots: 1, available_kinds, on_probation, held, draining: true, paces }),
+            Some(WorkerStatus {
+                has_loaded_prover: true,
+                slots: 1,
+                available_kinds,
+                on_probation,
+                held,
+                draining: true,
+                paces,
+            }),
         ));
         assert_eq!(pool.pace(SessionId(1), TaskKind::ProveShard), Some(Duration::from_secs(9)));
         assert_eq!(pool.pace(SessionId(1), TaskKind::ShrinkWrap), None);
         let kinds = KindSet::only(TaskKind::ProveShard);
         pool.apply(standing(7, WorkerStanding::Quarantined { kinds, reason: "out of order".to_owned() }));
         assert_eq!((pool.held(SessionId(1)), pool.is_draining(SessionId(1))), (1, true));
-        assert!(pool.is_ready(SessionId(1)) && !pool.is_ready(SessionId(2)));
+        assert!(pool.has_loaded_prover(SessionId(1)) && !pool.has_loaded_prover(SessionId(2)));
         pool.apply(session(1, None));
         assert_eq!((pool.held(SessionId(1)), pool.is_draining(SessionId(1))), (0, false));
         assert_eq!(pool.quarantine(WorkerId(7)).as_deref(), Some("prove_shard: out of order"));

@@ -94,7 +94,7 @@ impl Scheduler {
     pub fn worker_status(&self, session: SessionId) -> Option<WorkerStatus> {
         let session = self.sessions.get(session)?;
         Some(WorkerStatus {
-            is_ready: !session.is_starting(),
+            has_loaded_prover: !session.is_starting(),
             slots: session.slots(),
             available_kinds: session.available_kinds(),
             on_probation: session.on_probation(),

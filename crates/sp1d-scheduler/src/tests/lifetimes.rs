@@ -84,15 +84,15 @@ fn tasks_of_unknown_tries_are_ignored() {
 }
 
 #[test]
-fn a_worker_is_ready_while_a_prover_is_loaded() {
+fn the_status_of_a_worker_says_whether_a_prover_is_loaded() {
     let mut table = Table::new();
     let session = SessionId(1);
-    for (event, is_ready) in
+    for (event, is_loaded) in
         [(ready(1, 1), true), (Event::LastProverLost { session }, false), (Event::FirstProverReady { session }, true)]
     {
         table.send([event]);
         let changed = table.scheduler.take_worker_changes().sessions;
-        assert_eq!(changed[&session].as_ref().map(|status| status.is_ready), Some(is_ready));
+        assert_eq!(changed[&session].as_ref().map(|status| status.has_loaded_prover), Some(is_loaded));
     }
 }
 

@@ -88,7 +88,7 @@ fn a_worker_that_is_drained_before_it_is_ready_gets_no_task() {
     let mut table = Table::new();
     table.check([draining(1), new_try(1), task(1, 10)], [end_drain_wait(1)]);
     let changed = table.dispatch.take_worker_changes().sessions;
-    assert_eq!(changed[&SessionId(1)].as_ref().map(|status| status.is_ready), Some(false));
+    assert_eq!(changed[&SessionId(1)].as_ref().map(|status| status.has_loaded_prover), Some(false));
     table.check([ready(1), task(1, 11)], []);
     table.check([drain_cancelled(1)], assign(1, 1, 1, 10, None));
 }

@@ -33,7 +33,7 @@ impl Pool {
                 worker: WorkerId(number),
                 origin: OriginId(number.into()),
                 trusted: false,
-                memory_bytes: 0,
+                comparable_bytes: 0,
                 slots: 2,
                 supported_kinds: KindSet::all(),
                 shard_room: ShardRoom::Unknown,

@@ -69,7 +69,7 @@ impl CheckedTask {
         let expected = Expectations::new(&request, &options, key, shape, &SP1Stdin::new());
         expected.note(RECORD, &core_record(pc, clock));
         let checks = PartChecks::new(VERIFIER.clone(), Arc::new(expected), &options);
-        Self { checks, spec: TaskSpec { payload: payload(kind), memory_bytes: 0, cycles: 0 } }
+        Self { checks, spec: TaskSpec { payload: payload(kind), needed_bytes: 0, cycles: 0 } }
     }
 
     /// Checks the result `output`. Every input of the task has the content `input`.

@@ -76,7 +76,7 @@ impl ProofRunner for Mover {
             result: "result".into(),
             marker: Some(ShardMarker { task: proof.submit_marker().await, deferred_events: "large-too".into() }),
         };
-        let spec = TaskSpec { payload: TaskPayload::ProveShard(task), memory_bytes: 0, cycles: 0 };
+        let spec = TaskSpec { payload: TaskPayload::ProveShard(task), needed_bytes: 0, cycles: 0 };
         let moving = async {
             let task = proof.submit(spec).await;
             assert_eq!(proof.watch(task).await, Ok(TaskOutcome::Succeeded));

@@ -198,11 +198,12 @@ impl fmt::Display for Event {
             }
             Self::MarkerSubmitted { try_id, marker } => write!(f, "marker {marker} of {try_id} submitted"),
             Self::WorkerReady { session, ready, resumable_tasks, draining } => {
-                let ReadyWorker { worker, origin, trusted, memory_bytes, slots, supported_kinds, holds, .. } = ready;
+                let ReadyWorker { worker, origin, trusted, comparable_bytes, slots, supported_kinds, holds, .. } =
+                    ready;
                 write!(
                     f,
-                    "{session} of {}{worker} is ready, from {origin}: {slots} slots, {memory_bytes} bytes, {} kinds, \
-                     {} held attempts, {} resumable tasks{}",
+                    "{session} of {}{worker} is ready, from {origin}: {slots} slots, {comparable_bytes} bytes, {} \
+                     kinds, {} held attempts, {} resumable tasks{}",
                     if *trusted { "trusted " } else { "" },
                     supported_kinds.iter().count(),
                     holds.len(),

@@ -113,7 +113,7 @@ fn origin_of(worker: WorkerId) -> OriginId {
     OriginId(u128::from(worker.0))
 }
 
-/// A worker that supports every kind and holds no attempts. Its memory is unknown.
+/// A worker that supports every kind and holds no attempts. It has the least memory.
 fn plain_worker(worker: u64, slots: u32) -> ReadyWorker {
     let worker = WorkerId(worker);
     let (origin, supported_kinds) = (origin_of(worker), KindSet::all());
@@ -121,7 +121,7 @@ fn plain_worker(worker: u64, slots: u32) -> ReadyWorker {
         worker,
         origin,
         trusted: false,
-        memory_bytes: 0,
+        comparable_bytes: 0,
         shard_room: ShardRoom::Unknown,
         slots,
         supported_kinds,

@@ -50,7 +50,7 @@ const PRECOMPILE_RECORD: &str = "record-of-precompiles";
 fn shard_task(record: String, result: String, marker: Option<ShardMarker>) -> TaskSpec {
     let (program, common_input) = ("program".to_owned(), "common".to_owned());
     let task = ShardTask { program, common_input, record, result, marker };
-    TaskSpec { payload: TaskPayload::ProveShard(task), memory_bytes: 0, cycles: 0 }
+    TaskSpec { payload: TaskPayload::ProveShard(task), needed_bytes: 0, cycles: 0 }
 }
 
 /// Returns the content of the list of deferred events of a shard, which is the name of its events.
@@ -219,7 +219,7 @@ impl FakeRunner {
                 parts: (0..shards).map(part).collect(),
                 result: "fold".to_owned(),
             };
-            let spec = TaskSpec { payload: TaskPayload::RecursionReduce(fold), memory_bytes: 0, cycles: 0 };
+            let spec = TaskSpec { payload: TaskPayload::RecursionReduce(fold), needed_bytes: 0, cycles: 0 };
             let task = proof.submit(spec).await;
             if proof.watch(task).await != Ok(TaskOutcome::Succeeded) {
                 return Err(ProofFailure::Internal("the fold failed".into()));

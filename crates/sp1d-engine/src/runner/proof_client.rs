@@ -109,9 +109,9 @@ impl ProofClient {
         let names = |list: Vec<Artifact>| -> Vec<String> { list.into_iter().map(|artifact| artifact.0).collect() };
         let payload = task_payload(kind, &names(task.inputs), &names(task.outputs), task_from_text)?;
         let record = payload.shard().map(|shard| shard.record.as_str());
-        let memory_bytes = task_bytes(kind, record.and_then(|name| self.0.expected.cells(name)));
+        let needed_bytes = task_bytes(kind, record.and_then(|name| self.0.expected.cells(name)));
         let cycles = record.and_then(|name| self.0.expected.cycles(name)).unwrap_or(0);
-        Ok(TaskSpec { payload, memory_bytes, cycles })
+        Ok(TaskSpec { payload, needed_bytes, cycles })
     }
 
     /// Resolves when at most the shard of this caller is in flight. If the store is full at that point, only continuing
@@ -143,12 +143,12 @@ impl ProofClient {
             return Ok(());
         }
         let (threshold, workers) = (self.0.context.options.threshold(), self.0.proof.shard_workers(spec.kind()));
-        match too_small_for(spec.memory_bytes, threshold, &workers) {
+        match too_small_for(spec.needed_bytes, threshold, &workers) {
             None => Ok(()),
             Some(bytes) => Err(ProofFailure::OutOfMemory(format!(
                 "a shard of this run takes about {:.1} GB of memory with {}, and the largest worker has {:.1} GB for \
                  it{}",
-                spec.memory_bytes as f64 / 1e9,
+                spec.needed_bytes as f64 / 1e9,
                 self.0.context.options.threshold_name(),
                 bytes as f64 / 1e9,
                 self.0.context.smaller_cut_hint(bytes),

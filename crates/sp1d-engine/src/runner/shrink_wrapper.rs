@@ -113,8 +113,8 @@ impl ShrinkWrapper {
         proof.check_capability(TaskKind::ShrinkWrap)?;
         proof.put("compressed", self.proof.clone()).await.map_err(|error| internal(&error))?;
         let task = WrapTask { proof: "compressed".to_owned(), result: "wrapped".to_owned() };
-        let memory_bytes = task_bytes(TaskKind::ShrinkWrap, None);
-        let spec = TaskSpec { payload: TaskPayload::ShrinkWrap(task), memory_bytes, cycles: 0 };
+        let needed_bytes = task_bytes(TaskKind::ShrinkWrap, None);
+        let spec = TaskSpec { payload: TaskPayload::ShrinkWrap(task), needed_bytes, cycles: 0 };
         let task = proof.submit(spec).await;
         match proof.watch(task).await {
             Ok(TaskOutcome::Succeeded) => {}

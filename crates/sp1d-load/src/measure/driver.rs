@@ -148,7 +148,7 @@ impl LoadDriver {
             }
         };
         let submitted = Instant::now();
-        let task = self.handle.submit(TaskSpec { payload, memory_bytes: 0, cycles: 0 }).await;
+        let task = self.handle.submit(TaskSpec { payload, needed_bytes: 0, cycles: 0 }).await;
         let outcome = self.handle.watch(task).await;
         ensure!(outcome == Ok(TaskOutcome::Succeeded), "the task {task} failed");
         self.handle.remove(&result);

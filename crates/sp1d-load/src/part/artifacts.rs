@@ -244,7 +244,7 @@ pub(super) async fn store_and_fetch(pool: &LoadPool, content: &[u8]) -> Result<(
         marker: None,
     };
     let submitted = Instant::now();
-    let task = handle.submit(TaskSpec { payload: TaskPayload::ProveShard(task), memory_bytes: 0, cycles: 0 }).await;
+    let task = handle.submit(TaskSpec { payload: TaskPayload::ProveShard(task), needed_bytes: 0, cycles: 0 }).await;
     ensure!(handle.watch(task).await == Ok(TaskOutcome::Succeeded), "the task that fetches the artifact failed");
     proof.close().await?;
     let times = recorder.end().await?;

@@ -148,7 +148,7 @@ impl StartedTask {
         stored.map_err(|error| anyhow!("cannot store the input: {error}"))?;
         let task = WrapTask { proof: "input".to_owned(), result: "result".to_owned() };
         let payload = TaskPayload::ShrinkWrap(task);
-        let task = proof.handle.submit(TaskSpec { payload, memory_bytes: 0, cycles: 0 }).await;
+        let task = proof.handle.submit(TaskSpec { payload, needed_bytes: 0, cycles: 0 }).await;
         let first = next_start(&mut events, task).await?;
         Ok(Self { pool, proof, events, task, first })
     }

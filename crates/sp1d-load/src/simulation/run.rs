@@ -198,7 +198,7 @@ impl SimulatedWorld<'_> {
             worker: WorkerId(number),
             origin: OriginId(number.into()),
             trusted: false,
-            memory_bytes: 0,
+            comparable_bytes: 0,
             slots: 2,
             supported_kinds: KindSet::all(),
             shard_room: ShardRoom::Unknown,

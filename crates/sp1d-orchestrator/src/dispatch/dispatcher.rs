@@ -323,7 +323,7 @@ impl Dispatcher {
             proof: running_try.label.clone(),
             payload,
             options: running_try.options().to_owned(),
-            memory_bytes: spec.memory_bytes,
+            memory_bytes: spec.needed_bytes,
             key: *key,
             resumes,
         };

@@ -47,7 +47,7 @@ mod tests {
             result: "result".to_owned(),
             marker: has_marker.then_some(marker),
         };
-        let spec = TaskSpec { payload: TaskPayload::ProveShard(task), memory_bytes: 0, cycles: 0 };
+        let spec = TaskSpec { payload: TaskPayload::ProveShard(task), needed_bytes: 0, cycles: 0 };
         AttemptRights::new(&spec, named.iter().copied().map(str::to_owned).collect(), max_event_bytes)
     }
 

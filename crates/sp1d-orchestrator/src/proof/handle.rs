@@ -69,7 +69,7 @@ impl ProofHandle {
             .filter(|(_, worker)| worker.supported_kinds.contains(kind) && (worker.trusted || !trusted_only));
         able.map(|(session, worker)| ShardWorker {
             name: worker.name.clone(),
-            memory: *worker.memory(),
+            memory: *worker.attempt_memory(),
             largest_cut: worker.largest_cut,
             provers: worker.provers,
             pace: pool.pace(*session, kind),

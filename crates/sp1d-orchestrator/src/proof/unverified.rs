@@ -101,7 +101,7 @@ mod tests {
     use sp1d_protocol::{ReducePart, ReduceTask, ShardTask, TaskPayload};
 
     fn unverified(payload: TaskPayload<String>) -> UnverifiedResult {
-        let spec = TaskSpec { payload, memory_bytes: 0, cycles: 0 };
+        let spec = TaskSpec { payload, needed_bytes: 0, cycles: 0 };
         UnverifiedResult { spec, worker_id: WorkerId(1), worker: "worker".to_owned() }
     }
 

@@ -10,7 +10,7 @@ pub struct TaskSpec {
     /// The kind of the task, its inputs and its outputs. Artifacts of the proof are named by their names.
     pub payload: TaskPayload<String>,
     /// Estimated memory that the task needs on a worker, in addition to the loaded engine, in bytes; 0 if unknown.
-    pub memory_bytes: u64,
+    pub needed_bytes: u64,
     /// Number of program cycles that the task proves; 0 if it proves none, or if the number is unknown.
     pub cycles: u64,
 }

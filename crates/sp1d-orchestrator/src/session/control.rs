@@ -106,7 +106,7 @@ impl WorkerSession {
         let session = self.id;
         let Some(entry) = self.shared.worker(session) else { return };
         if let Some(memory) = attempt_memory(readiness.memory) {
-            *entry.memory() = Some(memory);
+            *entry.attempt_memory() = Some(memory);
         }
         let reported = {
             let mut reported = lock(&self.reported_provers);
@@ -133,18 +133,18 @@ impl WorkerSession {
                 return;
             }
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
-            let of_machine = Some(introduction.memory_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
-            let memory_bytes = match entry.largest_cut {
+            let of_machine = Some(introduction.machine_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
+            let comparable_bytes = match entry.largest_cut {
                 Some(cut) => comparable_bytes(cut),
-                None => entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
+                None => entry.attempt_memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
             };
-            let shard_room = shard_room(entry.largest_cut, *entry.memory());
+            let shard_room = shard_room(entry.largest_cut, *entry.attempt_memory());
             self.exclude_from_larger_shards(entry.largest_cut).await;
             let ready = ReadyWorker {
                 worker: entry.id,
                 origin: entry.origin,
                 trusted: entry.trusted,
-                memory_bytes,
+                comparable_bytes,
                 shard_room,
                 slots: introduction.slots,
                 supported_kinds: introduction.supported_kinds,

@@ -26,8 +26,10 @@ pub(super) struct WorkerIntroduction {
     pub(super) threads: u32,
     /// Maximum number of attempts that it may hold.
     pub(super) slots: u32,
-    pub(super) memory_bytes: u64,
-    pub(super) memory: Option<AttemptMemory>,
+    /// Memory of its machine; 0 if unknown.
+    pub(super) machine_bytes: u64,
+    /// How much of it its attempts can use; `None` if the worker does not report it.
+    pub(super) attempt_memory: Option<AttemptMemory>,
     /// Number of its provers, at least 1.
     pub(super) provers: u32,
     /// The most cells of a shard that it proves; `None` if only its memory bounds them.
@@ -45,16 +47,34 @@ impl WorkerIntroduction {
         let name = if name.is_empty() { address.to_string() } else { name };
         let machine = hello.machine.unwrap_or_default();
         let cpu = short(computes_on(&machine));
-        let Machine { threads, memory_bytes, provers, largest_cut, pinned_bytes, global_dependencies_opt, .. } =
-            machine;
+        let Machine {
+            threads,
+            memory_bytes: machine_bytes,
+            provers,
+            largest_cut,
+            pinned_bytes,
+            global_dependencies_opt,
+            ..
+        } = machine;
         tracing::debug!(
-            worker = %name, threads, memory_bytes, ?cpu, largest_cut, pinned_bytes, global_dependencies_opt, "hello"
+            worker = %name, threads, machine_bytes, ?cpu, largest_cut, pinned_bytes, global_dependencies_opt, "hello"
         );
-        let memory = hello.readiness.and_then(|readiness| attempt_memory(readiness.memory));
+        let attempt_memory = hello.readiness.and_then(|readiness| attempt_memory(readiness.memory));
         let provers = provers.max(1);
         let slots = settings.shard_batch_size.saturating_mul(provers).clamp(1, MAX_HELD_ATTEMPTS);
         let largest_cut = Some(largest_cut).filter(|cut| *cut > 0);
-        Self { name, supported_kinds, missing, threads, slots, memory_bytes, memory, provers, largest_cut, cpu }
+        Self {
+            name,
+            supported_kinds,
+            missing,
+            threads,
+            slots,
+            machine_bytes,
+            attempt_memory,
+            provers,
+            largest_cut,
+            cpu,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// A connected worker. Whether it is ready, how far the scheduler trusts it and what it holds is not kept here: see
+/// A connected worker. Whether it is ready, its standing and what it holds are not kept here: see
 /// [`PoolSnapshot`](super::snapshot::PoolSnapshot).
 pub(crate) struct ConnectedWorker {
     /// Identity of the worker, which is the same in all its sessions.
@@ -38,8 +38,10 @@ pub(crate) struct ConnectedWorker {
     pub(crate) threads: u32,
     /// Maximum number of attempts that it may hold.
     pub(crate) slots: u32,
-    pub(crate) memory_bytes: u64,
-    pub(crate) memory: Mutex<Option<AttemptMemory>>,
+    /// Memory of its machine; 0 if unknown.
+    pub(crate) machine_bytes: u64,
+    /// How much of it its attempts can use, as it last reported.
+    pub(crate) attempt_memory: Mutex<Option<AttemptMemory>>,
     /// Number of its provers.
     pub(crate) provers: u32,
     /// The most cells of a shard that it proves; `None` if only its memory bounds them.
@@ -63,7 +65,7 @@ impl ConnectedWorker {
     }
 
     /// Returns how much memory attempts on the worker can use, as it last reported.
-    pub(crate) fn memory(&self) -> MutexGuard<'_, Option<AttemptMemory>> {
-        lock(&self.memory)
+    pub(crate) fn attempt_memory(&self) -> MutexGuard<'_, Option<AttemptMemory>> {
+        lock(&self.attempt_memory)
     }
 }

@@ -50,7 +50,7 @@ impl WorkerInfo {
             ready: pool.has_loaded_prover(session),
             threads: worker.threads,
             slots: worker.slots,
-            memory_bytes: worker.memory_bytes,
+            memory_bytes: worker.machine_bytes,
             cpu: worker.cpu.clone(),
             gpus: worker.gpus().clone(),
             kinds: worker.supported_kinds.iter().collect(),

@@ -18,7 +18,7 @@ impl ProofRunner for Flood {
 /// Returns the only task of the runners below.
 fn shrink_wrap() -> TaskSpec {
     let task = WrapTask { proof: "proof".into(), result: "result".into() };
-    TaskSpec { payload: TaskPayload::ShrinkWrap(task), memory_bytes: 0, cycles: 0 }
+    TaskSpec { payload: TaskPayload::ShrinkWrap(task), needed_bytes: 0, cycles: 0 }
 }
 
 /// A runner that submits a task without its input.

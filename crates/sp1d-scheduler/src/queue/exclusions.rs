@@ -51,8 +51,14 @@ impl Exclusions {
     }
 
     /// Returns true if the task is kept away from `worker`, which is `trusted` or not.
-    pub(crate) fn contains(&self, worker: WorkerId, trusted: bool, memory_bytes: u64, shard_room: ShardRoom) -> bool {
-        self.is_untrusted(trusted) || self.is_too_small(memory_bytes, shard_room) || self.workers.contains(&worker)
+    pub(crate) fn contains(
+        &self,
+        worker: WorkerId,
+        trusted: bool,
+        comparable_bytes: u64,
+        shard_room: ShardRoom,
+    ) -> bool {
+        self.is_untrusted(trusted) || self.is_too_small(comparable_bytes, shard_room) || self.workers.contains(&worker)
     }
 
     /// Returns true if the task is only for trusted workers, and this one is not `trusted`.
@@ -60,10 +66,10 @@ impl Exclusions {
         self.untrusted && !trusted
     }
 
-    /// Returns true if the task ran out of memory on a worker with at least `memory_bytes`, less the tolerance of
+    /// Returns true if the task ran out of memory on a worker with at least `comparable_bytes`, less the tolerance of
     /// `add_memory`, or if the task is a shard that does not fit into `shard_room`.
-    pub(crate) fn is_too_small(&self, memory_bytes: u64, shard_room: ShardRoom) -> bool {
-        self.too_small_bytes.is_some_and(|bytes| memory_bytes <= bytes.saturating_add(bytes / 16))
+    pub(crate) fn is_too_small(&self, comparable_bytes: u64, shard_room: ShardRoom) -> bool {
+        self.too_small_bytes.is_some_and(|bytes| comparable_bytes <= bytes.saturating_add(bytes / 16))
             || self.shard_size.is_some_and(|size| !shard_room.fits(size))
     }
 

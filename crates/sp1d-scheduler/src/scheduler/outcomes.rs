@@ -160,18 +160,18 @@ impl Scheduler {
         })
     }
 
-    /// Continues task `id` after an attempt ran out of memory on a worker with `memory_bytes`: a worker with more
+    /// Continues task `id` after an attempt ran out of memory on a worker with `comparable_bytes`: a worker with more
     /// memory gets it, or it has failed for good.
     pub(super) fn retry_with_more_memory(
         &mut self,
         id: TaskId,
         past: PastAttempt,
-        memory_bytes: u64,
+        comparable_bytes: u64,
         commands: &mut Vec<Command>,
     ) {
         self.tasks_excluding_by_memory.insert(id);
         let task = self.task_mut(id);
-        task.excluded.add_memory(memory_bytes);
+        task.excluded.add_memory(comparable_bytes);
         task.record(past);
         self.continue_task(id, commands);
     }

@@ -100,9 +100,9 @@ impl Scheduler {
             entry.second = None;
             // The task continues with its other attempt, but must not come back to this worker.
             if past.end.is_out_of_memory() {
-                let memory_bytes = self.sessions.get(session).map_or(0, SessionState::memory_bytes);
+                let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
                 self.tasks_excluding_by_memory.insert(task);
-                self.change_exclusions(task, |task| task.excluded.add_memory(memory_bytes));
+                self.change_exclusions(task, |task| task.excluded.add_memory(comparable_bytes));
             } else if past.end.is_unsupported() {
                 let counted = self.counted(worker);
                 self.change_exclusions(task, |task| task.count_refusal(counted));
@@ -112,8 +112,8 @@ impl Scheduler {
         } else if past.end.is_unsupported() {
             self.continue_after_refusal(task, past, commands);
         } else if past.end.is_out_of_memory() {
-            let memory_bytes = self.sessions.get(session).map_or(0, SessionState::memory_bytes);
-            self.retry_with_more_memory(task, past, memory_bytes, commands);
+            let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
+            self.retry_with_more_memory(task, past, comparable_bytes, commands);
         } else {
             self.continue_after_failure(task, past, commands);
         }

@@ -111,7 +111,7 @@ impl Scheduler {
                 tally.on_probation += usize::from(session.on_probation().contains(kind));
                 let (all, with_free) = if fits {
                     (&mut tally.fit, &mut tally.fit_free)
-                } else if excluded.is_too_small(session.memory_bytes(), session.shard_room()) {
+                } else if excluded.is_too_small(session.comparable_bytes(), session.shard_room()) {
                     (&mut tally.too_small, &mut tally.too_small_free)
                 } else {
                     (&mut tally.tried, &mut tally.tried_free)

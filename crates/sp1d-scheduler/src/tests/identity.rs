@@ -16,8 +16,8 @@ fn back(session: u64, worker: u64) -> Event {
     ready_holding(session, worker, 1, &[])
 }
 
-fn ready_with(session: u64, slots: u32, memory_bytes: u64) -> Event {
-    ready_as(session, ReadyWorker { memory_bytes, ..plain_worker(session, slots) })
+fn ready_with(session: u64, slots: u32, comparable_bytes: u64) -> Event {
+    ready_as(session, ReadyWorker { comparable_bytes, ..plain_worker(session, slots) })
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> Event {
@@ -231,8 +231,8 @@ fn check_cause(attempts: &[(u64, AttemptFailure)], expected: bool) {
     let (mut commands, mut workers) = (Vec::new(), (1..).zip(attempts).peekable());
     while let Some((id, (_, failure))) = workers.next() {
         table.send([started(id, id)]);
-        if let Some((next, (memory_bytes, _))) = workers.peek() {
-            table.send([ready_with(*next, 1, *memory_bytes)]);
+        if let Some((next, (comparable_bytes, _))) = workers.peek() {
+            table.send([ready_with(*next, 1, *comparable_bytes)]);
         }
         let (session, attempt, failure) = (SessionId(id), AttemptId(id), failure.clone());
         commands = table.send([Event::AttemptFailed { session, attempt, failure }]);

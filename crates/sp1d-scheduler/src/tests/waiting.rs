@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 const GIB: u64 = 1 << 30;
 
-/// A worker with one slot and `memory_bytes` for one attempt.
-fn ready_with_memory(session: u64, memory_bytes: u64) -> Event {
-    ready_as(session, ReadyWorker { memory_bytes, ..plain_worker(session, 1) })
+/// A worker with one slot and `comparable_bytes` for one attempt.
+fn ready_with_memory(session: u64, comparable_bytes: u64) -> Event {
+    ready_as(session, ReadyWorker { comparable_bytes, ..plain_worker(session, 1) })
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> Event {

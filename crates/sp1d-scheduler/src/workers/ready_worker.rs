@@ -12,8 +12,9 @@ pub struct ReadyWorker {
     pub origin: OriginId,
     /// Whether the worker may get the tasks of tries that are only for trusted workers.
     pub trusted: bool,
-    /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
-    pub memory_bytes: u64,
+    /// The memory by which the scheduler compares this worker with others after a task ran out of memory: what one
+    /// attempt can use, or what a GPU's largest cut takes on a processor. `u64::MAX` if unknown.
+    pub comparable_bytes: u64,
     /// What bounds its shards, in tries that exclude small workers.
     pub shard_room: ShardRoom,
     /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.

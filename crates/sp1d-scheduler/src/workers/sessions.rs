@@ -23,8 +23,8 @@ pub(crate) struct SessionState {
     worker: WorkerId,
     /// Whether it may get the tasks of tries that are only for trusted workers.
     trusted: bool,
-    /// Bytes of memory that one attempt can use; 0 if unknown.
-    memory_bytes: u64,
+    /// See [`ReadyWorker::comparable_bytes`].
+    comparable_bytes: u64,
     shard_room: ShardRoom,
     slots: usize,
     /// The kinds that the worker supports.
@@ -96,9 +96,9 @@ impl SessionState {
         self.has_worked
     }
 
-    /// Returns the bytes of memory that one attempt can use; 0 if unknown.
-    pub(crate) const fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
+    /// Returns [`ReadyWorker::comparable_bytes`].
+    pub(crate) const fn comparable_bytes(&self) -> u64 {
+        self.comparable_bytes
     }
 
     pub(crate) const fn shard_room(&self) -> ShardRoom {
@@ -115,7 +115,7 @@ impl SessionState {
     }
 
     pub(crate) fn is_excluded(&self, exclusions: &Exclusions) -> bool {
-        exclusions.contains(self.worker, self.trusted, self.memory_bytes, self.shard_room)
+        exclusions.contains(self.worker, self.trusted, self.comparable_bytes, self.shard_room)
     }
 
     pub(crate) const fn is_trusted(&self) -> bool {
@@ -240,11 +240,11 @@ impl WorkerSessions {
     /// # Panics
     /// Panics if the worker is already there.
     pub(crate) fn insert(&mut self, id: SessionId, ready: &ReadyWorker, paces: [Duration; TaskKind::ALL.len()]) {
-        let ReadyWorker { worker, trusted, memory_bytes, shard_room, slots, supported_kinds, .. } = *ready;
+        let ReadyWorker { worker, trusted, comparable_bytes, shard_room, slots, supported_kinds, .. } = *ready;
         let session = SessionState {
             worker,
             trusted,
-            memory_bytes,
+            comparable_bytes,
             shard_room,
             slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),
             supported_kinds,

@@ -163,14 +163,14 @@ impl Machine {
         self.session = Some(session);
         net.link(self.id).connected = Some(session);
         let holds = self.jobs.iter().filter(|job| !job.dropped).map(|job| job.attempt).collect();
-        let Self { worker, origin, memory: memory_bytes, slots, supported_kinds, .. } = *self;
+        let Self { worker, origin, memory: comparable_bytes, slots, supported_kinds, .. } = *self;
         let ready = ReadyWorker {
             worker,
             origin,
             // Machine 0 is always trusted, so that every proof can finish. The others may be trusted in one session and
             // not in the next one: their certificates are replaced.
             trusted: self.id.0 == 0 || !mixed(session.0).is_multiple_of(3),
-            memory_bytes,
+            comparable_bytes,
             shard_room: ShardRoom::Unknown,
             slots,
             supported_kinds,

@@ -105,7 +105,7 @@ pub(crate) fn ready(session: u64, worker: u64, slots: u32, supported_kinds: Kind
     let (session, worker, origin) = (SessionId(session), WorkerId(worker), OriginId(u128::from(worker)));
     let (shard_room, holds) = (ShardRoom::Unknown, Vec::new());
     let trusted = false;
-    let ready = ReadyWorker { worker, origin, trusted, memory_bytes: 1, shard_room, slots, supported_kinds, holds };
+    let ready = ReadyWorker { worker, origin, trusted, comparable_bytes: 1, shard_room, slots, supported_kinds, holds };
     Event::WorkerReady { session, ready, resumable_tasks: Vec::new(), draining: false }
 }
 

@@ -48,7 +48,7 @@ impl NoLimitIsExceeded {
     fn note_event(&mut self, step: &SimStep<'_>) {
         match *step.event {
             Event::WorkerReady { session, ref ready, draining, .. } => {
-                let ReadyWorker { worker, memory_bytes: memory, slots, supported_kinds, .. } = *ready;
+                let ReadyWorker { worker, comparable_bytes: memory, slots, supported_kinds, .. } = *ready;
                 let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
                 let seat =
                     Seat { slots, supported_kinds, draining, quarantined: KindSet::default(), starting: false, memory };

@@ -101,7 +101,7 @@ fn ready_with(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]
         worker: WorkerId(worker),
         origin: OriginId(u128::from(worker)),
         trusted: false,
-        memory_bytes: 0,
+        comparable_bytes: 0,
         shard_room: ShardRoom::Unknown,
         slots: 1,
         supported_kinds: KindSet::all(),

@@ -89,7 +89,7 @@ pub(crate) struct CheckPlaces {
 #[derive(Debug)]
 struct WorkerChecks {
     /// Its only permit belongs to the check that runs.
-    thread: Arc<Semaphore>,
+    permit: Arc<Semaphore>,
     /// The check that runs.
     running: watch::Sender<Option<RunningCheck>>,
 }
@@ -117,14 +117,14 @@ impl Drop for CheckPermit {
 
 impl WorkerChecks {
     fn new() -> Self {
-        Self { thread: Arc::new(Semaphore::new(1)), running: watch::Sender::new(None) }
+        Self { permit: Arc::new(Semaphore::new(1)), running: watch::Sender::new(None) }
     }
 
     /// Returns a permit when no other check of the worker runs. Returns `None` if another check runs after its
     /// deadline. Reports it if another check that runs is slow.
     async fn permit(self: Arc<Self>, report: &mut DelayReport) -> Option<CheckPermit> {
         let mut running = self.running.subscribe();
-        let acquired = self.thread.clone().acquire_owned();
+        let acquired = self.permit.clone().acquire_owned();
         tokio::pin!(acquired);
         loop {
             let present = *running.borrow_and_update();

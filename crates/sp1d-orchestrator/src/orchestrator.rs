@@ -207,9 +207,9 @@ impl Orchestrator {
         let session = self.membership.session_of(worker)?;
         // If the dispatcher has ended, no worker receives tasks any more.
         let Ok(place) = self.shared.inbox.reserve().await else { return Ok(()) };
-        let (drained, wait) = oneshot::channel();
-        place.send(DispatcherInput::Drain { session, drained });
-        // If the dispatcher ends, it drops `drained`, which ends the wait.
+        let (wait_ended, wait) = oneshot::channel();
+        place.send(DispatcherInput::Drain { session, wait_ended });
+        // If the dispatcher ends, it drops `wait_ended`, which ends the wait.
         let _ = wait.await;
         Ok(())
     }

@@ -137,9 +137,9 @@ impl Dispatcher {
                 self.tasks.insert(task, submitted);
                 self.handle(event);
             }
-            DispatcherInput::Drain { session, drained } => {
+            DispatcherInput::Drain { session, wait_ended } => {
                 self.report_drain(session);
-                self.drain_waits.entry(session).or_default().push(drained);
+                self.drain_waits.entry(session).or_default().push(wait_ended);
                 self.handle(DispatchEvent::DrainRequested { session });
             }
             DispatcherInput::OpenTasks { try_id, after, limit, reply } => {
@@ -265,7 +265,7 @@ impl Dispatcher {
             DispatchCommand::EndDrainWait { session } => {
                 // The caller may have stopped waiting.
                 let waiting = self.drain_waits.remove(&session).unwrap_or_default();
-                waiting.into_iter().for_each(|drained| _ = drained.send(()));
+                waiting.into_iter().for_each(|wait_ended| _ = wait_ended.send(()));
             }
             DispatchCommand::EndSession { session } => self.shared.end_session(session),
             DispatchCommand::PublishStep { task, attempt, session, step } => {

@@ -20,15 +20,15 @@ pub(crate) enum DispatcherInput {
     /// names of the artifacts with deferred events. The list of deferred events also belongs to the marker, but its
     /// name is not among them.
     DeferredEventsOutcome { task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String> },
-    /// Drain a worker: it finishes the attempts that it has started, and the others go to other workers. `drained` is
-    /// notified when the worker holds no attempt, may get tasks again, or is disconnected.
-    Drain { session: SessionId, drained: oneshot::Sender<()> },
+    /// Drain a worker: it finishes the attempts that it has started, and the others go to other workers. `wait_ended`
+    /// is notified when the worker holds no attempt, may get tasks again, or is disconnected.
+    Drain { session: SessionId, wait_ended: oneshot::Sender<()> },
     /// Describe at most `limit` open tasks of a try, from the first one whose number is above `after`, and say why some
     /// tasks wait.
     OpenTasks { try_id: TryId, after: TaskId, limit: usize, reply: oneshot::Sender<OpenTasks> },
     /// Return the claims of a running try and of the earlier tries of its request. If the try is not running, `reply`
     /// is dropped.
     Claims { try_id: TryId, reply: oneshot::Sender<ClaimHistory> },
-    /// Forget everything about a try of a proof request, which has ended.
+    /// A try has ended: forget everything about it.
     EndTry(Arc<RunningTry>),
 }

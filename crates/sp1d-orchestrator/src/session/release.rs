@@ -44,12 +44,12 @@ impl WorkerSession {
     /// Drains the worker. A caller that resumes it meanwhile only delays the release.
     async fn drain(&self) {
         loop {
-            let (drained, wait) = oneshot::channel();
-            if self.shared.inbox.send(DispatcherInput::Drain { session: self.id, drained }).await.is_err() {
+            let (wait_ended, wait) = oneshot::channel();
+            if self.shared.inbox.send(DispatcherInput::Drain { session: self.id, wait_ended }).await.is_err() {
                 // The dispatcher has ended, and no worker gets tasks any more.
                 return;
             }
-            // If the dispatcher ends, it drops `drained`, which ends the wait.
+            // If the dispatcher ends, it drops `wait_ended`, which ends the wait.
             let _ = wait.await;
             if self.shared.snapshot().held(self.id) == 0 {
                 return;

@@ -28,7 +28,7 @@ pub enum ProofFailureKind {
     Unsupported,
     /// No worker was connected for too long.
     NoWorkers,
-    /// A shard ran out of memory, or no connected worker has enough memory for it.
+    /// A task ran out of memory, or no connected worker has enough memory for a shard.
     OutOfMemory,
     /// The timeout passed.
     Timeout,

@@ -28,7 +28,13 @@ const MAX_WAITING_RESULTS: usize = 256;
 /// # Cancel safety
 /// Dropping the future ends the audit. A check that has started continues on its thread.
 pub(super) async fn audit(shared: &Arc<SharedState>, running_try: &Arc<RunningTry>, failure: &ProofFailure) {
-    if !matches!(failure, ProofFailure::Task { .. } | ProofFailure::WrongProof(_) | ProofFailure::Internal(_)) {
+    if !matches!(
+        failure,
+        ProofFailure::Task { .. }
+            | ProofFailure::TaskOutOfMemory { .. }
+            | ProofFailure::WrongProof(_)
+            | ProofFailure::Internal(_)
+    ) {
         return;
     }
     let all = running_try.unverified();

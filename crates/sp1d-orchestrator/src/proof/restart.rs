@@ -68,7 +68,7 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Opt
         }
         ProofFailure::WrongProof(_) => after_wrong_proof(facts),
         ProofFailure::Internal(_) => after_internal_error(facts),
-        ProofFailure::Task { .. } => after_failed_task(facts),
+        ProofFailure::Task { .. } | ProofFailure::TaskOutOfMemory { .. } => after_failed_task(facts),
         ProofFailure::Program(_)
         | ProofFailure::GasLimit { .. }
         | ProofFailure::Request(_)
@@ -162,6 +162,10 @@ mod tests {
         ProofFailure::Task { task: TaskId(1), kind: TaskKind::ProveShard, history: Vec::new() }
     }
 
+    fn task_out_of_memory() -> ProofFailure {
+        ProofFailure::TaskOutOfMemory { task: TaskId(1), kind: TaskKind::RecursionReduce, history: Vec::new() }
+    }
+
     fn no_large_worker() -> ProofFailure {
         ProofFailure::NoLargeWorkerRemains { task: TaskId(1), kind: TaskKind::ProveShard }
     }
@@ -189,6 +193,8 @@ mod tests {
             check(&failure, &facts, Some(Restart::SmallerCut(cut.clone())));
             check(&failure, &FIRST, None);
         }
+        // Only shards become smaller.
+        check(&task_out_of_memory(), &facts, None);
     }
 
     #[test]
@@ -229,6 +235,7 @@ mod tests {
         let wrong_result = RestartFacts { has_wrong_result: true, are_claims_suspect: true, ..verified_at_end };
         check(&internal(), &wrong_result, Some(Restart::VerifyAll));
         check(&failed_task(), &wrong_result, Some(Restart::VerifyAll));
+        check(&task_out_of_memory(), &wrong_result, Some(Restart::VerifyAll));
         let already_verified = RestartFacts { verify: Verify::All, are_claims_suspect: false, ..wrong_result };
         check(&internal(), &already_verified, None);
         check(&failed_task(), &already_verified, None);

@@ -278,7 +278,9 @@ impl Orchestrator {
             ProofFailure::WrongProof(_) | ProofFailure::Internal(_) => {
                 !self.stop.is_cancelled() && !self.broken().is_cancelled()
             }
-            ProofFailure::Task { .. } => running_try.findings.are_claims_suspect(),
+            ProofFailure::Task { .. } | ProofFailure::TaskOutOfMemory { .. } => {
+                running_try.findings.are_claims_suspect()
+            }
             _ => false,
         };
         if let (Some(cache), true) = (&self.shared.result_cache, is_doubtful) {

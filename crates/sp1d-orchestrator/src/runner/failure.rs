@@ -42,6 +42,17 @@ pub enum ProofFailure {
         /// Its attempts, oldest first.
         history: Vec<PastAttempt>,
     },
+    /// A task that is not a shard ran out of memory, and no connected worker is larger. Its kind is
+    /// [`ProofFailureKind::OutOfMemory`].
+    #[error("{}\nhint: add a worker with more memory", too_large(*.task, *.kind, .history))]
+    TaskOutOfMemory {
+        /// The task.
+        task: TaskId,
+        /// Its kind.
+        kind: TaskKind,
+        /// Its attempts, oldest first.
+        history: Vec<PastAttempt>,
+    },
     /// A shard ran out of memory, or no connected worker has enough memory for it.
     #[error("{0}")]
     OutOfMemory(String),
@@ -115,7 +126,9 @@ impl From<&ProofFailure> for FailureInfo {
             ProofFailure::WrongProof(_) => ProofFailureKind::Unverified,
             ProofFailure::Task { .. } => ProofFailureKind::Task,
             ProofFailure::Unsupported { .. } => ProofFailureKind::Unsupported,
-            ProofFailure::OutOfMemory(_) | ProofFailure::NoLargeWorkerRemains { .. } => ProofFailureKind::OutOfMemory,
+            ProofFailure::OutOfMemory(_)
+            | ProofFailure::TaskOutOfMemory { .. }
+            | ProofFailure::NoLargeWorkerRemains { .. } => ProofFailureKind::OutOfMemory,
             ProofFailure::NoWorkers { .. } | ProofFailure::WorkersTaken { .. } => ProofFailureKind::NoWorkers,
             ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => ProofFailureKind::Timeout,
             ProofFailure::Cancelled => ProofFailureKind::Cancelled,
@@ -139,6 +152,7 @@ pub(crate) fn failure_of_try(
 ) -> ProofFailure {
     match cause {
         TryFailureCause::FailedTask => ProofFailure::Task { task, kind, history },
+        TryFailureCause::TaskOutOfMemory => ProofFailure::TaskOutOfMemory { task, kind, history },
         TryFailureCause::OutOfMemory => ProofFailure::OutOfMemory(too_large(task, kind, &history)),
         TryFailureCause::NoLargeWorkerRemains => ProofFailure::NoLargeWorkerRemains { task, kind },
     }
@@ -192,6 +206,7 @@ mod tests {
     fn each_cause_has_its_kind_and_its_text() {
         check_cause(TryFailureCause::FailedTask, ProofFailureKind::Task, "task 7");
         check_cause(TryFailureCause::OutOfMemory, ProofFailureKind::OutOfMemory, "ran out of memory");
+        check_cause(TryFailureCause::TaskOutOfMemory, ProofFailureKind::OutOfMemory, "hint: add a worker");
         check_cause(TryFailureCause::NoLargeWorkerRemains, ProofFailureKind::OutOfMemory, "the others are too small");
     }
 

@@ -156,8 +156,10 @@ pub enum DispatchCommand {
 /// Why a task failed for good, and its try with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TryFailureCause {
-    /// The attempts of the task failed or were lost, and a smaller shard would not help.
+    /// The task failed, was lost or was refused too often. If it is a shard, none of its attempts ran out of memory.
     FailedTask,
+    /// The task is not a shard. It ran out of memory, and no ready worker is larger. Smaller shards would not help.
+    TaskOutOfMemory,
     /// The task is a shard, and one of its attempts ran out of memory. A smaller shard may help.
     OutOfMemory,
     /// The task is a shard. The workers that are large enough for it have left, and the connected ones are too small.
@@ -170,8 +172,8 @@ impl TryFailureCause {
     /// in the scheduler's command.
     pub(super) fn of(kind: TaskKind, history: &[PastAttempt], failed_for_lack_of_memory: bool) -> Self {
         if !kind.is_shard() {
-            // Only shards become smaller with a smaller cut.
-            Self::FailedTask
+            // Only shards become smaller with a smaller cut. Another task that lacks memory has run out of it.
+            if failed_for_lack_of_memory { Self::TaskOutOfMemory } else { Self::FailedTask }
         } else if history.iter().any(|past| past.end.is_out_of_memory()) {
             // One attempt that ran out of memory is reason enough for a smaller cut: on other workers, the kernel may
             // have killed provers for the same cause.
@@ -188,7 +190,7 @@ impl fmt::Display for TryFailureCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::FailedTask => "failed",
-            Self::OutOfMemory => "ran out of memory",
+            Self::OutOfMemory | Self::TaskOutOfMemory => "ran out of memory",
             Self::NoLargeWorkerRemains => "finds no large worker",
         })
     }
@@ -196,13 +198,13 @@ impl fmt::Display for TryFailureCause {
 
 /// A step of an attempt, as the watchers of its try see it.
 ///
-/// The last three steps end the attempt, and no step follows them. One exception: `Done` follows `Failed` if the worker
-/// delivers the result after it reported a failure. It also follows if the deferred events were rejected while the
-/// worker was disconnected, and pass when the worker continues the attempt.
+/// `Done`, `Failed` and `Dropped` end the attempt, and no step follows them. One exception: `Done` follows `Failed` if
+/// the worker delivers the result after it reported a failure. It also follows if the deferred events were rejected
+/// while the worker was disconnected, and pass when the worker continues the attempt.
 ///
-/// `Interrupted` and `TakenBack` are usually the last step. `Continued` follows if the worker reconnects and the task
-/// still needs the attempt. `Done` or `Failed` follows if the result or the failure arrives nevertheless. `Dropped`
-/// does not follow.
+/// After `Interrupted` or `TakenBack`, usually no step follows. `Continued` follows if the worker reconnects and the
+/// task still needs the attempt. `Done` or `Failed` follows if the result or the failure arrives nevertheless.
+/// `Dropped` does not follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptStep {
     /// It was assigned to its worker, and waits there.

@@ -17,6 +17,7 @@ pub(super) fn code_of(error: &anyhow::Error) -> Option<u8> {
             | ProofFailure::WorkersTaken { .. }
             | ProofFailure::Unsupported { .. }
             | ProofFailure::OutOfMemory(_)
+            | ProofFailure::TaskOutOfMemory { .. }
             | ProofFailure::NoLargeWorkerRemains { .. } => WORKERS,
             ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => TIMEOUT,
             ProofFailure::Cancelled => INTERRUPTED,

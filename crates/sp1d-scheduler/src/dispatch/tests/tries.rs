@@ -126,7 +126,7 @@ fn another_task_that_needs_too_much_memory_asks_for_no_smaller_cut() {
         task: TaskId(10),
         kind,
         history: vec![past(1, too_large())],
-        cause: TryFailureCause::FailedTask,
+        cause: TryFailureCause::TaskOutOfMemory,
         are_claims_suspect: false,
     };
     table.check([out_of_memory(1, 1)], [step, failed]);
@@ -160,7 +160,8 @@ fn the_cause_of_a_failure_says_whether_smaller_shards_may_help() {
         (SHARD, &broken[..], true, TryFailureCause::NoLargeWorkerRemains),
         (SHARD, &out_of_memory[..], false, TryFailureCause::OutOfMemory),
         (SHARD, &out_of_memory[..], true, TryFailureCause::OutOfMemory),
-        (fold, &out_of_memory[..], true, TryFailureCause::FailedTask),
+        (fold, &out_of_memory[..], true, TryFailureCause::TaskOutOfMemory),
+        (fold, &out_of_memory[..], false, TryFailureCause::FailedTask),
     ] {
         let cause = TryFailureCause::of(kind, history, failed_for_lack_of_memory);
         assert_eq!(cause, expected, "{kind} {history:?} {failed_for_lack_of_memory}");

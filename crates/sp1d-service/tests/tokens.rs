@@ -302,7 +302,7 @@ async fn the_audit_log_says_who_did_what() {
     a.json("/v1/proofs").await;
     let content = std::fs::read_to_string(folder.path().join("state/audit.log")).unwrap();
     let lines: Vec<Value> = content.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let (commands, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line["token"] == "(operator)");
+    let (commands, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line["token"] == "(machine)");
     let created = |line: &Value| (line["path"].clone(), line["tenant"].clone(), line["object"].clone());
     let expected = ["a", "b"].map(|name| (json!("sp1d tokens create"), json!(name), json!(name)));
     assert_eq!(commands.iter().map(created).collect::<Vec<_>>(), expected);

@@ -104,7 +104,7 @@ impl Scheduler {
         })
     }
 
-    /// Returns how far the scheduler trusts `worker`. The standing of an unknown worker is normal.
+    /// Returns the standing of `worker`. That of an unknown worker is normal.
     #[must_use]
     pub fn worker_standing(&self, worker: WorkerId) -> WorkerStanding {
         let Some(worker) = self.workers.get(worker) else { return WorkerStanding::Normal };

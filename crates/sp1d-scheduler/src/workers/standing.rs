@@ -1,4 +1,4 @@
-//! How far the scheduler trusts a worker with tasks of one kind.
+//! Whether the scheduler gives a worker tasks of one kind, after its faults.
 
 use crate::Timestamp;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl QuarantineRules {
     }
 }
 
-/// How far the scheduler trusts a worker with tasks of one kind, from the best to the worst.
+/// Whether the scheduler gives a worker tasks of one kind, after its faults: from the best to the worst.
 /// [`crate::WorkerStanding`] is the summary for the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Standing {

@@ -49,7 +49,7 @@ pub enum RequestError {
     QueueFull(u64),
     /// A quota of the tenant does not permit the request.
     #[error(
-        "{0}\nhint: wait until proofs have ended or were removed, or ask an operator of the service for a larger quota"
+        "{0}\nhint: wait until proofs have ended or were removed, or ask the administrator of the service's machine for a larger quota"
     )]
     Quota(String),
     /// Too many uploads run at the same time.

@@ -51,7 +51,7 @@ impl AuditEntry {
     /// Returns the entry for a command on the machine of the service, which has changed `object`. No token has the name
     /// in the entry.
     pub(crate) fn of_command(at: Moment, command: &str, tenant: String, object: Option<String>) -> Self {
-        let (token, method) = ("(operator)".to_owned(), "COMMAND".to_owned());
+        let (token, method) = ("(machine)".to_owned(), "COMMAND".to_owned());
         Self { at, token, tenant, from: None, method, path: command.to_owned(), object, status: None }
     }
 }
@@ -189,11 +189,11 @@ mod tests {
     fn command_has_no_client_and_no_status() {
         let entry = AuditEntry::of_command(Moment(0), "sp1d tokens revoke", "team".to_owned(), Some("ci".to_owned()));
         let expected = json!({
-            "at": "1970-01-01T00:00:00.000Z", "token": "(operator)", "tenant": "team", "from": null,
+            "at": "1970-01-01T00:00:00.000Z", "token": "(machine)", "tenant": "team", "from": null,
             "method": "COMMAND", "path": "sp1d tokens revoke", "object": "ci"
         });
         assert_eq!(serde_json::to_value(entry).unwrap(), expected);
-        assert!("(operator)".parse::<crate::access::ApiTokenName>().is_err(), "no token has this name");
+        assert!("(machine)".parse::<crate::access::ApiTokenName>().is_err(), "no token has this name");
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub(in crate::api) async fn authorize(State(service): State<Service>, mut reques
 
 fn refusal(code: &str, text: &str) -> Response {
     let text = format!(
-        "{text}\nhint: pass the file with your token with `--token-file`, or log in on the status page\nhint: an operator of the service creates tokens with `sp1d tokens create`"
+        "{text}\nhint: pass the file with your token with `--token-file`, or log in on the status page\nhint: the administrator of the service's machine creates tokens with `sp1d tokens create`"
     );
     Problem::new(StatusCode::UNAUTHORIZED, code, &text).into_response()
 }
@@ -91,7 +91,7 @@ fn refusal(code: &str, text: &str) -> Response {
 fn forbidden(caller: &Caller, role: TokenRole) -> Response {
     let (name, roles) = (caller.token.as_deref().unwrap_or_default(), &caller.roles);
     let text = format!(
-        "the token {name} has the roles {roles}, and this call needs {role}\nhint: ask an operator of the service for a token with the role {role}"
+        "the token {name} has the roles {roles}, and this call needs {role}\nhint: ask the administrator of the service's machine for a token with the role {role}"
     );
     Problem::new(StatusCode::FORBIDDEN, "missing_role", &text).into_response()
 }

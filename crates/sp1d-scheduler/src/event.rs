@@ -1,9 +1,9 @@
 //! The scheduler's inputs (events) and outputs (commands).
 //!
-//! - **Worker and session.** A worker is one `sp1d worker`, across all its connections. A session is one of these
-//!   connections. A [`WorkerId`] names the *worker*, and a [`SessionId`] names the *session*. A worker that reconnects
-//!   keeps its `WorkerId` and gets a new `SessionId`. What a worker reports, and what it gets, belongs to a session.
-//!   Faults and standing belong to the worker.
+//! - **Worker and session.** A worker is one `sp1d worker`, or the worker of a program, across all its connections. A
+//!   session is one of these connections. A [`WorkerId`] names the *worker*, and a [`SessionId`] names the *session*. A
+//!   worker that reconnects keeps its `WorkerId` and gets a new `SessionId`. What a worker reports, and what it gets,
+//!   belongs to a session. Faults and standing belong to the worker.
 //! - **Proof and try.** A proof request is tried at most three times. A try has a number, its [`TryId`]. The scheduler
 //!   knows tries only: a task belongs to a try, and a failed try may be followed by another one of the same proof.
 //! - **Marker.** A marker is an empty SP1 task that no worker runs. SP1 submits one with each core shard. While the
@@ -165,8 +165,8 @@ pub enum Event {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// A result of a worker was proven wrong after other tasks had used it, or workers of two origins refuted a claim
-    /// of it. The worker is quarantined at once for every kind, even if it is needed.
+    /// A result of a worker was proven wrong after other tasks had used it, or workers of two origins refuted one of
+    /// the worker's claims. The worker is quarantined at once for every kind, even if it is needed.
     ProvenWrong {
         /// The worker that delivered the result, or that made the claim.
         worker: WorkerId,

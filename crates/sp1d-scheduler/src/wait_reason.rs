@@ -85,7 +85,7 @@ pub enum WaitReason {
         /// Available workers on probation. Each of them gets one task of the kind at a time.
         on_probation: usize,
     },
-    /// The task does not exclude every free worker, but [`Placement::Pack`](crate::Placement::Pack) leaves them free.
+    /// Free workers could take the task, but [`Placement::Pack`](crate::Placement::Pack) leaves them free.
     OutsidePackPlan {
         /// The kind of the task.
         kind: TaskKind,

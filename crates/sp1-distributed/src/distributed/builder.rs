@@ -62,7 +62,7 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.ca_file(path.as_ref()))
     }
 
-    /// Sets the file with a token for a proxy in front of the service, sent as `Authorization: Bearer`.
+    /// Sets the file with a token of the service, or of a proxy in front of it, sent as `Authorization: Bearer`.
     #[must_use]
     pub fn token_file(self, path: impl AsRef<Path>) -> Self {
         self.set(|overrides| overrides.token_file(path.as_ref()))

@@ -197,7 +197,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             NONE,
             ValueRange::FileOr(NONE),
             "",
-            "file with a token for a proxy in front of the service. The client of a service sends it as `Authorization: Bearer`",
+            "file with a token of the service, or of a proxy in front of it. The client of a service sends it as `Authorization: Bearer`",
         ),
         setting(
             SHARD_BATCH_SIZE,

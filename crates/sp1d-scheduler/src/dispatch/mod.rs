@@ -19,7 +19,8 @@
 //! clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
 //!
 //! Most events and commands have the same name and meaning on both sides, and their types say what they carry. The
-//! driver cannot report the scheduler's other events, so it cannot bypass the filter. The others:
+//! tables list those that differ. The driver cannot report an event of the right column by itself, so it cannot bypass
+//! the filter.
 //!
 //! | events of the driver | events of the scheduler |
 //! |---|---|

@@ -19,11 +19,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - A task goes to an idle worker if there is one, unless a faster busy worker would finish it earlier. Otherwise it
 ///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
 ///   free instead.
-/// - A task has at most one live attempt, or two: while one of them is slow, starts late, or waits for a slow check of
-///   its deferred events, or after a reconnect. The first result that passes its check is final, even if its attempt is
-///   no longer live.
-/// - A failed attempt is retried on another worker. A task whose worker was lost is requeued. Both happen a limited
-///   number of times.
+/// - A task usually has one live attempt, and never more than two. It has two while one of them is slow, overdue,
+///   starts late, or waits for a slow check of its deferred events, or after a reconnect. The first result that passes
+///   its check is final, even if its attempt is no longer live.
+/// - A failed attempt is retried on another worker, or on a worker that was tried if no other is left. A task whose
+///   worker was lost is requeued. Both happen a limited number of times.
 /// - A slow attempt gets a speculative attempt beside it. After a longer time its task is retried elsewhere: see
 ///   [`PaceRules`](crate::PaceRules).
 /// - A task whose result waits for a slow check goes to another worker meanwhile: see [`Event::CheckDelayed`].

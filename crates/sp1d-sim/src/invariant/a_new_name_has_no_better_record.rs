@@ -1,5 +1,5 @@
-//! A worker that is ready for the first time is not trusted with a kind for which another worker of its origin is
-//! quarantined: it is quarantined or on probation, too.
+//! A worker that is ready for the first time is quarantined or on probation for a kind if another worker of its origin
+//! is quarantined for it.
 
 use super::{
     property::{Invariant, ensure},

@@ -71,7 +71,7 @@ pub(crate) struct AccessArguments {
     /// File with the certificates (PEM) of the only authorities to trust for `https` [default: those of the system].
     #[arg(long = "ca", value_name = "FILE", env = "SP1_DISTRIBUTED_CA_FILE")]
     ca_file: Option<PathBuf>,
-    /// File with a token for a proxy in front of the service, sent as `Authorization: Bearer`.
+    /// File with a token of the service, or of a proxy in front of it, sent as `Authorization: Bearer`.
     #[arg(long, value_name = "FILE", env = "SP1_DISTRIBUTED_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 }

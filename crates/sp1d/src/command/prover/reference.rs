@@ -73,7 +73,7 @@ const OTHER_VARIABLES: &str = "
 | `SP1D_LOG` | `sp1d` | log filter, for example `info` or `sp1d_worker=debug` |
 | `SP1D_LOG_FORMAT` | `sp1d` | format of log lines: `text` or `json` |
 | `NO_COLOR` | `sp1d` | disables colors |
-| `TMPDIR` | orchestrators | folder for the executor's helper program; other users must not be able to write to it, and it must not be mounted noexec |
+| `TMPDIR` | orchestrators | parent of the folder for the executor's helper program [default: `/tmp`]; it must not be mounted noexec. For a program of your own, other users must not be able to write to it |
 | `SP1_GROTH16_CIRCUIT_PATH`, `SP1_PLONK_CIRCUIT_PATH` | workers | parent folders of the folders with circuit files [default: `~/.sp1/circuits/groth16` and `~/.sp1/circuits/plonk`] |
 | `RAYON_NUM_THREADS` | programs | number of proving threads of a process that creates no thread pool of its own; `sp1d worker` uses `--threads` instead |
 ";

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_refuses_credentials_is_told_from_one_that_asks_for_them() {
+    fn a_proxy_that_refuses_credentials_has_another_message_than_one_that_asks_for_them() {
         let check = |credentials, status, line: &str, hint: &str| {
             let error = ClientError::refused("https://***@10.0.0.7", credentials, status, b"<html>").to_string();
             let (found, rest) = error.split_once("\nhint: ").expect("the error has a hint");

@@ -32,8 +32,8 @@ pub(crate) type Sp1RecursionProver = <CpuSP1ProverComponents as SP1ProverCompone
 
 /// Returns SP1's standard machine. Building it takes code that needs the processor features of this build.
 ///
-/// SP1's conversion has no type parameters, so its code is not compiled again here. With `RiscvAir::machine`, each crate
-/// that calls it would take about a minute longer to compile.
+/// SP1's conversion has no type parameters, so its code is not compiled again here. With `RiscvAir::machine`, each
+/// crate that calls it would take about a minute longer to compile.
 #[must_use]
 pub fn riscv_machine() -> Machine<SP1Field, RiscvAir<SP1Field>> {
     SerializableRiscvMachine.into()

@@ -87,8 +87,8 @@ fn shared_memory() -> BTreeSet<String> {
 }
 
 /// Covers core shards, precompile shards and memory shards, two programs one after the other on the same provers, cycle
-/// limits that the programs reach, an IPv6 address, a host name, and a list entry that cannot be reached. The demo's test
-/// covers several core shards.
+/// limits that the programs reach, an IPv6 address, a host name, and a list entry that cannot be reached. The test of
+/// the demo covers several core shards.
 #[tokio::test(flavor = "multi_thread")]
 async fn sp1_accepts_proofs_of_two_workers() {
     let folder = tempfile::tempdir().unwrap();

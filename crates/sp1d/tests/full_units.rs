@@ -50,7 +50,7 @@ fn start_worker(machine: &Machine, unit: &Unit) -> Killed {
     worker
 }
 
-#[ignore = "takes ten minutes and loads a prover three times: ./x test --full units"]
+#[ignore = "takes two minutes and loads a prover three times: ./x test --full units"]
 #[test]
 fn the_units_as_they_are_prove_and_a_stopped_worker_finishes_its_shard() {
     let machine = Machine::new(PATIENCE);

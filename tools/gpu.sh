@@ -87,14 +87,13 @@ own_archs() {
   [[ $found =~ ^[0-9,]+$ ]] && echo "$found"
 }
 
-# The oldest CMake that SP1's CUDA code builds with.
-oldest_cmake=3.24
+# The CMake for SP1's CUDA code, from PyPI: that of Debian 12 does not know nvcc's option for C++20.
+cmake_version=4.4.5
 
-need_cmake() {
-  need cmake cmake
-  local found; found=$(cmake --version | sed -n '1s/.* \([0-9][0-9.]*\).*/\1/p')
-  [ "$(printf '%s\n' "$oldest_cmake" "$found" | sort -V | head -n1)" = "$oldest_cmake" ] ||
-    die "cmake $found is too old: SP1's CUDA code needs $oldest_cmake or newer (Debian 12 has 3.25; elsewhere: pip install cmake)"
+# Puts CMake first in PATH.
+use_cmake() {
+  python_tool cmake "$cmake_version" || die "CMake $cmake_version cannot be installed from PyPI: see the error above"
+  PATH=$python_tools/bin:$PATH
 }
 
 # use_cuda ARCHS FETCH: installs what the build needs, and sets `cuda` and the environment of the build. Empty ARCHS are
@@ -104,7 +103,7 @@ use_cuda() {
   [ -n "$archs" ] || archs=$(own_archs) || archs=80,86,89,90,100,120
   [[ $archs =~ ^[0-9]+[a-z]?(,[0-9]+[a-z]?)*$ ]] || die "invalid --archs $archs: write compute capabilities without dots, for example 89,90"
   setup
-  need_cmake
+  use_cmake
   need g++ g++
   if [ -n "$fetch" ] || ! cuda=$(system_cuda); then fetch_cuda; cuda=$cuda_folder; fi
   say "CUDA: $cuda"

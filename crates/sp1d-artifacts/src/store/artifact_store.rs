@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 /// Blobs by scope and name: in memory up to a budget, in files beyond it. Threads can share a store.
 ///
-/// [`Store::new`], [`Store::prepare`], [`Store::put`] and [`Stored::load`] access the disk and block. All other methods
-/// only operate on maps and never wait for a disk access.
+/// [`Store::new`], [`Store::check_spill_folder`], [`Store::put`] and [`Stored::load`] access the disk and block. All
+/// other methods only operate on maps and never wait for a disk access.
 #[derive(Debug)]
 pub struct Store {
     limits: StoreLimits,

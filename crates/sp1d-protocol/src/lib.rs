@@ -1,7 +1,7 @@
 //! The messages between orchestrator and worker, and how their connections are established.
 //!
 //! ```text
-//! TCP ──► preamble (8 bytes each way) ──► HTTP/2 with the orchestrator as server ──► Hello ──► Control, Fetch, Upload
+//! TCP ──► preamble (8 bytes each way) ──► HTTP/2, the orchestrator serves ──► Hello ──► Control, Fetch, Upload
 //!                     │          ▲
 //!                     └► queue ──┘  while the worker serves another orchestrator
 //! ```

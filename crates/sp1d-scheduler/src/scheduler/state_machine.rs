@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   free instead.
 /// - A task usually has one live attempt, and never more than two. It has two while one of them is slow, overdue,
 ///   starts late, or waits for a slow check of its deferred events, or after a reconnect. The first result that passes
-///   its check is final, even if its attempt is no longer live.
+///   its check is final, even if the task has given that attempt up.
 /// - A failed attempt is retried on another worker, or on a worker that was tried if no other is left. A task whose
 ///   worker was lost is requeued. Both happen a limited number of times.
 /// - A slow attempt gets a speculative attempt beside it. After a longer time its task is retried elsewhere: see
@@ -133,8 +133,8 @@ impl Scheduler {
     }
 
     /// Returns when [`handle`](Self::handle) must be called next, with [`Event::Tick`] if no other event happens
-    /// before. Returns `None` if no worker is ready: then there is no lease, and
-    /// [`SchedulerConfig::memory_patience`] does not count. Calling `handle` earlier is harmless.
+    /// before. Returns `None` if no worker is ready: leases and
+    /// [`SchedulerConfig::memory_patience`] count only while one is. Calling `handle` earlier is harmless.
     ///
     /// The deadline is the end of the first lease or of the first wait for memory, but at most half of
     /// [`SchedulerConfig::max_clock_step`] after the last call. If the driver slept longer in quiet times, its sleep

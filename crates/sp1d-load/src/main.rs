@@ -23,6 +23,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use part::{artifacts, counts as counts_part, dispatch, hub, recovery, simulate, tls};
 use pool::{FleetArguments, serve_fleet};
+use tikv_jemallocator::Jemalloc;
 use tokio::runtime::Runtime;
 
 #[derive(Debug, Parser)]
@@ -58,6 +59,10 @@ enum LoadPart {
     #[command(hide = true)]
     Workers(FleetArguments),
 }
+
+/// The allocator of `sp1d`. With another one, blocks of a megabyte would be mapped anew each time.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Each worker has a listener and a connection, and a link needs two more.
 const MIN_OPEN_FILES: u64 = 1024;

@@ -36,7 +36,7 @@ pub(crate) enum LoadEnd {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DoneTask {
     pub(crate) task: TaskId,
-    /// When the bench submitted it.
+    /// When the bench submitted it. At a fixed rate, when it was due: what delays the bench also delays a real client.
     pub(crate) submitted: Instant,
     /// Processor time for the copy of the record that the orchestrator compresses, in seconds.
     pub(crate) copy_seconds: f64,
@@ -86,7 +86,7 @@ impl LoadDriver {
                     LoadEnd::At(at) => Instant::now() >= at,
                 };
                 while !is_over() {
-                    done.push(driver.run_task().await?);
+                    done.push(driver.run_task(None).await?);
                 }
                 anyhow::Ok(done)
             });
@@ -111,9 +111,10 @@ impl LoadDriver {
             let elapsed = start.elapsed().min(time);
             // At least one task, also at a low rate.
             let due = ((elapsed.as_secs_f64() * per_second) as u64).max(1);
-            for _ in submitted..due {
+            for number in submitted..due {
                 let driver = self.clone();
-                running.spawn(async move { driver.run_task().await });
+                let due = start + Duration::from_secs_f64(number as f64 / per_second);
+                running.spawn(async move { driver.run_task(Some(due)).await });
             }
             submitted = submitted.max(due);
             if elapsed == time {
@@ -127,7 +128,8 @@ impl LoadDriver {
         Ok(all)
     }
 
-    async fn run_task(&self) -> Result<DoneTask> {
+    /// Runs a task that was `due` at some time, or is due when it is submitted.
+    async fn run_task(&self, due: Option<Instant>) -> Result<DoneTask> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let result = format!("result-{number}");
         let mut copy_seconds = 0.0;
@@ -147,7 +149,7 @@ impl LoadDriver {
                 })
             }
         };
-        let submitted = Instant::now();
+        let submitted = due.unwrap_or_else(Instant::now);
         let task = self.handle.submit(TaskSpec { payload, needed_bytes: 0, cycles: 0 }).await;
         let outcome = self.handle.watch(task).await;
         ensure!(outcome == Ok(TaskOutcome::Succeeded), "the task {task} failed");

@@ -40,7 +40,8 @@ pub(crate) struct HubArguments {
     /// Number of rounds. Every second round runs in reverse order.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Megabytes of all records of a measurement together. At least eight records are sent.
+    /// Megabytes of all records of a measurement together. At least four times as many records are sent as are in
+    /// progress at a time, and at least eight.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     total_megabytes: u64,
     /// Use records that do not compress. Otherwise they shrink three to four times, as those of real programs do.
@@ -64,8 +65,13 @@ const WINDOW_BYTES: u64 = 1 << 30;
 /// Size of a record for which only bookkeeping is left.
 const SMALL_BYTES: usize = 8;
 
-/// Shards of a measurement of bookkeeping, for each connection.
+/// Shards of a measurement of bookkeeping: for each connection, and at least. Fewer would be over within milliseconds.
 const SMALL_SHARDS: u64 = 20;
+const MIN_SMALL_SHARDS: u64 = 2000;
+
+/// Records of a measurement for each one in progress. With fewer, most of the time would be the start and the end, when
+/// connections wait.
+const TURNS: u64 = 4;
 
 /// Processor time for a shard of 16 MB that the orchestrator may take beyond the execution, in seconds.
 const GOAL: f64 = 0.1;
@@ -178,11 +184,12 @@ pub(crate) async fn run(arguments: &HubArguments) -> Result<()> {
         for case in order {
             let (size, connections) = (case.record.len() as u64, case.connections);
             eprintln!("round {} of {rounds}: {} MB, {connections} connections", round + 1, size / 1_000_000);
-            let (shards, in_progress) = ((total * 1_000_000 / size).max(8), case.in_progress());
+            let in_progress = case.in_progress();
+            let shards = (total * 1_000_000 / size).max(8).max(TURNS * in_progress as u64);
             let run = measure(connections, &case.record, RESULT_BYTES, in_progress, shards).await?;
             case.runs.push(run);
             let small = Arc::new(record(1, SMALL_BYTES));
-            let shards = SMALL_SHARDS * u64::from(connections);
+            let shards = (SMALL_SHARDS * u64::from(connections)).max(MIN_SMALL_SHARDS);
             let small = measure(connections, &small, SMALL_BYTES, 2 * connections as usize, shards).await?;
             case.small.push(small.cpu_seconds / small.shards);
         }

@@ -90,8 +90,8 @@ impl RedisProcess {
         let reply = self.line()?;
         let length = reply.strip_prefix('$').and_then(|length| length.parse::<u64>().ok());
         let length = length.with_context(|| format!("Redis returned no content: {reply}"))?;
-        let mut content = Vec::new();
         // The content ends with a line break.
+        let mut content = Vec::with_capacity(length as usize + 2);
         (&mut self.connection).take(length + 2).read_to_end(&mut content).context("cannot read from Redis")?;
         content.truncate(length as usize);
         Ok(content)

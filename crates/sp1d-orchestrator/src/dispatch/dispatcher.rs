@@ -171,14 +171,13 @@ impl Dispatcher {
             return;
         }
         let outcome = match outcome {
-            Ok(names) => {
-                let Some(claim) = deferred_claim(&self.shared, submitted, attempt, &names) else {
-                    let text = format!("the record of task {} no longer exists", task.0);
-                    return submitted.running_try.fail(ProofFailure::Internal(text));
-                };
-                self.checked_events.insert(attempt, names);
-                Ok(claim)
-            }
+            Ok(names) => match deferred_claim(&self.shared, task, submitted, attempt, &names) {
+                Ok(claim) => {
+                    self.checked_events.insert(attempt, names);
+                    Ok(claim)
+                }
+                Err(text) => return submitted.running_try.fail(ProofFailure::Internal(text)),
+            },
             Err(reason) => Err(reason),
         };
         self.handle(DispatchEvent::DeferredEventsChecked { attempt, outcome });

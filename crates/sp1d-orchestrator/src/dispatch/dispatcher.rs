@@ -32,7 +32,7 @@ use sp1d_scheduler::{
     TaskId, Timestamp,
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Arc, atomic::Ordering},
 };
 use tokio::{
@@ -364,19 +364,28 @@ impl Dispatcher {
     }
 
     /// Moves what the attempt has uploaded for its marker to the try, and completes the marker. Other uploads of the
-    /// attempt, except its result, never belong to the try.
+    /// attempt, except its result, never belong to the try. Fails the try if an artifact cannot be moved. The check of
+    /// the events and the verdict on the claim exclude this, so the worker is not at fault.
     fn complete_marker(&mut self, marker: TaskId, task: TaskId, attempt: AttemptId) {
         let Some(submitted) = self.tasks.get_mut(&task) else { return };
         let (from, to) = (attempt_scope(attempt), try_scope(submitted.running_try.id));
         let list = submitted.spec.payload.marker().map(|marker| marker.deferred_events.clone());
         let events = self.checked_events.get(&attempt).cloned().unwrap_or_default();
-        for name in list.into_iter().chain(events) {
-            if submitted.key.is_some()
-                && let Some(stored) = self.shared.store.get(from, &name)
-            {
-                submitted.event_uploads.push((name.clone(), stored));
+        // A set, because a worker may upload a list that names itself. Each artifact can be moved only once.
+        let names: BTreeSet<String> = list.into_iter().chain(events).collect();
+        for name in names {
+            let stored = self.shared.store.get(from, &name);
+            if !self.shared.store.promote(from, to, &name) {
+                let text = format!("cannot store the deferred events of task {} as artifact {name}", task.0);
+                submitted.running_try.fail(ProofFailure::Internal(text));
+                // Without these events, the proof would be partial.
+                return submitted.running_try.tracker.end(marker, TaskOutcome::Failed);
             }
-            self.shared.store.promote(from, to, &name);
+            if submitted.key.is_some()
+                && let Some(stored) = stored
+            {
+                submitted.event_uploads.push((name, stored));
+            }
         }
         submitted.running_try.tracker.end(marker, TaskOutcome::Succeeded);
     }

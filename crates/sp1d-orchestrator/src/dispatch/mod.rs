@@ -5,7 +5,8 @@
 //! checks, of this machine and of connections:
 //!
 //! - An output counts as wrong if its check panics, takes too long, or waits behind one that does (`background`).
-//! - An attempt fails if its accepted result cannot be stored, and so does its try.
+//! - A task and its try fail if an accepted result cannot be stored. A marker and its try fail if accepted deferred
+//!   events cannot be stored.
 //! - A session that accepts no more messages counts as ended.
 //!
 //! It also counts tasks and results in the entries of workers and tries.

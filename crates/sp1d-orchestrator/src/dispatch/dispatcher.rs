@@ -7,7 +7,7 @@
 use super::{
     background::BackgroundWork,
     claims::deferred_claim,
-    input::DispatcherInput,
+    input::{DispatcherInput, ForwardedEvent},
     open_tasks::open_tasks,
     tasks::{DeferredEventUploads, SubmittedTask},
 };
@@ -91,7 +91,7 @@ impl Dispatcher {
                     Some(input) => input,
                     None => break,
                 },
-                () = tick => DispatcherInput::Event(DispatchEvent::Tick),
+                () = tick => DispatcherInput::Event(ForwardedEvent::Tick),
             };
             self.on_input(input);
         }
@@ -106,10 +106,7 @@ impl Dispatcher {
 
     fn on_input(&mut self, input: DispatcherInput) {
         match input {
-            DispatcherInput::Event(event) => {
-                debug_assert!(!has_own_input(&event), "{event} has an input of its own");
-                self.handle(event);
-            }
+            DispatcherInput::Event(event) => self.handle(event.into()),
             DispatcherInput::DeferredEventsReport { session, attempt } => {
                 let has_list = self.has_event_list(attempt);
                 self.handle(DispatchEvent::DeferredEventsReported { session, attempt, has_list });
@@ -489,18 +486,6 @@ impl Dispatcher {
             AttemptStep::Dropped => ProofEvent::Dropped(info),
         });
     }
-}
-
-/// Returns true if this event has an input of its own, from which the dispatcher makes it.
-fn has_own_input(event: &DispatchEvent) -> bool {
-    matches!(
-        event,
-        DispatchEvent::TaskSubmitted { .. }
-            | DispatchEvent::TryEnded { .. }
-            | DispatchEvent::DrainRequested { .. }
-            | DispatchEvent::DeferredEventsReported { .. }
-            | DispatchEvent::DeferredEventsChecked { .. }
-    )
 }
 
 /// Stops the orchestrator when the dispatcher ends. If the dispatcher panicked, marks the orchestrator as broken and

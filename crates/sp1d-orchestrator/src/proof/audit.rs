@@ -6,14 +6,13 @@ use super::{
 };
 use crate::{
     check_places::{CheckEnd, CheckedOutput},
-    dispatch::input::DispatcherInput,
+    dispatch::input::{DispatcherInput, ForwardedEvent},
     runner::failure::ProofFailure,
     shared_state::SharedState,
 };
 use futures::StreamExt;
 use sp1d_model::clean_line;
 use sp1d_protocol::MessageLimits;
-use sp1d_scheduler::DispatchEvent;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -47,7 +46,7 @@ pub(super) async fn audit(shared: &Arc<SharedState>, running_try: &Arc<RunningTr
         let UnverifiedResult { worker_id, worker, .. } = result;
         tracing::warn!(%worker, %reason, "worker sent a wrong result");
         running_try.findings.mark_wrong_result();
-        let proven_wrong = DispatchEvent::ProvenWrong { worker: worker_id, reason };
+        let proven_wrong = ForwardedEvent::ProvenWrong { worker: worker_id, reason };
         // If the dispatcher has ended, no worker gets another task.
         let _ = shared.inbox.send(DispatcherInput::Event(proven_wrong)).await;
     }

@@ -9,14 +9,14 @@ use super::{
 };
 use crate::{
     dispatch::{
-        input::DispatcherInput,
+        input::{DispatcherInput, ForwardedEvent},
         tasks::{DeferredEventUploads, SubmittedTask},
     },
     runner::{failure::ProofFailure, task::TaskSpec},
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, hint::one_line};
-use sp1d_scheduler::{DispatchEvent, ShardSize, TaskId};
+use sp1d_scheduler::{ShardSize, TaskId};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,14 +38,14 @@ impl ProofHandle {
     /// counts.
     pub async fn exclude_small_workers(&self, size: ShardSize) {
         let try_id = self.running_try.id;
-        self.send(DispatcherInput::Event(DispatchEvent::SmallWorkersExcluded { try_id, size })).await;
+        self.send(DispatcherInput::Event(ForwardedEvent::SmallWorkersExcluded { try_id, size })).await;
     }
 
     /// Submits a marker: an empty task that no worker runs. It is complete when the deferred events of its core shard
     /// are accepted.
     pub async fn submit_marker(&self) -> TaskId {
         let marker = self.next_task();
-        let submitted = DispatchEvent::MarkerSubmitted { try_id: self.running_try.id, marker };
+        let submitted = ForwardedEvent::MarkerSubmitted { try_id: self.running_try.id, marker };
         self.send(DispatcherInput::Event(submitted)).await;
         marker
     }

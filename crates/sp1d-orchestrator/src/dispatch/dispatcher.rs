@@ -140,9 +140,9 @@ impl Dispatcher {
                 self.handle(DispatchEvent::DrainRequested { session });
             }
             DispatcherInput::OpenTasks { try_id, after, limit, reply } => {
-                let found = open_tasks(&self.machine, &self.shared, self.now(), try_id, after, limit);
+                let described = open_tasks(&self.machine, &self.shared, self.now(), try_id, after, limit);
                 // The caller may have stopped waiting.
-                let _ = reply.send(found);
+                let _ = reply.send(described);
             }
             DispatcherInput::Claims { try_id, reply } => {
                 if let Some(claims) = self.machine.claims(try_id) {
@@ -233,14 +233,14 @@ impl Dispatcher {
                     running_try.fail(failure_of_try(cause, task, kind, history));
                 }
             }
-            DispatchCommand::LogRefutedClaim { worker } => {
+            DispatchCommand::LogRefutedClaim { worker: worker_id } => {
                 let reason = "workers of two origins claimed other deferred events";
                 // The worker may have disconnected after its claim.
-                let found = self.shared.workers().values().find(|found| found.id == worker).cloned();
-                if let Some(found) = found {
-                    tracing::warn!(worker = %found.name, reason, "worker made a wrong claim");
+                let worker = self.shared.workers().values().find(|worker| worker.id == worker_id).cloned();
+                if let Some(worker) = worker {
+                    tracing::warn!(worker = %worker.name, reason, "worker made a wrong claim");
                 } else {
-                    tracing::warn!(worker_id = %worker, reason, "worker made a wrong claim and is not connected now");
+                    tracing::warn!(%worker_id, reason, "worker made a wrong claim and is not connected now");
                 }
             }
             DispatchCommand::LogQuarantine { session, kinds, duration, reason } => {
@@ -283,11 +283,11 @@ impl Dispatcher {
 
     /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
     fn tell(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
-        let entry = self.shared.worker(session)?;
-        if entry.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
+        let worker = self.shared.worker(session)?;
+        if worker.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
             return None;
         }
-        entry.closer.close();
+        worker.closer.close();
         Some(DispatchEvent::SessionEnded { session })
     }
 
@@ -300,7 +300,7 @@ impl Dispatcher {
     ) -> Option<DispatchEvent> {
         let SubmittedTask { running_try, spec, rights, key, .. } =
             self.tasks.get(&task).expect("the dispatch machine only assigns tasks that were submitted");
-        let Some(found) = self.shared.worker(session) else { return Some(DispatchEvent::SessionEnded { session }) };
+        let Some(worker) = self.shared.worker(session) else { return Some(DispatchEvent::SessionEnded { session }) };
         let reference = |name: &String| match self.shared.store.describe(try_scope(running_try.id), name) {
             Some(ArtifactDescription { digest, len }) => Ok(ArtifactRef { name: name.clone(), digest, length: len }),
             None => Err(format!("artifact {name}, an input of task {}, no longer exists", task.0)),
@@ -323,17 +323,17 @@ impl Dispatcher {
             key: *key,
             resumes,
         };
-        let entry = RegisteredAttempt {
+        let registered = RegisteredAttempt {
             session,
-            worker_id: found.id,
-            worker_name: found.name.clone(),
-            worker_address: found.address.to_string(),
+            worker_id: worker.id,
+            worker_name: worker.name.clone(),
+            worker_address: worker.address.to_string(),
             running_try: running_try.clone(),
             outputs: spec.payload.outputs(),
             rights: rights.clone(),
             resumes,
         };
-        self.writer.add_attempt(attempt, entry);
+        self.writer.add_attempt(attempt, registered);
         self.tell(session, to_worker::Message::Assign(assignment.into()))
     }
 
@@ -355,9 +355,9 @@ impl Dispatcher {
     /// Returns true if the list of deferred events of `attempt` has arrived, or if its task has no marker. The check of
     /// the events finds out whether the artifacts that the list names are there.
     fn has_event_list(&self, attempt: AttemptId) -> bool {
-        let Some(entry) = self.shared.attempts().get(&attempt).cloned() else { return false };
+        let Some(registered) = self.shared.attempts().get(&attempt).cloned() else { return false };
         let has_arrived = |name: &String| self.shared.store.describe(attempt_scope(attempt), name).is_some();
-        entry.outputs.deferred_events.iter().all(has_arrived)
+        registered.outputs.deferred_events.iter().all(has_arrived)
     }
 
     /// Moves what the attempt has uploaded for its marker to the try, and completes the marker. Other uploads of the
@@ -405,14 +405,14 @@ impl Dispatcher {
         self.cache_result(&running_try, &spec, key, event_uploads);
         let registered = self.discard(attempt);
         if let Some(RegisteredAttempt { worker_id, worker_name, .. }) = registered.as_deref() {
-            let worker = worker_name.clone();
-            running_try.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker });
+            let (worker_id, worker) = (*worker_id, worker_name.clone());
+            running_try.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id, worker });
         }
         spec.payload.unshared_inputs().for_each(|name| running_try.remove_artifact(&self.shared.store, name));
         running_try.end_open_task(spec.kind());
-        if let Some(found) = self.shared.worker(session) {
-            running_try.count_result(&found.name, &found.address.to_string());
-            found.cut_of_last_result[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
+        if let Some(worker) = self.shared.worker(session) {
+            running_try.count_result(&worker.name, &worker.address.to_string());
+            worker.cut_of_last_result[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
             running_try.count_result(worker_name, worker_address);
         }
@@ -460,11 +460,11 @@ impl Dispatcher {
         // The attempt may never have been given to its worker.
         let Some(registered) = self.shared.attempts().get(&attempt).cloned() else { return };
         let Some(SubmittedTask { running_try, spec, .. }) = self.tasks.get(&task) else { return };
-        let found = self.shared.worker(session);
-        if let Some(found) = &found {
+        let worker = self.shared.worker(session);
+        if let Some(worker) = &worker {
             match &step {
-                AttemptStep::Done => _ = found.done.fetch_add(1, Ordering::Relaxed),
-                AttemptStep::Failed(_) => _ = found.failed_attempts.fetch_add(1, Ordering::Relaxed),
+                AttemptStep::Done => _ = worker.done.fetch_add(1, Ordering::Relaxed),
+                AttemptStep::Failed(_) => _ = worker.failed_attempts.fetch_add(1, Ordering::Relaxed),
                 AttemptStep::Assigned
                 | AttemptStep::Started
                 | AttemptStep::Interrupted
@@ -473,8 +473,8 @@ impl Dispatcher {
                 | AttemptStep::Dropped => {}
             }
         }
-        let worker = found.map_or_else(|| registered.worker_name.clone(), |found| found.name.clone());
-        let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker };
+        let worker_name = worker.map_or_else(|| registered.worker_name.clone(), |worker| worker.name.clone());
+        let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker: worker_name };
         running_try.report(match step {
             AttemptStep::Assigned => ProofEvent::Assigned(info),
             AttemptStep::Started => ProofEvent::Proving(info),

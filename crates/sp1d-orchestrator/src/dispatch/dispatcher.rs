@@ -357,7 +357,7 @@ impl Dispatcher {
     fn has_event_list(&self, attempt: AttemptId) -> bool {
         let Some(registered) = self.shared.attempts().get(&attempt).cloned() else { return false };
         let has_arrived = |name: &String| self.shared.store.describe(attempt_scope(attempt), name).is_some();
-        registered.outputs.deferred_events.iter().all(has_arrived)
+        registered.outputs.event_list.iter().all(has_arrived)
     }
 
     /// Moves what the attempt has uploaded for its marker to the try, and completes the marker. Other uploads of the
@@ -366,7 +366,7 @@ impl Dispatcher {
     fn complete_marker(&mut self, marker: TaskId, task: TaskId, attempt: AttemptId) {
         let Some(submitted) = self.tasks.get_mut(&task) else { return };
         let (from, to) = (attempt_scope(attempt), try_scope(submitted.running_try.id));
-        let list = submitted.spec.payload.marker().map(|marker| marker.deferred_events.clone());
+        let list = submitted.spec.payload.marker().map(|marker| marker.event_list.clone());
         let events = self.checked_events.get(&attempt).cloned().unwrap_or_default();
         // A set, because a worker may upload a list that names itself. Each artifact can be moved only once.
         let names: BTreeSet<String> = list.into_iter().chain(events).collect();

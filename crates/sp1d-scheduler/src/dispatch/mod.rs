@@ -44,7 +44,7 @@
 mod attempt;
 mod claim_history;
 mod command;
-mod deferred_events;
+mod deferred_events_check;
 mod early_drains;
 mod event;
 mod invariants;

@@ -1,6 +1,6 @@
 //! Table tests: events in, commands out.
 
-mod deferred_events;
+mod deferred_events_check;
 mod drains;
 mod reports;
 mod resumed;

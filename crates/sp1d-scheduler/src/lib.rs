@@ -1,12 +1,12 @@
 //! The decisions about proving tasks, in two pure state machines.
 //!
 //! ```text
-//!   driver ── DispatchEvent + time ──► DispatchMachine ── Event + time ──► Scheduler
-//!          ◄──── DispatchCommands ────                 ◄──── Commands ────
+//!   driver ── DispatchEvent + time ──► DispatchState ── Event + time ──► Scheduler
+//!          ◄──── DispatchCommands ────               ◄──── Commands ────
 //! ```
 //!
 //! - [`Scheduler`] decides which worker gets which task, which result is final, and when a task has failed for good.
-//! - [`DispatchMachine`] owns a scheduler and filters the workers' reports. It decides when the scheduler hears of a
+//! - [`DispatchState`] owns a scheduler and filters the workers' reports. It decides when the scheduler hears of a
 //!   result, compares what workers claim about deferred events, and decides when a marker is complete.
 //!
 //! The *driver* reports each event with its time and carries out the commands that it gets back. In production, the
@@ -37,7 +37,7 @@ mod tests;
 
 pub use config::SchedulerConfig;
 pub use dispatch::{
-    AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
+    AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchState, ResultKey,
     ResumableAttempt, TryFailureCause,
 };
 pub use event::{Command, Event};

@@ -1,5 +1,5 @@
-//! Connects the dispatch machine with the simulated world. Like the orchestrator's dispatcher, it makes no decisions:
-//! it passes on what happens, and it carries out commands.
+//! Connects the dispatch state machine with the simulated world. Like the orchestrator's dispatcher, it makes no
+//! decisions: it passes on what happens, and it carries out commands.
 
 use crate::{
     cluster::{Happening, Net, ToOrchestrator, ToWorker},
@@ -8,7 +8,7 @@ use crate::{
     scenario::{Claims, LAST_ATTEMPT_BEFORE_RESTART, MachineId, Plan, UploadedClaims, Value, earlier_claims},
 };
 use sp1d_scheduler::{
-    AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ResultKey, ResumableAttempt,
+    AttemptId, DispatchCommand, DispatchEvent, DispatchState, Event, FailureKind, ResultKey, ResumableAttempt,
     SchedulerConfig, SessionId, ShareGroup, TaskId, Timestamp, TryId,
 };
 use std::{
@@ -50,7 +50,7 @@ struct SimTry {
 }
 
 pub(crate) struct Driver {
-    dispatch: DispatchMachine,
+    dispatch: DispatchState,
     pub(crate) coverage: Coverage,
     pub(crate) digest: RunDigest,
     pub(crate) steps: u64,
@@ -89,7 +89,7 @@ fn key_of(task: TaskId) -> ResultKey {
 impl Driver {
     pub(crate) fn new(config: SchedulerConfig, invariants: Invariants, sabotage: Sabotage) -> Self {
         Self {
-            dispatch: DispatchMachine::new(config),
+            dispatch: DispatchState::new(config),
             coverage: Coverage::default(),
             digest: RunDigest::default(),
             steps: 0,
@@ -110,7 +110,7 @@ impl Driver {
         }
     }
 
-    /// When the dispatch machine must be called even if no event occurs.
+    /// When the dispatch state machine must be called even if no event occurs.
     pub(crate) fn next_tick(&self) -> Option<Timestamp> {
         self.dispatch.next_deadline().map(|at| at.max(self.frozen_until))
     }
@@ -350,7 +350,7 @@ impl Driver {
         self.attempts.keys().rev().nth(net.dice.index(newest)).copied()
     }
 
-    /// Passes `event` to the dispatch machine and carries out the commands. The event may be repeated later.
+    /// Passes `event` to the dispatch state machine and carries out the commands. The event may be repeated later.
     fn report(&mut self, event: DispatchEvent, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
         net.perhaps_again(&event);
         self.report_once(event, plan, net)
@@ -375,7 +375,7 @@ impl Driver {
         self.dispatch.scheduler().has_independent_worker_for(planned.try_id, planned.kind, *session)
     }
 
-    /// Passes `event` to the dispatch machine and checks each step of the scheduler.
+    /// Passes `event` to the dispatch state machine and checks each step of the scheduler.
     fn handle(&mut self, event: DispatchEvent, plan: &Plan, net: &mut Net) -> Result<Vec<DispatchCommand>, Violation> {
         let has_independent_worker = self.has_independent_worker(&event, plan);
         let Self { dispatch, coverage, digest, steps, invariants, attempts, .. } = self;

@@ -1,8 +1,8 @@
 //! The dispatcher's loop and its commands.
 //!
-//! All inputs arrive through one bounded channel. The dispatcher carries out every command of the dispatch machine
-//! before it takes the next input. It never waits for the network. Slow work runs in other tokio tasks, and their
-//! outcome arrives as another input.
+//! All inputs arrive through one bounded channel. The dispatcher carries out every command of the dispatch state
+//! machine before it takes the next input. It never waits for the network. Slow work runs in other tokio tasks, and
+//! their outcome arrives as another input.
 
 use super::{
     background::BackgroundWork,
@@ -28,7 +28,7 @@ use sp1d_protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use sp1d_scheduler::{
-    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, SchedulerConfig, SessionId,
+    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchState, ResultKey, SchedulerConfig, SessionId,
     TaskId, Timestamp,
 };
 use std::{
@@ -41,10 +41,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Owns the dispatch machine and carries out its commands.
+/// Owns the dispatch state machine and carries out its commands.
 pub(crate) struct Dispatcher {
-    machine: DispatchMachine,
-    /// The time that the dispatch machine sees as zero.
+    state: DispatchState,
+    /// The time that the dispatch state machine sees as zero.
     clock_start: Instant,
     shared: Arc<SharedState>,
     writer: DispatchWriter,
@@ -61,7 +61,7 @@ impl Dispatcher {
     /// `writer` writes what the others read through `shared`.
     pub(crate) fn new(shared: Arc<SharedState>, writer: DispatchWriter, config: SchedulerConfig) -> Self {
         Self {
-            machine: DispatchMachine::new(config),
+            state: DispatchState::new(config),
             clock_start: Instant::now(),
             background: BackgroundWork::new(shared.clone()),
             shared,
@@ -75,7 +75,7 @@ impl Dispatcher {
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<DispatcherInput>, stop: CancellationToken) {
         let _end = StopOnEnd { shared: self.shared.clone(), stop: stop.clone() };
         loop {
-            let deadline = self.machine.next_deadline();
+            let deadline = self.state.next_deadline();
             let tick = async {
                 match deadline {
                     Some(at) => sleep_until(self.clock_start + at.since_origin()).await,
@@ -140,12 +140,12 @@ impl Dispatcher {
                 self.handle(DispatchEvent::DrainRequested { session });
             }
             DispatcherInput::OpenTasks { try_id, after, limit, reply } => {
-                let described = open_tasks(&self.machine, &self.shared, self.now(), try_id, after, limit);
+                let described = open_tasks(&self.state, &self.shared, self.now(), try_id, after, limit);
                 // The caller may have stopped waiting.
                 let _ = reply.send(described);
             }
             DispatcherInput::Claims { try_id, reply } => {
-                if let Some(claims) = self.machine.claims(try_id) {
+                if let Some(claims) = self.state.claims(try_id) {
                     // The caller may have stopped waiting.
                     let _ = reply.send(claims.clone());
                 }
@@ -180,7 +180,7 @@ impl Dispatcher {
         self.handle(DispatchEvent::DeferredEventsChecked { attempt, outcome });
     }
 
-    /// Passes `event` to the dispatch machine and carries out the commands.
+    /// Passes `event` to the dispatch state machine and carries out the commands.
     fn handle(&mut self, event: DispatchEvent) {
         let mut commands = VecDeque::from(self.dispatch_event(event));
         while let Some(command) = commands.pop_front() {
@@ -191,12 +191,12 @@ impl Dispatcher {
         }
     }
 
-    /// Passes `event` to the dispatch machine, and publishes what it changed about the workers. That happens before the
-    /// commands are carried out, so that a caller whom a command notifies finds the change.
+    /// Passes `event` to the dispatch state machine, and publishes what it changed about the workers. That happens
+    /// before the commands are carried out, so that a caller whom a command notifies finds the change.
     fn dispatch_event(&mut self, event: DispatchEvent) -> Vec<DispatchCommand> {
         tracing::trace!(%event, "event");
-        let commands = self.machine.handle(self.now(), event);
-        self.writer.publish_workers(self.machine.take_worker_changes());
+        let commands = self.state.handle(self.now(), event);
+        self.writer.publish_workers(self.state.take_worker_changes());
         commands
     }
 
@@ -299,7 +299,7 @@ impl Dispatcher {
         resumes: Option<AttemptId>,
     ) -> Option<DispatchEvent> {
         let SubmittedTask { running_try, spec, rights, key, .. } =
-            self.tasks.get(&task).expect("the dispatch machine only assigns tasks that were submitted");
+            self.tasks.get(&task).expect("the dispatch state machine only assigns tasks that were submitted");
         let Some(worker) = self.shared.worker(session) else { return Some(DispatchEvent::SessionEnded { session }) };
         let reference = |name: &String| match self.shared.store.describe(try_scope(running_try.id), name) {
             Some(ArtifactDescription { digest, len }) => Ok(ArtifactRef { name: name.clone(), digest, length: len }),

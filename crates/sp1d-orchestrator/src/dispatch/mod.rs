@@ -1,7 +1,7 @@
-//! The dispatcher: the tokio task that owns the dispatch machine, and with it the scheduler.
+//! The dispatcher: the tokio task that owns the dispatch state machine, and with it the scheduler.
 //!
 //! It translates what happens into events and carries out the commands. It deliberately decides nothing about
-//! assignments and results: that is the work of [`sp1d_scheduler::DispatchMachine`]. These exceptions concern faults of
+//! assignments and results: that is the work of [`sp1d_scheduler::DispatchState`]. These exceptions concern faults of
 //! checks, of this machine and of connections:
 //!
 //! - An output counts as wrong if its check panics, takes too long, or waits behind one that does (`background`).

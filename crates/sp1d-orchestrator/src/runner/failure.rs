@@ -143,7 +143,7 @@ pub(crate) fn dispatcher_panicked() -> ProofFailure {
     ProofFailure::Internal("the dispatcher panicked".to_owned())
 }
 
-/// The failure of a try that fails with a task, for the cause that the dispatch machine names.
+/// The failure of a try that fails with a task, for the cause that the dispatch state machine names.
 pub(crate) fn failure_of_try(
     cause: TryFailureCause,
     task: TaskId,

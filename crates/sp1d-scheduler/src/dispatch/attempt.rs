@@ -1,4 +1,4 @@
-//! What the dispatch machine knows about an open task and about an attempt.
+//! What the dispatch state machine knows about an open task and about an attempt.
 
 use super::{AttemptStep, ResultKey};
 use crate::{SessionId, TaskId, TaskKind, TryId};

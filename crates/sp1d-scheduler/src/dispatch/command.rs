@@ -1,4 +1,4 @@
-//! The outputs of the dispatch machine.
+//! The outputs of the dispatch state machine.
 
 use crate::{AttemptId, KindSet, PastAttempt, SessionId, TaskId, TaskKind, TryId, WorkerId};
 use std::{fmt, time::Duration};

@@ -1,7 +1,7 @@
 //! The check of an attempt's deferred events, and the verdict on its claim.
 
 use super::{
-    AttemptStep, DeferredClaim, DispatchCommand, DispatchMachine,
+    AttemptStep, DeferredClaim, DispatchCommand, DispatchState,
     attempt::{DeferredEventsCheck, DispatchAttempt, DispatchTask, ResultReport},
     claim_history::ClaimVerdict,
     state_machine::EventHandling,
@@ -14,7 +14,7 @@ const CLAIM_REFUTED: &str = "workers of two origins refuted the deferred events 
 /// The reason for rejecting a claim that workers of two origins contradict.
 const CONTRADICTED: &str = "workers of two origins claimed other deferred events for the same shard";
 
-impl DispatchMachine {
+impl DispatchState {
     /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from
     /// them without checking them.
     pub(super) fn on_deferred_events_reported(

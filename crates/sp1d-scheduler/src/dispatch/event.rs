@@ -1,4 +1,4 @@
-//! The inputs of the dispatch machine.
+//! The inputs of the dispatch state machine.
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
 use crate::{AttemptId, FailureKind, ReadyWorker, SessionId, ShardSize, ShareGroup, TaskId, TaskKind, TryId, WorkerId};

@@ -1,4 +1,4 @@
-//! The dispatch machine owns the scheduler and filters the workers' reports.
+//! The dispatch state machine owns the scheduler and filters the workers' reports.
 //!
 //! The scheduler learns two things about a marker: that it was submitted, and that it is complete. A marker is complete
 //! when the deferred events have passed their check and the claim about them is accepted (`DeferredEventsAccepted`). A
@@ -7,7 +7,7 @@
 //! reports goes to the scheduler at once. A result becomes final only after its own check.
 //!
 //! ```text
-//!   DispatchEvent + Timestamp ──► DispatchMachine::handle ──► Vec<DispatchCommand>
+//!   DispatchEvent + Timestamp ──► DispatchState::handle ──► Vec<DispatchCommand>
 //!                                  │         ▲
 //!                                Event    Command
 //!                                  ▼         │
@@ -60,4 +60,4 @@ pub use command::{AttemptStep, DispatchCommand, TryFailureCause};
 pub(crate) use early_drains::LIMITS as DISPATCH_LIMITS;
 pub use event::DispatchEvent;
 pub use resumable::{ResultKey, ResumableAttempt};
-pub use state_machine::DispatchMachine;
+pub use state_machine::DispatchState;

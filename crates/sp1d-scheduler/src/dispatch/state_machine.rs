@@ -1,4 +1,4 @@
-//! The dispatch machine: its state, and what it does with each event.
+//! The dispatch state machine: its state, and what it does with each event.
 
 use super::{
     AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey, TryFailureCause,
@@ -24,14 +24,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
 ///   does not hold. While a result waits for the check of the deferred events, the scheduler still counts the attempt
 ///   as held, so the attempt can still fail.
-/// - The driver checks the deferred events of an attempt first. Then the dispatch machine judges the claim: see
+/// - The driver checks the deferred events of an attempt first. Then the dispatch state machine judges the claim: see
 ///   [`ClaimHistory`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
 /// - A task that a worker started before the orchestrator restarted is offered first to that worker, which gets it if
 ///   it may take it and has a free slot. If several workers started the task, it is offered first to the one that
 ///   reported this first.
 /// - The wait for a drain ends when the worker holds nothing, may get tasks again, or is disconnected.
 #[derive(Debug)]
-pub struct DispatchMachine {
+pub struct DispatchState {
     pub(super) scheduler: Scheduler,
     pub(super) tasks: OpenTaskTable,
     pub(super) attempts: BTreeMap<AttemptId, DispatchAttempt>,
@@ -54,8 +54,8 @@ pub(super) struct EventHandling<'a> {
     pub(super) commands: Vec<DispatchCommand>,
 }
 
-impl DispatchMachine {
-    /// Creates a dispatch machine without workers and tries.
+impl DispatchState {
+    /// Creates a dispatch state machine without workers and tries.
     #[must_use]
     pub fn new(config: SchedulerConfig) -> Self {
         Self {
@@ -71,14 +71,14 @@ impl DispatchMachine {
 
     /// Processes `event`, which happened at `now`. Returns the commands to carry out, in order, before the next event
     /// from outside.
-    #[must_use = "the dispatch machine assumes that its commands are carried out"]
+    #[must_use = "the dispatch state machine assumes that its commands are carried out"]
     pub fn handle(&mut self, now: Timestamp, event: DispatchEvent) -> Vec<DispatchCommand> {
         self.handle_event(EventHandling { now, observe: None, commands: Vec::new() }, event)
     }
 
     /// Does the same as [`handle`](Self::handle). Also shows each event that the scheduler handles to `observe`: the
     /// scheduler after the event, the event, and the commands that the scheduler returned for it.
-    #[must_use = "the dispatch machine assumes that its commands are carried out"]
+    #[must_use = "the dispatch state machine assumes that its commands are carried out"]
     pub fn handle_observed(
         &mut self,
         now: Timestamp,
@@ -288,7 +288,7 @@ impl DispatchMachine {
             Command::FailTry { try_id, task, kind, history, failed_for_lack_of_memory } => {
                 let cause = TryFailureCause::of(kind, &history, failed_for_lack_of_memory);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
-                // from claims, but the dispatch machine cannot tell them apart.
+                // from claims, but the dispatch state machine cannot tell them apart.
                 let are_claims_suspect = kind.is_shard() && self.tasks.get(task).is_some_and(|task| !task.has_marker);
                 handling.commands.push(DispatchCommand::FailTry {
                     try_id,

@@ -70,7 +70,7 @@ pub const MARKS: &[&str] = &[
     "wrong result delivered",
 ];
 
-/// One event of the dispatch machine, before its commands are carried out.
+/// One event of the dispatch state machine, before its commands are carried out.
 pub(crate) struct DispatchStep<'a> {
     pub(crate) event: &'a DispatchEvent,
     pub(crate) commands: &'a [DispatchCommand],
@@ -130,7 +130,7 @@ impl Coverage {
         }
     }
 
-    /// Marks what the dispatch machine decides without the scheduler.
+    /// Marks what the dispatch state machine decides without the scheduler.
     pub(crate) fn observe_dispatch(&mut self, step: &DispatchStep<'_>) {
         let DispatchStep { event, commands, reached, holder } = *step;
         for command in commands {
@@ -162,7 +162,7 @@ impl Coverage {
         }
     }
 
-    /// Marks what the dispatch machine decided about well-formed claims.
+    /// Marks what the dispatch state machine decided about well-formed claims.
     fn on_claims(&mut self, commands: &[DispatchCommand]) {
         for command in commands {
             match command {

@@ -6,7 +6,7 @@
 //!                        ▼
 //!   run: World ─► Driver ──Event──► DispatchState ──Command──► Driver
 //!                   ▲      each step: invariant, observe         │
-//!                   └─── cluster: SimLink ◄── Machine ◄──────────┘
+//!                   └─── cluster: SimLink ◄── SimMachine ◄───────┘
 //! ```
 //!
 //! One seed determines everything: the number of workers and tasks, the speed of each machine, and what breaks when.

@@ -78,7 +78,7 @@ impl Dispatcher {
             let deadline = self.state.next_deadline();
             let tick = async {
                 match deadline {
-                    Some(at) => sleep_until(self.clock_start + at.since_origin()).await,
+                    Some(at) => sleep_until(self.clock_start + at.since_start()).await,
                     None => std::future::pending().await,
                 }
             };

@@ -102,7 +102,7 @@ impl Net {
 
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
-            trace(&format!("{:>9.3} {}", self.now.since_origin().as_secs_f64(), text()));
+            trace(&format!("{:>9.3} {}", self.now.since_start().as_secs_f64(), text()));
         }
     }
 }

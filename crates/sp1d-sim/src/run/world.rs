@@ -84,7 +84,7 @@ impl World {
         SimReport {
             seeds: 1,
             steps: self.driver.steps,
-            virtual_seconds: self.net.now.since_origin().as_secs(),
+            virtual_seconds: self.net.now.since_start().as_secs(),
             complete: count(SimOutcome::Complete),
             failed: count(SimOutcome::Failed),
             failed_of_poison: self.failed_of_poison(),

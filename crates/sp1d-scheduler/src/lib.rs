@@ -9,7 +9,7 @@
 //! - [`DispatchState`] owns a scheduler and filters the workers' reports. It decides when the scheduler hears of a
 //!   result, compares what workers claim about deferred events, and decides when a marker is complete.
 //!
-//! The *driver* reports each event with its time and carries out the commands that it gets back. In production, the
+//! The *driver* passes each event with its time and carries out the commands that it gets back. In production, the
 //! driver is the orchestrator's dispatcher. In tests, it is the test or the simulation.
 //!
 //! This crate deliberately uses no network, clock, thread or disk, and knows nothing about SP1. It can therefore be

@@ -135,7 +135,7 @@ impl Dispatcher {
                 self.handle(event);
             }
             DispatcherInput::Drain { session, wait_ended } => {
-                self.report_drain(session);
+                self.publish_drain(session);
                 self.drain_waits.entry(session).or_default().push(wait_ended);
                 self.handle(DispatchEvent::DrainRequested { session });
             }
@@ -265,7 +265,7 @@ impl Dispatcher {
             }
             DispatchCommand::EndSession { session } => self.shared.end_session(session),
             DispatchCommand::PublishStep { task, attempt, session, step } => {
-                self.report_step(task, attempt, session, step)
+                self.publish_step(task, attempt, session, step)
             }
         }
         None
@@ -442,8 +442,8 @@ impl Dispatcher {
         });
     }
 
-    /// Reports to the watchers of all proofs that a ready worker starts to drain.
-    fn report_drain(&self, session: SessionId) {
+    /// Tells the watchers of all proofs that a ready worker starts to drain.
+    fn publish_drain(&self, session: SessionId) {
         let Some(worker) = self.shared.worker(session) else { return };
         let starts = {
             let pool = self.shared.snapshot();
@@ -451,12 +451,12 @@ impl Dispatcher {
         };
         if starts {
             let event = ProofEvent::WorkerDraining { worker: worker.name.clone() };
-            self.shared.report_to_tries(worker.origin, &event);
+            self.shared.publish_to_tries(worker.origin, &event);
         }
     }
 
-    /// Reports a step of an attempt to the proof's watchers, and counts it for the worker.
-    fn report_step(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
+    /// Tells the watchers of the proof about a step of an attempt, and counts the step for the worker.
+    fn publish_step(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
         // The attempt may never have been given to its worker.
         let Some(registered) = self.shared.attempts().get(&attempt).cloned() else { return };
         let Some(SubmittedTask { running_try, spec, .. }) = self.tasks.get(&task) else { return };
@@ -475,7 +475,7 @@ impl Dispatcher {
         }
         let worker_name = worker.map_or_else(|| registered.worker_name.clone(), |worker| worker.name.clone());
         let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker: worker_name };
-        running_try.report(match step {
+        running_try.publish(match step {
             AttemptStep::Assigned => ProofEvent::Assigned(info),
             AttemptStep::Started => ProofEvent::Proving(info),
             AttemptStep::Interrupted => ProofEvent::Interrupted(info),

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 /// same time, so that checks of different workers run side by side.
 const MAX_WAITING_RESULTS: usize = 256;
 
-/// Audits the unverified results of a try that `failure` has ended, and reports to the scheduler which workers sent
+/// Audits the unverified results of a try that `failure` has ended, and tells the scheduler which workers sent
 /// wrong results. Does nothing if results are verified when they arrive, or if wrong results cannot be the cause of the
 /// failure. The artifacts of the try must still be in the store. The records of shards are not needed.
 ///

@@ -221,14 +221,15 @@ impl RunningTry {
         self.failure.get().cloned()
     }
 
-    pub(crate) fn report(&self, event: ProofEvent) {
+    /// Sends an event to the watchers of the proof.
+    pub(crate) fn publish(&self, event: ProofEvent) {
         if let Some(sender) = &*lock(&self.progress) {
             // There may be no watcher.
             let _ = sender.send(event);
         }
     }
 
-    /// Ends the progress reports.
+    /// Ends the events for the watchers.
     pub(crate) fn end_progress(&self) {
         lock(&self.progress).take();
     }

@@ -58,7 +58,7 @@ impl ProofHandle {
         if let Err(text) = self.running_try.checks() {
             self.fail(ProofFailure::Internal(text));
         }
-        self.running_try.report(ProofEvent::Submitted { kind: spec.kind() });
+        self.running_try.publish(ProofEvent::Submitted { kind: spec.kind() });
         let key = match &self.shared.result_cache {
             Some(cache) if !self.running_try.compares_claims => {
                 let checks = self.running_try.checks().ok();
@@ -122,7 +122,7 @@ impl ProofHandle {
         if spec.kind().is_shard() {
             self.running_try.shards.fetch_add(1, Ordering::Relaxed);
         }
-        self.running_try.report(ProofEvent::CachedResult { kind: spec.kind() });
+        self.running_try.publish(ProofEvent::CachedResult { kind: spec.kind() });
         if let Some(marker) = spec.payload.marker() {
             self.running_try.tracker.end(marker.task, TaskOutcome::Succeeded);
         }

@@ -127,7 +127,7 @@ impl WorkerSession {
                 tracing::info!(worker = %introduction.name, address = %self.address, suppressed, "worker is ready");
             }
             let event = ProofEvent::WorkerReady { worker: introduction.name.clone() };
-            self.shared.report_to_tries(entry.origin, &event);
+            self.shared.publish_to_tries(entry.origin, &event);
             if reported == ReportedProvers::AllLost {
                 self.event(ForwardedEvent::FirstProverReady { session }).await;
                 return;

@@ -142,7 +142,7 @@ impl WorkerSession {
         }
         *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
         let lost = ProofEvent::WorkerLost { worker: worker.name.clone(), reason: reason.to_owned() };
-        self.shared.report_to_tries(worker.origin, &lost);
+        self.shared.publish_to_tries(worker.origin, &lost);
         self.event(ForwardedEvent::SessionEnded { session: self.id }).await;
     }
 

@@ -71,7 +71,7 @@ impl DispatchState {
         }
     }
 
-    /// Reports to the scheduler that the deferred events of `attempt` are accepted, and that `refuted` made wrong
+    /// Tells the scheduler that the deferred events of `attempt` are accepted, and that `refuted` made wrong
     /// claims. Passes on the result if it waits.
     fn accept_deferred_events(&mut self, attempt: AttemptId, refuted: Vec<WorkerId>, handling: &mut EventHandling<'_>) {
         let entry = self.attempt_mut(attempt);

@@ -61,7 +61,7 @@ pub enum DispatchEvent {
         /// The session that takes tasks again.
         session: SessionId,
     },
-    /// A worker's session ended. If carrying out a command shows this, report it before any other event.
+    /// A worker's session ended. If carrying out a command shows this, pass it on before any other event.
     SessionEnded {
         /// The session that ended.
         session: SessionId,

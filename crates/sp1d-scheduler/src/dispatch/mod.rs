@@ -19,7 +19,7 @@
 //! clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
 //!
 //! Most events and commands have the same name and meaning on both sides, and their types say what they carry. The
-//! tables list those that differ. The driver cannot report an event of the right column by itself, so it cannot bypass
+//! tables list those that differ. The driver cannot send an event of the right column by itself, so it cannot bypass
 //! the filter.
 //!
 //! | events of the driver | events of the scheduler |

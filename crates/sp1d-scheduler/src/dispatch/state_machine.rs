@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Owns the scheduler, and filters the workers' reports.
 ///
-/// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event
-/// from outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
+/// Pass each event to [`handle`](Self::handle), and carry out the returned commands before passing the next event from
+/// outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
 /// - Of the reports of an attempt's result, the first one counts. Of the reports of its deferred events, the first one
 ///   whose list has arrived counts, if it comes before the result. Both count only if they come from the session that
@@ -129,7 +129,7 @@ impl DispatchState {
     pub fn take_worker_changes(&mut self) -> WorkerChanges {
         let mut changes = self.scheduler.take_worker_changes();
         for (session, is_early) in self.early_drains.take_changes() {
-            // If the worker has become ready meanwhile, the scheduler's report already tells whether it is draining.
+            // If the worker has become ready meanwhile, the scheduler's entry already says whether it is draining.
             changes.sessions.entry(session).or_insert_with(|| is_early.then(WorkerStatus::draining_before_ready));
         }
         changes
@@ -147,7 +147,7 @@ impl DispatchState {
             }
             DispatchEvent::TryEnded { try_id } => self.on_try_ended(try_id, handling),
             DispatchEvent::WorkerReady { session, ready, resumable_attempts } => {
-                self.resumable.report(session, ready.worker, resumable_attempts);
+                self.resumable.record(session, ready.worker, resumable_attempts);
                 let resumable_tasks = self.resumable_tasks_on(session);
                 let draining = self.early_drains.remove(session);
                 let ready = Event::WorkerReady { session, ready, resumable_tasks, draining };

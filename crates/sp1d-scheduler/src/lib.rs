@@ -41,7 +41,7 @@ pub use dispatch::{
     ResumableAttempt, TryFailureCause,
 };
 pub use event::{Command, Event};
-pub use failure::{AttemptEnd, AttemptFailure, PastAttempt};
+pub use failure::{AttemptEndReason, AttemptFailure, PastAttempt};
 pub use limits::limits;
 pub use policy::{Placement, UnknownPlacement};
 pub use scheduler::Scheduler;

@@ -182,7 +182,7 @@ fn task_failure(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String
     use fmt::Write;
     let mut text = format!("task {} ({kind}) failed permanently:", task.0);
     for past in history {
-        let what = &past.end;
+        let what = &past.reason;
         let seconds = past.duration.as_secs_f32();
         write!(text, " [attempt {} on worker {} after {seconds:.1} s: {what}]", past.attempt.0, past.worker)
             .expect("writing to a string cannot fail");

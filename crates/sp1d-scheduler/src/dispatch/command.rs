@@ -174,7 +174,7 @@ impl TryFailureCause {
         if !kind.is_shard() {
             // Only shards become smaller with a smaller cut. Another task that lacks memory has run out of it.
             if failed_for_lack_of_memory { Self::TaskOutOfMemory } else { Self::FailedTask }
-        } else if history.iter().any(|past| past.end.is_out_of_memory()) {
+        } else if history.iter().any(|past| past.reason.is_out_of_memory()) {
             // One attempt that ran out of memory is reason enough for a smaller cut: on other workers, the kernel may
             // have killed provers for the same cause.
             Self::OutOfMemory

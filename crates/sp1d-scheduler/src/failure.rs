@@ -52,9 +52,9 @@ impl fmt::Display for AttemptFailure {
     }
 }
 
-/// Why a task does not wait for an attempt any more. Another attempt may replace it, although its worker may still prove
-/// it. If the result of the attempt arrives nevertheless, it counts if it is the first that verifies, except after
-/// `Rejected`, `Unconfirmed` and `NameConflict`.
+/// Why a task does not wait for an attempt any more. Another attempt may replace it, although its worker may still
+/// prove it. If the result of the attempt arrives nevertheless, it counts if it is the first that verifies, except
+/// after `Rejected`, `Unconfirmed` and `NameConflict`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptEndReason {
     /// The attempt failed.

@@ -244,7 +244,7 @@ impl SimulatedWorld<'_> {
                 }
                 Command::AcceptResult { .. } => self.done += 1,
                 Command::FailTry { task, history, .. } => {
-                    bail!("the scheduler gave up the task {task} after {} attempts", history.len())
+                    bail!("the scheduler gave up task {} after {} attempts", task.0, history.len())
                 }
                 _ => {}
             }

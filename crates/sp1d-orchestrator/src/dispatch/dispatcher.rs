@@ -15,7 +15,7 @@ use crate::{
     proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
     published::{DispatchWriter, RegisteredAttempt},
     runner::{
-        failure::{ProofFailure, dispatcher_panicked, failure_of_try},
+        failure::{FailedAttempt, ProofFailure, dispatcher_panicked, failure_of_try},
         task::TaskSpec,
     },
     scope::{attempt_scope, try_scope},
@@ -28,8 +28,8 @@ use sp1d_protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use sp1d_scheduler::{
-    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchState, ResultKey, SchedulerConfig, SessionId,
-    TaskId, Timestamp,
+    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchState, PastAttempt, ResultKey, SchedulerConfig,
+    SessionId, TaskId, Timestamp,
 };
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -226,6 +226,7 @@ impl Dispatcher {
             DispatchCommand::AcceptResult { try_id: _, task, attempt, session } => self.accept(task, attempt, session),
             DispatchCommand::Discard { attempt } => _ = self.discard(attempt),
             DispatchCommand::FailTry { try_id, task, kind, history, cause, are_claims_suspect } => {
+                let history = self.with_worker_names(history);
                 if let Some(running_try) = self.shared.tries().get(&try_id) {
                     if are_claims_suspect {
                         running_try.findings.mark_claims_suspect();
@@ -240,7 +241,11 @@ impl Dispatcher {
                 if let Some(worker) = worker {
                     tracing::warn!(worker = %worker.name, reason, "worker made a wrong claim");
                 } else {
-                    tracing::warn!(%worker_id, reason, "worker made a wrong claim and is not connected now");
+                    tracing::warn!(
+                        worker_id = worker_id.0,
+                        reason,
+                        "worker made a wrong claim and is not connected now"
+                    );
                 }
             }
             DispatchCommand::LogQuarantine { session, kinds, duration, reason } => {
@@ -279,6 +284,17 @@ impl Dispatcher {
         self.checked_events.remove(&attempt);
         self.shared.store.remove_scope(attempt_scope(attempt));
         Some(registered)
+    }
+
+    /// Adds the names of the workers to the attempts of a task that failed for good. An attempt whose result was rejected
+    /// is no longer registered, but its worker may still be connected.
+    fn with_worker_names(&self, history: Vec<PastAttempt>) -> Vec<FailedAttempt> {
+        let (attempts, workers) = (self.shared.attempts(), self.shared.workers());
+        let name_of = |past: &PastAttempt| match attempts.get(&past.attempt) {
+            Some(registered) => Some(registered.worker_name.clone()),
+            None => workers.values().find(|worker| worker.id == past.worker).map(|worker| worker.name.clone()),
+        };
+        history.into_iter().map(|past| FailedAttempt { worker: name_of(&past), past }).collect()
     }
 
     /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.

@@ -41,9 +41,9 @@ pub(super) fn open_tasks(
 fn open_state(status: TaskStatus, shared: &SharedState, now: Timestamp) -> Option<OpenTaskState> {
     let seconds = |since: Timestamp| now.saturating_since(since).as_secs();
     let name = |session: SessionId| match shared.worker(session) {
-        Some(found) => found.name.clone(),
-        // The worker has just disconnected.
-        None => session.to_string(),
+        Some(worker) => worker.name.clone(),
+        // The worker has just disconnected, and its name is forgotten.
+        None => "a disconnected worker".to_owned(),
     };
     match status {
         TaskStatus::Waiting { since, reason } => {

@@ -81,7 +81,7 @@ impl BackgroundWork {
         let (sender, delayed) = oneshot::channel();
         let shared = self.shared.clone();
         self.running.spawn(async move {
-            // Fails if the check has ended or was given up.
+            // The sender is dropped without a message if the check ends or is given up before it is delayed.
             if delayed.await.is_ok() {
                 // If the dispatcher has ended, no one needs the report.
                 let _ = shared.inbox.send(DispatcherInput::Event(ForwardedEvent::CheckDelayed { attempt })).await;
@@ -137,8 +137,8 @@ impl BackgroundWork {
             }
             // The reason may contain names that the worker chose.
             let outcome = outcome.map_err(|reason| clean_line(&reason, MessageLimits::FAILURE_BYTES));
-            // With `Verify::Final`, no check is counted: a result check only tests whether the result exists, and the
-            // checks of deferred events alone would mislead.
+            // With `Verify::Final`, no check is counted: a result check only tests whether the result exists, and a
+            // count of the checks of deferred events alone would mislead.
             if running_try.verify == Verify::All {
                 shared.counters.on_checked(took, outcome.is_ok());
             }

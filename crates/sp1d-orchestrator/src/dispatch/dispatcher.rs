@@ -286,8 +286,8 @@ impl Dispatcher {
         Some(registered)
     }
 
-    /// Adds the names of the workers to the attempts of a task that failed for good. An attempt whose result was rejected
-    /// is no longer registered, but its worker may still be connected.
+    /// Adds the names of the workers to the attempts of a task that failed for good. An attempt whose result was
+    /// rejected is no longer registered, but its worker may still be connected.
     fn with_worker_names(&self, history: Vec<PastAttempt>) -> Vec<FailedAttempt> {
         let (attempts, workers) = (self.shared.attempts(), self.shared.workers());
         let name_of = |past: &PastAttempt| match attempts.get(&past.attempt) {

@@ -36,7 +36,7 @@ pub(super) fn open_tasks(
     OpenTasks { reasons, count: state.count_open_tasks(try_id) as u64, tasks: described.collect() }
 }
 
-/// Returns the state that people see of a task with this status; `None` if its result is accepted or its try has
+/// Returns the state of a task with this status, as people see it. `None` if its result is accepted or its try has
 /// failed.
 fn open_state(status: TaskStatus, shared: &SharedState, now: Timestamp) -> Option<OpenTaskState> {
     let seconds = |since: Timestamp| now.saturating_since(since).as_secs();

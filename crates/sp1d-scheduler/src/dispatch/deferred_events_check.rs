@@ -15,8 +15,8 @@ const CLAIM_REFUTED: &str = "workers of two origins refuted the deferred events 
 const CONTRADICTED: &str = "workers of two origins claimed other deferred events for the same shard";
 
 impl DispatchState {
-    /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from
-    /// them without checking them.
+    /// Starts the check of the deferred events that `attempt` uploaded for its marker, unless it has run in this
+    /// session or the task has no marker. SP1 makes precompile shards from the events without checking them.
     pub(super) fn on_deferred_events_reported(
         &mut self,
         session: SessionId,
@@ -60,7 +60,7 @@ impl DispatchState {
         self.reject_deferred_events(attempt, failure, handling);
     }
 
-    /// Records `claim`, which `attempt` makes, and returns the verdict.
+    /// Records `claim`, which `attempt` makes, and returns the verdict on it. `entry` is the entry of `attempt`.
     fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimVerdict {
         let DispatchTask { try_id, kind, .. } = *self.tasks.get(entry.task).expect("the task of an attempt is open");
         let has_independent_worker = self.scheduler.has_independent_worker_for(try_id, kind, entry.session);

@@ -14,9 +14,9 @@
 //!                              Scheduler::handle
 //! ```
 //!
-//! It also compares deferred claims, and decides which worker resumes which attempt after the orchestrator
-//! has restarted, and when the wait for a drain ends. It deliberately knows no artifacts, connections, threads or
-//! clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
+//! The dispatch state machine also compares deferred claims. It decides which worker resumes which attempt after the
+//! orchestrator has restarted, and when the wait for a drain ends. It deliberately knows no artifacts, connections,
+//! threads or clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
 //!
 //! Most events and commands have the same name and meaning on both sides, and their types say what they carry. The
 //! tables list those that differ. The driver cannot send an event of the right column by itself, so it cannot bypass

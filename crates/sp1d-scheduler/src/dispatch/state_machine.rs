@@ -18,9 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Pass each event to [`handle`](Self::handle), and carry out the returned commands before passing the next event from
 /// outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
-/// - Of the reports of an attempt's result, the first one counts. Of the reports of its deferred events, the first one
-///   whose list has arrived counts, if it comes before the result. Both count only if they come from the session that
-///   holds the attempt or held it last. A session that continues an attempt reports again.
+/// - The first report of an attempt's result counts, unless the deferred events or the claim were rejected before. The
+///   first report of its deferred events whose list has arrived counts, if it comes before the result. Both count only
+///   if they come from the session that holds the attempt or held it last. A session that continues an attempt reports
+///   again.
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
 ///   does not hold. While a result waits for the check of the deferred events, the scheduler still counts the attempt
 ///   as held, so the attempt can still fail.
@@ -252,8 +253,8 @@ impl DispatchState {
             }
             Command::Cancel { session, attempt } => {
                 handling.commands.push(DispatchCommand::Cancel { session, attempt });
-                // The watchers see the end of a discarded attempt instead. A worker may also offer an attempt that
-                // another session holds: it must drop the attempt, which continues there.
+                // The watchers of a discarded attempt see its end instead. If a worker offers an attempt that another
+                // session holds, only the offer is cancelled: the attempt continues in the other session.
                 if !discarded.contains(&attempt) && self.is_last_session(attempt, session) {
                     self.publish_step(attempt, AttemptStep::TakenBack, handling);
                 }
@@ -392,8 +393,8 @@ impl DispatchState {
         }
     }
 
-    /// Tells the scheduler that the result of `attempt` waits for a delayed check. The attempt proves while its
-    /// deferred events are checked, so their check delays nothing before the result arrives.
+    /// Tells the scheduler that the result of `attempt` waits for a delayed check. Before the result arrives, the check
+    /// of the deferred events delays nothing, because the attempt still proves. Its delay is then only noted.
     fn on_check_delayed(&mut self, attempt: AttemptId, handling: &mut EventHandling<'_>) {
         let Some(entry) = self.attempts.get_mut(&attempt) else { return };
         match entry.report {

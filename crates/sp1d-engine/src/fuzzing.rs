@@ -132,7 +132,7 @@ fn payload(kind: TaskKind) -> TaskPayload<String> {
     let wrap = |result| WrapTask { proof: input(), result };
     match kind {
         TaskKind::ProveShard => {
-            let marker = ShardMarker { task: TaskId(1), deferred_events: "events".to_owned() };
+            let marker = ShardMarker { task: TaskId(1), event_list: "events".to_owned() };
             TaskPayload::ProveShard(shard(result, Some(marker)))
         }
         TaskKind::NormalizeShard => TaskPayload::NormalizeShard(shard(result, None)),

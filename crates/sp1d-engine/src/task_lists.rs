@@ -50,13 +50,13 @@ fn shard(
     parse_marker: impl Fn(&str) -> Option<TaskId>,
 ) -> Result<Option<ShardTask<String>>, TaskListError> {
     let [program, common_input, record, marker] = inputs else { return Ok(None) };
-    let (result, deferred_events) = match outputs {
+    let (result, event_list) = match outputs {
         [result] => (result, None),
-        [result, deferred_events] => (result, Some(deferred_events)),
+        [result, event_list] => (result, Some(event_list)),
         _ => return Ok(None),
     };
-    let marker = match (parse_marker(marker), deferred_events) {
-        (Some(task), Some(name)) => Some(ShardMarker { task, deferred_events: name.clone() }),
+    let marker = match (parse_marker(marker), event_list) {
+        (Some(task), Some(name)) => Some(ShardMarker { task, event_list: name.clone() }),
         (None, None) if marker == NO_MARKER => None,
         _ => return Err(TaskListError::Marker { marker: marker.clone(), outputs: outputs.len() }),
     };
@@ -123,8 +123,8 @@ pub(crate) fn input_list(payload: &TaskPayload<String>, name: impl Fn(&str) -> S
 
 /// Returns SP1's list of the outputs of a task. `name` returns the name that SP1 uses for an artifact.
 pub(crate) fn output_list(payload: &TaskPayload<String>, name: impl Fn(&str) -> String) -> Vec<String> {
-    let deferred_events = payload.marker().map(|marker| marker.deferred_events.as_str());
-    std::iter::once(payload.result()).chain(deferred_events).map(name).collect()
+    let event_list = payload.marker().map(|marker| marker.event_list.as_str());
+    std::iter::once(payload.result()).chain(event_list).map(name).collect()
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ macro_rules! id {
 
 id!(
     /// The number of one try of a proof request. A proof that restarts gets a new number. Logs name a proof by the
-    /// label of its request. Shown as `p7`, because logs use it as the name of a proof without a label.
+    /// label of its request, or as `try-7` if the request has no label. The short forms of the numbers, like `p7`, are
+    /// only in traces for developers.
     TryId,
     "p"
 );

@@ -66,7 +66,7 @@ pub use proof::{
 pub use resolver::{AddressResolver, SystemResolver};
 pub use runner::{
     checks::ProofChecks,
-    failure::ProofFailure,
+    failure::{FailedAttempt, ProofFailure},
     interface::{ProofRunner, ServiceRunner},
     request::{Cut, ExpectedExit, ProofOutput, ProofRequest},
     task::{AttemptMemory, ShardWorker, TaskSpec, comparable_bytes},

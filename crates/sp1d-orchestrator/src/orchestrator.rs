@@ -2,7 +2,11 @@
 
 use crate::{
     counts::OrchestratorCounts,
-    dispatch::{Dispatcher, input::DispatcherInput, scheduler_config},
+    dispatch::{
+        Dispatcher,
+        input::{DispatcherInput, ForwardedEvent},
+        scheduler_config,
+    },
     pool::{
         connection::{dialer::LocalConnector, listed_worker::FirstOutcome, unreachable::ConnectError},
         first_contact::first_contact,
@@ -18,7 +22,7 @@ use crate::{
     workers::{disconnected::DisconnectedWorker, info::WorkerInfo, worker_address::WorkerAddress},
 };
 use sp1d_model::OpenTasks;
-use sp1d_scheduler::{DispatchEvent, TaskId};
+use sp1d_scheduler::TaskId;
 use std::{
     sync::{Arc, atomic::Ordering},
     time::SystemTime,
@@ -225,7 +229,7 @@ impl Orchestrator {
     pub async fn resume(&self, worker: &str) -> Result<(), UnknownWorker> {
         let session = self.membership.session_of(worker)?;
         let Ok(place) = self.shared.inbox.reserve().await else { return Ok(()) };
-        place.send(DispatcherInput::Event(DispatchEvent::DrainCancelled { session }));
+        place.send(DispatcherInput::Event(ForwardedEvent::DrainCancelled { session }));
         Ok(())
     }
 

@@ -285,11 +285,11 @@ impl SharedState {
         lock(&self.worker_logs).take(origin, Instant::now())
     }
 
-    /// Tells all running proofs that a worker of `origin` came, left or starts to drain, unless its workers did so too
-    /// often.
-    pub(crate) fn report_to_tries(&self, origin: OriginId, event: &ProofEvent) {
+    /// Tells the watchers of all running proofs that a worker of `origin` came, left or starts to drain, unless its
+    /// workers did so too often.
+    pub(crate) fn publish_to_tries(&self, origin: OriginId, event: &ProofEvent) {
         if lock(&self.worker_events).allow(origin, event, Instant::now()) {
-            self.tries().values().for_each(|running_try| running_try.report(event.clone()));
+            self.tries().values().for_each(|running_try| running_try.publish(event.clone()));
         }
     }
 

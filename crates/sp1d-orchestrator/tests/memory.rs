@@ -74,7 +74,7 @@ impl ProofRunner for Mover {
             common_input: "small".into(),
             record: "large".into(),
             result: "result".into(),
-            marker: Some(ShardMarker { task: proof.submit_marker().await, deferred_events: "large-too".into() }),
+            marker: Some(ShardMarker { task: proof.submit_marker().await, event_list: "large-too".into() }),
         };
         let spec = TaskSpec { payload: TaskPayload::ProveShard(task), needed_bytes: 0, cycles: 0 };
         let moving = async {
@@ -113,7 +113,7 @@ async fn be_the_worker() {
         drop(content);
         let content = noise(2);
         let marker = assignment.payload.marker().unwrap();
-        let (outcome, delivered) = growth(io.deliver(&marker.deferred_events, content)).await;
+        let (outcome, delivered) = growth(io.deliver(&marker.event_list, content)).await;
         outcome.unwrap();
         println!("grown {fetched} {delivered}");
         io.report_deferred_events().await.unwrap();

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn open_tasks_are_listed_while_the_proof_runs_and_the_orchestrator_lives() {
     let orchestrator = Orchestrator::start(OrchestratorSettings::new(fake_build()), None, None);
-    let ask = async |limit: usize| orchestrator.open_tasks("p1", TaskId(0), limit).await;
+    let ask = async |limit: usize| orchestrator.open_tasks("try-1", TaskId(0), limit).await;
     assert_eq!(ask(2).await, Some(OpenTasks::default()));
     let (progress, _) = broadcast::channel(64);
     let cancel = CancellationToken::new();

@@ -234,7 +234,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// What the scheduler decided. [`DispatchMachine`](crate::DispatchMachine) turns each command into
+/// What the scheduler decided. [`DispatchState`](crate::DispatchState) turns each command into
 /// [`DispatchCommand`](crate::DispatchCommand)s, in order and before the next event is handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {

@@ -52,11 +52,11 @@ impl fmt::Display for AttemptFailure {
     }
 }
 
-/// Why a task does not wait for an attempt any more. Another attempt may replace it. If the result of the attempt
-/// arrives nevertheless, it counts if it is the first that verifies, except after `Rejected`, `Unconfirmed` and
-/// `NameConflict`.
+/// Why a task does not wait for an attempt any more. Another attempt may replace it, although its worker may still
+/// prove it. If the result of the attempt arrives nevertheless, it counts if it is the first that verifies, except
+/// after `Rejected`, `Unconfirmed` and `NameConflict`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AttemptEnd {
+pub enum AttemptEndReason {
     /// The attempt failed.
     Failed(AttemptFailure),
     /// The session ended, or was silent for longer than a lease.
@@ -74,7 +74,7 @@ pub enum AttemptEnd {
     Cancelled,
 }
 
-impl AttemptEnd {
+impl AttemptEndReason {
     /// Returns true if the attempt needed more memory than its worker has.
     #[must_use]
     pub const fn is_out_of_memory(&self) -> bool {
@@ -88,13 +88,13 @@ impl AttemptEnd {
     }
 }
 
-impl From<AttemptFailure> for AttemptEnd {
+impl From<AttemptFailure> for AttemptEndReason {
     fn from(failure: AttemptFailure) -> Self {
         Self::Failed(failure)
     }
 }
 
-impl fmt::Display for AttemptEnd {
+impl fmt::Display for AttemptEndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(failure) => failure.fmt(f),
@@ -119,5 +119,5 @@ pub struct PastAttempt {
     /// Time from the assignment to the end.
     pub duration: Duration,
     /// Why the task does not wait for the attempt any more.
-    pub end: AttemptEnd,
+    pub reason: AttemptEndReason,
 }

@@ -1,15 +1,15 @@
 //! The decisions about proving tasks, in two pure state machines.
 //!
 //! ```text
-//!   driver ── DispatchEvent + time ──► DispatchMachine ── Event + time ──► Scheduler
-//!          ◄──── DispatchCommands ────                 ◄──── Commands ────
+//!   driver ── DispatchEvent + time ──► DispatchState ── Event + time ──► Scheduler
+//!          ◄──── DispatchCommands ────               ◄──── Commands ────
 //! ```
 //!
 //! - [`Scheduler`] decides which worker gets which task, which result is final, and when a task has failed for good.
-//! - [`DispatchMachine`] owns a scheduler and filters the workers' reports. It decides when the scheduler hears of a
+//! - [`DispatchState`] owns a scheduler and filters the workers' reports. It decides when the scheduler hears of a
 //!   result, compares what workers claim about deferred events, and decides when a marker is complete.
 //!
-//! The *driver* reports each event with its time and carries out the commands that it gets back. In production, the
+//! The *driver* passes each event with its time and carries out the commands that it gets back. In production, the
 //! driver is the orchestrator's dispatcher. In tests, it is the test or the simulation.
 //!
 //! This crate deliberately uses no network, clock, thread or disk, and knows nothing about SP1. It can therefore be
@@ -37,11 +37,11 @@ mod tests;
 
 pub use config::SchedulerConfig;
 pub use dispatch::{
-    AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
+    AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchState, ResultKey,
     ResumableAttempt, TryFailureCause,
 };
 pub use event::{Command, Event};
-pub use failure::{AttemptEnd, AttemptFailure, PastAttempt};
+pub use failure::{AttemptEndReason, AttemptFailure, PastAttempt};
 pub use limits::limits;
 pub use policy::{Placement, UnknownPlacement};
 pub use scheduler::Scheduler;

@@ -19,8 +19,9 @@ mod trust;
 mod waiting;
 
 use crate::{
-    AttemptEnd, AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, OriginId, PastAttempt, ReadyWorker,
-    Scheduler, SchedulerConfig, SessionId, ShardRoom, ShareGroup, TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    AttemptEndReason, AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, OriginId, PastAttempt,
+    ReadyWorker, Scheduler, SchedulerConfig, SessionId, ShardRoom, ShareGroup, TaskId, TaskKind, Timestamp, TryId,
+    WorkerId,
 };
 use std::time::Duration;
 
@@ -243,7 +244,7 @@ const fn fail_for_memory(try_id: u64, task: u64, history: Vec<PastAttempt>) -> C
 }
 
 /// A past attempt that ended at the time it was assigned.
-fn past(attempt: u64, session: u64, end: impl Into<AttemptEnd>) -> PastAttempt {
+fn past(attempt: u64, session: u64, reason: impl Into<AttemptEndReason>) -> PastAttempt {
     let (attempt, duration) = (AttemptId(attempt), Duration::ZERO);
-    PastAttempt { attempt, session: SessionId(session), worker: WorkerId(session), duration, end: end.into() }
+    PastAttempt { attempt, session: SessionId(session), worker: WorkerId(session), duration, reason: reason.into() }
 }

@@ -5,21 +5,21 @@ use std::{
     time::Duration,
 };
 
-/// A point on the driver's monotonic clock, as time since an origin that the driver chose. It has no meaning after a
-/// restart.
+/// A point in time, as the time since the start of the driver's monotonic clock. The driver chooses the start. A
+/// timestamp has no meaning after a restart of the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(Duration);
 
 impl Timestamp {
-    /// Creates the timestamp `since_origin` after the origin.
+    /// Creates the timestamp `since_start` after the start of the clock.
     #[must_use]
-    pub const fn new(since_origin: Duration) -> Self {
-        Self(since_origin)
+    pub const fn new(since_start: Duration) -> Self {
+        Self(since_start)
     }
 
-    /// Returns the time since the origin.
+    /// Returns the time since the start of the clock.
     #[must_use]
-    pub const fn since_origin(self) -> Duration {
+    pub const fn since_start(self) -> Duration {
         self.0
     }
 

@@ -1,5 +1,5 @@
-//! Connects the dispatch machine with the simulated world. Like the orchestrator's dispatcher, it makes no decisions:
-//! it passes on what happens, and it carries out commands.
+//! Connects the dispatch state machine with the simulated world. Like the orchestrator's dispatcher, it makes no
+//! decisions: it passes on what happens, and it carries out commands.
 
 use crate::{
     cluster::{Happening, Net, ToOrchestrator, ToWorker},
@@ -8,7 +8,7 @@ use crate::{
     scenario::{Claims, LAST_ATTEMPT_BEFORE_RESTART, MachineId, Plan, UploadedClaims, Value, earlier_claims},
 };
 use sp1d_scheduler::{
-    AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ResultKey, ResumableAttempt,
+    AttemptId, DispatchCommand, DispatchEvent, DispatchState, Event, FailureKind, ResultKey, ResumableAttempt,
     SchedulerConfig, SessionId, ShareGroup, TaskId, Timestamp, TryId,
 };
 use std::{
@@ -50,7 +50,7 @@ struct SimTry {
 }
 
 pub(crate) struct Driver {
-    dispatch: DispatchMachine,
+    dispatch: DispatchState,
     pub(crate) coverage: Coverage,
     pub(crate) digest: RunDigest,
     pub(crate) steps: u64,
@@ -89,7 +89,7 @@ fn key_of(task: TaskId) -> ResultKey {
 impl Driver {
     pub(crate) fn new(config: SchedulerConfig, invariants: Invariants, sabotage: Sabotage) -> Self {
         Self {
-            dispatch: DispatchMachine::new(config),
+            dispatch: DispatchState::new(config),
             coverage: Coverage::default(),
             digest: RunDigest::default(),
             steps: 0,
@@ -110,7 +110,7 @@ impl Driver {
         }
     }
 
-    /// When the dispatch machine must be called even if no event occurs.
+    /// When the dispatch state machine must be called even if no event occurs.
     pub(crate) fn next_tick(&self) -> Option<Timestamp> {
         self.dispatch.next_deadline().map(|at| at.max(self.frozen_until))
     }
@@ -122,7 +122,7 @@ impl Driver {
             let what = format!("it requested more than {MAX_TICKS_AT_ONCE} ticks at the same time");
             return Err(Violation::new("the scheduler comes to rest", what));
         }
-        self.report(DispatchEvent::Tick, plan, net)
+        self.pass_on(DispatchEvent::Tick, plan, net)
     }
 
     /// Returns true if every proof of the plan has ended.
@@ -204,7 +204,7 @@ impl Driver {
                 DispatchEvent::SessionEnded { session }
             }
         };
-        self.report(event, plan, net)
+        self.pass_on(event, plan, net)
     }
 
     /// Returns true if `session` may deliver artifacts of `attempt`.
@@ -223,11 +223,11 @@ impl Driver {
             return Ok(());
         }
         let outcome = if good { Ok(()) } else { Err("the result is wrong".to_owned()) };
-        self.report(DispatchEvent::ResultChecked { attempt, outcome }, plan, net)
+        self.pass_on(DispatchEvent::ResultChecked { attempt, outcome }, plan, net)
     }
 
     pub(crate) fn on_check_delayed(&mut self, attempt: AttemptId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
-        self.report(DispatchEvent::CheckDelayed { attempt }, plan, net)
+        self.pass_on(DispatchEvent::CheckDelayed { attempt }, plan, net)
     }
 
     pub(crate) fn on_deferred_events_checked(
@@ -248,7 +248,7 @@ impl Driver {
             let seen = if self.sabotage.trusting { Claims::of(task) } else { claims };
             Ok(seen.to_deferred(task, has_name_conflict))
         };
-        self.report(DispatchEvent::DeferredEventsChecked { attempt, outcome }, plan, net)
+        self.pass_on(DispatchEvent::DeferredEventsChecked { attempt, outcome }, plan, net)
     }
 
     pub(crate) fn begin(&mut self, try_id: TryId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
@@ -264,7 +264,7 @@ impl Driver {
         let claims = earlier_claims(try_id, plan, &mut net.dice);
         // Three groups, one of which is the common one.
         let (group, trusted_only) = (ShareGroup(try_id.0 % 3), entry.trusted_only);
-        self.report(DispatchEvent::TryStarted { try_id, group, claims, trusted_only }, plan, net)
+        self.pass_on(DispatchEvent::TryStarted { try_id, group, claims, trusted_only }, plan, net)
     }
 
     pub(crate) fn submit(&mut self, task: TaskId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
@@ -276,12 +276,12 @@ impl Driver {
         }
         // Some markers are not submitted before their task. The scheduler then learns the marker from the task.
         if let Some(marker) = entry.marker.filter(|_| net.dice.chance(900)) {
-            self.report(DispatchEvent::MarkerSubmitted { try_id, marker }, plan, net)?;
+            self.pass_on(DispatchEvent::MarkerSubmitted { try_id, marker }, plan, net)?;
         }
         let (kind, marker) = (entry.kind, entry.marker);
         // Results of some tasks are not cached, so no worker can resume them.
         let key = if net.dice.chance(900) { Some(key_of(task)) } else { None };
-        self.report(DispatchEvent::TaskSubmitted { try_id, task, kind, marker, key }, plan, net)
+        self.pass_on(DispatchEvent::TaskSubmitted { try_id, task, kind, marker, key }, plan, net)
     }
 
     /// Attempts from before a restart of the orchestrator that a new worker can resume: up to three, of tasks in
@@ -314,7 +314,7 @@ impl Driver {
     }
 
     pub(crate) fn end(&mut self, try_id: TryId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
-        self.report(DispatchEvent::TryEnded { try_id }, plan, net)?;
+        self.pass_on(DispatchEvent::TryEnded { try_id }, plan, net)?;
         self.tries.remove(&try_id);
         Ok(())
     }
@@ -324,7 +324,7 @@ impl Driver {
         let Some(entry) = self.sessions.get_mut(&session).filter(|entry| entry.open) else { return Ok(false) };
         entry.draining = true;
         self.drains.insert(session);
-        self.report(DispatchEvent::DrainRequested { session }, plan, net)?;
+        self.pass_on(DispatchEvent::DrainRequested { session }, plan, net)?;
         Ok(true)
     }
 
@@ -333,7 +333,7 @@ impl Driver {
             Some(entry) if entry.draining => entry.draining = false,
             _ => return Ok(()),
         }
-        self.report(DispatchEvent::DrainCancelled { session }, plan, net)
+        self.pass_on(DispatchEvent::DrainCancelled { session }, plan, net)
     }
 
     pub(crate) fn resume_all(&mut self, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
@@ -350,8 +350,8 @@ impl Driver {
         self.attempts.keys().rev().nth(net.dice.index(newest)).copied()
     }
 
-    /// Passes `event` to the dispatch machine and carries out the commands. The event may be repeated later.
-    fn report(&mut self, event: DispatchEvent, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
+    /// Passes `event` to the dispatch state machine and carries out the commands. The event may be repeated later.
+    fn pass_on(&mut self, event: DispatchEvent, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
         net.perhaps_again(&event);
         self.report_once(event, plan, net)
     }
@@ -375,7 +375,7 @@ impl Driver {
         self.dispatch.scheduler().has_independent_worker_for(planned.try_id, planned.kind, *session)
     }
 
-    /// Passes `event` to the dispatch machine and checks each step of the scheduler.
+    /// Passes `event` to the dispatch state machine and checks each step of the scheduler.
     fn handle(&mut self, event: DispatchEvent, plan: &Plan, net: &mut Net) -> Result<Vec<DispatchCommand>, Violation> {
         let has_independent_worker = self.has_independent_worker(&event, plan);
         let Self { dispatch, coverage, digest, steps, invariants, attempts, .. } = self;

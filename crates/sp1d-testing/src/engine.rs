@@ -107,7 +107,7 @@ pub async fn upload_deferred_events(
         // The events are an artifact that the attempt names itself. The list of deferred events contains that name.
         let made = format!("{}events", made_prefix(assignment.attempt));
         io.deliver(&made, events).await.map_err(undelivered)?;
-        io.deliver(&marker.deferred_events, made.into_bytes()).await.map_err(undelivered)?;
+        io.deliver(&marker.event_list, made.into_bytes()).await.map_err(undelivered)?;
         io.report_deferred_events().await.map_err(undelivered)?;
     }
     Ok(())

@@ -68,7 +68,7 @@ impl FakeRunner {
         let kept = proof.put(&name, record(shard, self.record_bytes)).await;
         kept.map_err(|error| ProofFailure::Machine(error.to_string()))?;
         let task = proof.submit_marker().await;
-        let marker = ShardMarker { task, deferred_events: format!("events-{shard}") };
+        let marker = ShardMarker { task, event_list: format!("events-{shard}") };
         let spec = shard_task(name, format!("result-{shard}"), Some(marker));
         Ok((proof.submit(spec).await, task))
     }
@@ -128,7 +128,7 @@ impl ProofChecks for FakeRunner {
         uploaded: &dyn Fn(&str) -> Option<Blob>,
     ) -> Result<Vec<String>, String> {
         let marker = spec.payload.marker().ok_or("the task has no marker")?;
-        let list = uploaded(&marker.deferred_events).ok_or("the list of events is missing")?;
+        let list = uploaded(&marker.event_list).ok_or("the list of events is missing")?;
         let name = list.decode().ok().and_then(|list| String::from_utf8(list).ok()).ok_or("the list is not a name")?;
         // A test may upload a list of events that do not exist. The proof then fails at its end.
         Ok(uploaded(&name).map(|_| name).into_iter().collect())

@@ -45,7 +45,7 @@ pub(super) async fn choose_for_workers(
     }
     let name = options.threshold_name();
     tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "cut chosen");
-    proof.report(ProofEvent::Cut { name, reason: choice.reason, options: options.encode() });
+    proof.publish(ProofEvent::Cut { name, reason: choice.reason, options: options.encode() });
     Ok(options)
 }
 

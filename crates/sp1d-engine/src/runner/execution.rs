@@ -63,7 +63,7 @@ pub(super) fn start_execution(client: &ProofClient, task: RawTaskRequest) -> Tas
         let outcome = match execute(&client, &owned, id, task).await {
             Ok(cycles) => {
                 let unread_values = client.unread_input().map_or(0, |input| input.unread);
-                client.proof().report(ProofEvent::Executed { cycles, unread_values });
+                client.proof().publish(ProofEvent::Executed { cycles, unread_values });
                 TaskOutcome::Succeeded
             }
             Err(failure) => {

@@ -233,7 +233,7 @@ impl Sp1ProofRunner {
             },
             () = stopped.cancelled() => return Err(ProofFailure::Cancelled),
         };
-        proof.report(ProofEvent::Verifying);
+        proof.publish(ProofEvent::Verifying);
         let made: ProofFromNetwork = client.download_with_type(&output, ArtifactType::Proof).await.map_err(internal)?;
         let proven = ProofFile::from(made);
         check_nonce(&proven.proof, request.nonce).map_err(ProofFailure::WrongProof)?;

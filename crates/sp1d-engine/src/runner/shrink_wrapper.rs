@@ -120,7 +120,7 @@ impl ShrinkWrapper {
             Ok(TaskOutcome::Succeeded) => {}
             Ok(TaskOutcome::Failed) | Err(_) => return Err(ProofFailure::Cancelled),
         }
-        proof.report(ProofEvent::Verifying);
+        proof.publish(ProofEvent::Verifying);
         let wrapped = proof.get("wrapped").await.ok_or_else(|| internal(&"the wrapped proof no longer exists"))?;
         let decoded = decode(&wrapped).map_err(|error| internal(&error))?;
         if WrappedValues::of(&decoded.proof.public_values).as_ref() != Some(&self.expected) {

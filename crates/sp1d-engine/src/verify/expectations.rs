@@ -228,7 +228,7 @@ impl Expectations {
         uploaded: &dyn Fn(&str) -> Option<Blob>,
     ) -> Result<Vec<String>, String> {
         let marker = spec.payload.marker().ok_or("its task has no marker")?;
-        let list = uploaded(&marker.deferred_events).ok_or("the list of deferred events is missing")?;
+        let list = uploaded(&marker.event_list).ok_or("the list of deferred events is missing")?;
         if list.len() > MAX_LIST_BYTES {
             return Err(format!(
                 "the list of deferred events has {} bytes, at most {MAX_LIST_BYTES} are allowed",

@@ -110,7 +110,7 @@ fn check_assign(assign: wire::Assign) {
     let outputs = assignment.payload.outputs();
     let inputs = assignment.payload.inputs();
     let names = inputs.iter().map(|input| &input.artifact.name);
-    for name in names.chain([&assignment.proof, &outputs.result]).chain(&outputs.deferred_events) {
+    for name in names.chain([&assignment.proof, &outputs.result]).chain(&outputs.event_list) {
         assert!((1..=MessageLimits::NAME_BYTES).contains(&name.len()), "{name:?}");
         check_text(name, usize::MAX);
     }
@@ -134,7 +134,7 @@ fn payload(kind: TaskKind) -> TaskPayload<ArtifactRef> {
     let wrap = |result| WrapTask { proof: artifact("proof"), result };
     match kind {
         TaskKind::ProveShard => {
-            let marker = ShardMarker { task: TaskId(4), deferred_events: "events".to_owned() };
+            let marker = ShardMarker { task: TaskId(4), event_list: "events".to_owned() };
             TaskPayload::ProveShard(shard(result, Some(marker)))
         }
         TaskKind::NormalizeShard => TaskPayload::NormalizeShard(shard(result, None)),

@@ -131,7 +131,7 @@ impl SimulatedWorld<'_> {
     /// Lets the next thing happen: an occurrence, or a deadline of the scheduler.
     fn step(&mut self) -> Result<()> {
         let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
-        let deadline = self.scheduler.next_deadline().map(Timestamp::since_origin);
+        let deadline = self.scheduler.next_deadline().map(Timestamp::since_start);
         match (next, deadline) {
             (Some(next), deadline) if deadline.is_none_or(|deadline| next <= deadline) => {
                 let ((at, _), occurrence) = self.agenda.pop_first().context("the agenda is empty")?;
@@ -244,7 +244,7 @@ impl SimulatedWorld<'_> {
                 }
                 Command::AcceptResult { .. } => self.done += 1,
                 Command::FailTry { task, history, .. } => {
-                    bail!("the scheduler gave up the task {task} after {} attempts", history.len())
+                    bail!("the scheduler gave up task {} after {} attempts", task.0, history.len())
                 }
                 _ => {}
             }

@@ -1,7 +1,7 @@
 //! Work of the dispatcher that takes time: checks of what attempts upload, and the storing of cached results. It runs
 //! on other threads. The outcomes of checks arrive as inputs of the dispatcher.
 
-use super::input::DispatcherInput;
+use super::input::{DispatcherInput, ForwardedEvent};
 use crate::{
     check_places::{CheckEnd, CheckedOutput},
     proof::running::RunningTry,
@@ -13,7 +13,7 @@ use crate::{
 use sp1d_artifacts::{Store, StoreError};
 use sp1d_model::clean_line;
 use sp1d_protocol::MessageLimits;
-use sp1d_scheduler::{AttemptId, DispatchEvent, TaskId};
+use sp1d_scheduler::{AttemptId, TaskId};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker as BackgroundTasks;
@@ -41,7 +41,7 @@ impl BackgroundWork {
             attempt,
             output,
             move |running_try| check_result(running_try, &shared.store, &spec, attempt),
-            move |outcome| DispatcherInput::Event(DispatchEvent::ResultChecked { attempt, outcome }),
+            move |outcome| DispatcherInput::Event(ForwardedEvent::ResultChecked { attempt, outcome }),
         );
     }
 
@@ -81,10 +81,10 @@ impl BackgroundWork {
         let (sender, delayed) = oneshot::channel();
         let shared = self.shared.clone();
         self.running.spawn(async move {
-            // Fails if the check has ended or was given up.
+            // The sender is dropped without a message if the check ends or is given up before it is delayed.
             if delayed.await.is_ok() {
                 // If the dispatcher has ended, no one needs the report.
-                let _ = shared.inbox.send(DispatcherInput::Event(DispatchEvent::CheckDelayed { attempt })).await;
+                let _ = shared.inbox.send(DispatcherInput::Event(ForwardedEvent::CheckDelayed { attempt })).await;
             }
         });
         sender
@@ -137,8 +137,8 @@ impl BackgroundWork {
             }
             // The reason may contain names that the worker chose.
             let outcome = outcome.map_err(|reason| clean_line(&reason, MessageLimits::FAILURE_BYTES));
-            // With `Verify::Final`, no check is counted: a result check only tests whether the result exists, and the
-            // checks of deferred events alone would mislead.
+            // With `Verify::Final`, no check is counted: a result check only tests whether the result exists, and a
+            // count of the checks of deferred events alone would mislead.
             if running_try.verify == Verify::All {
                 shared.counters.on_checked(took, outcome.is_ok());
             }

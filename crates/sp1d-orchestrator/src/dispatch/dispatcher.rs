@@ -1,13 +1,13 @@
 //! The dispatcher's loop and its commands.
 //!
-//! All inputs arrive through one bounded channel. The dispatcher carries out every command of the dispatch machine
-//! before it takes the next input. It never waits for the network. Slow work runs in other tokio tasks, and their
-//! outcome arrives as another input.
+//! All inputs arrive through one bounded channel. The dispatcher carries out every command of the dispatch state
+//! machine before it takes the next input. It never waits for the network. Slow work runs in other tokio tasks, and
+//! their outcome arrives as another input.
 
 use super::{
     background::BackgroundWork,
     claims::deferred_claim,
-    input::DispatcherInput,
+    input::{DispatcherInput, ForwardedEvent},
     open_tasks::open_tasks,
     tasks::{DeferredEventUploads, SubmittedTask},
 };
@@ -15,7 +15,7 @@ use crate::{
     proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
     published::{DispatchWriter, RegisteredAttempt},
     runner::{
-        failure::{ProofFailure, dispatcher_panicked, failure_of_try},
+        failure::{FailedAttempt, ProofFailure, dispatcher_panicked, failure_of_try},
         task::TaskSpec,
     },
     scope::{attempt_scope, try_scope},
@@ -28,11 +28,11 @@ use sp1d_protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use sp1d_scheduler::{
-    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, SchedulerConfig, SessionId,
-    TaskId, Timestamp,
+    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchState, PastAttempt, ResultKey, SchedulerConfig,
+    SessionId, TaskId, Timestamp,
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Arc, atomic::Ordering},
 };
 use tokio::{
@@ -41,10 +41,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Owns the dispatch machine and carries out its commands.
+/// Owns the dispatch state machine and carries out its commands.
 pub(crate) struct Dispatcher {
-    machine: DispatchMachine,
-    /// The time that the dispatch machine sees as zero.
+    state: DispatchState,
+    /// The time that the dispatch state machine sees as zero.
     clock_start: Instant,
     shared: Arc<SharedState>,
     writer: DispatchWriter,
@@ -61,7 +61,7 @@ impl Dispatcher {
     /// `writer` writes what the others read through `shared`.
     pub(crate) fn new(shared: Arc<SharedState>, writer: DispatchWriter, config: SchedulerConfig) -> Self {
         Self {
-            machine: DispatchMachine::new(config),
+            state: DispatchState::new(config),
             clock_start: Instant::now(),
             background: BackgroundWork::new(shared.clone()),
             shared,
@@ -75,10 +75,10 @@ impl Dispatcher {
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<DispatcherInput>, stop: CancellationToken) {
         let _end = StopOnEnd { shared: self.shared.clone(), stop: stop.clone() };
         loop {
-            let deadline = self.machine.next_deadline();
+            let deadline = self.state.next_deadline();
             let tick = async {
                 match deadline {
-                    Some(at) => sleep_until(self.clock_start + at.since_origin()).await,
+                    Some(at) => sleep_until(self.clock_start + at.since_start()).await,
                     None => std::future::pending().await,
                 }
             };
@@ -91,7 +91,7 @@ impl Dispatcher {
                     Some(input) => input,
                     None => break,
                 },
-                () = tick => DispatcherInput::Event(DispatchEvent::Tick),
+                () = tick => DispatcherInput::Event(ForwardedEvent::Tick),
             };
             self.on_input(input);
         }
@@ -106,10 +106,7 @@ impl Dispatcher {
 
     fn on_input(&mut self, input: DispatcherInput) {
         match input {
-            DispatcherInput::Event(event) => {
-                debug_assert!(!has_own_input(&event), "{event} has an input of its own");
-                self.handle(event);
-            }
+            DispatcherInput::Event(event) => self.handle(event.into()),
             DispatcherInput::DeferredEventsReport { session, attempt } => {
                 let has_list = self.has_event_list(attempt);
                 self.handle(DispatchEvent::DeferredEventsReported { session, attempt, has_list });
@@ -138,17 +135,17 @@ impl Dispatcher {
                 self.handle(event);
             }
             DispatcherInput::Drain { session, wait_ended } => {
-                self.report_drain(session);
+                self.publish_drain(session);
                 self.drain_waits.entry(session).or_default().push(wait_ended);
                 self.handle(DispatchEvent::DrainRequested { session });
             }
             DispatcherInput::OpenTasks { try_id, after, limit, reply } => {
-                let found = open_tasks(&self.machine, &self.shared, self.now(), try_id, after, limit);
+                let described = open_tasks(&self.state, &self.shared, self.now(), try_id, after, limit);
                 // The caller may have stopped waiting.
-                let _ = reply.send(found);
+                let _ = reply.send(described);
             }
             DispatcherInput::Claims { try_id, reply } => {
-                if let Some(claims) = self.machine.claims(try_id) {
+                if let Some(claims) = self.state.claims(try_id) {
                     // The caller may have stopped waiting.
                     let _ = reply.send(claims.clone());
                 }
@@ -171,20 +168,19 @@ impl Dispatcher {
             return;
         }
         let outcome = match outcome {
-            Ok(names) => {
-                let Some(claim) = deferred_claim(&self.shared, submitted, attempt, &names) else {
-                    let text = format!("the record of task {} no longer exists", task.0);
-                    return submitted.running_try.fail(ProofFailure::Internal(text));
-                };
-                self.checked_events.insert(attempt, names);
-                Ok(claim)
-            }
+            Ok(names) => match deferred_claim(&self.shared, task, submitted, attempt, &names) {
+                Ok(claim) => {
+                    self.checked_events.insert(attempt, names);
+                    Ok(claim)
+                }
+                Err(text) => return submitted.running_try.fail(ProofFailure::Internal(text)),
+            },
             Err(reason) => Err(reason),
         };
         self.handle(DispatchEvent::DeferredEventsChecked { attempt, outcome });
     }
 
-    /// Passes `event` to the dispatch machine and carries out the commands.
+    /// Passes `event` to the dispatch state machine and carries out the commands.
     fn handle(&mut self, event: DispatchEvent) {
         let mut commands = VecDeque::from(self.dispatch_event(event));
         while let Some(command) = commands.pop_front() {
@@ -195,12 +191,12 @@ impl Dispatcher {
         }
     }
 
-    /// Passes `event` to the dispatch machine, and publishes what it changed about the workers. That happens before the
-    /// commands are carried out, so that a caller whom a command notifies finds the change.
+    /// Passes `event` to the dispatch state machine, and publishes what it changed about the workers. That happens
+    /// before the commands are carried out, so that a caller whom a command notifies finds the change.
     fn dispatch_event(&mut self, event: DispatchEvent) -> Vec<DispatchCommand> {
         tracing::trace!(%event, "event");
-        let commands = self.machine.handle(self.now(), event);
-        self.writer.publish_workers(self.machine.take_worker_changes());
+        let commands = self.state.handle(self.now(), event);
+        self.writer.publish_workers(self.state.take_worker_changes());
         commands
     }
 
@@ -230,6 +226,7 @@ impl Dispatcher {
             DispatchCommand::AcceptResult { try_id: _, task, attempt, session } => self.accept(task, attempt, session),
             DispatchCommand::Discard { attempt } => _ = self.discard(attempt),
             DispatchCommand::FailTry { try_id, task, kind, history, cause, are_claims_suspect } => {
+                let history = self.with_worker_names(history);
                 if let Some(running_try) = self.shared.tries().get(&try_id) {
                     if are_claims_suspect {
                         running_try.findings.mark_claims_suspect();
@@ -237,14 +234,18 @@ impl Dispatcher {
                     running_try.fail(failure_of_try(cause, task, kind, history));
                 }
             }
-            DispatchCommand::LogRefutedClaim { worker } => {
+            DispatchCommand::LogRefutedClaim { worker: worker_id } => {
                 let reason = "workers of two origins claimed other deferred events";
                 // The worker may have disconnected after its claim.
-                let found = self.shared.workers().values().find(|found| found.id == worker).cloned();
-                if let Some(found) = found {
-                    tracing::warn!(worker = %found.name, reason, "worker made a wrong claim");
+                let worker = self.shared.workers().values().find(|worker| worker.id == worker_id).cloned();
+                if let Some(worker) = worker {
+                    tracing::warn!(worker = %worker.name, reason, "worker made a wrong claim");
                 } else {
-                    tracing::warn!(worker_id = %worker, reason, "worker made a wrong claim and is not connected now");
+                    tracing::warn!(
+                        worker_id = worker_id.0,
+                        reason,
+                        "worker made a wrong claim and is not connected now"
+                    );
                 }
             }
             DispatchCommand::LogQuarantine { session, kinds, duration, reason } => {
@@ -269,7 +270,7 @@ impl Dispatcher {
             }
             DispatchCommand::EndSession { session } => self.shared.end_session(session),
             DispatchCommand::PublishStep { task, attempt, session, step } => {
-                self.report_step(task, attempt, session, step)
+                self.publish_step(task, attempt, session, step)
             }
         }
         None
@@ -285,13 +286,24 @@ impl Dispatcher {
         Some(registered)
     }
 
+    /// Adds the names of the workers to the attempts of a task that failed for good. An attempt whose result was
+    /// rejected is no longer registered, but its worker may still be connected.
+    fn with_worker_names(&self, history: Vec<PastAttempt>) -> Vec<FailedAttempt> {
+        let (attempts, workers) = (self.shared.attempts(), self.shared.workers());
+        let name_of = |past: &PastAttempt| match attempts.get(&past.attempt) {
+            Some(registered) => Some(registered.worker_name.clone()),
+            None => workers.values().find(|worker| worker.id == past.worker).map(|worker| worker.name.clone()),
+        };
+        history.into_iter().map(|past| FailedAttempt { worker: name_of(&past), past }).collect()
+    }
+
     /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
     fn tell(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
-        let entry = self.shared.worker(session)?;
-        if entry.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
+        let worker = self.shared.worker(session)?;
+        if worker.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
             return None;
         }
-        entry.closer.close();
+        worker.closer.close();
         Some(DispatchEvent::SessionEnded { session })
     }
 
@@ -303,8 +315,8 @@ impl Dispatcher {
         resumes: Option<AttemptId>,
     ) -> Option<DispatchEvent> {
         let SubmittedTask { running_try, spec, rights, key, .. } =
-            self.tasks.get(&task).expect("the dispatch machine only assigns tasks that were submitted");
-        let Some(found) = self.shared.worker(session) else { return Some(DispatchEvent::SessionEnded { session }) };
+            self.tasks.get(&task).expect("the dispatch state machine only assigns tasks that were submitted");
+        let Some(worker) = self.shared.worker(session) else { return Some(DispatchEvent::SessionEnded { session }) };
         let reference = |name: &String| match self.shared.store.describe(try_scope(running_try.id), name) {
             Some(ArtifactDescription { digest, len }) => Ok(ArtifactRef { name: name.clone(), digest, length: len }),
             None => Err(format!("artifact {name}, an input of task {}, no longer exists", task.0)),
@@ -327,17 +339,17 @@ impl Dispatcher {
             key: *key,
             resumes,
         };
-        let entry = RegisteredAttempt {
+        let registered = RegisteredAttempt {
             session,
-            worker_id: found.id,
-            worker_name: found.name.clone(),
-            worker_address: found.address.to_string(),
+            worker_id: worker.id,
+            worker_name: worker.name.clone(),
+            worker_address: worker.address.to_string(),
             running_try: running_try.clone(),
             outputs: spec.payload.outputs(),
             rights: rights.clone(),
             resumes,
         };
-        self.writer.add_attempt(attempt, entry);
+        self.writer.add_attempt(attempt, registered);
         self.tell(session, to_worker::Message::Assign(assignment.into()))
     }
 
@@ -359,25 +371,34 @@ impl Dispatcher {
     /// Returns true if the list of deferred events of `attempt` has arrived, or if its task has no marker. The check of
     /// the events finds out whether the artifacts that the list names are there.
     fn has_event_list(&self, attempt: AttemptId) -> bool {
-        let Some(entry) = self.shared.attempts().get(&attempt).cloned() else { return false };
+        let Some(registered) = self.shared.attempts().get(&attempt).cloned() else { return false };
         let has_arrived = |name: &String| self.shared.store.describe(attempt_scope(attempt), name).is_some();
-        entry.outputs.deferred_events.iter().all(has_arrived)
+        registered.outputs.event_list.iter().all(has_arrived)
     }
 
     /// Moves what the attempt has uploaded for its marker to the try, and completes the marker. Other uploads of the
-    /// attempt, except its result, never belong to the try.
+    /// attempt, except its result, never belong to the try. Fails the try if an artifact cannot be moved. The check of
+    /// the events and the verdict on the claim exclude this, so the worker is not at fault.
     fn complete_marker(&mut self, marker: TaskId, task: TaskId, attempt: AttemptId) {
         let Some(submitted) = self.tasks.get_mut(&task) else { return };
         let (from, to) = (attempt_scope(attempt), try_scope(submitted.running_try.id));
-        let list = submitted.spec.payload.marker().map(|marker| marker.deferred_events.clone());
+        let list = submitted.spec.payload.marker().map(|marker| marker.event_list.clone());
         let events = self.checked_events.get(&attempt).cloned().unwrap_or_default();
-        for name in list.into_iter().chain(events) {
-            if submitted.key.is_some()
-                && let Some(stored) = self.shared.store.get(from, &name)
-            {
-                submitted.event_uploads.push((name.clone(), stored));
+        // A set, because a worker may upload a list that names itself. Each artifact can be moved only once.
+        let names: BTreeSet<String> = list.into_iter().chain(events).collect();
+        for name in names {
+            let stored = self.shared.store.get(from, &name);
+            if !self.shared.store.promote(from, to, &name) {
+                let text = format!("cannot store the deferred events of task {} as artifact {name}", task.0);
+                submitted.running_try.fail(ProofFailure::Internal(text));
+                // Without these events, the proof would be partial.
+                return submitted.running_try.tracker.end(marker, TaskOutcome::Failed);
             }
-            self.shared.store.promote(from, to, &name);
+            if submitted.key.is_some()
+                && let Some(stored) = stored
+            {
+                submitted.event_uploads.push((name, stored));
+            }
         }
         submitted.running_try.tracker.end(marker, TaskOutcome::Succeeded);
     }
@@ -400,14 +421,14 @@ impl Dispatcher {
         self.cache_result(&running_try, &spec, key, event_uploads);
         let registered = self.discard(attempt);
         if let Some(RegisteredAttempt { worker_id, worker_name, .. }) = registered.as_deref() {
-            let worker = worker_name.clone();
-            running_try.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker });
+            let (worker_id, worker) = (*worker_id, worker_name.clone());
+            running_try.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id, worker });
         }
         spec.payload.unshared_inputs().for_each(|name| running_try.remove_artifact(&self.shared.store, name));
         running_try.end_open_task(spec.kind());
-        if let Some(found) = self.shared.worker(session) {
-            running_try.count_result(&found.name, &found.address.to_string());
-            found.cut_of_last_result[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
+        if let Some(worker) = self.shared.worker(session) {
+            running_try.count_result(&worker.name, &worker.address.to_string());
+            worker.cut_of_last_result[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
             running_try.count_result(worker_name, worker_address);
         }
@@ -437,8 +458,8 @@ impl Dispatcher {
         });
     }
 
-    /// Reports to the watchers of all proofs that a ready worker starts to drain.
-    fn report_drain(&self, session: SessionId) {
+    /// Tells the watchers of all proofs that a ready worker starts to drain.
+    fn publish_drain(&self, session: SessionId) {
         let Some(worker) = self.shared.worker(session) else { return };
         let starts = {
             let pool = self.shared.snapshot();
@@ -446,20 +467,20 @@ impl Dispatcher {
         };
         if starts {
             let event = ProofEvent::WorkerDraining { worker: worker.name.clone() };
-            self.shared.report_to_tries(worker.origin, &event);
+            self.shared.publish_to_tries(worker.origin, &event);
         }
     }
 
-    /// Reports a step of an attempt to the proof's watchers, and counts it for the worker.
-    fn report_step(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
+    /// Tells the watchers of the proof about a step of an attempt, and counts the step for the worker.
+    fn publish_step(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
         // The attempt may never have been given to its worker.
         let Some(registered) = self.shared.attempts().get(&attempt).cloned() else { return };
         let Some(SubmittedTask { running_try, spec, .. }) = self.tasks.get(&task) else { return };
-        let found = self.shared.worker(session);
-        if let Some(found) = &found {
+        let worker = self.shared.worker(session);
+        if let Some(worker) = &worker {
             match &step {
-                AttemptStep::Done => _ = found.done.fetch_add(1, Ordering::Relaxed),
-                AttemptStep::Failed(_) => _ = found.failed_attempts.fetch_add(1, Ordering::Relaxed),
+                AttemptStep::Done => _ = worker.done.fetch_add(1, Ordering::Relaxed),
+                AttemptStep::Failed(_) => _ = worker.failed_attempts.fetch_add(1, Ordering::Relaxed),
                 AttemptStep::Assigned
                 | AttemptStep::Started
                 | AttemptStep::Interrupted
@@ -468,9 +489,9 @@ impl Dispatcher {
                 | AttemptStep::Dropped => {}
             }
         }
-        let worker = found.map_or_else(|| registered.worker_name.clone(), |found| found.name.clone());
-        let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker };
-        running_try.report(match step {
+        let worker_name = worker.map_or_else(|| registered.worker_name.clone(), |worker| worker.name.clone());
+        let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker: worker_name };
+        running_try.publish(match step {
             AttemptStep::Assigned => ProofEvent::Assigned(info),
             AttemptStep::Started => ProofEvent::Proving(info),
             AttemptStep::Interrupted => ProofEvent::Interrupted(info),
@@ -481,18 +502,6 @@ impl Dispatcher {
             AttemptStep::Dropped => ProofEvent::Dropped(info),
         });
     }
-}
-
-/// Returns true if this event has an input of its own, from which the dispatcher makes it.
-fn has_own_input(event: &DispatchEvent) -> bool {
-    matches!(
-        event,
-        DispatchEvent::TaskSubmitted { .. }
-            | DispatchEvent::TryEnded { .. }
-            | DispatchEvent::DrainRequested { .. }
-            | DispatchEvent::DeferredEventsReported { .. }
-            | DispatchEvent::DeferredEventsChecked { .. }
-    )
 }
 
 /// Stops the orchestrator when the dispatcher ends. If the dispatcher panicked, marks the orchestrator as broken and

@@ -3,15 +3,17 @@
 use super::tasks::SubmittedTask;
 use crate::proof::running::RunningTry;
 use sp1d_model::OpenTasks;
-use sp1d_scheduler::{AttemptId, ClaimHistory, DispatchEvent, SessionId, TaskId, TryId};
+use sp1d_scheduler::{
+    AttemptId, ClaimHistory, DispatchEvent, FailureKind, ReadyWorker, ResumableAttempt, SessionId, ShardSize,
+    ShareGroup, TaskId, TryId, WorkerId,
+};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// An input of the dispatcher.
 pub(crate) enum DispatcherInput {
-    /// An event that is passed on unchanged. Not `TaskSubmitted`, `TryEnded`, `DrainRequested`,
-    /// `DeferredEventsReported` and `DeferredEventsChecked`: they have inputs of their own.
-    Event(DispatchEvent),
+    /// An event that the dispatcher passes on unchanged.
+    Event(ForwardedEvent),
     /// A runner submitted a new task.
     Submit { task: TaskId, submitted: SubmittedTask },
     /// `session` reports that `attempt` has uploaded the deferred events of its shard.
@@ -31,4 +33,55 @@ pub(crate) enum DispatcherInput {
     Claims { try_id: TryId, reply: oneshot::Sender<ClaimHistory> },
     /// A try has ended: forget everything about it.
     EndTry(Arc<RunningTry>),
+}
+
+/// An event that the dispatcher passes on unchanged, as the variant of [`DispatchEvent`] with the same name, which says
+/// what it means. It lacks the events that the dispatcher makes itself, from other inputs or from what it finds out
+/// while it carries out a command. No other code can send these.
+pub(crate) enum ForwardedEvent {
+    TryStarted { try_id: TryId, group: ShareGroup, claims: ClaimHistory, trusted_only: bool },
+    WorkerReady { session: SessionId, ready: ReadyWorker, resumable_attempts: Vec<ResumableAttempt> },
+    DrainCancelled { session: SessionId },
+    SessionEnded { session: SessionId },
+    AttemptStarted { session: SessionId, attempt: AttemptId },
+    ResultDelivered { session: SessionId, attempt: AttemptId },
+    ResultChecked { attempt: AttemptId, outcome: Result<(), String> },
+    CheckDelayed { attempt: AttemptId },
+    AttemptFailed { session: SessionId, attempt: AttemptId, kind: FailureKind, text: String },
+    SmallWorkersExcluded { try_id: TryId, size: ShardSize },
+    MarkerSubmitted { try_id: TryId, marker: TaskId },
+    LastProverLost { session: SessionId },
+    FirstProverReady { session: SessionId },
+    LeaseRenewed { session: SessionId },
+    ProvenWrong { worker: WorkerId, reason: String },
+    Tick,
+}
+
+impl From<ForwardedEvent> for DispatchEvent {
+    fn from(event: ForwardedEvent) -> Self {
+        match event {
+            ForwardedEvent::TryStarted { try_id, group, claims, trusted_only } => {
+                Self::TryStarted { try_id, group, claims, trusted_only }
+            }
+            ForwardedEvent::WorkerReady { session, ready, resumable_attempts } => {
+                Self::WorkerReady { session, ready, resumable_attempts }
+            }
+            ForwardedEvent::DrainCancelled { session } => Self::DrainCancelled { session },
+            ForwardedEvent::SessionEnded { session } => Self::SessionEnded { session },
+            ForwardedEvent::AttemptStarted { session, attempt } => Self::AttemptStarted { session, attempt },
+            ForwardedEvent::ResultDelivered { session, attempt } => Self::ResultDelivered { session, attempt },
+            ForwardedEvent::ResultChecked { attempt, outcome } => Self::ResultChecked { attempt, outcome },
+            ForwardedEvent::CheckDelayed { attempt } => Self::CheckDelayed { attempt },
+            ForwardedEvent::AttemptFailed { session, attempt, kind, text } => {
+                Self::AttemptFailed { session, attempt, kind, text }
+            }
+            ForwardedEvent::SmallWorkersExcluded { try_id, size } => Self::SmallWorkersExcluded { try_id, size },
+            ForwardedEvent::MarkerSubmitted { try_id, marker } => Self::MarkerSubmitted { try_id, marker },
+            ForwardedEvent::LastProverLost { session } => Self::LastProverLost { session },
+            ForwardedEvent::FirstProverReady { session } => Self::FirstProverReady { session },
+            ForwardedEvent::LeaseRenewed { session } => Self::LeaseRenewed { session },
+            ForwardedEvent::ProvenWrong { worker, reason } => Self::ProvenWrong { worker, reason },
+            ForwardedEvent::Tick => Self::Tick,
+        }
+    }
 }

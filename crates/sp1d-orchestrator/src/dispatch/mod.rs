@@ -1,11 +1,12 @@
-//! The dispatcher: the tokio task that owns the dispatch machine, and with it the scheduler.
+//! The dispatcher: the tokio task that owns the dispatch state machine, and with it the scheduler.
 //!
 //! It translates what happens into events and carries out the commands. It deliberately decides nothing about
-//! assignments and results: that is the work of [`sp1d_scheduler::DispatchMachine`]. These exceptions concern faults of
+//! assignments and results: that is the work of [`sp1d_scheduler::DispatchState`]. These exceptions concern faults of
 //! checks, of this machine and of connections:
 //!
 //! - An output counts as wrong if its check panics, takes too long, or waits behind one that does (`background`).
-//! - An attempt fails if its accepted result cannot be stored, and so does its try.
+//! - A task and its try fail if an accepted result cannot be stored. A marker and its try fail if accepted deferred
+//!   events cannot be stored.
 //! - A session that accepts no more messages counts as ended.
 //!
 //! It also counts tasks and results in the entries of workers and tries.

@@ -2,7 +2,7 @@
 
 use crate::shared_state::SharedState;
 use sp1d_model::{OpenTask, OpenTaskState, OpenTasks, WaitingTasks};
-use sp1d_scheduler::{DispatchMachine, SessionId, TaskId, TaskStatus, Timestamp, TryId};
+use sp1d_scheduler::{DispatchState, SessionId, TaskId, TaskStatus, Timestamp, TryId};
 use std::{cmp::Reverse, collections::BTreeMap};
 
 sp1d_model::limits! {
@@ -12,14 +12,14 @@ sp1d_model::limits! {
 
 /// Describes the open tasks of a try. Lists at most `limit` of them, from the first one whose number is above `after`.
 pub(super) fn open_tasks(
-    machine: &DispatchMachine,
+    state: &DispatchState,
     shared: &SharedState,
     now: Timestamp,
     try_id: TryId,
     after: TaskId,
     limit: usize,
 ) -> OpenTasks {
-    let scheduler = machine.scheduler();
+    let scheduler = state.scheduler();
     let waiting = scheduler.waiting_of(try_id).into_iter();
     let counted = waiting.map(|(reason, tasks)| WaitingTasks {
         code: reason.code(),
@@ -28,22 +28,22 @@ pub(super) fn open_tasks(
     });
     let mut reasons: Vec<WaitingTasks> = counted.collect();
     reasons.sort_by_key(|waiting| Reverse(waiting.tasks));
-    let kinds: BTreeMap<_, _> = machine.open_tasks(try_id, after).take(limit.min(MAX_LISTED_TASKS)).collect();
+    let kinds: BTreeMap<_, _> = state.open_tasks(try_id, after).take(limit.min(MAX_LISTED_TASKS)).collect();
     let statuses = scheduler.task_statuses(kinds.keys().copied());
     let described = statuses.into_iter().filter_map(|(task, status)| {
         Some(OpenTask { task, kind: *kinds.get(&task)?, state: open_state(status, shared, now)? })
     });
-    OpenTasks { reasons, count: machine.count_open_tasks(try_id) as u64, tasks: described.collect() }
+    OpenTasks { reasons, count: state.count_open_tasks(try_id) as u64, tasks: described.collect() }
 }
 
-/// Returns the state that people see of a task with this status; `None` if its result is accepted or its try has
+/// Returns the state of a task with this status, as people see it. `None` if its result is accepted or its try has
 /// failed.
 fn open_state(status: TaskStatus, shared: &SharedState, now: Timestamp) -> Option<OpenTaskState> {
     let seconds = |since: Timestamp| now.saturating_since(since).as_secs();
     let name = |session: SessionId| match shared.worker(session) {
-        Some(found) => found.name.clone(),
-        // The worker has just disconnected.
-        None => session.to_string(),
+        Some(worker) => worker.name.clone(),
+        // The worker has just disconnected, and its name is forgotten.
+        None => "a disconnected worker".to_owned(),
     };
     match status {
         TaskStatus::Waiting { since, reason } => {

@@ -39,7 +39,7 @@ mod tests {
     use sp1d_scheduler::TaskId;
 
     fn rights(has_marker: bool, named: &[&str], max_event_bytes: u64) -> AttemptRights {
-        let marker = ShardMarker { task: TaskId(1), deferred_events: "events".to_owned() };
+        let marker = ShardMarker { task: TaskId(1), event_list: "events".to_owned() };
         let task = ShardTask {
             program: "program".to_owned(),
             common_input: "common".to_owned(),

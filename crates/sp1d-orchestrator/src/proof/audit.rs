@@ -6,14 +6,13 @@ use super::{
 };
 use crate::{
     check_places::{CheckEnd, CheckedOutput},
-    dispatch::input::DispatcherInput,
+    dispatch::input::{DispatcherInput, ForwardedEvent},
     runner::failure::ProofFailure,
     shared_state::SharedState,
 };
 use futures::StreamExt;
 use sp1d_model::clean_line;
 use sp1d_protocol::MessageLimits;
-use sp1d_scheduler::DispatchEvent;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -21,7 +20,7 @@ use tokio::sync::oneshot;
 /// same time, so that checks of different workers run side by side.
 const MAX_WAITING_RESULTS: usize = 256;
 
-/// Audits the unverified results of a try that `failure` has ended, and reports to the scheduler which workers sent
+/// Audits the unverified results of a try that `failure` has ended, and tells the scheduler which workers sent
 /// wrong results. Does nothing if results are verified when they arrive, or if wrong results cannot be the cause of the
 /// failure. The artifacts of the try must still be in the store. The records of shards are not needed.
 ///
@@ -47,7 +46,7 @@ pub(super) async fn audit(shared: &Arc<SharedState>, running_try: &Arc<RunningTr
         let UnverifiedResult { worker_id, worker, .. } = result;
         tracing::warn!(%worker, %reason, "worker sent a wrong result");
         running_try.findings.mark_wrong_result();
-        let proven_wrong = DispatchEvent::ProvenWrong { worker: worker_id, reason };
+        let proven_wrong = ForwardedEvent::ProvenWrong { worker: worker_id, reason };
         // If the dispatcher has ended, no worker gets another task.
         let _ = shared.inbox.send(DispatcherInput::Event(proven_wrong)).await;
     }

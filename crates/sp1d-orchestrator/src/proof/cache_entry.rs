@@ -8,7 +8,7 @@ use sp1d_protocol::MessageLimits;
 use std::collections::HashSet;
 
 /// Name of the list of deferred events in a cached result. It is part of the file format of the service's cache.
-const DEFERRED_EVENTS: &str = "#1";
+const EVENT_LIST: &str = "#1";
 
 sp1d_model::limits! {
     /// Maximum compressed size of a cached result. It is held in memory as a whole while it is stored or used. The
@@ -30,8 +30,8 @@ pub(crate) fn cached_result(
         return None;
     }
     let read = |stored: Stored| stored.load().ok();
-    let deferred_events = spec.payload.marker().map(|marker| &marker.deferred_events);
-    let renamed = |name: String| if deferred_events == Some(&name) { DEFERRED_EVENTS.to_owned() } else { name };
+    let event_list = spec.payload.marker().map(|marker| &marker.event_list);
+    let renamed = |name: String| if event_list == Some(&name) { EVENT_LIST.to_owned() } else { name };
     let uploads = uploads.into_iter().map(|(name, stored)| Some((renamed(name), read(stored)?)));
     Some(CachedResult { input, output: read(output)?, event_uploads: uploads.collect::<Option<_>>()? })
 }
@@ -66,7 +66,7 @@ pub(crate) fn use_cached_result(
 ) -> Result<(), CachedResultError> {
     let CachedResult { output, event_uploads, .. } = found;
     let uploads = match spec.payload.marker() {
-        Some(marker) => checked_uploads(proof, spec, &marker.deferred_events, event_uploads)?,
+        Some(marker) => checked_uploads(proof, spec, &marker.event_list, event_uploads)?,
         None if event_uploads.is_empty() => Vec::new(),
         None => return Err("it has uploads for a marker, and the task has no marker".to_owned().into()),
     };
@@ -110,7 +110,7 @@ fn checked_uploads(
     list: &str,
     uploads: Vec<(String, Blob)>,
 ) -> Result<Vec<(String, Blob)>, String> {
-    let named = |name: String| if name == DEFERRED_EVENTS { list.to_owned() } else { name };
+    let named = |name: String| if name == EVENT_LIST { list.to_owned() } else { name };
     let uploads: Vec<(String, Blob)> = uploads.into_iter().map(|(name, blob)| (named(name), blob)).collect();
     let find = |name: &str| uploads.iter().find(|(found, _)| found == name).map(|(_, blob)| blob.clone());
     if find(list).is_none() {

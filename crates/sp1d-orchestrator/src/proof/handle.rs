@@ -140,8 +140,8 @@ impl ProofHandle {
     }
 
     /// Sends an event to the watchers of the proof.
-    pub fn report(&self, event: ProofEvent) {
-        self.running_try.report(event);
+    pub fn publish(&self, event: ProofEvent) {
+        self.running_try.publish(event);
     }
 
     fn store(&self) -> &Store {

@@ -1,7 +1,7 @@
 //! Runs proofs, from the request to the end.
 //!
 //! - `attempt_rights`: what the attempts of a task may read and upload.
-//! - `audit`: verifies the unverified results after their try has failed, and reports the workers that were proven
+//! - `audit`: verifies the unverified results after their try has failed, and names the workers that were proven
 //!   wrong.
 //! - `cache_entry`: makes a cache entry from a result, and uses an entry in a try.
 //! - `handle`: the handle that a runner uses to run its proof.

@@ -8,7 +8,7 @@ use super::{
     running::RunningTry,
 };
 use crate::{
-    dispatch::input::DispatcherInput,
+    dispatch::input::{DispatcherInput, ForwardedEvent},
     orchestrator::Orchestrator,
     pool::first_contact::wait_for_first_connections,
     published::TryWriter,
@@ -23,7 +23,7 @@ use crate::{
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};
-use sp1d_scheduler::{ClaimHistory, DispatchEvent, ShareGroup, TaskKind, TryId};
+use sp1d_scheduler::{ClaimHistory, ShareGroup, TaskKind, TryId};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -183,7 +183,7 @@ impl Orchestrator {
         let running_try = Arc::new(RunningTry::new(id, &request, input, verify, findings, compares, progress));
         let cleanup = TryCleanup::new(running_try.clone(), self.try_writer.clone(), self.shared.clone());
         let group = ShareGroup(request.share_group);
-        let event = DispatchEvent::TryStarted { try_id: id, group, claims: claims.clone(), trusted_only };
+        let event = ForwardedEvent::TryStarted { try_id: id, group, claims: claims.clone(), trusted_only };
         let started = DispatcherInput::Event(event);
         let ended = |outcome, claims| EndedTry {
             label: running_try.label.clone(),

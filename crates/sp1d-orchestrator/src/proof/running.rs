@@ -221,14 +221,15 @@ impl RunningTry {
         self.failure.get().cloned()
     }
 
-    pub(crate) fn report(&self, event: ProofEvent) {
+    /// Sends an event to the watchers of the proof.
+    pub(crate) fn publish(&self, event: ProofEvent) {
         if let Some(sender) = &*lock(&self.progress) {
             // There may be no watcher.
             let _ = sender.send(event);
         }
     }
 
-    /// Ends the progress reports.
+    /// Ends the events for the watchers.
     pub(crate) fn end_progress(&self) {
         lock(&self.progress).take();
     }
@@ -290,5 +291,5 @@ fn label(id: TryId, requested: &str) -> String {
     /// A longer name would fill the log lines.
     const MAX_LETTERS: usize = 64;
     let plain: String = requested.chars().filter(char::is_ascii_alphanumeric).take(MAX_LETTERS).collect();
-    if plain.is_empty() { id.to_string() } else { plain }
+    if plain.is_empty() { format!("try-{}", id.0) } else { plain }
 }

@@ -9,14 +9,14 @@ use super::{
 };
 use crate::{
     dispatch::{
-        input::DispatcherInput,
+        input::{DispatcherInput, ForwardedEvent},
         tasks::{DeferredEventUploads, SubmittedTask},
     },
     runner::{failure::ProofFailure, task::TaskSpec},
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, hint::one_line};
-use sp1d_scheduler::{DispatchEvent, ShardSize, TaskId};
+use sp1d_scheduler::{ShardSize, TaskId};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,14 +38,14 @@ impl ProofHandle {
     /// counts.
     pub async fn exclude_small_workers(&self, size: ShardSize) {
         let try_id = self.running_try.id;
-        self.send(DispatcherInput::Event(DispatchEvent::SmallWorkersExcluded { try_id, size })).await;
+        self.send(DispatcherInput::Event(ForwardedEvent::SmallWorkersExcluded { try_id, size })).await;
     }
 
     /// Submits a marker: an empty task that no worker runs. It is complete when the deferred events of its core shard
     /// are accepted.
     pub async fn submit_marker(&self) -> TaskId {
         let marker = self.next_task();
-        let submitted = DispatchEvent::MarkerSubmitted { try_id: self.running_try.id, marker };
+        let submitted = ForwardedEvent::MarkerSubmitted { try_id: self.running_try.id, marker };
         self.send(DispatcherInput::Event(submitted)).await;
         marker
     }
@@ -58,7 +58,7 @@ impl ProofHandle {
         if let Err(text) = self.running_try.checks() {
             self.fail(ProofFailure::Internal(text));
         }
-        self.running_try.report(ProofEvent::Submitted { kind: spec.kind() });
+        self.running_try.publish(ProofEvent::Submitted { kind: spec.kind() });
         let key = match &self.shared.result_cache {
             Some(cache) if !self.running_try.compares_claims => {
                 let checks = self.running_try.checks().ok();
@@ -122,7 +122,7 @@ impl ProofHandle {
         if spec.kind().is_shard() {
             self.running_try.shards.fetch_add(1, Ordering::Relaxed);
         }
-        self.running_try.report(ProofEvent::CachedResult { kind: spec.kind() });
+        self.running_try.publish(ProofEvent::CachedResult { kind: spec.kind() });
         if let Some(marker) = spec.payload.marker() {
             self.running_try.tracker.end(marker.task, TaskOutcome::Succeeded);
         }

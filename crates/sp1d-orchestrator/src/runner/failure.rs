@@ -40,7 +40,7 @@ pub enum ProofFailure {
         /// Its kind.
         kind: TaskKind,
         /// Its attempts, oldest first.
-        history: Vec<PastAttempt>,
+        history: Vec<FailedAttempt>,
     },
     /// A task that is not a shard ran out of memory, and no connected worker is larger. Its kind is
     /// [`ProofFailureKind::OutOfMemory`].
@@ -51,7 +51,7 @@ pub enum ProofFailure {
         /// Its kind.
         kind: TaskKind,
         /// Its attempts, oldest first.
-        history: Vec<PastAttempt>,
+        history: Vec<FailedAttempt>,
     },
     /// A shard ran out of memory, or no connected worker has enough memory for it.
     #[error("{0}")]
@@ -138,17 +138,26 @@ impl From<&ProofFailure> for FailureInfo {
     }
 }
 
+/// An attempt of a task that failed for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedAttempt {
+    /// The attempt.
+    pub past: PastAttempt,
+    /// The name of its worker. `None` if the worker has disconnected and its name is forgotten.
+    pub worker: Option<String>,
+}
+
 /// The failure of a proof that the panic of the dispatcher ends.
 pub(crate) fn dispatcher_panicked() -> ProofFailure {
     ProofFailure::Internal("the dispatcher panicked".to_owned())
 }
 
-/// The failure of a try that fails with a task, for the cause that the dispatch machine names.
+/// The failure of a try that fails with a task, for the cause that the dispatch state machine names.
 pub(crate) fn failure_of_try(
     cause: TryFailureCause,
     task: TaskId,
     kind: TaskKind,
-    history: Vec<PastAttempt>,
+    history: Vec<FailedAttempt>,
 ) -> ProofFailure {
     match cause {
         TryFailureCause::FailedTask => ProofFailure::Task { task, kind, history },
@@ -168,7 +177,7 @@ fn gas_failure(limit: u64, gas: Option<u64>) -> String {
 }
 
 /// Describes a task that ran out of memory.
-fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
+fn too_large(task: TaskId, kind: TaskKind, history: &[FailedAttempt]) -> String {
     format!("a {kind} task ran out of memory: {}", task_failure(task, kind, history))
 }
 
@@ -178,13 +187,13 @@ fn no_large_worker(task: TaskId, kind: TaskKind) -> String {
 }
 
 /// Describes a task that failed for good, with all its attempts.
-fn task_failure(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
+fn task_failure(task: TaskId, kind: TaskKind, history: &[FailedAttempt]) -> String {
     use fmt::Write;
     let mut text = format!("task {} ({kind}) failed permanently:", task.0);
-    for past in history {
-        let what = &past.end;
-        let seconds = past.duration.as_secs_f32();
-        write!(text, " [attempt {} on worker {} after {seconds:.1} s: {what}]", past.attempt.0, past.worker)
+    for FailedAttempt { past: PastAttempt { attempt, duration, reason, .. }, worker } in history {
+        let worker = worker.as_ref().map(|name| format!(" on worker {name}")).unwrap_or_default();
+        let (attempt, seconds) = (attempt.0, duration.as_secs_f32());
+        write!(text, " [attempt {attempt}{worker} after {seconds:.1} s: {reason}]")
             .expect("writing to a string cannot fail");
     }
     text
@@ -193,6 +202,7 @@ fn task_failure(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sp1d_scheduler::{AttemptEndReason, AttemptId, SessionId, WorkerId};
 
     #[track_caller]
     fn check_cause(cause: TryFailureCause, kind: ProofFailureKind, text: &str) {
@@ -208,6 +218,23 @@ mod tests {
         check_cause(TryFailureCause::OutOfMemory, ProofFailureKind::OutOfMemory, "ran out of memory");
         check_cause(TryFailureCause::TaskOutOfMemory, ProofFailureKind::OutOfMemory, "hint: add a worker");
         check_cause(TryFailureCause::NoLargeWorkerRemains, ProofFailureKind::OutOfMemory, "the others are too small");
+    }
+
+    #[test]
+    fn a_failed_task_names_its_attempts_and_their_workers() {
+        let failed = |attempt: u64, worker: Option<&str>, reason| {
+            let (attempt, session, id) = (AttemptId(attempt), SessionId(3), WorkerId(4));
+            let past = PastAttempt { attempt, session, worker: id, duration: Duration::from_millis(1500), reason };
+            FailedAttempt { past, worker: worker.map(str::to_owned) }
+        };
+        let history = [
+            failed(1, Some("prover-7"), AttemptEndReason::WorkerLost),
+            failed(2, None, AttemptEndReason::NeverStarted),
+        ];
+        let text = task_failure(TaskId(5), TaskKind::ProveShard, &history);
+        let attempts = "[attempt 1 on worker prover-7 after 1.5 s: the worker was lost] \
+                        [attempt 2 after 1.5 s: the worker never started it]";
+        assert!(text.starts_with("task 5 (") && text.ends_with(attempts), "{text}");
     }
 
     /// Checks the kind and the start of the text of an exceeded gas limit.

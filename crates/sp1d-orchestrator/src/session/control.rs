@@ -5,7 +5,7 @@ use super::{
     worker_session::{ReportedProvers, WorkerSession},
 };
 use crate::{
-    dispatch::input::DispatcherInput,
+    dispatch::input::{DispatcherInput, ForwardedEvent},
     lock::lock,
     runner::task::{comparable_bytes, shard_room},
     settings::OrchestratorSettings,
@@ -16,7 +16,7 @@ use sp1d_protocol::{
     MessageLimits,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
-use sp1d_scheduler::{AttemptId, DispatchEvent, ReadyWorker, ResultKey, ResumableAttempt, ShardSize};
+use sp1d_scheduler::{AttemptId, ReadyWorker, ResultKey, ResumableAttempt, ShardSize};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::{
     sync::mpsc,
@@ -60,7 +60,7 @@ impl WorkerSession {
             from_worker::Message::Heartbeat(_) => {}
             from_worker::Message::Readiness(readiness) => self.on_readiness(readiness, introduction).await,
             from_worker::Message::Started(started) => {
-                self.event(DispatchEvent::AttemptStarted { session, attempt: AttemptId(started.attempt) }).await;
+                self.event(ForwardedEvent::AttemptStarted { session, attempt: AttemptId(started.attempt) }).await;
             }
             from_worker::Message::DeferredEventsUploaded(uploaded) => {
                 let reported = DispatcherInput::DeferredEventsReport { session, attempt: AttemptId(uploaded.attempt) };
@@ -69,7 +69,7 @@ impl WorkerSession {
             }
             from_worker::Message::Done(done) => {
                 tracing::debug!(worker = %introduction.name, attempt = done.attempt, proving_ms = done.proving_ms, "attempt delivered its result");
-                if self.event(DispatchEvent::ResultDelivered { session, attempt: AttemptId(done.attempt) }).await {
+                if self.event(ForwardedEvent::ResultDelivered { session, attempt: AttemptId(done.attempt) }).await {
                     self.confirm(done.attempt);
                 }
             }
@@ -120,16 +120,16 @@ impl WorkerSession {
                 if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                     tracing::warn!(worker = %introduction.name, suppressed, "prover of a worker ended and restarts");
                 }
-                self.event(DispatchEvent::LastProverLost { session }).await;
+                self.event(ForwardedEvent::LastProverLost { session }).await;
             }
         } else if reported != ReportedProvers::Loaded {
             if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                 tracing::info!(worker = %introduction.name, address = %self.address, suppressed, "worker is ready");
             }
             let event = ProofEvent::WorkerReady { worker: introduction.name.clone() };
-            self.shared.report_to_tries(entry.origin, &event);
+            self.shared.publish_to_tries(entry.origin, &event);
             if reported == ReportedProvers::AllLost {
-                self.event(DispatchEvent::FirstProverReady { session }).await;
+                self.event(ForwardedEvent::FirstProverReady { session }).await;
                 return;
             }
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
@@ -151,7 +151,7 @@ impl WorkerSession {
                 holds: readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect(),
             };
             let resumable_attempts = resumable_before(&self.shared.settings, readiness.resumable);
-            self.event(DispatchEvent::WorkerReady { session, ready, resumable_attempts }).await;
+            self.event(ForwardedEvent::WorkerReady { session, ready, resumable_attempts }).await;
         }
     }
 
@@ -163,7 +163,7 @@ impl WorkerSession {
         for (try_id, cells) in cuts.into_iter().filter(|(_, cut)| *cut > largest) {
             // Workers on processors may try any shard.
             let size = ShardSize { cells, memory_bytes: 0 };
-            self.event(DispatchEvent::SmallWorkersExcluded { try_id, size }).await;
+            self.event(ForwardedEvent::SmallWorkersExcluded { try_id, size }).await;
         }
     }
 
@@ -176,7 +176,7 @@ impl WorkerSession {
             tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, suppressed, "attempt failed");
         }
         let attempt = AttemptId(failed.attempt);
-        self.event(DispatchEvent::AttemptFailed { session: self.id, attempt, kind, text }).await;
+        self.event(ForwardedEvent::AttemptFailed { session: self.id, attempt, kind, text }).await;
         self.confirm(failed.attempt);
     }
 
@@ -203,7 +203,7 @@ impl WorkerSession {
             let count = self.closer.bytes_read();
             if count != last_count {
                 (last_count, silent) = (count, 0);
-                self.event(DispatchEvent::LeaseRenewed { session: self.id }).await;
+                self.event(ForwardedEvent::LeaseRenewed { session: self.id }).await;
             } else {
                 // Silence is measured by the number of checks, because no checks happen while this process is frozen.
                 silent += 1;

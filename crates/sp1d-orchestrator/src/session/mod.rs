@@ -13,7 +13,7 @@
 //! - `uploads`: receives the artifacts that attempts upload, within their quotas.
 //! - `worker_session`: the state of one session.
 //!
-//! A session reports to the dispatcher what happens. It decides nothing about tasks. It decides when to release its
+//! A session tells the dispatcher what happens. It decides nothing about tasks. It decides when to release its
 //! worker, when silence ends it, and which uploads exceed a quota. It does not know why a worker gets a task, or how a
 //! connection is established.
 

@@ -169,15 +169,14 @@ fn check_upload(entry: &RegisteredAttempt, attempt: AttemptId, header: &UploadHe
     let asked = entry.outputs.find(&header.name);
     let is_made = || {
         let makers = [Some(attempt), entry.resumes].into_iter().flatten();
-        entry.outputs.deferred_events.is_some()
-            && makers.map(made_prefix).any(|prefix| header.name.starts_with(&prefix))
+        entry.outputs.event_list.is_some() && makers.map(made_prefix).any(|prefix| header.name.starts_with(&prefix))
     };
     if header.name.len() > MessageLimits::NAME_BYTES || asked.is_none() && !is_made() {
         return Err(invalid("the artifact does not belong to this attempt"));
     }
     let max_bytes = match asked {
         Some(TaskOutput::Result) => MessageLimits::RESULT_BYTES,
-        Some(TaskOutput::DeferredEvents) | None => MessageLimits::ARTIFACT_BYTES,
+        Some(TaskOutput::EventList) | None => MessageLimits::ARTIFACT_BYTES,
     };
     if header.length > max_bytes {
         return Err(invalid(format!("the artifact has {} bytes, and at most {max_bytes} are allowed", header.length)));

@@ -2,7 +2,7 @@
 
 use super::introduction::WorkerIntroduction;
 use crate::{
-    dispatch::input::DispatcherInput,
+    dispatch::input::{DispatcherInput, ForwardedEvent},
     lock::lock,
     published::RegisteredAttempt,
     shared_state::SharedState,
@@ -14,7 +14,7 @@ use sp1d_protocol::{
     Closer, Mismatch,
     wire::{self, ToWorker, to_worker},
 };
-use sp1d_scheduler::{AttemptId, DispatchEvent, SessionId};
+use sp1d_scheduler::{AttemptId, SessionId};
 use std::{
     sync::{
         Arc, Mutex, OnceLock,
@@ -122,7 +122,7 @@ impl WorkerSession {
     }
 
     /// Sends `event` to the dispatcher. Returns false if the dispatcher has ended, which ends every session.
-    pub(super) async fn event(&self, event: DispatchEvent) -> bool {
+    pub(super) async fn event(&self, event: ForwardedEvent) -> bool {
         self.shared.inbox.send(DispatcherInput::Event(event)).await.is_ok()
     }
 
@@ -142,8 +142,8 @@ impl WorkerSession {
         }
         *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
         let lost = ProofEvent::WorkerLost { worker: worker.name.clone(), reason: reason.to_owned() };
-        self.shared.report_to_tries(worker.origin, &lost);
-        self.event(DispatchEvent::SessionEnded { session: self.id }).await;
+        self.shared.publish_to_tries(worker.origin, &lost);
+        self.event(ForwardedEvent::SessionEnded { session: self.id }).await;
     }
 
     /// Returns the attempt if the worker holds it.

@@ -4,7 +4,7 @@ use sp1d_scheduler::{SessionId, TaskKind, WorkerChanges, WorkerId, WorkerStandin
 use std::{collections::BTreeMap, time::Duration};
 
 /// The scheduler's view of the workers. After each event, the dispatcher applies the changes that the scheduler
-/// reports. Nothing else changes the snapshot, and nothing else keeps the same facts.
+/// returns. Nothing else changes the snapshot, and nothing else keeps the same facts.
 #[derive(Debug, Default)]
 pub(crate) struct PoolSnapshot {
     /// The sessions that the scheduler knows. A worker whose prover was never loaded in its session is among them only

@@ -132,7 +132,7 @@ async fn a_panicking_engine_only_fails_its_attempts() {
 async fn a_result_that_does_not_verify_is_rejected() {
     let lies = FakeEngine::doing(|assignment, io| async move {
         let marker = assignment.payload.marker().unwrap();
-        io.deliver(&marker.deferred_events, b"events".to_vec()).await.unwrap();
+        io.deliver(&marker.event_list, b"events".to_vec()).await.unwrap();
         io.report_deferred_events().await.unwrap();
         io.deliver(assignment.payload.result(), b"garbage".to_vec()).await.unwrap();
         Ok(())

@@ -75,7 +75,7 @@ mod tests {
                 common_input: artifact("common"),
                 record: artifact("record"),
                 result: "proof".into(),
-                marker: Some(ShardMarker { task: TaskId(4), deferred_events: "events".into() }),
+                marker: Some(ShardMarker { task: TaskId(4), event_list: "events".into() }),
             }),
             options: "{}".into(),
             memory_bytes: 5 << 30,

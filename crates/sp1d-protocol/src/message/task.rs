@@ -58,8 +58,8 @@ impl TryFrom<wire::ShardMarker> for ShardMarker {
     type Error = Invalid;
 
     fn try_from(marker: wire::ShardMarker) -> Result<Self, Invalid> {
-        let deferred_events = check_name(marker.deferred_events, "the list of deferred events")?;
-        Ok(Self { task: TaskId(marker.task), deferred_events })
+        let event_list = check_name(marker.deferred_events, "the list of deferred events")?;
+        Ok(Self { task: TaskId(marker.task), event_list })
     }
 }
 
@@ -144,8 +144,8 @@ impl From<ShardTask<ArtifactRef>> for wire::ShardTask {
 }
 
 impl From<ShardMarker> for wire::ShardMarker {
-    fn from(ShardMarker { task, deferred_events }: ShardMarker) -> Self {
-        Self { task: task.0, deferred_events }
+    fn from(ShardMarker { task, event_list }: ShardMarker) -> Self {
+        Self { task: task.0, deferred_events: event_list }
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
         let wrap = |result| WrapTask { proof: artifact("proof"), result };
         match kind {
             TaskKind::ProveShard => {
-                let marker = ShardMarker { task: TaskId(4), deferred_events: "events".to_owned() };
+                let marker = ShardMarker { task: TaskId(4), event_list: "events".to_owned() };
                 TaskPayload::ProveShard(shard(result, Some(marker)))
             }
             TaskKind::NormalizeShard => TaskPayload::NormalizeShard(shard(result, None)),

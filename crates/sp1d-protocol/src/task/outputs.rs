@@ -6,7 +6,7 @@ pub enum TaskOutput {
     /// The result.
     Result,
     /// The list of deferred events, which belongs to the task's marker.
-    DeferredEvents,
+    EventList,
 }
 
 /// The names of a task's outputs.
@@ -15,7 +15,7 @@ pub struct TaskOutputs {
     /// Name of the result.
     pub result: String,
     /// Name of the list of deferred events; `None` if the task has no marker.
-    pub deferred_events: Option<String>,
+    pub event_list: Option<String>,
 }
 
 impl TaskOutputs {
@@ -24,8 +24,8 @@ impl TaskOutputs {
     pub fn find(&self, name: &str) -> Option<TaskOutput> {
         if self.result == name {
             Some(TaskOutput::Result)
-        } else if self.deferred_events.as_deref() == Some(name) {
-            Some(TaskOutput::DeferredEvents)
+        } else if self.event_list.as_deref() == Some(name) {
+            Some(TaskOutput::EventList)
         } else {
             None
         }
@@ -36,7 +36,7 @@ impl TaskOutputs {
     pub fn name(&self, output: TaskOutput) -> Option<&str> {
         match output {
             TaskOutput::Result => Some(&self.result),
-            TaskOutput::DeferredEvents => self.deferred_events.as_deref(),
+            TaskOutput::EventList => self.event_list.as_deref(),
         }
     }
 

@@ -106,7 +106,7 @@ impl<A> TaskPayload<A> {
     pub fn outputs(&self) -> TaskOutputs {
         TaskOutputs {
             result: self.result().to_owned(),
-            deferred_events: self.marker().map(|marker| marker.deferred_events.clone()),
+            event_list: self.marker().map(|marker| marker.event_list.clone()),
         }
     }
 
@@ -175,16 +175,13 @@ mod tests {
 
     #[test]
     fn outputs_are_found_by_name() {
-        let marker = ShardMarker { task: TaskId(4), deferred_events: "events".to_owned() };
+        let marker = ShardMarker { task: TaskId(4), event_list: "events".to_owned() };
         let with = TaskPayload::ProveShard(shard(Some(marker))).outputs();
         let without = TaskPayload::ProveShard(shard(None)).outputs();
         assert_eq!(with.find("result"), Some(TaskOutput::Result));
-        assert_eq!(with.find("events"), Some(TaskOutput::DeferredEvents));
+        assert_eq!(with.find("events"), Some(TaskOutput::EventList));
         assert_eq!((with.find("record"), without.find("events")), (None, None));
-        assert_eq!(with.name(TaskOutput::DeferredEvents), Some("events"));
-        assert_eq!(
-            (without.name(TaskOutput::Result), without.name(TaskOutput::DeferredEvents)),
-            (Some("result"), None)
-        );
+        assert_eq!(with.name(TaskOutput::EventList), Some("events"));
+        assert_eq!((without.name(TaskOutput::Result), without.name(TaskOutput::EventList)), (Some("result"), None));
     }
 }

@@ -27,7 +27,7 @@ pub struct ShardMarker {
     /// The marker's own task.
     pub task: TaskId,
     /// Name of the list of deferred events. The list names the artifacts that contain the events.
-    pub deferred_events: String,
+    pub event_list: String,
 }
 
 /// Combines proofs of adjacent parts of a run into one proof.

@@ -1,4 +1,4 @@
-//! What the dispatch machine knows about an open task and about an attempt.
+//! What the dispatch state machine knows about an open task and about an attempt.
 
 use super::{AttemptStep, ResultKey};
 use crate::{SessionId, TaskId, TaskKind, TryId};
@@ -34,16 +34,17 @@ pub(super) enum PublishedState {
     Assigned,
     /// Its worker proves it.
     Started,
-    /// Its worker was lost with it, or it was taken back from its worker. It may still continue, or report its end.
+    /// Its worker was lost while it held the attempt, or the attempt was taken back. The attempt may still continue or
+    /// end.
     Interrupted,
     /// It has ended.
     Ended,
 }
 
 impl PublishedState {
-    /// Returns the state after `step`. `None` if the watchers must not see `step` now: a worker repeats its reports,
-    /// and the end of an interrupted attempt says nothing new. `Done` is published after every other end, because the
-    /// watchers must see which attempt did the task.
+    /// Returns the state after `step`. `None` if the watchers must not see `step` now, for example because a worker
+    /// repeats a report, or because an interrupted attempt is dropped, which says nothing new. `Done` is published even
+    /// after another end, because the watchers must see which attempt did the task.
     pub(super) const fn after(self, step: &AttemptStep) -> Option<Self> {
         match (self, step) {
             (_, AttemptStep::Done) => Some(Self::Ended),
@@ -115,7 +116,7 @@ impl DispatchAttempt {
         }
     }
 
-    /// Returns true if a report of deferred events or of the result counts, if it comes from `session`.
+    /// Returns true if a report from `session` about the deferred events or the result counts.
     pub(super) fn awaits_report_of(&self, session: SessionId) -> bool {
         self.session == session && self.report == ResultReport::Awaited
     }
@@ -125,9 +126,9 @@ impl DispatchAttempt {
         self.events_check == DeferredEventsCheck::Checking
     }
 
-    /// Continues the attempt in `session`, which repeats all its reports. A running check of the deferred
-    /// events continues. If a check ended while the worker counted as lost, the scheduler ignored its outcome. So the
-    /// events are checked again.
+    /// Continues the attempt in `session`, which repeats all its reports. A running check of the deferred events
+    /// continues. If the check has ended, the events are checked again: it may have ended while the worker counted as
+    /// lost, and then the scheduler ignored its outcome.
     pub(super) fn continue_in(&mut self, session: SessionId) {
         self.session = session;
         self.report = ResultReport::Awaited;

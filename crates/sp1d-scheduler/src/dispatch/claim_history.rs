@@ -1,8 +1,9 @@
 //! What workers claimed about the deferred events of shards, and the comparison of these claims.
 //!
-//! The attempt of a core shard uploads deferred events, which cannot be verified on their own. Well-formed events that
-//! do not belong to the shard only show when a precompile shard cannot be proven, or when the finished proof does not
-//! verify. However, the events are deterministic, so an attempt at the same shard on another worker shows who is right.
+//! The attempt of a core shard uploads deferred events, which cannot be verified on their own. If well-formed events do
+//! not belong to the shard, this is noticed only when a precompile shard cannot be proven, or when the finished proof
+//! does not verify. However, the events are deterministic, so an attempt at the same shard on another worker shows
+//! which worker is right.
 
 use crate::{OriginId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +57,7 @@ fn is_confirmed(claimants: &Claimants) -> bool {
 ///
 /// A claim without a name conflict is accepted at once, until [`start_comparing`](Self::start_comparing) is called.
 /// Then a worker of another origin must make the same claim. One worker is enough only if no worker of another origin
-/// is available and none has disagreed.
+/// is available and no other claim was made for the shard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClaimHistory {
     /// The claims of each shard.

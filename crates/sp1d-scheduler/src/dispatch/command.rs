@@ -1,4 +1,4 @@
-//! The outputs of the dispatch machine.
+//! The outputs of the dispatch state machine.
 
 use crate::{AttemptId, KindSet, PastAttempt, SessionId, TaskId, TaskKind, TryId, WorkerId};
 use std::{fmt, time::Duration};
@@ -36,9 +36,9 @@ pub enum DispatchCommand {
     },
     /// Check the deferred events that `attempt` uploaded: whether all are there, and whether SP1 can make precompile
     /// shards from them. SP1 itself does not check them. [`DispatchEvent::DeferredEventsChecked`] follows, unless the
-    /// try stops, the task is done, or the attempt is discarded meanwhile. It carries the claim of the attempt, which
-    /// may then be compared with the claims of other workers for the same shard. `attempt` may still prove its shard
-    /// meanwhile.
+    /// try stops, the task is done, or the attempt is discarded before. It carries the claim of the attempt, which may
+    /// then be compared with the claims of other workers for the same shard. During the check, `attempt` may still
+    /// prove its shard.
     ///
     /// [`DispatchEvent::DeferredEventsChecked`]: crate::DispatchEvent::DeferredEventsChecked
     CheckDeferredEvents {
@@ -168,13 +168,13 @@ pub enum TryFailureCause {
 }
 
 impl TryFailureCause {
-    /// Returns why a task of `kind` failed for good after the attempts in `history`. `failed_for_lack_of_memory` is as
-    /// in the scheduler's command.
+    /// Returns why a task of `kind` failed for good after the attempts in `history`. `failed_for_lack_of_memory` is the
+    /// field of [`Command::FailTry`](crate::Command::FailTry).
     pub(super) fn of(kind: TaskKind, history: &[PastAttempt], failed_for_lack_of_memory: bool) -> Self {
         if !kind.is_shard() {
             // Only shards become smaller with a smaller cut. Another task that lacks memory has run out of it.
             if failed_for_lack_of_memory { Self::TaskOutOfMemory } else { Self::FailedTask }
-        } else if history.iter().any(|past| past.end.is_out_of_memory()) {
+        } else if history.iter().any(|past| past.reason.is_out_of_memory()) {
             // One attempt that ran out of memory is reason enough for a smaller cut: on other workers, the kernel may
             // have killed provers for the same cause.
             Self::OutOfMemory

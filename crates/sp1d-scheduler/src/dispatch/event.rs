@@ -1,4 +1,4 @@
-//! The inputs of the dispatch machine.
+//! The inputs of the dispatch state machine.
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
 use crate::{AttemptId, FailureKind, ReadyWorker, SessionId, ShardSize, ShareGroup, TaskId, TaskKind, TryId, WorkerId};
@@ -61,7 +61,7 @@ pub enum DispatchEvent {
         /// The session that takes tasks again.
         session: SessionId,
     },
-    /// A worker's session ended. If carrying out a command shows this, report it before any other event.
+    /// A worker's session ended. If carrying out a command shows this, pass it on before any other event.
     SessionEnded {
         /// The session that ended.
         session: SessionId,
@@ -111,7 +111,8 @@ pub enum DispatchEvent {
         outcome: Result<(), String>,
     },
     /// The check of an attempt's result or deferred events takes much longer than usual, or it waits behind such a
-    /// check of the same worker. [`DispatchEvent::ResultChecked`] or [`DispatchEvent::DeferredEventsChecked`] follows.
+    /// check of the same worker. [`DispatchEvent::ResultChecked`] or [`DispatchEvent::DeferredEventsChecked`] follows,
+    /// unless the try stops.
     CheckDelayed {
         /// The attempt whose output is checked.
         attempt: AttemptId,
@@ -128,7 +129,7 @@ pub enum DispatchEvent {
         text: String,
     },
     /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
-    /// none of them, also if they connect later. Only the first such event of a try counts.
+    /// none of them, even if they connect later. Only the first such event of a try counts.
     SmallWorkersExcluded {
         /// The try whose shards are too large.
         try_id: TryId,

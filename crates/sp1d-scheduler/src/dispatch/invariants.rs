@@ -1,13 +1,13 @@
-//! Facts that hold between the dispatch machine's maps and the scheduler after every event.
+//! Facts that hold between the dispatch state machine's maps and the scheduler after every event.
 
 use super::{
-    DispatchMachine,
+    DispatchState,
     attempt::{DeferredEventsCheck, DispatchAttempt, ResultReport},
 };
 use crate::{AttemptId, TaskStatus};
 
-impl DispatchMachine {
-    /// Checks that the dispatch machine and the scheduler agree. The scheduler has its own
+impl DispatchState {
+    /// Checks that the dispatch state machine and the scheduler agree. The scheduler has its own
     /// [`check_invariants`](crate::Scheduler::check_invariants). Takes time proportional to everything that both hold,
     /// so it is meant for tests.
     ///

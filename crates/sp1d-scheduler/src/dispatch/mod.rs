@@ -1,4 +1,4 @@
-//! The dispatch machine owns the scheduler and filters the workers' reports.
+//! The dispatch state machine owns the scheduler and filters the workers' reports.
 //!
 //! The scheduler learns two things about a marker: that it was submitted, and that it is complete. A marker is complete
 //! when the deferred events have passed their check and the claim about them is accepted (`DeferredEventsAccepted`). A
@@ -7,19 +7,19 @@
 //! reports goes to the scheduler at once. A result becomes final only after its own check.
 //!
 //! ```text
-//!   DispatchEvent + Timestamp ──► DispatchMachine::handle ──► Vec<DispatchCommand>
+//!   DispatchEvent + Timestamp ──► DispatchState::handle ──► Vec<DispatchCommand>
 //!                                  │         ▲
 //!                                Event    Command
 //!                                  ▼         │
 //!                              Scheduler::handle
 //! ```
 //!
-//! It also compares deferred claims, and decides which worker resumes which attempt after the orchestrator
-//! has restarted, and when the wait for a drain ends. It deliberately knows no artifacts, connections, threads or
-//! clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
+//! The dispatch state machine also compares deferred claims. It decides which worker resumes which attempt after the
+//! orchestrator has restarted, and when the wait for a drain ends. It deliberately knows no artifacts, connections,
+//! threads or clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
 //!
 //! Most events and commands have the same name and meaning on both sides, and their types say what they carry. The
-//! tables list those that differ. The driver cannot report an event of the right column by itself, so it cannot bypass
+//! tables list those that differ. The driver cannot send an event of the right column by itself, so it cannot bypass
 //! the filter.
 //!
 //! | events of the driver | events of the scheduler |
@@ -44,7 +44,7 @@
 mod attempt;
 mod claim_history;
 mod command;
-mod deferred_events;
+mod deferred_events_check;
 mod early_drains;
 mod event;
 mod invariants;
@@ -60,4 +60,4 @@ pub use command::{AttemptStep, DispatchCommand, TryFailureCause};
 pub(crate) use early_drains::LIMITS as DISPATCH_LIMITS;
 pub use event::DispatchEvent;
 pub use resumable::{ResultKey, ResumableAttempt};
-pub use state_machine::DispatchMachine;
+pub use state_machine::DispatchState;

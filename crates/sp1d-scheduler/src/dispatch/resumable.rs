@@ -39,7 +39,7 @@ pub(super) struct ResumableAttempts(BTreeMap<ResultKey, Resumer>);
 impl ResumableAttempts {
     /// Records what `worker` reports in its new `session`. The worker reports again everything that it can still
     /// resume, so its earlier reports are dropped. If two workers can resume the same task, the first report is used.
-    pub(super) fn report(&mut self, session: SessionId, worker: WorkerId, reported: Vec<ResumableAttempt>) {
+    pub(super) fn record(&mut self, session: SessionId, worker: WorkerId, reported: Vec<ResumableAttempt>) {
         self.0.retain(|_, resumer| resumer.worker != worker);
         for ResumableAttempt { key, attempt } in reported {
             self.0.entry(key).or_insert(Resumer { session, worker, attempt });

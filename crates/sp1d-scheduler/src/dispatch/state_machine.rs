@@ -1,4 +1,4 @@
-//! The dispatch machine: its state, and what it does with each event.
+//! The dispatch state machine: its state, and what it does with each event.
 
 use super::{
     AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey, TryFailureCause,
@@ -15,23 +15,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Owns the scheduler, and filters the workers' reports.
 ///
-/// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event
-/// from outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
+/// Pass each event to [`handle`](Self::handle), and carry out the returned commands before passing the next event from
+/// outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
-/// - Of the reports of an attempt's result, the first one counts. Of the reports of its deferred events, the first one
-///   whose list has arrived counts, if it comes before the result. Both count only if they come from the session that
-///   holds the attempt or held it last. A session that continues an attempt reports again.
+/// - The first report of an attempt's result counts, unless the deferred events or the claim were rejected before. The
+///   first report of its deferred events whose list has arrived counts, if it comes before the result. Both count only
+///   if they come from the session that holds the attempt or held it last. A session that continues an attempt reports
+///   again.
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
 ///   does not hold. While a result waits for the check of the deferred events, the scheduler still counts the attempt
 ///   as held, so the attempt can still fail.
-/// - The driver checks the deferred events of an attempt first. Then the dispatch machine judges the claim: see
+/// - The driver checks the deferred events of an attempt first. Then the dispatch state machine judges the claim: see
 ///   [`ClaimHistory`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
 /// - A task that a worker started before the orchestrator restarted is offered first to that worker, which gets it if
 ///   it may take it and has a free slot. If several workers started the task, it is offered first to the one that
 ///   reported this first.
 /// - The wait for a drain ends when the worker holds nothing, may get tasks again, or is disconnected.
 #[derive(Debug)]
-pub struct DispatchMachine {
+pub struct DispatchState {
     pub(super) scheduler: Scheduler,
     pub(super) tasks: OpenTaskTable,
     pub(super) attempts: BTreeMap<AttemptId, DispatchAttempt>,
@@ -54,8 +55,8 @@ pub(super) struct EventHandling<'a> {
     pub(super) commands: Vec<DispatchCommand>,
 }
 
-impl DispatchMachine {
-    /// Creates a dispatch machine without workers and tries.
+impl DispatchState {
+    /// Creates a dispatch state machine without workers and tries.
     #[must_use]
     pub fn new(config: SchedulerConfig) -> Self {
         Self {
@@ -71,14 +72,14 @@ impl DispatchMachine {
 
     /// Processes `event`, which happened at `now`. Returns the commands to carry out, in order, before the next event
     /// from outside.
-    #[must_use = "the dispatch machine assumes that its commands are carried out"]
+    #[must_use = "the dispatch state machine assumes that its commands are carried out"]
     pub fn handle(&mut self, now: Timestamp, event: DispatchEvent) -> Vec<DispatchCommand> {
         self.handle_event(EventHandling { now, observe: None, commands: Vec::new() }, event)
     }
 
     /// Does the same as [`handle`](Self::handle). Also shows each event that the scheduler handles to `observe`: the
     /// scheduler after the event, the event, and the commands that the scheduler returned for it.
-    #[must_use = "the dispatch machine assumes that its commands are carried out"]
+    #[must_use = "the dispatch state machine assumes that its commands are carried out"]
     pub fn handle_observed(
         &mut self,
         now: Timestamp,
@@ -129,7 +130,7 @@ impl DispatchMachine {
     pub fn take_worker_changes(&mut self) -> WorkerChanges {
         let mut changes = self.scheduler.take_worker_changes();
         for (session, is_early) in self.early_drains.take_changes() {
-            // If the worker has become ready meanwhile, the scheduler's report already tells whether it is draining.
+            // If the worker has become ready meanwhile, the scheduler's entry already says whether it is draining.
             changes.sessions.entry(session).or_insert_with(|| is_early.then(WorkerStatus::draining_before_ready));
         }
         changes
@@ -147,7 +148,7 @@ impl DispatchMachine {
             }
             DispatchEvent::TryEnded { try_id } => self.on_try_ended(try_id, handling),
             DispatchEvent::WorkerReady { session, ready, resumable_attempts } => {
-                self.resumable.report(session, ready.worker, resumable_attempts);
+                self.resumable.record(session, ready.worker, resumable_attempts);
                 let resumable_tasks = self.resumable_tasks_on(session);
                 let draining = self.early_drains.remove(session);
                 let ready = Event::WorkerReady { session, ready, resumable_tasks, draining };
@@ -252,8 +253,8 @@ impl DispatchMachine {
             }
             Command::Cancel { session, attempt } => {
                 handling.commands.push(DispatchCommand::Cancel { session, attempt });
-                // The watchers see the end of a discarded attempt instead. A worker may also offer an attempt that
-                // another session holds: it must drop the attempt, which continues there.
+                // The watchers of a discarded attempt see its end instead. If a worker offers an attempt that another
+                // session holds, only the offer is cancelled: the attempt continues in the other session.
                 if !discarded.contains(&attempt) && self.is_last_session(attempt, session) {
                     self.publish_step(attempt, AttemptStep::TakenBack, handling);
                 }
@@ -288,7 +289,7 @@ impl DispatchMachine {
             Command::FailTry { try_id, task, kind, history, failed_for_lack_of_memory } => {
                 let cause = TryFailureCause::of(kind, &history, failed_for_lack_of_memory);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
-                // from claims, but the dispatch machine cannot tell them apart.
+                // from claims, but the dispatch state machine cannot tell them apart.
                 let are_claims_suspect = kind.is_shard() && self.tasks.get(task).is_some_and(|task| !task.has_marker);
                 handling.commands.push(DispatchCommand::FailTry {
                     try_id,
@@ -392,8 +393,8 @@ impl DispatchMachine {
         }
     }
 
-    /// Tells the scheduler that the result of `attempt` waits for a delayed check. The attempt proves while its
-    /// deferred events are checked, so their check delays nothing before the result arrives.
+    /// Tells the scheduler that the result of `attempt` waits for a delayed check. Before the result arrives, the check
+    /// of the deferred events delays nothing, because the attempt still proves. Its delay is then only noted.
     fn on_check_delayed(&mut self, attempt: AttemptId, handling: &mut EventHandling<'_>) {
         let Some(entry) = self.attempts.get_mut(&attempt) else { return };
         match entry.report {

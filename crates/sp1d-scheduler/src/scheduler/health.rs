@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptEnd, AttemptId, Command, KindSet, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptEndReason, AttemptId, Command, KindSet, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
     queue::Exclusions,
     tasks::{AttemptState, TaskState},
     workers::{Faults, KnownWorker, PresentQuarantine, SessionState, WorkerFault},
@@ -70,11 +70,11 @@ impl Scheduler {
     /// Gives the task of `id` to another worker. The attempt keeps its slot because its worker is still proving it, and
     /// its result counts if it is the first to verify.
     fn on_overdue(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
-        let past = self.past(id, AttemptEnd::Overdue);
+        let past = self.past(id, AttemptEndReason::Overdue);
         let attempt = self.attempt_mut(id);
         attempt.overdue = true;
         let (task, kind, session, worker) = (attempt.task, attempt.kind, attempt.session, attempt.worker);
-        let reason = past.end.to_string();
+        let reason = past.reason.to_string();
         // An attempt that hangs must not count in its try's fair share forever.
         self.queue.uncount_held(self.task(task).rank);
         if self.task(task).state != TaskState::Held(id) {
@@ -105,10 +105,10 @@ impl Scheduler {
     fn on_never_started(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         let held = self.sessions.get(session).and_then(|session| session.held().first());
         let id = *held.expect("only a worker that holds attempts has a start deadline");
-        let past = self.past(id, AttemptEnd::NeverStarted);
+        let past = self.past(id, AttemptEndReason::NeverStarted);
         let attempt = self.attempt(id);
         let (task, kind, worker) = (attempt.task, attempt.kind, attempt.worker);
-        let reason = past.end.to_string();
+        let reason = past.reason.to_string();
         commands.push(Command::Cancel { session, attempt: id });
         self.lapse(id, commands);
         let entry = self.task_mut(task);
@@ -176,7 +176,7 @@ impl Scheduler {
         task: TaskId,
         worker: WorkerId,
         fault: Option<WorkerFault>,
-        end: &AttemptEnd,
+        reason: &AttemptEndReason,
         commands: &mut Vec<Command>,
     ) {
         let entry = self.task(task);
@@ -189,7 +189,7 @@ impl Scheduler {
         if let Some(fault) = fault.filter(|_| !is_last || self.try_of(entry).failed) {
             let kind = entry.kind;
             self.task_mut(task).recorded_faults.push((worker, fault as u32));
-            self.record_fault(worker, kind, fault, &end.to_string(), commands);
+            self.record_fault(worker, kind, fault, &reason.to_string(), commands);
         }
     }
 
@@ -322,7 +322,7 @@ impl Scheduler {
         };
         for id in held.into_iter().filter(waiting).collect::<Vec<_>>() {
             commands.push(Command::Cancel { session, attempt: id });
-            let past = self.past(id, AttemptEnd::Cancelled);
+            let past = self.past(id, AttemptEndReason::Cancelled);
             let task = self.attempt(id).task;
             self.task_mut(task).record(past);
             self.lapse(id, commands);

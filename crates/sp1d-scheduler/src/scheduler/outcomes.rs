@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptEnd, AttemptId, Command, PastAttempt, TaskId, Timestamp, WorkerId,
+    AttemptEndReason, AttemptId, Command, PastAttempt, TaskId, Timestamp, WorkerId,
     tasks::{AttemptState, CountedWorker, MAX_LAPSED, ScheduledTask, TaskState, WorkerCounts},
     workers::KnownWorker,
 };
@@ -99,10 +99,10 @@ impl Scheduler {
     }
 
     /// Returns the history entry for `id`, which ends now.
-    pub(super) fn past(&self, id: AttemptId, end: impl Into<AttemptEnd>) -> PastAttempt {
+    pub(super) fn past(&self, id: AttemptId, reason: impl Into<AttemptEndReason>) -> PastAttempt {
         let attempt = self.attempt(id);
         let duration = self.clock.now().saturating_since(attempt.assigned);
-        PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, end: end.into() }
+        PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, reason: reason.into() }
     }
 
     /// Returns true if `task` failed on workers of enough origins, was lost with workers of enough origins, or failed,

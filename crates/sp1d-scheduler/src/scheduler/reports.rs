@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptEnd, AttemptFailure, AttemptId, Command, FailureKind, SessionId, TaskId,
+    AttemptEndReason, AttemptFailure, AttemptId, Command, FailureKind, SessionId, TaskId,
     tasks::{AttemptState, TaskState},
     workers::{SessionState, WorkerFault},
 };
@@ -94,24 +94,24 @@ impl Scheduler {
         attempt.failed = true;
         let worker = attempt.worker;
         self.lapse(id, commands);
-        self.record_fault_at(task, worker, fault, &past.end, commands);
+        self.record_fault_at(task, worker, fault, &past.reason, commands);
         let entry = self.task_mut(task);
         if entry.second == Some(id) {
             entry.second = None;
             // The task continues with its other attempt, but must not come back to this worker.
-            if past.end.is_out_of_memory() {
+            if past.reason.is_out_of_memory() {
                 let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
                 self.tasks_excluding_by_memory.insert(task);
                 self.change_exclusions(task, |task| task.excluded.add_memory(comparable_bytes));
-            } else if past.end.is_unsupported() {
+            } else if past.reason.is_unsupported() {
                 let counted = self.counted(worker);
                 self.change_exclusions(task, |task| task.count_refusal(counted));
                 self.note_exclusions(task);
             }
             self.task_mut(task).record(past);
-        } else if past.end.is_unsupported() {
+        } else if past.reason.is_unsupported() {
             self.continue_after_refusal(task, past, commands);
-        } else if past.end.is_out_of_memory() {
+        } else if past.reason.is_out_of_memory() {
             let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
             self.retry_with_more_memory(task, past, comparable_bytes, commands);
         } else {
@@ -132,7 +132,7 @@ impl Scheduler {
         if !is_open || self.try_of(entry).failed || self.sessions.available_are_excluded(kind, &excluded) {
             return;
         }
-        let past = self.past(id, AttemptEnd::CheckDelayed);
+        let past = self.past(id, AttemptEndReason::CheckDelayed);
         let (task_state, is_only_one) = (entry.state, entry.second.is_none());
         let is_held = task_state == TaskState::Held(id) && is_only_one;
         if is_held || task_state == TaskState::Verifying(id) {
@@ -173,7 +173,7 @@ impl Scheduler {
         let past = self.past(id, AttemptFailure::Rejected(reason));
         let worker = self.attempt(id).worker;
         self.end_attempt(id, commands);
-        self.record_fault_at(task, worker, Some(WorkerFault::Wrong), &past.end, commands);
+        self.record_fault_at(task, worker, Some(WorkerFault::Wrong), &past.reason, commands);
         // A lapsed attempt is already recorded in the history, and its task has continued without it.
         if self.task(task).state == TaskState::Verifying(id) {
             self.continue_after_failure(task, past, commands);

@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptEnd, AttemptId, Command, KindSet, ReadyWorker, SessionId, TaskKind, Timestamp, WorkerId,
+    AttemptEndReason, AttemptId, Command, KindSet, ReadyWorker, SessionId, TaskKind, Timestamp, WorkerId,
     tasks::{AttemptState, Loss, TaskState},
     workers::WorkerFault,
 };
@@ -171,7 +171,7 @@ impl Scheduler {
         let suspects: BTreeSet<AttemptId> = held.iter().copied().filter(|id| !proved || is_started(id)).collect();
         for attempt in held {
             let task = self.attempt(attempt).task;
-            let past = self.past(attempt, AttemptEnd::WorkerLost);
+            let past = self.past(attempt, AttemptEndReason::WorkerLost);
             self.lapse(attempt, commands);
             let counted = suspects.contains(&attempt);
             let entry = self.task_mut(task);

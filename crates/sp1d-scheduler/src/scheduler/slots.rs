@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptEnd, AttemptId, Command, Placement, SessionId, TaskId,
+    AttemptEndReason, AttemptId, Command, Placement, SessionId, TaskId,
     placement::{FreedWorker, Pacing, PlacementInputs},
     tasks::{AttemptState, Loss, ScheduledAttempt, ScheduledTask, TaskState},
 };
@@ -92,7 +92,7 @@ impl Scheduler {
         let attempt = self.attempt(id);
         let (task, holder) = (attempt.task, attempt.session);
         commands.push(Command::Cancel { session: holder, attempt: id });
-        let past = self.past(id, AttemptEnd::Cancelled);
+        let past = self.past(id, AttemptEndReason::Cancelled);
         self.task_mut(task).record(past);
         self.lapse(id, commands);
         self.assign(task, session, commands);

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Decides which worker gets which task, which result counts, and when a task has failed for good.
 ///
-/// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event.
+/// Pass each event to [`handle`](Self::handle), and carry out the returned commands before passing the next event.
 /// Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
 /// - A free slot takes a waiting task at once. Tries take turns in fair-share order: the group with the fewest attempts

@@ -2,7 +2,7 @@
 
 use super::attempt::Loss;
 use crate::{
-    AttemptEnd, AttemptId, OriginId, PastAttempt, ShardSize, TaskId, TaskKind, Timestamp, TryId, WorkerId,
+    AttemptEndReason, AttemptId, OriginId, PastAttempt, ShardSize, TaskId, TaskKind, Timestamp, TryId, WorkerId,
     queue::{Exclusions, Rank},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -195,7 +195,7 @@ impl ScheduledTask {
 
     /// Removes the recorded loss of `attempt`: `worker` returned with it.
     pub(crate) fn undo_loss(&mut self, attempt: AttemptId, worker: WorkerId, loss: Loss) {
-        let lost = |past: &PastAttempt| past.attempt == attempt && past.end == AttemptEnd::WorkerLost;
+        let lost = |past: &PastAttempt| past.attempt == attempt && past.reason == AttemptEndReason::WorkerLost;
         if let Some(at) = self.history.iter().position(lost) {
             self.history.remove(at);
         }
@@ -212,7 +212,7 @@ impl ScheduledTask {
     pub(crate) fn record(&mut self, past: PastAttempt) {
         if self.history.len() == MAX_HISTORY {
             // A cancelled attempt explains least, so it is dropped first.
-            let least = self.history.iter().position(|past| past.end == AttemptEnd::Cancelled).unwrap_or(0);
+            let least = self.history.iter().position(|past| past.reason == AttemptEndReason::Cancelled).unwrap_or(0);
             self.history.remove(least);
         }
         self.history.push(past);

@@ -80,7 +80,7 @@ fn a_command_is_shown_in_one_line() {
             complete_marker(1, 3, 4),
             accept(1, 4, 1, 2),
             discard(4),
-            fail_try(1, 2, vec![past(4, 1, broken()), past(5, 1, AttemptEnd::WorkerLost)]),
+            fail_try(1, 2, vec![past(4, 1, broken()), past(5, 1, AttemptEndReason::WorkerLost)]),
             Command::Continue { session, attempt: AttemptId(4) },
             Command::Quarantine { session, kinds, duration: ms(60_000), reason: "broken".to_owned() },
             Command::Probation { session, kinds },

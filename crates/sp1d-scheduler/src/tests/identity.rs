@@ -120,7 +120,7 @@ fn a_task_that_is_never_started_goes_to_another_worker() {
     assert_eq!(table.pass(ms(599_000), &[1, 2]), []);
     assert_eq!(table.pass(ms(2_000), &[1, 2]), [cancel(1, 1), assign(2, 2, 1, 10)]);
     let history = table.scheduler.task_history(TaskId(10));
-    assert!(matches!(history, [PastAttempt { end: AttemptEnd::NeverStarted, .. }]), "{history:?}");
+    assert!(matches!(history, [PastAttempt { reason: AttemptEndReason::NeverStarted, .. }]), "{history:?}");
 }
 
 #[test]

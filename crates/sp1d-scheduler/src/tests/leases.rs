@@ -13,7 +13,7 @@ fn a_silent_worker_loses_its_attempts() {
     let mut table = holding();
     assert_eq!(table.pass(ms(2_999), &[]), []);
     assert_eq!(table.pass(ms(1), &[]), [end_session(1)]);
-    assert_eq!(table.scheduler.task_history(TaskId(10))[0].end, AttemptEnd::WorkerLost);
+    assert_eq!(table.scheduler.task_history(TaskId(10))[0].reason, AttemptEndReason::WorkerLost);
     assert_eq!(table.scheduler.task_history(TaskId(10))[0].duration, ms(3_000));
     // Later events of the expired worker are about forgotten items.
     table.check([lost(1), renewed(1), failed(1, 1)], []);

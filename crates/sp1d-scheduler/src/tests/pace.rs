@@ -138,7 +138,7 @@ fn an_overdue_attempt_is_retried_but_counts_if_first() {
     table.send([ready(2, 1)]);
     assert_eq!(table.pass(ms(2 * S), &[1, 2]), [assign(2, 2, 1, 1)]);
     let history = table.scheduler.task_history(TaskId(1));
-    assert_eq!(history.iter().map(|past| &past.end).collect::<Vec<_>>(), [&AttemptEnd::Overdue]);
+    assert_eq!(history.iter().map(|past| &past.reason).collect::<Vec<_>>(), [&AttemptEndReason::Overdue]);
     // The slot of the overdue attempt is not free: its worker may still be proving it.
     table.check_holds(1, 1);
     table.check([delivered(1, 1), passed(1)], [accept(1, 1, 1, 1), cancel(2, 2), discard(2)]);

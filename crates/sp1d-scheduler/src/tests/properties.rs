@@ -301,7 +301,7 @@ impl Model {
                     assert_eq!(self.tasks[task].try_id, *try_id);
                     let failed = self.tries.get_mut(try_id).expect("only open tries fail");
                     assert!(!std::mem::replace(failed, true), "{try_id} fails twice");
-                    let lost = history.last().expect("a failure has a history").end == AttemptEnd::WorkerLost;
+                    let lost = history.last().expect("a failure has a history").reason == AttemptEndReason::WorkerLost;
                     self.seen.insert(if lost { "failed by losses" } else { "failed by failures" });
                 }
                 Command::Continue { .. }

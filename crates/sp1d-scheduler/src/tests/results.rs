@@ -120,7 +120,7 @@ fn checked_slowly() -> Table {
     table.check([ready(1, 1), ready(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([delivered(1, 1), check_delayed(1)], [assign(2, 2, 1, 10)]);
     let history = table.scheduler.task_history(TaskId(10));
-    assert_eq!(history.iter().map(|past| &past.end).collect::<Vec<_>>(), [&AttemptEnd::CheckDelayed]);
+    assert_eq!(history.iter().map(|past| &past.reason).collect::<Vec<_>>(), [&AttemptEndReason::CheckDelayed]);
     table
 }
 

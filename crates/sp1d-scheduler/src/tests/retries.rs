@@ -125,9 +125,9 @@ fn a_lost_worker_is_not_a_failure() {
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
     table.check([ready(3, 1), lost(2)], [assign(3, 3, 1, 10)]);
     let history = vec![
-        past(1, 1, AttemptEnd::WorkerLost),
-        past(2, 2, AttemptEnd::WorkerLost),
-        past(3, 3, AttemptEnd::WorkerLost),
+        past(1, 1, AttemptEndReason::WorkerLost),
+        past(2, 2, AttemptEndReason::WorkerLost),
+        past(3, 3, AttemptEndReason::WorkerLost),
     ];
     table.check([ready(4, 1), lost(3)], [fail_try(1, 10, history)]);
 }
@@ -138,7 +138,7 @@ fn failures_and_losses_are_counted_separately() {
     table.check([ready(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([ready(2, 1), failed(1, 1)], [assign(2, 2, 1, 10)]);
     table.check([ready(3, 1), lost(2)], [assign(3, 3, 1, 10)]);
-    let history = vec![past(1, 1, broken()), past(2, 2, AttemptEnd::WorkerLost), past(3, 3, broken())];
+    let history = vec![past(1, 1, broken()), past(2, 2, AttemptEndReason::WorkerLost), past(3, 3, broken())];
     table.check([failed(3, 3)], [fail_try(1, 10, history)]);
 }
 

@@ -43,7 +43,7 @@ pub(crate) enum Happening {
     Resume(SessionId),
     /// Every drained worker is resumed.
     ResumeAll,
-    /// The dispatch machine receives an event a second time.
+    /// The dispatch state machine receives an event a second time.
     Echo(DispatchEvent),
     /// A planned fault strikes.
     Strike(usize),

@@ -37,7 +37,7 @@ const NAME_STEP: u64 = 1 << 20;
 
 /// A worker process and the machine it runs on.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub(crate) struct SimMachine {
     pub(crate) id: MachineId,
     /// Where the orchestrator sees the machine. Several machines may have the same origin.
     pub(crate) origin: OriginId,
@@ -108,7 +108,7 @@ enum MarkerStage {
     Reported(Claims),
 }
 
-impl Machine {
+impl SimMachine {
     /// Machine 0 supports all tasks and has the maximum memory, so that every proof can finish.
     pub(crate) fn draw(id: MachineId, dice: &mut Dice) -> Self {
         let slots = dice.pick(&[1, 2, 3, 4]);

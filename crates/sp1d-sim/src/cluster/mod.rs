@@ -12,7 +12,7 @@ mod net;
 pub(crate) use agenda::Agenda;
 pub(crate) use happening::Happening;
 pub(crate) use link::{Direction, SimLink};
-pub(crate) use machine::Machine;
+pub(crate) use machine::SimMachine;
 pub(crate) use message::{ToOrchestrator, ToWorker};
 pub(crate) use net::Net;
 pub use net::Trace;

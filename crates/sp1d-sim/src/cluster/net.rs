@@ -10,7 +10,7 @@ use crate::scenario::{Dice, MachineId};
 use sp1d_scheduler::{DispatchEvent, SessionId, Timestamp};
 use std::{collections::BTreeMap, time::Duration};
 
-/// Number of events in 1000 that the dispatch machine receives a second time.
+/// Number of events in 1000 that the dispatch state machine receives a second time.
 const ECHOES: u64 = 15;
 
 /// Number of messages in 1000 that arrive late, among those that may.
@@ -62,7 +62,7 @@ impl Net {
         self.at(arrival, Happening::ReachesWorker { machine, session, message });
     }
 
-    /// May schedule `event` a second time, if the contract of the dispatch machine allows it twice. A repeated
+    /// May schedule `event` a second time, if the contract of the dispatch state machine allows it twice. A repeated
     /// `TryStarted` or `WorkerReady` is not allowed: it would start an ended proof or session again.
     pub(crate) fn perhaps_again(&mut self, event: &DispatchEvent) {
         let may_come_twice = match event {
@@ -102,7 +102,7 @@ impl Net {
 
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
-            trace(&format!("{:>9.3} {}", self.now.since_origin().as_secs_f64(), text()));
+            trace(&format!("{:>9.3} {}", self.now.since_start().as_secs_f64(), text()));
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     step::SimStep,
 };
 use sp1d_scheduler::{
-    AttemptEnd, AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, PastAttempt, SessionId, TaskId,
+    AttemptEndReason, AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, PastAttempt, SessionId, TaskId,
     TaskKind, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,19 +87,21 @@ impl AProofFailsOnlyForRealFailures {
         let attempt = past.attempt;
         let of = self.books.task_of(attempt);
         ensure(of == Some(task), || format!("the history of {task} contains {attempt}, which belongs to {of:?}"))?;
-        let happened = match past.end {
-            AttemptEnd::Failed(
+        let happened = match past.reason {
+            AttemptEndReason::Failed(
                 AttemptFailure::Worker { .. } | AttemptFailure::Unconfirmed | AttemptFailure::NameConflict,
             ) => self.failed.contains(&attempt),
             // Rejected deferred events fail their attempt.
-            AttemptEnd::Failed(AttemptFailure::Rejected(_)) => {
+            AttemptEndReason::Failed(AttemptFailure::Rejected(_)) => {
                 self.judged.contains(&attempt) || self.failed.contains(&attempt)
             }
-            AttemptEnd::WorkerLost => self.ended_sessions.contains(&past.session),
-            AttemptEnd::NeverStarted => self.cancelled.contains(&attempt) && self.books.started_at(attempt).is_none(),
-            AttemptEnd::Cancelled => self.cancelled.contains(&attempt),
-            AttemptEnd::CheckDelayed => self.delayed.contains(&attempt),
-            AttemptEnd::Overdue => {
+            AttemptEndReason::WorkerLost => self.ended_sessions.contains(&past.session),
+            AttemptEndReason::NeverStarted => {
+                self.cancelled.contains(&attempt) && self.books.started_at(attempt).is_none()
+            }
+            AttemptEndReason::Cancelled => self.cancelled.contains(&attempt),
+            AttemptEndReason::CheckDelayed => self.delayed.contains(&attempt),
+            AttemptEndReason::Overdue => {
                 let earliest = step.config.pace.map(|rules| rules.overdue_floor.min(rules.overdue_cap));
                 let ran = self.books.started_at(attempt).map(|started| step.now.saturating_since(started));
                 ran.zip(earliest).is_some_and(|(ran, earliest)| ran >= earliest)
@@ -123,24 +125,24 @@ impl AProofFailsOnlyForRealFailures {
         let mut culprits = [BTreeSet::new(), BTreeSet::new()];
         for past in history {
             self.check_line(task, past, step)?;
-            match past.end {
-                AttemptEnd::Failed(AttemptFailure::Worker { kind: FailureKind::Unsupported, .. }) => {
+            match past.reason {
+                AttemptEndReason::Failed(AttemptFailure::Worker { kind: FailureKind::Unsupported, .. }) => {
                     refusals.insert(past.attempt);
                     tried_by.insert(past.worker);
                 }
-                AttemptEnd::CheckDelayed => _ = tried_by.insert(past.worker),
-                AttemptEnd::Failed(AttemptFailure::Worker { kind: FailureKind::OutOfMemory, .. }) => {
+                AttemptEndReason::CheckDelayed => _ = tried_by.insert(past.worker),
+                AttemptEndReason::Failed(AttemptFailure::Worker { kind: FailureKind::OutOfMemory, .. }) => {
                     out_of_memory = true;
                 }
-                AttemptEnd::Failed(_) => {
+                AttemptEndReason::Failed(_) => {
                     failures.insert(past.attempt);
                     culprits[0].insert(past.worker);
                 }
-                AttemptEnd::WorkerLost | AttemptEnd::Overdue | AttemptEnd::NeverStarted => {
+                AttemptEndReason::WorkerLost | AttemptEndReason::Overdue | AttemptEndReason::NeverStarted => {
                     losses.insert(past.attempt);
                     culprits[1].insert(past.worker);
                 }
-                AttemptEnd::Cancelled => {}
+                AttemptEndReason::Cancelled => {}
             }
         }
         let reached = |count: usize, limit: u32| count >= usize::try_from(limit).unwrap_or(usize::MAX);
@@ -204,19 +206,19 @@ mod tests {
     use sp1d_scheduler::TryId;
     use std::time::Duration;
 
-    fn fail(try_id: u64, ends: &[(u64, AttemptEnd)]) -> Command {
-        let past = |(attempt, end): &(u64, AttemptEnd)| PastAttempt {
+    fn fail(try_id: u64, reasons: &[(u64, AttemptEndReason)]) -> Command {
+        let past = |(attempt, reason): &(u64, AttemptEndReason)| PastAttempt {
             attempt: AttemptId(*attempt),
             session: SessionId(1),
             worker: WorkerId(1),
             duration: Duration::ZERO,
-            end: end.clone(),
+            reason: reason.clone(),
         };
         Command::FailTry {
             try_id: TryId(try_id),
             task: TaskId(1),
             kind: TaskKind::ProveShard,
-            history: ends.iter().map(past).collect(),
+            history: reasons.iter().map(past).collect(),
             failed_for_lack_of_memory: false,
         }
     }
@@ -225,7 +227,7 @@ mod tests {
         AttemptFailure::Worker { kind: FailureKind::Engine, text: "broken".to_owned() }
     }
 
-    fn broken() -> AttemptEnd {
+    fn broken() -> AttemptEndReason {
         failure().into()
     }
 
@@ -269,9 +271,12 @@ mod tests {
     #[test]
     fn a_false_history_is_detected() {
         let (example, mut invariant) = failed(2);
-        for third in
-            [broken(), AttemptEnd::WorkerLost, AttemptEnd::Overdue, AttemptFailure::Rejected("wrong".to_owned()).into()]
-        {
+        for third in [
+            broken(),
+            AttemptEndReason::WorkerLost,
+            AttemptEndReason::Overdue,
+            AttemptFailure::Rejected("wrong".to_owned()).into(),
+        ] {
             let history = [(1, broken()), (2, broken()), (3, third)];
             assert_broken(
                 example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]),

@@ -6,7 +6,7 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{AttemptEnd, AttemptId, Command, Event, PastAttempt, SessionId, TaskId, WorkerId};
+use sp1d_scheduler::{AttemptEndReason, AttemptId, Command, Event, PastAttempt, SessionId, TaskId, WorkerId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     slice,
@@ -31,7 +31,7 @@ impl ResumableTaskReturnsToItsWorker {
         }
         let worker = self.workers.get(&session);
         let excludes = |past: &PastAttempt| {
-            past.end.is_out_of_memory() || past.end != AttemptEnd::Cancelled && Some(&past.worker) == worker
+            past.reason.is_out_of_memory() || past.reason != AttemptEndReason::Cancelled && Some(&past.worker) == worker
         };
         step.scheduler.task_history(task).iter().any(excludes)
     }

@@ -6,7 +6,7 @@ use super::property::{Violation, ensure};
 use sp1d_scheduler::{AttemptId, AttemptStep, DispatchCommand};
 use std::collections::BTreeMap;
 
-/// Checks the steps that the dispatch machine publishes.
+/// Checks the steps that the dispatch state machine publishes.
 #[derive(Debug, Default)]
 pub(crate) struct WatchersSeeEveryEnd {
     /// The last published step of each attempt that was neither accepted nor discarded.
@@ -14,7 +14,7 @@ pub(crate) struct WatchersSeeEveryEnd {
 }
 
 impl WatchersSeeEveryEnd {
-    /// Checks the commands that the dispatch machine returned for one event.
+    /// Checks the commands that the dispatch state machine returned for one event.
     pub(crate) fn check(&mut self, commands: &[DispatchCommand]) -> Result<(), Violation> {
         let checked = commands.iter().try_for_each(|command| match command {
             DispatchCommand::PublishStep { attempt, step, .. } => self.on_step(*attempt, step),

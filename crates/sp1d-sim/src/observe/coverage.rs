@@ -2,8 +2,8 @@
 
 use crate::invariant::{Books, SimOutcome, SimStep};
 use sp1d_scheduler::{
-    AttemptEnd, AttemptFailure, AttemptId, AttemptStep, Command, DispatchCommand, DispatchEvent, Event, FailureKind,
-    PastAttempt, ReadyWorker, SessionId, ShareGroup, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptEndReason, AttemptFailure, AttemptId, AttemptStep, Command, DispatchCommand, DispatchEvent, Event,
+    FailureKind, PastAttempt, ReadyWorker, SessionId, ShareGroup, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +70,7 @@ pub const MARKS: &[&str] = &[
     "wrong result delivered",
 ];
 
-/// One event of the dispatch machine, before its commands are carried out.
+/// One event of the dispatch state machine, before its commands are carried out.
 pub(crate) struct DispatchStep<'a> {
     pub(crate) event: &'a DispatchEvent,
     pub(crate) commands: &'a [DispatchCommand],
@@ -130,7 +130,7 @@ impl Coverage {
         }
     }
 
-    /// Marks what the dispatch machine decides without the scheduler.
+    /// Marks what the dispatch state machine decides without the scheduler.
     pub(crate) fn observe_dispatch(&mut self, step: &DispatchStep<'_>) {
         let DispatchStep { event, commands, reached, holder } = *step;
         for command in commands {
@@ -162,7 +162,7 @@ impl Coverage {
         }
     }
 
-    /// Marks what the dispatch machine decided about well-formed claims.
+    /// Marks what the dispatch state machine decided about well-formed claims.
     fn on_claims(&mut self, commands: &[DispatchCommand]) {
         for command in commands {
             match command {
@@ -270,10 +270,10 @@ impl Coverage {
             Command::AcceptResult { task, attempt, session, .. } => self.on_accept(task, attempt, session, step),
             Command::CompleteMarker { .. } => self.mark("marker completed"),
             Command::FailTry { try_id, task, ref history, .. } => {
-                if history.last().is_some_and(|past| past.end.is_out_of_memory()) {
+                if history.last().is_some_and(|past| past.reason.is_out_of_memory()) {
                     return self.mark("proof failed for lack of memory");
                 }
-                let losses = history.iter().filter(|past| past.end == AttemptEnd::WorkerLost).count();
+                let losses = history.iter().filter(|past| past.reason == AttemptEndReason::WorkerLost).count();
                 let lost = losses >= usize::try_from(step.config.max_losses).unwrap_or(usize::MAX);
                 self.mark(if lost { "proof failed after losses" } else { "proof failed after failures" });
                 let of_plan = step.plan.tasks.get(&task).filter(|task| task.try_id == try_id);
@@ -312,31 +312,32 @@ impl Coverage {
         step: &SimStep<'_>,
     ) {
         let history = step.scheduler.task_history(task);
-        let overdue =
-            |attempt: AttemptId| history.iter().any(|past| past.attempt == attempt && past.end == AttemptEnd::Overdue);
+        let overdue = |attempt: AttemptId| {
+            history.iter().any(|past| past.attempt == attempt && past.reason == AttemptEndReason::Overdue)
+        };
         let other = self.books.live_of(task).find(|other| !overdue(*other));
         if let Some(other) = other {
             self.speculative.insert(task, (other, attempt));
             self.mark("speculative attempt started");
             return;
         }
-        let failed = |past: &PastAttempt| match past.end {
-            AttemptEnd::Failed(AttemptFailure::Worker { kind, .. }) => kind != FailureKind::OutOfMemory,
-            AttemptEnd::Failed(AttemptFailure::Rejected(_)) | AttemptEnd::Overdue => true,
+        let failed = |past: &PastAttempt| match past.reason {
+            AttemptEndReason::Failed(AttemptFailure::Worker { kind, .. }) => kind != FailureKind::OutOfMemory,
+            AttemptEndReason::Failed(AttemptFailure::Rejected(_)) | AttemptEndReason::Overdue => true,
             _ => false,
         };
         if history.iter().any(|past| failed(past) && past.session == session) {
             self.mark("task assigned again to a worker that failed it");
         }
-        match history.last().map(|past| &past.end) {
-            Some(AttemptEnd::WorkerLost) => self.mark("task requeued"),
+        match history.last().map(|past| &past.reason) {
+            Some(AttemptEndReason::WorkerLost) => self.mark("task requeued"),
             Some(end) if end.is_unsupported() => self.mark("unsupported task passed on"),
-            Some(end) if end.is_out_of_memory() => self.mark("task assigned to a larger worker"),
-            Some(AttemptEnd::Failed(_)) => self.mark("task retried"),
-            Some(AttemptEnd::Overdue) => self.mark("attempt overdue"),
-            Some(AttemptEnd::CheckDelayed) => self.mark("check delayed"),
-            Some(AttemptEnd::NeverStarted) => self.mark("attempt never started"),
-            Some(AttemptEnd::Cancelled) => {
+            Some(reason) if reason.is_out_of_memory() => self.mark("task assigned to a larger worker"),
+            Some(AttemptEndReason::Failed(_)) => self.mark("task retried"),
+            Some(AttemptEndReason::Overdue) => self.mark("attempt overdue"),
+            Some(AttemptEndReason::CheckDelayed) => self.mark("check delayed"),
+            Some(AttemptEndReason::NeverStarted) => self.mark("attempt never started"),
+            Some(AttemptEndReason::Cancelled) => {
                 let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.books.task_of(attempt) == Some(task));
                 // A `Discard` of an older attempt may be between the `Cancel` and this `Assign`.
                 let stolen = before.iter().rev().take(2).any(taken_back)
@@ -378,7 +379,7 @@ impl Coverage {
             Some((_, copy)) if *copy == attempt => self.mark("speculative attempt won"),
             _ => {}
         }
-        let overdue = |past: &PastAttempt| past.attempt == attempt && past.end == AttemptEnd::Overdue;
+        let overdue = |past: &PastAttempt| past.attempt == attempt && past.reason == AttemptEndReason::Overdue;
         if step.scheduler.task_history(task).iter().any(overdue) {
             self.mark("overdue attempt accepted");
         }

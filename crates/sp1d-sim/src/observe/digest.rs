@@ -9,7 +9,7 @@ pub(crate) struct RunDigest(pub(crate) u64);
 
 impl RunDigest {
     pub(crate) fn add(&mut self, step: &SimStep<'_>) {
-        self.mix(u64::try_from(step.now.since_origin().as_nanos()).unwrap_or(u64::MAX));
+        self.mix(u64::try_from(step.now.since_start().as_nanos()).unwrap_or(u64::MAX));
         for command in step.commands {
             numbers(command).into_iter().for_each(|number| self.mix(number));
         }

@@ -2,7 +2,7 @@
 
 use super::report::SimReport;
 use crate::{
-    cluster::{Agenda, Direction, Happening, Machine, Net, SimLink, ToOrchestrator, Trace},
+    cluster::{Agenda, Direction, Happening, Net, SimLink, SimMachine, ToOrchestrator, Trace},
     driver::{Driver, Sabotage},
     invariant::{Invariants, SimOutcome, Violation},
     scenario::{Dice, MachineId, Plan, PlannedFault, Purpose, WorldParameters, draw_faults},
@@ -16,7 +16,7 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) faults: Vec<PlannedFault>,
     pub(crate) net: Net,
-    pub(crate) machines: Vec<Machine>,
+    pub(crate) machines: Vec<SimMachine>,
     pub(crate) driver: Driver,
 }
 
@@ -34,8 +34,8 @@ impl World {
             faults: BTreeMap::new(),
             trace,
         };
-        let mut machines: Vec<Machine> =
-            (0..parameters.workers).map(|at| Machine::draw(MachineId(at), &mut dice)).collect();
+        let mut machines: Vec<SimMachine> =
+            (0..parameters.workers).map(|at| SimMachine::draw(MachineId(at), &mut dice)).collect();
         share_origins(seed, &parameters, &mut machines);
         let end_ms = u64::try_from(parameters.safety.as_millis()).expect("a phase lasts two minutes at most");
         for machine in &mut machines {
@@ -84,7 +84,7 @@ impl World {
         SimReport {
             seeds: 1,
             steps: self.driver.steps,
-            virtual_seconds: self.net.now.since_origin().as_secs(),
+            virtual_seconds: self.net.now.since_start().as_secs(),
             complete: count(SimOutcome::Complete),
             failed: count(SimOutcome::Failed),
             failed_of_poison: self.failed_of_poison(),
@@ -194,7 +194,7 @@ impl World {
 }
 
 /// In half of the worlds, gives all bad workers the same origin, as if one machine used several names.
-fn share_origins(seed: u64, parameters: &WorldParameters, machines: &mut [Machine]) {
+fn share_origins(seed: u64, parameters: &WorldParameters, machines: &mut [SimMachine]) {
     if Dice::new(seed, Purpose::Origins).chance(500) {
         let bad = machines.iter_mut().skip(1).take(parameters.bad_workers);
         bad.for_each(|machine| machine.origin = OriginId(1));

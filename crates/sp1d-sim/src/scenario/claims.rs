@@ -31,7 +31,7 @@ impl Claims {
         self.malformed
     }
 
-    /// Returns the claims in the form of the dispatch machine, for the shard of `task`.
+    /// Returns the claims in the form of the dispatch state machine, for the shard of `task`.
     pub(crate) fn to_deferred(self, task: TaskId, has_name_conflict: bool) -> DeferredClaim {
         DeferredClaim { shard: digest(task.0), events: vec![digest(self.content)], has_name_conflict }
     }

@@ -105,8 +105,8 @@ fn a_poisoned_shard_ends_its_own_proof_alone_with_its_history() {
     let short = orchestrator(&addresses, &["--shards", "12"]);
     let (_, failed) = short.wait_for("failed ", 1);
     assert_eq!(failed.matches("planted").count(), 3, "{failed}");
-    for worker in ["w1", "w2", "w3"] {
-        assert!(failed.contains(worker), "{worker} did not try: {failed}");
+    for worker in ["one", "two", "three"] {
+        assert!(failed.contains(&format!(" on worker {worker} after ")), "{worker} did not try: {failed}");
     }
     short.wait_for("left 0 attempts 0 artifacts", 1);
     drop(short);

@@ -272,11 +272,11 @@ mod tests {
 
     const RESULT: AttemptOutput = AttemptOutput::Requested(TaskOutput::Result);
 
-    const DEFERRED_EVENTS: AttemptOutput = AttemptOutput::Requested(TaskOutput::DeferredEvents);
+    const EVENT_LIST: AttemptOutput = AttemptOutput::Requested(TaskOutput::EventList);
 
-    fn outputs(result: &str, deferred_events: Option<&str>) -> Arc<TaskOutputs> {
-        let deferred_events = deferred_events.map(str::to_owned);
-        Arc::new(TaskOutputs { result: result.to_owned(), deferred_events })
+    fn outputs(result: &str, event_list: Option<&str>) -> Arc<TaskOutputs> {
+        let event_list = event_list.map(str::to_owned);
+        Arc::new(TaskOutputs { result: result.to_owned(), event_list })
     }
 
     fn journal(keeps_deliveries: bool) -> AttemptJournal {
@@ -331,7 +331,7 @@ mod tests {
             let route = journal.route_over(&session());
             assert_eq!(route.attempt, attempt);
             assert_eq!(route.name(&AttemptOutput::Additional("a".into())), "a");
-            [route.name(&RESULT), route.name(&DEFERRED_EVENTS)]
+            [route.name(&RESULT), route.name(&EVENT_LIST)]
         };
         assert_eq!(names(AttemptId(2), outputs("other", Some("others"))), ["other", "others"]);
         assert_eq!(names(AttemptId(3), outputs("third", None)), ["third", ""], "no assignment requests an empty name");

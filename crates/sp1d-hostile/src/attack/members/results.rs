@@ -33,7 +33,7 @@ async fn finish(member: &HostileMember, task: &Assignment, result: &[u8]) -> Res
     if let Some(marker) = task.payload.marker() {
         let made = format!("{}events", made_prefix(task.attempt));
         upload(member, task, &made, b"events of another").await?;
-        upload(member, task, &marker.deferred_events, made.as_bytes()).await?;
+        upload(member, task, &marker.event_list, made.as_bytes()).await?;
         member.send(Message::DeferredEventsUploaded(wire::DeferredEventsUploaded { attempt })).await?;
     }
     upload(member, task, task.payload.result(), result).await?;

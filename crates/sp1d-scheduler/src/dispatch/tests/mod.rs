@@ -1,13 +1,13 @@
 //! Table tests: events in, commands out.
 
-mod deferred_events;
+mod deferred_events_check;
 mod drains;
 mod reports;
 mod resumed;
 mod tries;
 
 use super::{
-    AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
+    AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchState, ResultKey,
     ResumableAttempt,
 };
 use crate::{
@@ -16,19 +16,19 @@ use crate::{
 };
 use std::time::Duration;
 
-/// A dispatch machine and the clock of its driver.
+/// A dispatch state machine and the clock of its driver.
 struct Table {
-    dispatch: DispatchMachine,
+    dispatch: DispatchState,
     now: Timestamp,
 }
 
 impl Table {
     fn new() -> Self {
         let config = SchedulerConfig { pace: None, quarantine: None, ..SchedulerConfig::default() };
-        Self { dispatch: DispatchMachine::new(config), now: Timestamp::new(Duration::from_secs(10)) }
+        Self { dispatch: DispatchState::new(config), now: Timestamp::new(Duration::from_secs(10)) }
     }
 
-    /// Sends `events` to the dispatch machine and compares the returned commands with `expected`.
+    /// Sends `events` to the dispatch state machine and compares the returned commands with `expected`.
     #[track_caller]
     fn check(
         &mut self,
@@ -40,7 +40,7 @@ impl Table {
         assert_eq!(commands, expected);
     }
 
-    /// Sends `events` to the dispatch machine and returns its commands, for tests that do not check all of them.
+    /// Sends `events` to the dispatch state machine and returns its commands, for tests that do not check all of them.
     fn send(&mut self, events: impl IntoIterator<Item = DispatchEvent>) -> Vec<DispatchCommand> {
         let mut commands = Vec::new();
         for event in events {

@@ -28,7 +28,7 @@ fn out_of_memory(session: u64, attempt: u64) -> DispatchEvent {
 
 fn past(attempt: u64, failure: AttemptFailure) -> PastAttempt {
     let (session, worker, duration) = (SessionId(attempt), WorkerId(attempt), Duration::ZERO);
-    PastAttempt { attempt: AttemptId(attempt), session, worker, duration, end: failure.into() }
+    PastAttempt { attempt: AttemptId(attempt), session, worker, duration, reason: failure.into() }
 }
 
 #[test]

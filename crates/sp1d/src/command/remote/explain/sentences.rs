@@ -37,7 +37,7 @@ pub(super) fn explain(
         ProofState::Cancelled => vec![format!("proof {id} was cancelled")],
         ProofState::Failed => {
             let (text, hints) = hint::separate(proof.failure.as_ref().map(|failure| failure.text.clone()));
-            let kind = proof.failure.as_ref().map(|failure| format!(" ({})", failure.kind)).unwrap_or_default();
+            let kind = proof.failure.as_ref().map(|failure| format!(" (kind: {})", failure.kind)).unwrap_or_default();
             let first = format!("proof {id} failed: {text}{kind}");
             let hints = hints.into_iter().map(|hint| format!("hint: {hint}"));
             std::iter::once(first).chain(failures(attempts, only)).chain(hints).collect()

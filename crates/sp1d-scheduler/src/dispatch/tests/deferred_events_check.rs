@@ -152,7 +152,7 @@ fn a_claim_with_a_name_conflict_sends_the_shard_to_another_worker() {
 
 #[test]
 fn a_refuted_claim_quarantines_its_worker() {
-    let mut table = Table { dispatch: DispatchMachine::new(SchedulerConfig::default()), ..Table::new() };
+    let mut table = Table { dispatch: DispatchState::new(SchedulerConfig::default()), ..Table::new() };
     let started = comparing(1, &[(1, 7), (2, 2)]);
     table.check([ready(1), ready(2), started, marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);

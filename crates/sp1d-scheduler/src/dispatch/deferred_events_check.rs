@@ -1,7 +1,7 @@
 //! The check of an attempt's deferred events, and the verdict on its claim.
 
 use super::{
-    AttemptStep, DeferredClaim, DispatchCommand, DispatchMachine,
+    AttemptStep, DeferredClaim, DispatchCommand, DispatchState,
     attempt::{DeferredEventsCheck, DispatchAttempt, DispatchTask, ResultReport},
     claim_history::ClaimVerdict,
     state_machine::EventHandling,
@@ -14,9 +14,9 @@ const CLAIM_REFUTED: &str = "workers of two origins refuted the deferred events 
 /// The reason for rejecting a claim that workers of two origins contradict.
 const CONTRADICTED: &str = "workers of two origins claimed other deferred events for the same shard";
 
-impl DispatchMachine {
-    /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from
-    /// them without checking them.
+impl DispatchState {
+    /// Starts the check of the deferred events that `attempt` uploaded for its marker, unless it has run in this
+    /// session or the task has no marker. SP1 makes precompile shards from the events without checking them.
     pub(super) fn on_deferred_events_reported(
         &mut self,
         session: SessionId,
@@ -60,7 +60,7 @@ impl DispatchMachine {
         self.reject_deferred_events(attempt, failure, handling);
     }
 
-    /// Records `claim`, which `attempt` makes, and returns the verdict.
+    /// Records `claim`, which `attempt` makes, and returns the verdict on it. `entry` is the entry of `attempt`.
     fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimVerdict {
         let DispatchTask { try_id, kind, .. } = *self.tasks.get(entry.task).expect("the task of an attempt is open");
         let has_independent_worker = self.scheduler.has_independent_worker_for(try_id, kind, entry.session);
@@ -71,7 +71,7 @@ impl DispatchMachine {
         }
     }
 
-    /// Reports to the scheduler that the deferred events of `attempt` are accepted, and that `refuted` made wrong
+    /// Tells the scheduler that the deferred events of `attempt` are accepted, and that `refuted` made wrong
     /// claims. Passes on the result if it waits.
     fn accept_deferred_events(&mut self, attempt: AttemptId, refuted: Vec<WorkerId>, handling: &mut EventHandling<'_>) {
         let entry = self.attempt_mut(attempt);

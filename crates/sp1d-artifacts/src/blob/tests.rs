@@ -17,6 +17,9 @@ fn sample(len: usize, compressible: bool) -> Vec<u8> {
 
 fn check_round_trip(content: &[u8]) -> Blob {
     let blob = Blob::encode(content);
+    let owned = Blob::from_content(content.to_vec());
+    assert_eq!(owned.chunks(), blob.chunks(), "several threads make the same chunks");
+    assert_eq!((owned.digest(), owned.len()), (blob.digest(), blob.len()));
     assert_eq!(blob.len(), content.len() as u64);
     assert_eq!(blob.digest(), Digest::of(content));
     let mut assembler = Assembler::new(blob.len());
@@ -30,7 +33,7 @@ fn check_round_trip(content: &[u8]) -> Blob {
 
 #[test]
 fn decoding_returns_the_encoded_bytes() {
-    for len in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 17] {
+    for len in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 17, 9 * CHUNK_BYTES + 17] {
         check_round_trip(&sample(len, true));
         check_round_trip(&sample(len, false));
     }
@@ -43,6 +46,23 @@ fn incompressible_chunks_are_stored_raw() {
     let regular = check_round_trip(&sample(CHUNK_BYTES, true));
     assert_eq!(regular.chunks()[0].encoding, Encoding::Zstd);
     assert!(regular.stored_bytes() < CHUNK_BYTES as u64 / 4);
+}
+
+#[test]
+fn mixed_content_does_not_keep_the_whole_content() {
+    let mut mixed = sample(5 * CHUNK_BYTES, false);
+    mixed[CHUNK_BYTES..2 * CHUNK_BYTES].fill(0);
+    check_round_trip(&mixed);
+    let check = |content: Vec<u8>, keeps: bool| {
+        let all = content.as_ptr_range();
+        let blob = Blob::from_content(content);
+        assert_eq!(all.contains(&blob.chunks()[2].bytes.as_ptr()), keeps);
+    };
+    let mut roomy = Vec::with_capacity(10 * CHUNK_BYTES);
+    roomy.extend_from_slice(&sample(5 * CHUNK_BYTES, false));
+    check(roomy, false);
+    check(sample(5 * CHUNK_BYTES, false), true);
+    check(mixed, false);
 }
 
 fn check_refused(digest: Digest, len: u64, chunks: &[Chunk], expected: &DecodeError) {

@@ -41,7 +41,8 @@ fn check(mut input: &[u8]) {
         match &mut part {
             Part::Chunk(chunk) if !ended => {
                 content.clear();
-                expected = decoder.decode_next(&chunk_from_wire(chunk), &mut content).map_err(UploadError::Content);
+                expected =
+                    decoder.decode_next(&chunk_from_wire(chunk.clone()), &mut content).map_err(UploadError::Content);
                 hasher.update(&content);
                 let stored = chunk.content.len() as u64;
                 assert!(expected.is_err() || stored <= wanted, "more bytes than memory was reserved for");

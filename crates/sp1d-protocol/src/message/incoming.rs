@@ -50,7 +50,7 @@ impl IncomingArtifact {
     pub fn push(&mut self, part: UploadPart) -> Result<(), UploadError> {
         match part.part {
             _ if self.digest.is_some() => Err(UploadError::Order),
-            Some(Part::Chunk(chunk)) => Ok(self.assembler.push(chunk_from_wire(&chunk))?),
+            Some(Part::Chunk(chunk)) => Ok(self.assembler.push(chunk_from_wire(chunk))?),
             Some(Part::End(end)) => {
                 self.digest = Some(Digest::from_slice(&end.digest).ok_or(UploadError::Digest)?);
                 Ok(())

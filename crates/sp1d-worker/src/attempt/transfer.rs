@@ -95,7 +95,7 @@ impl SessionHandle {
         let mut assembler = Assembler::new(length);
         while let Some(part) = parts.message().await.map_err(Box::new)? {
             let Some(artifact_part::Part::Chunk(chunk)) = part.part else { return Err(ReceiveError::Order) };
-            assembler.push_unchecked(chunk_from_wire(&chunk))?;
+            assembler.push_unchecked(chunk_from_wire(chunk))?;
         }
         Ok(assembler.finish_unchecked(digest)?)
     }
@@ -108,7 +108,7 @@ impl SessionHandle {
             let mut assembler = Assembler::new(length);
             let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
             while let Some(chunk) = receiver.blocking_recv() {
-                assembler.decode_next(&chunk_from_wire(&chunk), &mut content)?;
+                assembler.decode_next(&chunk_from_wire(chunk), &mut content)?;
             }
             assembler.finish_decoded(digest)?;
             Ok::<_, sp1d_artifacts::DecodeError>(content)

@@ -322,14 +322,14 @@ impl DispatchMachine {
         handling: &mut EventHandling<'_>,
     ) {
         let DispatchTask { try_id, kind, key, .. } = entry;
-        let is_new = self.scheduler.task_status(task).is_none();
+        let is_new = !self.scheduler.knows_task(task);
         if is_new {
             self.tasks.insert(task, entry);
         }
         let resumable_on = key.and_then(|key| self.resumable.session_for(key));
         self.pass_to_scheduler(Event::TaskSubmitted { try_id, task, kind, marker, resumable_on }, handling);
         // The scheduler ignores, for example, a task of a try that has failed or ended.
-        if is_new && self.scheduler.task_status(task).is_none() {
+        if is_new && !self.scheduler.knows_task(task) {
             self.tasks.remove(task);
         }
     }

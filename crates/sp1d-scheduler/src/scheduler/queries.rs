@@ -45,6 +45,11 @@ impl Scheduler {
         available.map(|other| origin(other.worker())).any(|other| other != own)
     }
 
+    /// Returns true if `task` is known and not a marker. Looks at no worker, unlike [`task_status`](Self::task_status).
+    pub(crate) fn knows_task(&self, task: TaskId) -> bool {
+        self.tasks.contains_key(&task)
+    }
+
     /// Returns the status of `task`, or `None` if `task` is unknown or a marker.
     #[must_use]
     pub fn task_status(&self, task: TaskId) -> Option<TaskStatus> {

@@ -33,13 +33,18 @@ use sp1d_scheduler::{
 };
 use std::{
     collections::{HashMap, VecDeque},
+    pin::pin,
     sync::{Arc, atomic::Ordering},
 };
 use tokio::{
     sync::{mpsc, oneshot},
+    task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
+
+/// Maximum number of inputs that the dispatcher takes from its inbox at once. The inbox has this much more room.
+const MAX_INPUT_BATCH: usize = 64;
 
 /// Owns the dispatch machine and carries out its commands.
 pub(crate) struct Dispatcher {
@@ -74,7 +79,9 @@ impl Dispatcher {
 
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<DispatcherInput>, stop: CancellationToken) {
         let _end = StopOnEnd { shared: self.shared.clone(), stop: stop.clone() };
-        loop {
+        let mut stopped = pin!(stop.cancelled());
+        let mut inputs = Vec::with_capacity(MAX_INPUT_BATCH);
+        'run: loop {
             let deadline = self.machine.next_deadline();
             let tick = async {
                 match deadline {
@@ -82,18 +89,28 @@ impl Dispatcher {
                     None => std::future::pending().await,
                 }
             };
-            let input = tokio::select! {
-                // Check `stop` first. When the orchestrator stops, its proofs end. Handling these ends would cancel
-                // attempts that the workers may resume for the next orchestrator.
+            tokio::select! {
+                // Check `stop` first, and again before each input. When the orchestrator stops, its proofs end.
+                // Handling these ends would cancel attempts that the workers may resume for the next orchestrator.
                 biased;
-                () = stop.cancelled() => break,
-                input = inbox.recv() => match input {
-                    Some(input) => input,
-                    None => break,
-                },
-                () = tick => DispatcherInput::Event(DispatchEvent::Tick),
-            };
-            self.on_input(input);
+                () = stopped.as_mut() => break 'run,
+                count = inbox.recv_many(&mut inputs, MAX_INPUT_BATCH) => {
+                    if count == 0 {
+                        break 'run;
+                    }
+                }
+                () = tick => inputs.push(DispatcherInput::Event(DispatchEvent::Tick)),
+            }
+            for input in inputs.drain(..) {
+                // For the runtime, a batch is one receive. Without this, the other tokio tasks of this thread would
+                // wait for many more inputs.
+                consume_budget().await;
+                // See above.
+                if stop.is_cancelled() {
+                    break 'run;
+                }
+                self.on_input(input);
+            }
         }
         // Without this, checks that have an outcome would wait forever for room in the inbox.
         drop(inbox);

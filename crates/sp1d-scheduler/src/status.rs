@@ -58,8 +58,9 @@ pub struct WorkerStatus {
     pub held: Vec<AttemptId>,
     /// True if the worker is draining or drained: it finishes the attempts that it has started and gets no others.
     pub draining: bool,
-    /// The expected durations of tasks, as learned. Kinds that the worker has not proven are left out.
-    pub paces: BTreeMap<TaskKind, Duration>,
+    /// By [index](TaskKind::index) of the kind: the expected duration of a task, as learned. `None` for kinds that the
+    /// worker has not proven.
+    pub paces: [Option<Duration>; TaskKind::ALL.len()],
 }
 
 impl WorkerStatus {
@@ -73,7 +74,7 @@ impl WorkerStatus {
             on_probation,
             held: Vec::new(),
             draining: true,
-            paces: BTreeMap::new(),
+            paces: [None; TaskKind::ALL.len()],
         }
     }
 }

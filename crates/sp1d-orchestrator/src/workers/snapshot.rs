@@ -44,7 +44,7 @@ impl PoolSnapshot {
 
     /// Returns how long a task of `kind` takes on a worker, as learned; `None` if that is unknown.
     pub(crate) fn pace(&self, session: SessionId, kind: TaskKind) -> Option<Duration> {
-        self.sessions.get(&session)?.paces.get(&kind).copied()
+        self.sessions.get(&session)?.paces[kind.index()]
     }
 
     /// Returns true while a worker is draining or drained in its `session`.
@@ -80,7 +80,8 @@ mod tests {
         let mut pool = PoolSnapshot::default();
         let held = vec![sp1d_scheduler::AttemptId(1)];
         let (available_kinds, on_probation) = (KindSet::default(), KindSet::default());
-        let paces = [(TaskKind::ProveShard, Duration::from_secs(9))].into();
+        let mut paces = [None; TaskKind::ALL.len()];
+        paces[TaskKind::ProveShard.index()] = Some(Duration::from_secs(9));
         pool.apply(session(
             1,
             Some(WorkerStatus {

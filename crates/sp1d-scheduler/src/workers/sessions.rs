@@ -122,10 +122,9 @@ impl SessionState {
         self.trusted
     }
 
-    /// Returns the expected durations of tasks, without the unknown ones.
-    pub(crate) fn paces(&self) -> BTreeMap<TaskKind, Duration> {
-        let known = |kind: &TaskKind| !self.paces[kind.index()].is_zero();
-        TaskKind::ALL.into_iter().filter(known).map(|kind| (kind, self.paces[kind.index()])).collect()
+    /// Returns the expected durations of tasks by index of the kind, `None` if unknown.
+    pub(crate) fn paces(&self) -> [Option<Duration>; TaskKind::ALL.len()] {
+        self.paces.map(|pace| Some(pace).filter(|pace| !pace.is_zero()))
     }
 
     fn free_slot_rank(&self, id: SessionId, kind: TaskKind) -> FreeSlotRank {

@@ -54,8 +54,8 @@ pub struct WorkerStatus {
     pub available_kinds: KindSet,
     /// The task kinds of which the worker may hold only one attempt at a time.
     pub on_probation: KindSet,
-    /// The attempts that the worker holds, oldest first.
-    pub held: Vec<AttemptId>,
+    /// Number of attempts that the worker holds.
+    pub held: usize,
     /// True if the worker is draining or drained: it finishes the attempts that it has started and gets no others.
     pub draining: bool,
     /// By [index](TaskKind::index) of the kind: the expected duration of a task, as learned. `None` for kinds that the
@@ -72,7 +72,7 @@ impl WorkerStatus {
             slots: 0,
             available_kinds,
             on_probation,
-            held: Vec::new(),
+            held: 0,
             draining: true,
             paces: [None; TaskKind::ALL.len()],
         }

@@ -39,7 +39,7 @@ impl PoolSnapshot {
 
     /// Returns the number of attempts that a worker holds in its `session`.
     pub(crate) fn held(&self, session: SessionId) -> usize {
-        self.sessions.get(&session).map_or(0, |status| status.held.len())
+        self.sessions.get(&session).map_or(0, |status| status.held)
     }
 
     /// Returns how long a task of `kind` takes on a worker, as learned; `None` if that is unknown.
@@ -78,7 +78,6 @@ mod tests {
     #[test]
     fn quarantine_outlives_the_session() {
         let mut pool = PoolSnapshot::default();
-        let held = vec![sp1d_scheduler::AttemptId(1)];
         let (available_kinds, on_probation) = (KindSet::default(), KindSet::default());
         let mut paces = [None; TaskKind::ALL.len()];
         paces[TaskKind::ProveShard.index()] = Some(Duration::from_secs(9));
@@ -89,7 +88,7 @@ mod tests {
                 slots: 1,
                 available_kinds,
                 on_probation,
-                held,
+                held: 1,
                 draining: true,
                 paces,
             }),

@@ -28,8 +28,8 @@ pub(crate) struct RegisteredAttempt {
     /// The worker that got it. The worker may be disconnected when the result of the attempt is accepted, so its name
     /// and its address are kept here.
     pub(crate) worker_id: WorkerId,
-    pub(crate) worker_name: String,
-    pub(crate) worker_address: String,
+    pub(crate) worker_name: Arc<str>,
+    pub(crate) worker_address: Arc<str>,
     pub(crate) running_try: Arc<RunningTry>,
     /// Names of the outputs that it was asked to upload.
     pub(crate) outputs: TaskOutputs,

@@ -20,6 +20,7 @@ use crate::{
     },
     scope::{attempt_scope, try_scope},
     shared_state::SharedState,
+    workers::connected_worker::ConnectedWorker,
 };
 use sp1d_artifacts::{ArtifactDescription, Digest};
 use sp1d_model::{AttemptInfo, ProofEvent};
@@ -304,12 +305,7 @@ impl Dispatcher {
 
     /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
     fn tell(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
-        let entry = self.shared.worker(session)?;
-        if entry.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
-            return None;
-        }
-        entry.closer.close();
-        Some(DispatchEvent::SessionEnded { session })
+        send(&self.shared.worker(session)?, session, message)
     }
 
     fn assign(
@@ -348,14 +344,14 @@ impl Dispatcher {
             session,
             worker_id: found.id,
             worker_name: found.name.clone(),
-            worker_address: found.address.to_string(),
+            worker_address: found.address_text.clone(),
             running_try: running_try.clone(),
             outputs: spec.payload.outputs(),
             rights: rights.clone(),
             resumes,
         };
         self.writer.add_attempt(attempt, entry);
-        self.tell(session, to_worker::Message::Assign(assignment.into()))
+        send(&found, session, to_worker::Message::Assign(assignment.into()))
     }
 
     /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
@@ -417,13 +413,15 @@ impl Dispatcher {
         self.cache_result(&running_try, &spec, key, event_uploads);
         let registered = self.discard(attempt);
         if let Some(RegisteredAttempt { worker_id, worker_name, .. }) = registered.as_deref() {
-            let worker = worker_name.clone();
-            running_try.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker });
+            running_try.add_unverified(|| {
+                let worker = worker_name.clone();
+                UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker }
+            });
         }
         spec.payload.unshared_inputs().for_each(|name| running_try.remove_artifact(&self.shared.store, name));
         running_try.end_open_task(spec.kind());
         if let Some(found) = self.shared.worker(session) {
-            running_try.count_result(&found.name, &found.address.to_string());
+            running_try.count_result(&found.name, &found.address_text);
             found.cut_of_last_result[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
             running_try.count_result(worker_name, worker_address);
@@ -462,7 +460,7 @@ impl Dispatcher {
             pool.has_loaded_prover(session) && !pool.is_draining(session)
         };
         if starts {
-            let event = ProofEvent::WorkerDraining { worker: worker.name.clone() };
+            let event = ProofEvent::WorkerDraining { worker: worker.name.to_string() };
             self.shared.report_to_tries(worker.origin, &event);
         }
     }
@@ -485,7 +483,8 @@ impl Dispatcher {
                 | AttemptStep::Dropped => {}
             }
         }
-        let worker = found.map_or_else(|| registered.worker_name.clone(), |found| found.name.clone());
+        let name: &Arc<str> = found.as_ref().map_or(&registered.worker_name, |found| &found.name);
+        let worker = String::from(&**name);
         let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker };
         running_try.report(match step {
             AttemptStep::Assigned => ProofEvent::Assigned(info),
@@ -498,6 +497,15 @@ impl Dispatcher {
             AttemptStep::Dropped => ProofEvent::Dropped(info),
         });
     }
+}
+
+/// Hands `message` to `worker`, which is connected in `session`. See [`Dispatcher::tell`].
+fn send(worker: &ConnectedWorker, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
+    if worker.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
+        return None;
+    }
+    worker.closer.close();
+    Some(DispatchEvent::SessionEnded { session })
 }
 
 /// Returns true if this event has an input of its own, from which the dispatcher makes it.

@@ -105,9 +105,9 @@ pub enum WorkerStanding {
 /// [`Scheduler::take_worker_changes`](crate::Scheduler::take_worker_changes).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WorkerChanges {
-    /// The present status of each session that changed. `None` if the session has ended, or if the worker's prover was
-    /// never loaded in it and the worker is not draining.
-    pub sessions: BTreeMap<SessionId, Option<WorkerStatus>>,
+    /// The present status of each session that changed, once for each of them. `None` if the session has ended, or if
+    /// the worker's prover was never loaded in it and the worker is not draining.
+    pub sessions: Vec<(SessionId, Option<WorkerStatus>)>,
     /// The present standing of each worker whose standing changed, connected or not.
     pub standings: BTreeMap<WorkerId, WorkerStanding>,
 }

@@ -68,7 +68,7 @@ mod tests {
     use sp1d_scheduler::KindSet;
 
     fn session(id: u64, status: Option<WorkerStatus>) -> WorkerChanges {
-        WorkerChanges { sessions: [(SessionId(id), status)].into(), ..WorkerChanges::default() }
+        WorkerChanges { sessions: vec![(SessionId(id), status)], ..WorkerChanges::default() }
     }
 
     fn standing(id: u64, standing: WorkerStanding) -> WorkerChanges {

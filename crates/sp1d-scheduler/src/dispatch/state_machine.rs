@@ -130,7 +130,9 @@ impl DispatchMachine {
         let mut changes = self.scheduler.take_worker_changes();
         for (session, is_early) in self.early_drains.take_changes() {
             // If the worker has become ready meanwhile, the scheduler's report already tells whether it is draining.
-            changes.sessions.entry(session).or_insert_with(|| is_early.then(WorkerStatus::draining_before_ready));
+            if changes.sessions.iter().all(|(other, _)| *other != session) {
+                changes.sessions.push((session, is_early.then(WorkerStatus::draining_before_ready)));
+            }
         }
         changes
     }

@@ -3,8 +3,12 @@
 //!
 //! Each writer is a type of its own. The other parts have [`SharedState`](crate::shared_state::SharedState), with which
 //! they can borrow the present state and cannot change it.
+//!
+//! No part waits for a change of these states. So they are plain locks and not `watch` channels, which look for waiting
+//! receivers at every change.
 
 use crate::{
+    lock::{read, write},
     proof::{attempt_rights::AttemptRights, running::RunningTry},
     workers::snapshot::PoolSnapshot,
 };
@@ -12,9 +16,8 @@ use sp1d_protocol::TaskOutputs;
 use sp1d_scheduler::{AttemptId, SessionId, TryId, WorkerChanges, WorkerId};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, RwLock, RwLockReadGuard},
 };
-use tokio::sync::watch;
 
 /// A registered attempt: it was given to a worker, and it is neither accepted nor discarded. Its worker may fetch and
 /// upload artifacts.
@@ -25,8 +28,8 @@ pub(crate) struct RegisteredAttempt {
     /// The worker that got it. The worker may be disconnected when the result of the attempt is accepted, so its name
     /// and its address are kept here.
     pub(crate) worker_id: WorkerId,
-    pub(crate) worker_name: String,
-    pub(crate) worker_address: String,
+    pub(crate) worker_name: Arc<str>,
+    pub(crate) worker_address: Arc<str>,
     pub(crate) running_try: Arc<RunningTry>,
     /// Names of the outputs that it was asked to upload.
     pub(crate) outputs: TaskOutputs,
@@ -43,71 +46,76 @@ pub(crate) type RegisteredAttempts = HashMap<AttemptId, Arc<RegisteredAttempt>>;
 /// The running tries.
 pub(crate) type RunningTries = BTreeMap<TryId, Arc<RunningTry>>;
 
+/// Reads a state that another part writes.
+pub(crate) struct StateReader<T>(Arc<RwLock<T>>);
+
+impl<T> StateReader<T> {
+    /// Returns the present state. The writer cannot change it while the returned value exists.
+    pub(crate) fn borrow(&self) -> RwLockReadGuard<'_, T> {
+        read(&self.0)
+    }
+}
+
 /// Writes the registered attempts and the scheduler's view of the workers. Only the dispatcher has this value.
 #[derive(Default)]
 pub(crate) struct DispatchWriter {
-    attempts: watch::Sender<RegisteredAttempts>,
-    pool: watch::Sender<PoolSnapshot>,
+    attempts: Arc<RwLock<RegisteredAttempts>>,
+    pool: Arc<RwLock<PoolSnapshot>>,
 }
 
 impl DispatchWriter {
     /// Returns readers of the registered attempts and of the scheduler's view of the workers.
-    pub(crate) fn readers(&self) -> (watch::Receiver<RegisteredAttempts>, watch::Receiver<PoolSnapshot>) {
-        (self.attempts.subscribe(), self.pool.subscribe())
+    pub(crate) fn readers(&self) -> (StateReader<RegisteredAttempts>, StateReader<PoolSnapshot>) {
+        (StateReader(self.attempts.clone()), StateReader(self.pool.clone()))
     }
 
     /// Publishes what the scheduler changed about the workers. Call this after each event and before its commands are
     /// carried out, so that a caller whom a command notifies finds the change.
     pub(crate) fn publish_workers(&self, changes: WorkerChanges) {
         if !changes.is_empty() {
-            self.pool.send_modify(|pool| pool.apply(changes));
+            write(&self.pool).apply(changes);
         }
     }
 
     /// Registers an attempt.
     pub(crate) fn add_attempt(&self, id: AttemptId, attempt: RegisteredAttempt) {
-        self.attempts.send_modify(|attempts| _ = attempts.insert(id, Arc::new(attempt)));
+        let attempt = Arc::new(attempt);
+        write(&self.attempts).insert(id, attempt);
     }
 
     /// Moves the attempt `id` to `session`, a new session of its worker. Returns false if the attempt is unknown.
     pub(crate) fn continue_attempt(&self, id: AttemptId, session: SessionId) -> bool {
-        self.attempts.send_if_modified(|attempts| {
-            let Some(found) = attempts.get_mut(&id) else { return false };
-            Arc::make_mut(found).session = session;
-            true
-        })
+        let mut attempts = write(&self.attempts);
+        let Some(found) = attempts.get_mut(&id) else { return false };
+        Arc::make_mut(found).session = session;
+        true
     }
 
     /// Removes and returns the attempt `id`.
     pub(crate) fn remove_attempt(&self, id: AttemptId) -> Option<Arc<RegisteredAttempt>> {
-        let mut removed = None;
-        self.attempts.send_if_modified(|attempts| {
-            removed = attempts.remove(&id);
-            removed.is_some()
-        });
-        removed
+        write(&self.attempts).remove(&id)
     }
 }
 
 /// Writes the running tries. The orchestrator has this value, and gives a copy to the cleanup of each try, which adds
 /// the try at its start and removes it at its end.
 #[derive(Clone, Default)]
-pub(crate) struct TryWriter(watch::Sender<RunningTries>);
+pub(crate) struct TryWriter(Arc<RwLock<RunningTries>>);
 
 impl TryWriter {
     /// Returns a reader of the running tries.
-    pub(crate) fn reader(&self) -> watch::Receiver<RunningTries> {
-        self.0.subscribe()
+    pub(crate) fn reader(&self) -> StateReader<RunningTries> {
+        StateReader(self.0.clone())
     }
 
     /// Adds a try, which starts now.
     pub(crate) fn add_try(&self, running_try: Arc<RunningTry>) {
-        self.0.send_modify(|tries| _ = tries.insert(running_try.id, running_try));
+        write(&self.0).insert(running_try.id, running_try);
     }
 
     /// Removes the try `id`, which has ended.
     pub(crate) fn remove_try(&self, id: TryId) {
-        self.0.send_modify(|tries| _ = tries.remove(&id));
+        write(&self.0).remove(&id);
     }
 }
 
@@ -137,6 +145,5 @@ mod tests {
         assert!(!writer.continue_attempt(AttemptId(1), SessionId(1)));
         assert!(writer.remove_attempt(AttemptId(1)).is_none());
         assert!(attempts.borrow().is_empty());
-        assert_eq!(attempts.has_changed().ok(), Some(false));
     }
 }

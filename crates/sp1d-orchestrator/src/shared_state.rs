@@ -30,7 +30,7 @@ use crate::{
     lock::lock,
     pool::connection::{contacts::Contacts, dialer::LocalConnector},
     proof::result_cache::ResultCache,
-    published::{DispatchWriter, RegisteredAttempt, RegisteredAttempts, RunningTries, TryWriter},
+    published::{DispatchWriter, RegisteredAttempt, RegisteredAttempts, RunningTries, StateReader, TryWriter},
     session::upload_budget::UploadBudget,
     settings::OrchestratorSettings,
     workers::{
@@ -52,7 +52,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, RwLockReadGuard,
         atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
@@ -120,9 +120,9 @@ pub(crate) struct SharedState {
     /// The handles of the connected workers. A session adds its worker after the hello, and removes it at its end.
     workers: Mutex<BTreeMap<SessionId, Arc<ConnectedWorker>>>,
     /// The registered attempts.
-    attempts: watch::Receiver<RegisteredAttempts>,
+    attempts: StateReader<RegisteredAttempts>,
     /// The running tries.
-    tries: watch::Receiver<RunningTries>,
+    tries: StateReader<RunningTries>,
     /// The identity of each worker over all its sessions.
     identities: Mutex<WorkerIdentities>,
     /// Limits the log lines that workers cause.
@@ -130,7 +130,7 @@ pub(crate) struct SharedState {
     /// Limits how often the running proofs get events about workers.
     worker_events: Mutex<WorkerEventLimits>,
     /// The scheduler's view of the workers.
-    pool: watch::Receiver<PoolSnapshot>,
+    pool: StateReader<PoolSnapshot>,
     /// Which worker left last and why, for the error of a proof that waits in vain.
     last_departure: Mutex<String>,
     /// The workers that should be connected and are not. Sessions and connections change it, and callers read it.
@@ -211,7 +211,7 @@ impl SharedState {
     }
 
     /// Returns the scheduler's view of the workers. The dispatcher cannot publish while the returned value exists.
-    pub(crate) fn snapshot(&self) -> watch::Ref<'_, PoolSnapshot> {
+    pub(crate) fn snapshot(&self) -> RwLockReadGuard<'_, PoolSnapshot> {
         self.pool.borrow()
     }
 
@@ -231,7 +231,7 @@ impl SharedState {
     }
 
     /// Returns the registered attempts. The dispatcher cannot change them while the returned value exists.
-    pub(crate) fn attempts(&self) -> watch::Ref<'_, RegisteredAttempts> {
+    pub(crate) fn attempts(&self) -> RwLockReadGuard<'_, RegisteredAttempts> {
         self.attempts.borrow()
     }
 
@@ -294,7 +294,7 @@ impl SharedState {
     }
 
     /// Returns the running tries. No try starts or ends while the returned value exists.
-    pub(crate) fn tries(&self) -> watch::Ref<'_, RunningTries> {
+    pub(crate) fn tries(&self) -> RwLockReadGuard<'_, RunningTries> {
         self.tries.borrow()
     }
 

@@ -54,12 +54,13 @@ pub struct WorkerStatus {
     pub available_kinds: KindSet,
     /// The task kinds of which the worker may hold only one attempt at a time.
     pub on_probation: KindSet,
-    /// The attempts that the worker holds, oldest first.
-    pub held: Vec<AttemptId>,
+    /// Number of attempts that the worker holds.
+    pub held: usize,
     /// True if the worker is draining or drained: it finishes the attempts that it has started and gets no others.
     pub draining: bool,
-    /// The expected durations of tasks, as learned. Kinds that the worker has not proven are left out.
-    pub paces: BTreeMap<TaskKind, Duration>,
+    /// By [index](TaskKind::index) of the kind: the expected duration of a task, as learned. `None` for kinds that the
+    /// worker has not proven.
+    pub paces: [Option<Duration>; TaskKind::ALL.len()],
 }
 
 impl WorkerStatus {
@@ -71,9 +72,9 @@ impl WorkerStatus {
             slots: 0,
             available_kinds,
             on_probation,
-            held: Vec::new(),
+            held: 0,
             draining: true,
-            paces: BTreeMap::new(),
+            paces: [None; TaskKind::ALL.len()],
         }
     }
 }
@@ -104,9 +105,9 @@ pub enum WorkerStanding {
 /// [`Scheduler::take_worker_changes`](crate::Scheduler::take_worker_changes).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WorkerChanges {
-    /// The present status of each session that changed. `None` if the session has ended, or if the worker's prover was
-    /// never loaded in it and the worker is not draining.
-    pub sessions: BTreeMap<SessionId, Option<WorkerStatus>>,
+    /// The present status of each session that changed, once for each of them. `None` if the session has ended, or if
+    /// the worker's prover was never loaded in it and the worker is not draining.
+    pub sessions: Vec<(SessionId, Option<WorkerStatus>)>,
     /// The present standing of each worker whose standing changed, connected or not.
     pub standings: BTreeMap<WorkerId, WorkerStanding>,
 }

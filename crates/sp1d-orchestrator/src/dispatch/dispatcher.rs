@@ -20,6 +20,7 @@ use crate::{
     },
     scope::{attempt_scope, try_scope},
     shared_state::SharedState,
+    workers::connected_worker::ConnectedWorker,
 };
 use sp1d_artifacts::{ArtifactDescription, Digest};
 use sp1d_model::{AttemptInfo, ProofEvent};
@@ -33,13 +34,19 @@ use sp1d_scheduler::{
 };
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    pin::pin,
     sync::{Arc, atomic::Ordering},
 };
 use tokio::{
     sync::{mpsc, oneshot},
+    task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
+
+/// Maximum number of inputs that the dispatcher takes from its inbox at once. Meanwhile the inbox has room for as many
+/// more. A larger batch saves little.
+const MAX_INPUT_BATCH: usize = 64;
 
 /// Owns the dispatch state machine and carries out its commands.
 pub(crate) struct Dispatcher {
@@ -74,7 +81,9 @@ impl Dispatcher {
 
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<DispatcherInput>, stop: CancellationToken) {
         let _end = StopOnEnd { shared: self.shared.clone(), stop: stop.clone() };
-        loop {
+        let mut stopped = pin!(stop.cancelled());
+        let mut inputs = Vec::with_capacity(MAX_INPUT_BATCH);
+        'run: loop {
             let deadline = self.state.next_deadline();
             let tick = async {
                 match deadline {
@@ -82,18 +91,28 @@ impl Dispatcher {
                     None => std::future::pending().await,
                 }
             };
-            let input = tokio::select! {
-                // Check `stop` first. When the orchestrator stops, its proofs end. Handling these ends would cancel
-                // attempts that the workers may resume for the next orchestrator.
+            tokio::select! {
+                // Check `stop` first, and again before each input. When the orchestrator stops, its proofs end.
+                // Handling these ends would cancel attempts that the workers may resume for the next orchestrator.
                 biased;
-                () = stop.cancelled() => break,
-                input = inbox.recv() => match input {
-                    Some(input) => input,
-                    None => break,
-                },
-                () = tick => DispatcherInput::Event(ForwardedEvent::Tick),
-            };
-            self.on_input(input);
+                () = stopped.as_mut() => break 'run,
+                count = inbox.recv_many(&mut inputs, MAX_INPUT_BATCH) => {
+                    if count == 0 {
+                        break 'run;
+                    }
+                }
+                () = tick => inputs.push(DispatcherInput::Event(ForwardedEvent::Tick)),
+            }
+            for input in inputs.drain(..) {
+                // For the runtime, a batch is one receive. Without this, the other tokio tasks of this thread would
+                // wait for many more inputs.
+                consume_budget().await;
+                // See above.
+                if stop.is_cancelled() {
+                    break 'run;
+                }
+                self.on_input(input);
+            }
         }
         // Without this, checks that have an outcome would wait forever for room in the inbox.
         drop(inbox);
@@ -291,20 +310,15 @@ impl Dispatcher {
     fn with_worker_names(&self, history: Vec<PastAttempt>) -> Vec<FailedAttempt> {
         let (attempts, workers) = (self.shared.attempts(), self.shared.workers());
         let name_of = |past: &PastAttempt| match attempts.get(&past.attempt) {
-            Some(registered) => Some(registered.worker_name.clone()),
-            None => workers.values().find(|worker| worker.id == past.worker).map(|worker| worker.name.clone()),
+            Some(registered) => Some(registered.worker_name.to_string()),
+            None => workers.values().find(|worker| worker.id == past.worker).map(|worker| worker.name.to_string()),
         };
         history.into_iter().map(|past| FailedAttempt { worker: name_of(&past), past }).collect()
     }
 
     /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
     fn tell(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
-        let worker = self.shared.worker(session)?;
-        if worker.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
-            return None;
-        }
-        worker.closer.close();
-        Some(DispatchEvent::SessionEnded { session })
+        send(&self.shared.worker(session)?, session, message)
     }
 
     fn assign(
@@ -343,14 +357,14 @@ impl Dispatcher {
             session,
             worker_id: worker.id,
             worker_name: worker.name.clone(),
-            worker_address: worker.address.to_string(),
+            worker_address: worker.address_text.clone(),
             running_try: running_try.clone(),
             outputs: spec.payload.outputs(),
             rights: rights.clone(),
             resumes,
         };
         self.writer.add_attempt(attempt, registered);
-        self.tell(session, to_worker::Message::Assign(assignment.into()))
+        send(&worker, session, to_worker::Message::Assign(assignment.into()))
     }
 
     /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
@@ -421,13 +435,15 @@ impl Dispatcher {
         self.cache_result(&running_try, &spec, key, event_uploads);
         let registered = self.discard(attempt);
         if let Some(RegisteredAttempt { worker_id, worker_name, .. }) = registered.as_deref() {
-            let (worker_id, worker) = (*worker_id, worker_name.clone());
-            running_try.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id, worker });
+            running_try.add_unverified(|| {
+                let worker = worker_name.clone();
+                UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker }
+            });
         }
         spec.payload.unshared_inputs().for_each(|name| running_try.remove_artifact(&self.shared.store, name));
         running_try.end_open_task(spec.kind());
         if let Some(worker) = self.shared.worker(session) {
-            running_try.count_result(&worker.name, &worker.address.to_string());
+            running_try.count_result(&worker.name, &worker.address_text);
             worker.cut_of_last_result[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
             running_try.count_result(worker_name, worker_address);
@@ -466,7 +482,7 @@ impl Dispatcher {
             pool.has_loaded_prover(session) && !pool.is_draining(session)
         };
         if starts {
-            let event = ProofEvent::WorkerDraining { worker: worker.name.clone() };
+            let event = ProofEvent::WorkerDraining { worker: worker.name.to_string() };
             self.shared.publish_to_tries(worker.origin, &event);
         }
     }
@@ -489,8 +505,9 @@ impl Dispatcher {
                 | AttemptStep::Dropped => {}
             }
         }
-        let worker_name = worker.map_or_else(|| registered.worker_name.clone(), |worker| worker.name.clone());
-        let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker: worker_name };
+        let name: &Arc<str> = worker.as_ref().map_or(&registered.worker_name, |worker| &worker.name);
+        let worker = String::from(&**name);
+        let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker };
         running_try.publish(match step {
             AttemptStep::Assigned => ProofEvent::Assigned(info),
             AttemptStep::Started => ProofEvent::Proving(info),
@@ -502,6 +519,15 @@ impl Dispatcher {
             AttemptStep::Dropped => ProofEvent::Dropped(info),
         });
     }
+}
+
+/// Hands `message` to `worker`, which is connected in `session`. See [`Dispatcher::tell`].
+fn send(worker: &ConnectedWorker, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
+    if worker.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
+        return None;
+    }
+    worker.closer.close();
+    Some(DispatchEvent::SessionEnded { session })
 }
 
 /// Stops the orchestrator when the dispatcher ends. If the dispatcher panicked, marks the orchestrator as broken and

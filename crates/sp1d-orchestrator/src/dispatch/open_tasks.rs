@@ -41,7 +41,7 @@ pub(super) fn open_tasks(
 fn open_state(status: TaskStatus, shared: &SharedState, now: Timestamp) -> Option<OpenTaskState> {
     let seconds = |since: Timestamp| now.saturating_since(since).as_secs();
     let name = |session: SessionId| match shared.worker(session) {
-        Some(worker) => worker.name.clone(),
+        Some(worker) => worker.name.to_string(),
         // The worker has just disconnected, and its name is forgotten.
         None => "a disconnected worker".to_owned(),
     };

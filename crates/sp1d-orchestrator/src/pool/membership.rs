@@ -173,7 +173,7 @@ impl Membership {
         }
         let named: BTreeMap<WorkerId, (SessionId, &ConnectedWorker)> = workers
             .iter()
-            .filter(|(_, found)| found.name == worker)
+            .filter(|(_, found)| *found.name == *worker)
             .map(|(id, found)| (found.id, (*id, &**found)))
             .collect();
         match named.values().next() {
@@ -184,7 +184,7 @@ impl Membership {
             }),
             None => Err(UnknownWorker::NotConnected {
                 wanted: worker.to_owned(),
-                connected: workers.values().map(|worker| worker.name.clone()).collect(),
+                connected: workers.values().map(|worker| worker.name.to_string()).collect(),
             }),
         }
     }

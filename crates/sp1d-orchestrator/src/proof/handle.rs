@@ -68,7 +68,7 @@ impl ProofHandle {
             .iter()
             .filter(|(_, worker)| worker.supported_kinds.contains(kind) && (worker.trusted || !trusted_only));
         able.map(|(session, worker)| ShardWorker {
-            name: worker.name.clone(),
+            name: worker.name.to_string(),
             memory: *worker.attempt_memory(),
             largest_cut: worker.largest_cut,
             provers: worker.provers,

@@ -70,7 +70,7 @@ pub(crate) struct RunningTry {
     /// value may live longer.
     progress: Mutex<Option<broadcast::Sender<ProofEvent>>>,
     /// Number of accepted results by name and address of the worker. The count of a worker that reconnects continues.
-    results_by_worker: Mutex<BTreeMap<(String, String), u64>>,
+    results_by_worker: Mutex<BTreeMap<(Arc<str>, Arc<str>), u64>>,
     pub(crate) shards: AtomicU64,
     /// Number of tasks without a final result and of other waits for a worker, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
@@ -187,9 +187,10 @@ impl RunningTry {
         lock(&self.cached_keys).clone()
     }
 
-    /// Records an unverified result. Does nothing if all results are verified.
-    pub(crate) fn add_unverified(&self, result: UnverifiedResult) {
+    /// Records the unverified result that `result` makes. Does nothing if all results are verified.
+    pub(crate) fn add_unverified(&self, result: impl FnOnce() -> UnverifiedResult) {
         if self.verify == Verify::Final {
+            let result = result();
             lock(&self.unverified).add(result);
         }
     }
@@ -269,16 +270,16 @@ impl RunningTry {
     }
 
     /// Counts an accepted result of the worker `name` at `address`.
-    pub(crate) fn count_result(&self, name: &str, address: &str) {
+    pub(crate) fn count_result(&self, name: &Arc<str>, address: &Arc<str>) {
         let mut results = lock(&self.results_by_worker);
-        *results.entry((name.to_owned(), address.to_owned())).or_default() += 1;
+        *results.entry((name.clone(), address.clone())).or_default() += 1;
     }
 
     pub(crate) fn results_by_worker(&self) -> Vec<WorkerTasks> {
         let results = lock(&self.results_by_worker);
-        let of_worker = |((name, address), tasks): (&(String, String), &u64)| WorkerTasks {
-            name: name.clone(),
-            address: address.clone(),
+        let of_worker = |((name, address), tasks): (&(Arc<str>, Arc<str>), &u64)| WorkerTasks {
+            name: name.to_string(),
+            address: address.to_string(),
             tasks: *tasks,
         };
         results.iter().map(of_worker).collect()

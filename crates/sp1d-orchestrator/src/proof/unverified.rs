@@ -3,14 +3,14 @@
 
 use crate::runner::task::TaskSpec;
 use sp1d_scheduler::WorkerId;
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 /// An unverified result that was accepted.
 #[derive(Debug, Clone)]
 pub(crate) struct UnverifiedResult {
     pub(crate) spec: TaskSpec,
     pub(crate) worker_id: WorkerId,
-    pub(crate) worker: String,
+    pub(crate) worker: Arc<str>,
 }
 
 impl UnverifiedResult {
@@ -102,7 +102,7 @@ mod tests {
 
     fn unverified(payload: TaskPayload<String>) -> UnverifiedResult {
         let spec = TaskSpec { payload, needed_bytes: 0, cycles: 0 };
-        UnverifiedResult { spec, worker_id: WorkerId(1), worker: "worker".to_owned() }
+        UnverifiedResult { spec, worker_id: WorkerId(1), worker: "worker".into() }
     }
 
     fn shard(record: &str, result: &str) -> UnverifiedResult {

@@ -79,10 +79,11 @@ impl Session for SessionService {
         let worker = ConnectedWorker {
             id: identity.id,
             origin: identity.origin,
-            name: introduction.name.clone(),
+            name: introduction.name.as_str().into(),
             certificate: session.peer.as_ref().map(|peer| peer.name.clone()),
             trusted: session.peer.as_ref().map_or(session.address == WorkerAddress::Local, |peer| peer.trusted),
             address: session.address.clone(),
+            address_text: session.address.to_string().into(),
             supported_kinds: introduction.supported_kinds,
             missing: introduction.missing.clone(),
             outbox: outbox.clone(),

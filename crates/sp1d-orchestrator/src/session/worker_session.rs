@@ -141,7 +141,7 @@ impl WorkerSession {
             }
         }
         *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
-        let lost = ProofEvent::WorkerLost { worker: worker.name.clone(), reason: reason.to_owned() };
+        let lost = ProofEvent::WorkerLost { worker: worker.name.to_string(), reason: reason.to_owned() };
         self.shared.publish_to_tries(worker.origin, &lost);
         self.event(ForwardedEvent::SessionEnded { session: self.id }).await;
     }

@@ -22,13 +22,15 @@ pub(crate) struct ConnectedWorker {
     pub(crate) id: WorkerId,
     /// Where it comes from.
     pub(crate) origin: OriginId,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// The name in its certificate; `None` without TLS.
     pub(crate) certificate: Option<PeerName>,
     /// Whether it may get the tasks of proofs that are only for trusted workers: its certificate says so, or it is the
     /// worker of this process.
     pub(crate) trusted: bool,
     pub(crate) address: WorkerAddress,
+    /// Its address as text. Each of its attempts needs the text.
+    pub(crate) address_text: Arc<str>,
     pub(crate) supported_kinds: KindSet,
     /// Why it does not support the other task kinds.
     pub(crate) missing: BTreeMap<TaskKind, String>,

@@ -44,7 +44,7 @@ impl WorkerInfo {
     /// Describes `worker`, which is connected in `session`.
     pub(crate) fn new(session: SessionId, worker: &ConnectedWorker, pool: &PoolSnapshot) -> Self {
         Self {
-            name: worker.name.clone(),
+            name: worker.name.to_string(),
             address: worker.address.to_string(),
             trusted: worker.trusted,
             ready: pool.has_loaded_prover(session),

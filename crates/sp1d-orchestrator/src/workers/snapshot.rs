@@ -39,12 +39,12 @@ impl PoolSnapshot {
 
     /// Returns the number of attempts that a worker holds in its `session`.
     pub(crate) fn held(&self, session: SessionId) -> usize {
-        self.sessions.get(&session).map_or(0, |status| status.held.len())
+        self.sessions.get(&session).map_or(0, |status| status.held)
     }
 
     /// Returns how long a task of `kind` takes on a worker, as learned; `None` if that is unknown.
     pub(crate) fn pace(&self, session: SessionId, kind: TaskKind) -> Option<Duration> {
-        self.sessions.get(&session)?.paces.get(&kind).copied()
+        self.sessions.get(&session)?.paces[kind.index()]
     }
 
     /// Returns true while a worker is draining or drained in its `session`.
@@ -68,7 +68,7 @@ mod tests {
     use sp1d_scheduler::KindSet;
 
     fn session(id: u64, status: Option<WorkerStatus>) -> WorkerChanges {
-        WorkerChanges { sessions: [(SessionId(id), status)].into(), ..WorkerChanges::default() }
+        WorkerChanges { sessions: vec![(SessionId(id), status)], ..WorkerChanges::default() }
     }
 
     fn standing(id: u64, standing: WorkerStanding) -> WorkerChanges {
@@ -78,9 +78,9 @@ mod tests {
     #[test]
     fn quarantine_outlives_the_session() {
         let mut pool = PoolSnapshot::default();
-        let held = vec![sp1d_scheduler::AttemptId(1)];
         let (available_kinds, on_probation) = (KindSet::default(), KindSet::default());
-        let paces = [(TaskKind::ProveShard, Duration::from_secs(9))].into();
+        let mut paces = [None; TaskKind::ALL.len()];
+        paces[TaskKind::ProveShard.index()] = Some(Duration::from_secs(9));
         pool.apply(session(
             1,
             Some(WorkerStatus {
@@ -88,7 +88,7 @@ mod tests {
                 slots: 1,
                 available_kinds,
                 on_probation,
-                held,
+                held: 1,
                 draining: true,
                 paces,
             }),

@@ -67,7 +67,7 @@ impl DispatchState {
     }
 
     fn is_live(&self, attempt: AttemptId, entry: DispatchAttempt) -> bool {
-        self.scheduler.worker_status(entry.session).is_some_and(|status| status.held.contains(&attempt))
+        self.scheduler.held_attempts(entry.session).is_some_and(|held| held.contains(&attempt))
     }
 
     /// Callers wait only for drains of sessions with a ready worker, and only these can resume attempts.

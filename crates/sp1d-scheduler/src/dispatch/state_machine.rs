@@ -131,7 +131,9 @@ impl DispatchState {
         let mut changes = self.scheduler.take_worker_changes();
         for (session, is_early) in self.early_drains.take_changes() {
             // If the worker has become ready meanwhile, the scheduler's entry already says whether it is draining.
-            changes.sessions.entry(session).or_insert_with(|| is_early.then(WorkerStatus::draining_before_ready));
+            if changes.sessions.iter().all(|(other, _)| *other != session) {
+                changes.sessions.push((session, is_early.then(WorkerStatus::draining_before_ready)));
+            }
         }
         changes
     }
@@ -323,14 +325,14 @@ impl DispatchState {
         handling: &mut EventHandling<'_>,
     ) {
         let DispatchTask { try_id, kind, key, .. } = entry;
-        let is_new = self.scheduler.task_status(task).is_none();
+        let is_new = !self.scheduler.knows_task(task);
         if is_new {
             self.tasks.insert(task, entry);
         }
         let resumable_on = key.and_then(|key| self.resumable.session_for(key));
         self.pass_to_scheduler(Event::TaskSubmitted { try_id, task, kind, marker, resumable_on }, handling);
         // The scheduler ignores, for example, a task of a try that has failed or ended.
-        if is_new && self.scheduler.task_status(task).is_none() {
+        if is_new && !self.scheduler.knows_task(task) {
             self.tasks.remove(task);
         }
     }

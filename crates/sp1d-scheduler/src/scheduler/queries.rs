@@ -45,6 +45,11 @@ impl Scheduler {
         available.map(|other| origin(other.worker())).any(|other| other != own)
     }
 
+    /// Returns true if `task` is known and not a marker. Looks at no worker, unlike [`task_status`](Self::task_status).
+    pub(crate) fn knows_task(&self, task: TaskId) -> bool {
+        self.tasks.contains_key(&task)
+    }
+
     /// Returns the status of `task`, or `None` if `task` is unknown or a marker.
     #[must_use]
     pub fn task_status(&self, task: TaskId) -> Option<TaskStatus> {
@@ -89,7 +94,7 @@ impl Scheduler {
         self.tasks.get(&task).map_or(&[], ScheduledTask::history)
     }
 
-    /// Returns the slots, kinds and attempts of `session`, or `None` if it is not connected.
+    /// Returns the slots, kinds and number of attempts of `session`, or `None` if it is not connected.
     #[must_use]
     pub fn worker_status(&self, session: SessionId) -> Option<WorkerStatus> {
         let session = self.sessions.get(session)?;
@@ -98,10 +103,15 @@ impl Scheduler {
             slots: session.slots(),
             available_kinds: session.available_kinds(),
             on_probation: session.on_probation(),
-            held: session.held().iter().copied().collect(),
+            held: session.held().len(),
             draining: session.is_draining(),
             paces: session.paces(),
         })
+    }
+
+    /// Returns the attempts that `session` holds, oldest first, or `None` if it is not connected.
+    pub(crate) fn held_attempts(&self, session: SessionId) -> Option<Vec<AttemptId>> {
+        Some(self.sessions.get(session)?.held().iter().copied().collect())
     }
 
     /// Returns the standing of `worker`. That of an unknown worker is normal.

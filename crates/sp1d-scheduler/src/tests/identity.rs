@@ -96,7 +96,7 @@ fn a_worker_lost_repeatedly_is_quarantined_across_sessions() {
     let commands = table.send([back(200, 1)]);
     assert!(quarantines(&commands, 200), "a new session of a quarantined worker starts in quarantine: {commands:?}");
     table.send([task(1, 50, SHARD), task(1, 51, SHARD)]);
-    assert_eq!(table.scheduler.worker_status(SessionId(200)).unwrap().held, []);
+    assert_eq!(table.scheduler.held_attempts(SessionId(200)).unwrap(), []);
 }
 
 #[test]

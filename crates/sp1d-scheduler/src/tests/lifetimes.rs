@@ -92,7 +92,9 @@ fn the_status_of_a_worker_says_whether_a_prover_is_loaded() {
     {
         table.send([event]);
         let changed = table.scheduler.take_worker_changes().sessions;
-        assert_eq!(changed[&session].as_ref().map(|status| status.has_loaded_prover), Some(is_loaded));
+        let loaded: Vec<_> =
+            changed.into_iter().map(|(id, status)| (id, status.map(|status| status.has_loaded_prover))).collect();
+        assert_eq!(loaded, [(session, Some(is_loaded))]);
     }
 }
 

@@ -30,14 +30,14 @@ impl Table {
     /// Returns the only attempt that `session` holds.
     #[track_caller]
     fn attempt_on(&self, session: u64) -> u64 {
-        let held = self.scheduler.worker_status(SessionId(session)).expect("the worker is connected").held;
+        let held = self.scheduler.held_attempts(SessionId(session)).expect("the worker is connected");
         assert_eq!(held.len(), 1, "session {session} holds {held:?}");
         held[0].0
     }
 
     #[track_caller]
     fn check_holds(&self, session: u64, expected: usize) {
-        let held = self.scheduler.worker_status(SessionId(session)).expect("the worker is connected").held;
+        let held = self.scheduler.held_attempts(SessionId(session)).expect("the worker is connected");
         assert_eq!(held.len(), expected, "session {session} holds {held:?}");
     }
 }
@@ -193,7 +193,7 @@ fn a_slow_worker_gets_its_share_but_not_the_last_task() {
 fn a_slower_worker_takes_an_attempt_behind_a_hanging_one() {
     let mut table = with_paces(2, &[(1, 30), (2, 10)], 2);
     table.send([task(1, 1, SHARD), task(1, 2, SHARD)]);
-    let held = table.scheduler.worker_status(SessionId(12)).unwrap().held;
+    let held = table.scheduler.held_attempts(SessionId(12)).unwrap();
     assert_eq!(held.len(), 2, "the fast worker finishes both tasks before the slow one finishes one");
     table.send([started(12, held[0].0)]);
     let commands = table.pass(ms(11 * S), &[11, 12]);

@@ -122,10 +122,9 @@ impl SessionState {
         self.trusted
     }
 
-    /// Returns the expected durations of tasks, without the unknown ones.
-    pub(crate) fn paces(&self) -> BTreeMap<TaskKind, Duration> {
-        let known = |kind: &TaskKind| !self.paces[kind.index()].is_zero();
-        TaskKind::ALL.into_iter().filter(known).map(|kind| (kind, self.paces[kind.index()])).collect()
+    /// Returns the expected durations of tasks by index of the kind, `None` if unknown.
+    pub(crate) fn paces(&self) -> [Option<Duration>; TaskKind::ALL.len()] {
+        self.paces.map(|pace| Some(pace).filter(|pace| !pace.is_zero()))
     }
 
     fn free_slot_rank(&self, id: SessionId, kind: TaskKind) -> FreeSlotRank {
@@ -350,7 +349,25 @@ impl WorkerSessions {
 
     /// Sets the expected duration of a task of `kind` on `id`.
     pub(crate) fn set_pace(&mut self, id: SessionId, kind: TaskKind, pace: Duration) {
-        self.change(id, |session| session.paces[kind.index()] = pace);
+        let session = self.sessions.get_mut(&id).expect("only connected workers change");
+        let before = session.paces[kind.index()];
+        if before == pace {
+            return;
+        }
+        let rank_before = session.free_slot_rank(id, kind);
+        session.paces[kind.index()] = pace;
+        // A pace changes with almost every accepted result. It affects only two indexes, and only those of its kind.
+        if session.available_kinds.contains(kind) {
+            self.free[kind.index()].remove(&rank_before);
+            if session.has_free_slot(kind) {
+                self.free[kind.index()].insert(session.free_slot_rank(id, kind));
+            }
+            self.fastest[kind.index()].remove(&(before, id));
+            if !pace.is_zero() {
+                self.fastest[kind.index()].insert((pace, id));
+            }
+        }
+        self.changed.insert(id);
     }
 
     /// Returns the expected duration of a task of `kind` on `id`, or `None` if unknown.
@@ -569,5 +586,73 @@ impl WorkerSessions {
             );
         }
         &self.sessions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::OriginId;
+
+    const ID: SessionId = SessionId(1);
+    const KIND: TaskKind = TaskKind::ProveShard;
+
+    /// Returns two workers with two slots each. Expected durations are known only for the second one.
+    fn two_workers() -> WorkerSessions {
+        let mut sessions = WorkerSessions::default();
+        for (id, seconds) in [(ID, 0), (SessionId(2), 4)] {
+            let ready = ReadyWorker {
+                worker: WorkerId(id.0),
+                origin: OriginId(id.0.into()),
+                trusted: false,
+                comparable_bytes: 0,
+                shard_room: ShardRoom::Unknown,
+                slots: 2,
+                supported_kinds: KindSet::all(),
+                holds: Vec::new(),
+            };
+            sessions.insert(id, &ready, [Duration::from_secs(seconds); TaskKind::ALL.len()]);
+        }
+        sessions
+    }
+
+    /// Prepares a worker with `prepare` and sets its pace several times. Each time, checks all indexes.
+    #[track_caller]
+    fn check_paces(prepare: impl FnOnce(&mut WorkerSessions)) {
+        let mut sessions = two_workers();
+        prepare(&mut sessions);
+        for seconds in [9, 9, 3, 0, 5] {
+            let pace = Duration::from_secs(seconds);
+            sessions.set_pace(ID, KIND, pace);
+            sessions.check_invariants();
+            assert_eq!(sessions.pace(ID, KIND), Some(pace).filter(|pace| !pace.is_zero()));
+        }
+    }
+
+    #[test]
+    fn a_new_pace_keeps_the_indexes_exact() {
+        let only = KindSet::only(KIND);
+        check_paces(|_| {});
+        check_paces(|sessions| sessions.hold(ID, AttemptId(1), KIND));
+        check_paces(|sessions| sessions.hold(ID, AttemptId(1), TaskKind::ShrinkWrap));
+        check_paces(|sessions| (1..=2).for_each(|id| sessions.hold(ID, AttemptId(id), KIND)));
+        check_paces(|sessions| {
+            sessions.set_standing(ID, KindSet::default(), only);
+            sessions.hold(ID, AttemptId(1), KIND);
+        });
+        check_paces(|sessions| sessions.set_standing(ID, only, KindSet::default()));
+        check_paces(|sessions| sessions.set_starting(ID, true));
+        check_paces(|sessions| sessions.set_draining(ID, true));
+    }
+
+    #[test]
+    fn only_a_different_pace_is_a_change() {
+        let mut sessions = two_workers();
+        let _ = sessions.take_changed();
+        sessions.set_pace(ID, KIND, Duration::ZERO);
+        assert!(sessions.take_changed().is_empty());
+        sessions.set_pace(ID, KIND, Duration::from_secs(3));
+        assert_eq!(sessions.take_changed(), [ID].into());
+        assert_eq!(sessions.fastest(KIND), Some(ID));
     }
 }

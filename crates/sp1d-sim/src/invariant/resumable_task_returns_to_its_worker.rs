@@ -65,7 +65,7 @@ impl Invariant for ResumableTaskReturnsToItsWorker {
         step.commands.iter().try_for_each(|command| {
             let Command::Assign { session: other, attempt, task, kind, .. } = command else { return Ok(()) };
             // On probation, one attempt of the kind takes all room for it.
-            let has_room = status.held.len() < status.slots && !status.on_probation.contains(*kind);
+            let has_room = status.held < status.slots && !status.on_probation.contains(*kind);
             let should_be_its = resumable.contains(task) && status.available_kinds.contains(*kind) && has_room;
             let is_exempt = self.is_speculative(*task, *attempt) || self.may_exclude(*task, session, step);
             ensure(*other == session || !should_be_its || is_exempt, || {

@@ -3,6 +3,7 @@
 use crate::{
     error::{KeysError, TlsError},
     files::{self, FileStamp},
+    http::{HttpConfigs, without_resumption},
     peer::{Fingerprint, PeerIdentity, PeerRole},
     revocation::{Revocations, SharedRevocations},
     verifier::PeerVerifier,
@@ -12,7 +13,6 @@ use rustls::{
     client::Resumption,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
-    server::NoServerSessionStorage,
     version::TLS13,
 };
 use std::{
@@ -22,7 +22,7 @@ use std::{
 };
 
 /// A certificate that ends within this time causes a warning.
-const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+pub(crate) const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// Where the parts of an identity are.
 #[derive(Debug)]
@@ -45,10 +45,8 @@ pub(crate) struct LoadedIdentity {
     pub(crate) accepting: Arc<ServerConfig>,
     /// For dialing a peer.
     pub(crate) dialing: Arc<ClientConfig>,
-    /// For HTTPS with HTTP/1.1. Clients show no certificate.
-    pub(crate) http: Arc<ServerConfig>,
-    /// For HTTPS with HTTP/2 or HTTP/1.1.
-    pub(crate) http2: Arc<ServerConfig>,
+    /// For HTTPS.
+    pub(crate) http: HttpConfigs,
     verifier: Arc<PeerVerifier>,
     chain: Vec<CertificateDer<'static>>,
 }
@@ -119,9 +117,7 @@ impl IdentityFiles {
 
     /// Reads and checks the identity, which must have the role `role`. It refuses the peers in `revoked`.
     pub(crate) fn load(&self, role: PeerRole, revoked: &Arc<SharedRevocations>) -> Result<LoadedIdentity, KeysError> {
-        let key = files::read(&self.key)?;
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-            .map_err(|error| content(&self.key, format!("no private key in PEM: {error}")))?;
+        let key = private_key(&self.key)?;
         let mut chain = certificates(&self.chain)?;
         let authorities = match &self.authorities {
             Some(path) => certificates(path)?,
@@ -151,16 +147,12 @@ impl IdentityFiles {
         }
         let configs = Configs { provider, verifier: Arc::new(verifier), chain, key };
         let configured = || -> Result<_, rustls::Error> {
-            Ok((
-                configs.accepting()?,
-                configs.dialing()?,
-                configs.http(&["http/1.1"])?,
-                configs.http(&["h2", "http/1.1"])?,
-            ))
+            let http = HttpConfigs::new(&configs.provider, &configs.chain, &configs.key)?;
+            Ok((configs.accepting()?, configs.dialing()?, http))
         };
-        let (accepting, dialing, http, http2) = configured().map_err(|error| unusable(TlsError::Other(error)))?;
+        let (accepting, dialing, http) = configured().map_err(|error| unusable(TlsError::Other(error)))?;
         let Configs { verifier, chain, .. } = configs;
-        Ok(LoadedIdentity { own, fingerprint, accepting, dialing, http, http2, verifier, chain })
+        Ok(LoadedIdentity { own, fingerprint, accepting, dialing, http, verifier, chain })
     }
 }
 
@@ -180,12 +172,19 @@ pub(crate) fn enrollment_config(text: &str, path: &Path) -> Result<Arc<ServerCon
     Ok(Arc::new(without_resumption(config)))
 }
 
-fn content(path: &Path, reason: String) -> KeysError {
+pub(crate) fn content(path: &Path, reason: String) -> KeysError {
     KeysError::Content { path: path.to_owned(), reason }
 }
 
-/// Reads all certificates of a file.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeysError> {
+/// Reads the first private key of a file: PKCS#8, or the older formats of RSA (PKCS#1) and of elliptic curves (SEC1).
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, KeysError> {
+    let text = files::read(path)?;
+    PrivateKeyDer::from_pem_slice(text.as_bytes())
+        .map_err(|error| content(path, format!("no private key in PEM: {error}")))
+}
+
+/// Reads all certificates of a file. There is at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeysError> {
     let text = files::read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let found = found.map_err(|error| content(path, format!("no certificate in PEM: {error}")))?;
@@ -220,20 +219,4 @@ impl Configs {
         config.enable_sni = false;
         Ok(Arc::new(config))
     }
-
-    fn http(&self, protocols: &[&str]) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(&[&TLS13])?
-            .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        Ok(Arc::new(without_resumption(config)))
-    }
-}
-
-/// A resumed session would not check the certificate again, so a revoked peer could return.
-fn without_resumption(mut config: ServerConfig) -> ServerConfig {
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config
 }

@@ -3,6 +3,7 @@
 use crate::{
     changed_files::ChangedFiles,
     error::{KeysError, TlsError},
+    http::{HttpConfigs, HttpProtocol},
     load::{IdentityFiles, LoadedIdentity},
     peer::{Fingerprint, PeerIdentity, PeerRole},
     revocation::{Revocations, SharedRevocations},
@@ -29,19 +30,10 @@ sp1d_model::limits! {
 }
 
 /// How often, at most, the files are checked for changes.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often a process warns that its certificate expires soon. A service may run for longer than its certificate.
-const EXPIRY_CHECK: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Which protocols an HTTPS port offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HttpProtocol {
-    /// HTTP/1.1.
-    One,
-    /// HTTP/2, or HTTP/1.1.
-    OneAndTwo,
-}
+pub(crate) const EXPIRY_CHECK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The identity of this process. Its files are read again when they change, so that a renewed certificate and a longer
 /// revocation list need no restart.
@@ -195,13 +187,7 @@ impl TlsIdentity {
     /// # Errors
     /// If the handshake fails, or takes longer than 3 s.
     pub async fn accept_http(&self, stream: TcpStream, protocol: HttpProtocol) -> Result<PeerStream, TlsError> {
-        let current = self.current();
-        let config = match protocol {
-            HttpProtocol::One => &current.http,
-            HttpProtocol::OneAndTwo => &current.http2,
-        };
-        let stream = in_time(TlsAcceptor::from(config.clone()).accept(stream)).await?;
-        Ok(PeerStream::secure(stream.into(), None))
+        accept_client(&self.current().http, stream, protocol).await
     }
 
     fn verified(self: &Arc<Self>, stream: TlsStream<TcpStream>) -> Result<PeerStream, TlsError> {
@@ -237,10 +223,21 @@ pub async fn connect_peer(tls: Option<&Arc<TlsIdentity>>, stream: TcpStream) -> 
     }
 }
 
-/// Returns the identity for an HTTP port at `listens`; `None` for plain HTTP. A port on the loopback interface stays
-/// plain, for proxies and commands on the same machine.
+/// Accepts a client of HTTPS on `stream`. It shows no certificate.
+pub(crate) async fn accept_client(
+    configs: &HttpConfigs,
+    stream: TcpStream,
+    protocol: HttpProtocol,
+) -> Result<PeerStream, TlsError> {
+    let acceptor = TlsAcceptor::from(configs.get(protocol).clone());
+    let stream = in_time(acceptor.accept(stream)).await?;
+    Ok(PeerStream::secure(stream.into(), None))
+}
+
+/// Returns what an HTTP port at `listens` shows its clients; `None` for plain HTTP. A port on the loopback interface
+/// stays plain, for proxies and commands on the same machine.
 #[must_use]
-pub fn for_http_port(tls: Option<&Arc<TlsIdentity>>, listens: Option<SocketAddr>) -> Option<Arc<TlsIdentity>> {
+pub fn for_http_port<T: Clone>(tls: Option<&T>, listens: Option<SocketAddr>) -> Option<T> {
     let is_loopback = listens.is_some_and(|address| address.ip().to_canonical().is_loopback());
     tls.filter(|_| !is_loopback).cloned()
 }

@@ -271,6 +271,35 @@ async fn page_offers_changes_only_if_the_token_permits_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn page_says_why_a_deletion_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let (service, url, client) = start(folder.path(), &[worker.address], HEARTBEAT).await;
+    let id = submit(&client, 1).await;
+    client.follow(client.proof(&id).await.unwrap(), u64::MAX >> 1, None, |_| {}).await.unwrap();
+    let [user, reader] = [("user", "read,submit"), ("reader", "read")]
+        .map(|(name, roles)| create_token(folder.path(), name, "default", roles));
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&format!("{url}/#/proofs/{id}")).await;
+    log_in(&browser, &user).await;
+    browser.wait_for(&is_visible("delete")).await;
+    // Another tab logs in with a token that must not delete. The cookie belongs to all tabs.
+    let login = format!("fetch('v1/login', {{ method: 'POST', headers: {{ Authorization: 'Bearer {reader}' }} }})");
+    assert_eq!(browser.value(&format!("{login}.then((answer) => answer.status)")).await, 204);
+    browser.click("#delete").await;
+    browser.accept().await;
+    browser.wait_for(&is_visible("refused")).await;
+    let refused = "document.querySelector('#refused').innerText";
+    let sentence = "the token reader has the roles read, and this call needs submit";
+    browser.wait_for(&format!("{refused}.includes('{sentence}') && {refused}.includes('ask the administrator')")).await;
+    assert_eq!(browser.value("location.hash").await, format!("#/proofs/{id}"));
+    assert_eq!(browser.value("document.querySelector('#delete').disabled").await, false, "it can be tried again");
+    assert_eq!(service.proof(&id).await.unwrap().state, ProofState::Done, "the proof is still there");
+    browser.close().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn page_shows_tenants_only_if_there_are_several() {
     let folder = tempfile::tempdir().unwrap();
     let (service, url, client) = start(folder.path(), &[], HEARTBEAT).await;

@@ -54,7 +54,7 @@ async fn a_capture_of_https_shows_no_program_no_input_and_no_token() {
     let keys = folder.path().join("keys");
     let path = KeyAuthority::init(&keys, Vec::new(), 1).unwrap();
     let tls = TlsIdentity::load(&path, PeerRole::Orchestrator).unwrap();
-    let service = open(folder.path(), |settings| settings.tls = Some(tls)).await.unwrap();
+    let service = open(folder.path(), |settings| settings.tls = Some(tls.into())).await.unwrap();
     let ca = Certificate::from_pem(&fs::read(keys.join("ca.crt")).unwrap()).unwrap();
     let client = Client::builder().tls_built_in_root_certs(false).add_root_certificate(ca).build().unwrap();
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();

@@ -241,13 +241,13 @@ const TRICKS: [&str; 18] = [
     "https://localhost/v1/programs/ID",
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tricks_with_paths_show_nothing_of_another_tenant() {
-    let mut tokens = Vec::new();
+/// Starts a service with the tenants `a` and `b`, and uploads a program of `a`. Returns the service, the token of each
+/// tenant, and the id of the program.
+async fn service_of_two_tenants() -> (SecureService, [String; 2], String) {
+    let mut tokens: [String; 2] = Default::default();
     let service = SecureService::start(|folder| {
-        for tenant in ["a", "b"] {
-            tokens.push(says(folder, &["tokens", "create", tenant, "--state", "state", "--tenant", tenant]));
-        }
+        tokens = ["a", "b"]
+            .map(|tenant| says(folder, &["tokens", "create", tenant, "--state", "state", "--tenant", tenant]));
         // Without the keys of the user, the service would compute that of the program, which takes seconds.
         let keys = sp1d_engine::default_key_folder().expect("the user has a home folder");
         fs::create_dir_all(&keys).unwrap();
@@ -258,10 +258,15 @@ async fn tricks_with_paths_show_nothing_of_another_tenant() {
     let upload = service.client().post(service.url("/v1/programs")).bearer_auth(&tokens[0]);
     let upload = upload.header("content-type", "application/octet-stream").body(fs::read(elf).unwrap());
     let uploaded: Value = serde_json::from_slice(&upload.send().await.unwrap().bytes().await.unwrap()).unwrap();
-    let id = uploaded["id"].as_str().unwrap_or_else(|| panic!("{uploaded}"));
+    let id = uploaded["id"].as_str().unwrap_or_else(|| panic!("{uploaded}")).to_owned();
+    (service, tokens, id)
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn tricks_with_paths_show_nothing_of_another_tenant() {
+    let (service, tokens, id) = service_of_two_tenants().await;
     let tls = TlsIdentity::load(&service.issue("raw"), PeerRole::Worker).unwrap();
-    for target in TRICKS.map(|target| target.replace("ID", id)) {
+    for target in TRICKS.map(|target| target.replace("ID", &id)) {
         let (status, response) = raw(&service, &tls, &target, None).await;
         assert_eq!(status, 401, "{target} without a token: {response}");
         let (status, response) = raw(&service, &tls, &target, Some(&tokens[1])).await;
@@ -271,6 +276,47 @@ async fn tricks_with_paths_show_nothing_of_another_tenant() {
     }
     let (status, response) = raw(&service, &tls, &format!("/v1/programs/{id}"), Some(&tokens[0])).await;
     assert!(status == 200 && response.contains("verifying_key"), "the program's own tenant: {response}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_tenant_finds_nothing_on_every_route_of_the_real_service() {
+    let (service, [own, other], program) = service_of_two_tenants().await;
+    // The proof stays in the queue.
+    says(service.path(), &["tokens", "quota", "a", "--state", "state", "--parallel-proofs", "0"]);
+    let client = service.client();
+    let call = async |method: Method, path: &str, token: &str, body: String| {
+        let request = client.request(method, service.url(path)).bearer_auth(token).body(body);
+        let response = request.header("content-type", "application/json").send().await.unwrap();
+        (response.status(), String::from_utf8(response.bytes().await.unwrap().to_vec()).unwrap())
+    };
+    let request = format!("{{\"program\": \"{program}\"}}");
+    let (status, submitted) = call(Method::POST, "/v1/proofs", &own, request.clone()).await;
+    assert!(status.is_success(), "{submitted}");
+    let submitted: Value = serde_json::from_str(&submitted).unwrap();
+    let proof = submitted["id"].as_str().unwrap();
+    let (_, described) = call(Method::GET, "/openapi.json", &other, String::new()).await;
+    let described: Value = serde_json::from_str(&described).unwrap();
+    let mut routes = 0;
+    for (path, calls) in described["paths"].as_object().unwrap().iter().filter(|(path, _)| path.contains("{id}")) {
+        let path = path.replace("{id}", if path.starts_with("/v1/programs") { program.as_str() } else { proof });
+        for method in calls.as_object().unwrap().keys() {
+            routes += 1;
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let (status, response) = call(method.clone(), &path, &other, String::new()).await;
+            assert_eq!(status, StatusCode::NOT_FOUND, "{method} {path}: {response}");
+        }
+    }
+    assert!(routes >= 8, "the description has only {routes} routes with an id");
+    for path in ["/v1/programs", "/v1/proofs", "/v1/workers", "/v1/session", "/metrics"] {
+        let (status, response) = call(Method::GET, path, &other, String::new()).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {response}");
+        assert!(!response.contains(&program) && !response.contains(proof), "{path}: {response}");
+    }
+    let (status, response) = call(Method::POST, "/v1/proofs", &other, request).await;
+    assert!(status.is_client_error(), "a proof of the program of another tenant: {status} {response}");
+    // The calls of the other tenant have neither cancelled nor deleted it.
+    let (status, response) = call(Method::GET, &format!("/v1/proofs/{proof}"), &own, String::new()).await;
+    assert!(status == StatusCode::OK && response.contains("queued"), "{status} {response}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

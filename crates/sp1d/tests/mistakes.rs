@@ -366,6 +366,25 @@ fn a_port_for_other_machines_needs_tls_or_consent() {
 }
 
 #[test]
+fn a_certificate_for_https_needs_its_key_and_is_not_for_workers() {
+    let folder = folder();
+    assert!(outcome(&mut sp1d(folder.path(), &["keys", "init", "keys"])).status.success());
+    let check_serve = |join: &str, rest: &[&str], parts: &[&str]| {
+        let ports = ["serve", "--state", "state", "--listen", "0.0.0.0:8090", "--join-listen", join];
+        check(folder.path(), &[&ports[..], &["--join-from", "127.0.0.1"], rest].concat(), 2, parts);
+    };
+    let (loopback, certificate, key) = ("127.0.0.1:8091", "--https-certificate", "--https-key");
+    let alone = outcome(&mut sp1d(folder.path(), &["serve", "--state", "state", certificate, "keys/orchestrator.pem"]));
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("--https-key"), "{alone:?}");
+    check_serve(loopback, &[certificate, "keys/none.pem", key, "keys/orchestrator.pem"], &["none.pem"]);
+    check_serve(loopback, &[certificate, "keys/ca.crt", key, "keys/orchestrator.pem"], &["does not belong", "ca.crt"]);
+    // Workers are known by the certificate of `--tls` only.
+    let usable = [certificate, "keys/orchestrator.pem", key, "keys/orchestrator.pem"];
+    check_serve("0.0.0.0:8091", &usable, &["--join-listen 0.0.0.0:8091", "--tls", "--insecure"]);
+}
+
+#[test]
 fn keys_are_made_checked_and_never_overwritten() {
     let folder = folder();
     let run = |arguments: &[&str]| outcome(&mut sp1d(folder.path(), arguments));

@@ -1,6 +1,7 @@
 //! Quotas of tenants.
 
 use sp1d_model::NewProof;
+use std::time::Duration;
 
 /// What a tenant may use. `None` means that only the limits of the service count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,6 +18,8 @@ pub struct TenantQuota {
     pub min_priority: Option<i32>,
     /// Highest priority of a proof.
     pub max_priority: Option<i32>,
+    /// How long its proofs are kept after their end, instead of the time of the service.
+    pub keep: Option<Duration>,
 }
 
 /// Why a quota does not permit a request.
@@ -87,6 +90,7 @@ mod tests {
         bytes: Some(100),
         min_priority: None,
         max_priority: Some(0),
+        keep: None,
     };
 
     #[test]

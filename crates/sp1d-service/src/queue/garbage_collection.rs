@@ -65,10 +65,9 @@ impl ServiceInner {
     }
 
     fn collect_once(&self) -> Result<(), DatabaseError> {
-        let keep = i64::try_from(self.settings.keep.as_millis()).unwrap_or(i64::MAX);
         let now = self.clock.proof_times().cautious;
         let undisturbed = lock(&self.housekeeping);
-        let removed = match self.database.remove_ended(Moment(now.0.saturating_sub(keep))) {
+        let removed = match self.database.remove_ended(now, self.settings.keep) {
             // Removing files makes room for the database.
             Err(DatabaseError::Full) => 0,
             removed => removed?,

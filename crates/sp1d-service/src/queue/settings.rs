@@ -3,7 +3,7 @@
 use super::http_limits::HttpLimits;
 use crate::archive::ArchivePlace;
 use opentelemetry::global::BoxedTracer;
-use sp1d_identity::TlsIdentity;
+use sp1d_identity::HttpsIdentity;
 use sp1d_orchestrator::OrchestratorSettings;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -60,9 +60,9 @@ pub struct ServiceSettings {
     pub allowed_hosts: Vec<String>,
     /// Limits of the HTTP interface.
     pub http: HttpLimits,
-    /// Serves HTTPS instead of HTTP, except on the loopback interface; `None` for HTTP. Connections to workers have
-    /// their own setting, in `orchestrator`.
-    pub tls: Option<Arc<TlsIdentity>>,
+    /// Serves HTTPS with this certificate instead of HTTP, except on the loopback interface; `None` for HTTP.
+    /// Connections to workers have their own setting, in `orchestrator`.
+    pub tls: Option<HttpsIdentity>,
     /// Exports traces of proofs; `None` for no traces.
     pub tracer: Option<Arc<BoxedTracer>>,
 }

@@ -32,7 +32,7 @@ const NAME: &str = "audit.log";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct AuditEntry {
     pub(crate) at: Moment,
-    /// Name of the token.
+    /// Name of the token, or who else has made the change.
     pub(crate) token: String,
     pub(crate) tenant: String,
     /// The client: an IPv4 address or a /64 network of IPv6 addresses. Behind a proxy, it is that of the proxy.
@@ -53,6 +53,21 @@ impl AuditEntry {
     pub(crate) fn of_command(at: Moment, command: &str, tenant: String, object: Option<String>) -> Self {
         let (token, method) = ("(machine)".to_owned(), "COMMAND".to_owned());
         Self { at, token, tenant, from: None, method, path: command.to_owned(), object, status: None }
+    }
+
+    /// Returns the entry for a call that `signer` has signed, and that has made `object`. No token has the name in the
+    /// entry.
+    pub(crate) fn of_signer(
+        at: Moment,
+        signer: &str,
+        tenant: String,
+        from: Option<String>,
+        path: String,
+        object: String,
+    ) -> Self {
+        let (token, method) = (format!("(signer {signer})"), "POST".to_owned());
+        // Successful calls of gRPC have this status.
+        Self { at, token, tenant, from, method, path, object: Some(object), status: Some(200) }
     }
 }
 

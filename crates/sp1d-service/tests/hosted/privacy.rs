@@ -8,7 +8,7 @@ use crate::{
 use reqwest::StatusCode;
 use sp1d_service::{NewApiToken, TenantQuota, TokenStore};
 use sp1d_testing::{FakeEngine, RunningWorker};
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, fs, time::Duration};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
@@ -212,5 +212,25 @@ async fn refused_uploads_of_a_signer_count_for_the_quota_of_the_tenant() {
         let url = client.create_artifact(ArtifactType::Stdin).await.unwrap().artifact_presigned_url;
         assert_eq!(client.put(&url, compressed(content)).await, expected);
     }
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_audit_log_names_the_signer_of_a_program_and_of_a_proof() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let client = hosted.client(1);
+    client.register(PROGRAM).await.unwrap();
+    client.request_proof(&client.body(PROGRAM, 1).await.unwrap()).await.unwrap();
+    let log = fs::read_to_string(folder.path().join("state/audit.log")).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    for (line, call) in lines.iter().zip(["CreateProgram", "RequestProof"]) {
+        assert_eq!(line["token"], format!("(signer {})", client.address_text()));
+        assert_eq!(line["path"], format!("/network.ProverNetwork/{call}"));
+        assert_eq!((&line["tenant"], &line["from"]), (&"default".into(), &"127.0.0.1".into()), "{line}");
+    }
+    let proof = hosted.service.proof(lines[1]["object"].as_str().unwrap()).await.unwrap();
+    assert_eq!(lines[0]["object"], proof.program);
     hosted.service.shutdown().await;
 }

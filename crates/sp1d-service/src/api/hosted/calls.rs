@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     access::{TenantName, TenantScope},
-    queue::{RequestError, Service},
-    state::{HostedArtifact, HostedRequest},
+    queue::{ClientNetwork, RequestError, Service},
+    state::{AuditEntry, HostedArtifact, HostedRequest},
 };
 use sp1d_model::{Moment, NewProof, ProofMode, ProofSummary};
 use std::time::Duration;
@@ -44,11 +44,22 @@ pub(super) struct CallContext {
     pub(super) interface: HostedInterface,
     /// Start of the addresses for files.
     pub(super) base: String,
+    /// The client.
+    pub(super) from: Option<ClientNetwork>,
 }
 
 impl CallContext {
     fn service(&self) -> &Service {
         self.interface.service()
+    }
+
+    /// Adds the change to the audit log that `signer` has made with `call`. The line is also written if the connection
+    /// ends now.
+    async fn record_change(&self, call: &str, signer: RequesterAddress, tenant: &TenantName, object: &str) {
+        let (path, from) = (format!("/network.ProverNetwork/{call}"), self.from.map(|from| from.to_string()));
+        let (service, signer) = (self.service(), signer.to_string());
+        let entry = AuditEntry::of_signer(service.now(), &signer, tenant.to_string(), from, path, object.to_owned());
+        service.record_audit(entry).await;
     }
 
     /// Returns an address that grants `permit` for a limited time.
@@ -201,6 +212,7 @@ pub(super) async fn create_program(
             hash.key()
         )));
     }
+    context.record_change("CreateProgram", signer, &tenant, &program).await;
     Ok(CreateProgramResponse { tx_hash: transaction_hash(hash.bytes()), body: Some(CreateProgramResponseBody {}) })
 }
 
@@ -256,7 +268,10 @@ pub(super) async fn request_proof(
         trusted_only,
         ..NewProof::default()
     };
-    service.submit_hosted(tenant, new, hosted).await?;
+    let (proof, is_new) = service.submit_hosted(tenant.clone(), new, hosted).await?;
+    if is_new {
+        context.record_change("RequestProof", signer, &tenant, &proof.id).await;
+    }
     Ok(RequestProofResponse {
         tx_hash: transaction_hash(&id),
         body: Some(RequestProofResponseBody { request_id: id.to_vec() }),

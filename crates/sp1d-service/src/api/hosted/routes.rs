@@ -6,7 +6,10 @@ use super::{
     interface::HostedInterface,
     refusal::HostedRefusal,
 };
-use crate::api::{body::PacedBody, problem::Problem};
+use crate::{
+    api::{body::PacedBody, problem::Problem},
+    queue::ClientNetwork,
+};
 use axum::{
     Router,
     body::Body,
@@ -64,10 +67,12 @@ where
 {
     let limits = interface.service().settings().http;
     let base = interface.base(&asked_address(request.uri(), request.headers()));
+    let from = request.extensions().get::<ClientNetwork>().copied();
     let request = request.map(|body| PacedBody::limit(body, &limits));
     let handler = tower::service_fn(move |asked: tonic::Request<Q>| {
         let interface = interface.clone();
-        let working = work(CallContext { interface: interface.clone(), base: base.clone() }, asked.into_inner());
+        let context = CallContext { interface: interface.clone(), base: base.clone(), from };
+        let working = work(context, asked.into_inner());
         async move {
             let outcome = working.await;
             let code = outcome.as_ref().map_or_else(HostedRefusal::code_name, |_| "ok");

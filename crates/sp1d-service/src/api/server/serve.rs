@@ -16,12 +16,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use sp1d_identity::{HttpProtocol, PeerStream, TlsIdentity, for_http_port};
+use sp1d_identity::{HttpProtocol, HttpsIdentity, PeerStream, for_http_port};
 use sp1d_model::hint::one_line;
 use std::{
     io,
     pin::{Pin, pin},
-    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -74,7 +73,7 @@ pub(in crate::api) async fn serve_router(
     listener: TcpListener,
     limits: HttpLimits,
     protocol: HttpProtocol,
-    tls: Option<Arc<TlsIdentity>>,
+    tls: Option<HttpsIdentity>,
     stop: CancellationToken,
 ) {
     let (connections, tasks) = (Connections::new(&limits), BackgroundTasks::new());
@@ -153,7 +152,7 @@ impl Refusals {
 /// connections, so a flood of handshakes takes no more than the other clients leave.
 async fn secure(
     stream: TcpStream,
-    tls: Option<Arc<TlsIdentity>>,
+    tls: Option<HttpsIdentity>,
     protocol: HttpProtocol,
     open: &OpenConnection,
 ) -> Option<PeerStream> {

@@ -1,23 +1,30 @@
 //! Removes old rows, and finds the blobs that are still needed.
 
-use super::{connection::Database, error::Result, removals::RemovalKind};
+use super::{connection::Database, error::Result, quotas::milliseconds, removals::RemovalKind};
 use rusqlite::{Connection, params};
 use sp1d_model::Moment;
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 impl Database {
-    /// Removes the proofs that ended before `before`, with their events, and returns their number. Also removes the
-    /// programs of a tenant that were added before `before` and that no proof of the tenant uses. Records that the
-    /// cached results of the proofs are left to remove.
-    pub(crate) fn remove_ended(&self, before: Moment) -> Result<usize> {
+    /// Removes the proofs that ended more than `keep` before `now`, with their events, and returns their number. The
+    /// quota of a tenant may have another time instead of `keep`. Also removes the programs of a tenant that were added
+    /// before this time and that no proof of the tenant uses. Records that the cached results of the proofs are left to
+    /// remove.
+    pub(crate) fn remove_ended(&self, now: Moment, keep: Duration) -> Result<usize> {
+        let keep_ms = milliseconds(keep);
         self.write(|transaction| {
-            let results = "INSERT INTO removals (kind, digest) SELECT DISTINCT ?2, input FROM proofs WHERE ended < ?1 ON CONFLICT DO NOTHING";
-            transaction.execute(results, params![before.0, RemovalKind::CachedResults.name()])?;
-            let removed = transaction.execute("DELETE FROM proofs WHERE ended < ?1", [before.0])?;
-            let unused = "DELETE FROM tenant_programs WHERE created < ?1 AND (tenant, program) NOT IN (SELECT tenant, program FROM proofs)";
-            transaction.execute(unused, [before.0])?;
-            let unused = "DELETE FROM programs WHERE created < ?1 AND id NOT IN (SELECT program FROM proofs) AND id NOT IN (SELECT program FROM tenant_programs)";
-            transaction.execute(unused, [before.0])?;
+            let results = "INSERT INTO removals (kind, digest) SELECT DISTINCT ?3, input FROM proofs
+                WHERE ended < ?1 - coalesce((SELECT keep_ms FROM quotas WHERE quotas.tenant = proofs.tenant), ?2) ON CONFLICT DO NOTHING";
+            transaction.execute(results, params![now.0, keep_ms, RemovalKind::CachedResults.name()])?;
+            let expired = "DELETE FROM proofs
+                WHERE ended < ?1 - coalesce((SELECT keep_ms FROM quotas WHERE quotas.tenant = proofs.tenant), ?2)";
+            let removed = transaction.execute(expired, [now.0, keep_ms])?;
+            let unused = "DELETE FROM tenant_programs
+                WHERE created < ?1 - coalesce((SELECT keep_ms FROM quotas WHERE quotas.tenant = tenant_programs.tenant), ?2)
+                    AND (tenant, program) NOT IN (SELECT tenant, program FROM proofs)";
+            transaction.execute(unused, [now.0, keep_ms])?;
+            let unused = "DELETE FROM programs WHERE created < ?1 - ?2 AND id NOT IN (SELECT program FROM proofs) AND id NOT IN (SELECT program FROM tenant_programs)";
+            transaction.execute(unused, [now.0, keep_ms])?;
             Ok(removed)
         })
     }

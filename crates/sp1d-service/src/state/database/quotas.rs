@@ -7,6 +7,7 @@ use super::{
 };
 use crate::access::{TenantQuota, WaitingTenant};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::time::Duration;
 
 fn count(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<u64>> {
     Ok(row.get::<_, Option<i64>>(name)?.map(|number| u64::try_from(number).unwrap_or(0)))
@@ -20,7 +21,13 @@ fn quota_of(row: &Row<'_>) -> rusqlite::Result<TenantQuota> {
         bytes: count(row, "bytes")?,
         min_priority: row.get("min_priority")?,
         max_priority: row.get("max_priority")?,
+        keep: count(row, "keep_ms")?.map(Duration::from_millis),
     })
+}
+
+/// Returns a time as the database stores it.
+pub(super) fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Returns the tenants with queued proofs, ordered by their names.
@@ -63,11 +70,12 @@ impl Database {
 
     /// Sets the quota of `tenant`.
     pub(crate) fn set_quota(&self, tenant: &str, quota: &TenantQuota) -> Result<()> {
-        let TenantQuota { queued, running, cycles, bytes, min_priority, max_priority } = *quota;
+        let TenantQuota { queued, running, cycles, bytes, min_priority, max_priority, keep } = *quota;
         let [queued, running, cycles, bytes] = [queued, running, cycles, bytes].map(|number| number.map(signed));
+        let keep_ms = keep.map(milliseconds);
         self.write(|transaction| {
-            let set = "INSERT OR REPLACE INTO quotas (tenant, queued, running, cycles, bytes, min_priority, max_priority) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            let values = params![tenant, queued, running, cycles, bytes, min_priority, max_priority];
+            let set = "INSERT OR REPLACE INTO quotas (tenant, queued, running, cycles, bytes, min_priority, max_priority, keep_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            let values = params![tenant, queued, running, cycles, bytes, min_priority, max_priority, keep_ms];
             transaction.execute(set, values).map(drop)
         })
     }
@@ -144,6 +152,7 @@ mod tests {
             bytes: Some(0),
             min_priority: Some(-7),
             max_priority: Some(7),
+            keep: Some(Duration::from_secs(86_400)),
         };
         database.set_quota("a", &quota).unwrap();
         assert_eq!((database.quota("a").unwrap(), database.quota("b").unwrap()), (quota, TenantQuota::default()));

@@ -127,6 +127,7 @@ mod tests {
     use super::*;
     use crate::state::database::{HostedArtifact, ProofOutcome, ProofParts};
     use sp1d_model::{Moment, NewProof, ProgramSummary, TaskCounts};
+    use std::time::Duration;
 
     const NOW: Moment = Moment(1_800_000_000_000);
 
@@ -265,9 +266,9 @@ mod tests {
         }
         end(&database, "a");
         end(&database, "b");
-        assert_eq!(database.remove_ended(NOW).unwrap(), 0);
+        assert_eq!(database.remove_ended(NOW, Duration::ZERO).unwrap(), 0);
         assert_eq!(pending(&database), []);
-        assert_eq!(database.remove_ended(NOW.plus_seconds(1)).unwrap(), 2);
+        assert_eq!(database.remove_ended(NOW.plus_seconds(1), Duration::ZERO).unwrap(), 2);
         assert_eq!(pending(&database), [(RemovalKind::CachedResults, "i".to_owned())]);
     }
 

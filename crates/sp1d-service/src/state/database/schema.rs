@@ -5,14 +5,14 @@ pub(super) const APPLICATION_ID: i32 = 0x5350_3144;
 
 /// Version of the tables and of the JSON in their columns, stored as SQLite's `user_version`. Raise it when a stored
 /// name changes, and add a step to `UPGRADES`.
-pub(super) const SCHEMA_VERSION: i32 = 5;
+pub(super) const SCHEMA_VERSION: i32 = 6;
 
 /// The oldest version that this release can upgrade: that of `SCHEMA`.
 pub(super) const OLDEST_VERSION: i32 = 4;
 
 /// The steps from each version to the next one, from `OLDEST_VERSION` on. A new database takes them too, so that it has
 /// the same tables as an upgraded one.
-pub(super) const UPGRADES: [&str; (SCHEMA_VERSION - OLDEST_VERSION) as usize] = [VERSION_5];
+pub(super) const UPGRADES: [&str; (SCHEMA_VERSION - OLDEST_VERSION) as usize] = [VERSION_5, VERSION_6];
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -158,4 +158,10 @@ CREATE TABLE tokens (
     created INTEGER NOT NULL,
     expires INTEGER NOT NULL
 ) STRICT;
+";
+
+/// Version 6: how long a tenant keeps its proofs.
+const VERSION_6: &str = "
+-- In milliseconds. Null means as long as the service keeps proofs.
+ALTER TABLE quotas ADD COLUMN keep_ms INTEGER;
 ";

@@ -2,7 +2,10 @@ use super::{
     Database, DatabaseError, ProofOutcome, ProofParts, ProofSelection, SubmissionOutcome,
     schema::{APPLICATION_ID, OLDEST_VERSION, SCHEMA, SCHEMA_VERSION},
 };
-use crate::state::clock::{ClockRecord, ProofTimes};
+use crate::{
+    access::TenantQuota,
+    state::clock::{ClockRecord, ProofTimes},
+};
 use rusqlite::Connection;
 use sp1d_model::{
     EventRecord, FailureInfo, Moment, NewProof, ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState,
@@ -327,7 +330,7 @@ fn events_are_ordered_and_removed_with_their_proof() {
     assert_eq!(database.events("a", 2, 2).unwrap(), [record(3), record(4)]);
     assert_eq!((database.last_event("a").unwrap(), database.last_event("unknown").unwrap()), (5, 0));
     database.end("a", &ProofOutcome::Cancelled, TaskCounts::default(), NOW).unwrap();
-    assert_eq!(database.remove_ended(NOW.plus_seconds(1)).unwrap(), 1);
+    assert_eq!(database.remove_ended(NOW.plus_seconds(1), Duration::ZERO).unwrap(), 1);
     assert_eq!((database.proof("a").unwrap(), database.events("a", 0, 9).unwrap()), (None, vec![]));
     assert!(database.program(Some("default"), "p").unwrap().is_none() && database.needed_blobs().unwrap().is_empty());
 }
@@ -388,6 +391,39 @@ fn database_of_the_release_before_tenants_is_upgraded_and_belongs_to_the_default
 }
 
 #[test]
+fn quotas_of_version_5_are_upgraded() {
+    let (folder, database) = database();
+    let quota = TenantQuota { queued: Some(1), ..TenantQuota::default() };
+    database.set_quota("a", &quota).unwrap();
+    drop(database);
+    let path = folder.path().join("service.db");
+    let before = Connection::open(&path).unwrap();
+    before.execute_batch("ALTER TABLE quotas DROP COLUMN keep_ms; PRAGMA user_version = 5;").unwrap();
+    drop(before);
+    assert_eq!(Database::open(&path, false).unwrap().quota("a").unwrap(), quota);
+}
+
+#[test]
+fn a_tenant_keeps_its_proofs_as_long_as_its_quota_says() {
+    const DAY: u64 = 24 * 60 * 60;
+    let (_folder, database) = database();
+    for (tenant, days) in [("default", None), ("short", Some(1)), ("long", Some(30))] {
+        let keep = days.map(|days| Duration::from_secs(days * DAY));
+        database.set_quota(tenant, &TenantQuota { keep, ..TenantQuota::default() }).unwrap();
+        database.add_proof(tenant, &NewProof::default(), ProofParts { tenant, ..PARTS }, NOW).unwrap();
+        database.end(tenant, &ProofOutcome::Cancelled, TaskCounts::default(), NOW).unwrap();
+    }
+    let removed_after = |days: u64| {
+        let now = NOW.plus_seconds(days * DAY + 1);
+        database.remove_ended(now, Duration::from_secs(7 * DAY)).unwrap()
+    };
+    let is_known = |tenant: &str| database.proof(tenant).unwrap().is_some();
+    assert_eq!((removed_after(0), removed_after(1), is_known("short")), (0, 1, false));
+    assert_eq!((removed_after(6), removed_after(7), is_known("default")), (0, 1, false));
+    assert_eq!((removed_after(29), removed_after(30), is_known("long")), (0, 1, false));
+}
+
+#[test]
 fn database_that_a_service_is_creating_gets_no_tables_from_a_command_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("service.db");
@@ -442,9 +478,9 @@ fn program_of_two_tenants_is_removed_when_the_last_one_has_no_use_for_it() {
     let (_folder, database) = database();
     let program = ProgramSummary { id: "p".into(), bytes: 1, verifying_key: None, created: Moment(10) };
     database.add_program("other", &program).unwrap();
-    database.remove_ended(Moment(5)).unwrap();
+    database.remove_ended(Moment(5), Duration::ZERO).unwrap();
     assert_eq!(database.program(Some("default"), "p").unwrap(), None, "it was added at 0");
     assert!(database.program(Some("other"), "p").unwrap().is_some() && database.needed_blobs().unwrap().contains("p"));
-    database.remove_ended(Moment(11)).unwrap();
+    database.remove_ended(Moment(11), Duration::ZERO).unwrap();
     assert!(database.needed_blobs().unwrap().is_empty());
 }

@@ -89,6 +89,9 @@ pub(crate) struct TokensQuotaArguments {
     /// Highest priority of a proof, -100 to 100.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
     pub(crate) max_priority: Option<i32>,
+    /// Days to keep a proof of the tenant after it has ended [default: those of `sp1d serve --keep`].
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) keep: Option<u32>,
 }
 
 #[derive(Debug, Args)]

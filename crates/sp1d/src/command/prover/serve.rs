@@ -16,6 +16,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, check_executor_host};
+use sp1d_identity::{HttpsCertificate, HttpsIdentity};
 use sp1d_machine::raise_open_files;
 use sp1d_orchestrator::JoinSettings;
 use sp1d_protocol::open_listener;
@@ -75,14 +76,16 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
 
 async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Result<()> {
     let stop = cancelled_by_signals_but_hangups()?;
+    let https = https_certificate(&arguments)?;
     match &config.orchestrator.tls {
         Some(tls) => {
             tracing::info!(identity = %tls.identity(), "connections use TLS, except HTTP on the loopback interface");
         }
         None => {
-            let join = (arguments.join_listen.as_ref(), "--join-listen");
-            let ports = [(Some(&arguments.listen), "--listen"), join, (arguments.hosted.as_ref(), "--hosted")];
-            for (address, flag) in ports.into_iter().filter_map(|(address, flag)| Some((address?, flag))) {
+            let http = [(Some(&arguments.listen), "--listen"), (arguments.hosted.as_ref(), "--hosted")];
+            let plain = http.into_iter().filter(|_| https.is_none());
+            let ports = plain.chain([(arguments.join_listen.as_ref(), "--join-listen")]);
+            for (address, flag) in ports.filter_map(|(address, flag)| Some((address?, flag))) {
                 check_exposure(address, flag, arguments.insecure).await?;
             }
             warn_of_plain_workers(&config.list).await;
@@ -106,6 +109,9 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         (None, _) | (_, None) => None,
     };
     let mut settings = settings(&config, &arguments);
+    if let Some(certificate) = https {
+        settings.tls = Some(certificate.into());
+    }
     if let Some(small) = SmallSharedMemory::of_machine(settings.running) {
         small.warn();
     }
@@ -211,6 +217,15 @@ fn share_of_joined(open_files: u64) -> usize {
     usize::try_from((open_files / 4).clamp(MIN_JOINED, MAX_JOINED)).expect("at most `MAX_JOINED`")
 }
 
+/// Returns the certificate of HTTPS, if it is another one than that of `--tls`.
+fn https_certificate(arguments: &ServeArguments) -> Result<Option<Arc<HttpsCertificate>>> {
+    // The arguments are accepted only together.
+    let (Some(chain), Some(key)) = (&arguments.https_certificate, &arguments.https_key) else { return Ok(None) };
+    let certificate = HttpsCertificate::load(chain, key).map_err(|error| CliError::usage(error.to_string()))?;
+    tracing::info!(certificate = %chain.display(), "HTTPS has a certificate of its own, except on the loopback interface");
+    Ok(Some(certificate))
+}
+
 /// Returns the settings of `--hosted`, if its arguments are given.
 fn hosted_settings(arguments: &ServeArguments) -> Result<Option<HostedSettings>> {
     let Some(file) = &arguments.hosted_signers else { return Ok(None) };
@@ -270,7 +285,7 @@ fn settings(config: &Config, arguments: &ServeArguments) -> ServiceSettings {
     let own = listens.rsplit_once(':').map(|(host, _)| host);
     settings.allowed_hosts =
         own.into_iter().chain(arguments.allowed_hosts.iter().map(String::as_str)).map(str::to_lowercase).collect();
-    settings.tls = config.orchestrator.tls.clone();
+    settings.tls = config.orchestrator.tls.clone().map(HttpsIdentity::from);
     settings.tracer = Telemetry::tracer();
     settings
 }

@@ -12,12 +12,14 @@ use sp1d_model::Moment;
 use sp1d_service::{DatabaseError, NewApiToken, TenantQuota, TokenStore, TokenStoreError, TokenSummary};
 use std::{path::Path, time::Duration};
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 pub(super) fn run(command: TokensCommand) -> Result<()> {
     // The command may create the database, which only the user of the service can read.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match command {
         TokensCommand::Create(arguments) => {
-            let valid = Duration::from_secs(u64::from(arguments.days) * 24 * 60 * 60);
+            let valid = DAY * arguments.days;
             let roles = arguments.roles.into_iter().collect();
             let new = NewApiToken { name: arguments.name, tenant: arguments.tenant, roles, valid };
             let store = TokenStore::open_or_create(&arguments.state.state).map_err(code_of)?;
@@ -94,6 +96,7 @@ fn quota_of(arguments: &TokensQuotaArguments) -> Result<TenantQuota> {
         bytes: arguments.max_disk.map(|megabytes| megabytes.saturating_mul(1_000_000)),
         min_priority,
         max_priority,
+        keep: arguments.keep.map(|days| DAY * days),
     })
 }
 
@@ -110,6 +113,7 @@ fn show_quotas(quotas: &[(String, TenantQuota)], is_json: bool) -> Result<()> {
                     "bytes": quota.bytes,
                     "min_priority": quota.min_priority,
                     "max_priority": quota.max_priority,
+                    "keep_days": quota.keep.map(days),
                 })
             })
             .collect();
@@ -117,14 +121,20 @@ fn show_quotas(quotas: &[(String, TenantQuota)], is_json: bool) -> Result<()> {
     }
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(["tenant", "queued", "running", "cycles", "bytes", "priorities"]);
+    table.set_header(["tenant", "queued", "running", "cycles", "bytes", "priorities", "days kept"]);
     let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
     for (tenant, quota) in quotas {
         let priorities = format!("{} to {}", quota.min_priority.unwrap_or(-100), quota.max_priority.unwrap_or(100));
         let numbers = [quota.queued, quota.running, quota.cycles, quota.bytes].map(number);
-        table.add_row([tenant.clone()].into_iter().chain(numbers).chain([priorities]));
+        let kept = number(quota.keep.map(days));
+        table.add_row([tenant.clone()].into_iter().chain(numbers).chain([priorities, kept]));
     }
     table.to_string().lines().try_for_each(print)
+}
+
+/// Returns a time in whole days, the unit in which it was set.
+fn days(time: Duration) -> u64 {
+    time.as_secs() / DAY.as_secs()
 }
 
 /// Returns when a token expires, as text.
@@ -157,7 +167,7 @@ mod tests {
     fn quota_has_the_units_of_its_options_and_a_range_of_priorities() {
         let arguments = |min: &str, max: &str| {
             let line = ["sp1d", "tokens", "quota", "a", "--state", "s", "--max-queue", "1", "--max-disk", "3"];
-            let line = line.into_iter().chain(["--min-priority", min, "--max-priority", max]);
+            let line = line.into_iter().chain(["--min-priority", min, "--max-priority", max, "--keep", "2"]);
             let CliCommand::Prover(Sp1Command::Tokens { command: TokensCommand::Quota(arguments) }) =
                 CliArguments::parse_from(line).command
             else {
@@ -167,6 +177,7 @@ mod tests {
         };
         let quota = quota_of(&arguments("-5", "-5")).unwrap();
         assert_eq!((quota.queued, quota.bytes, quota.min_priority), (Some(1), Some(3_000_000), Some(-5)));
+        assert_eq!((quota.keep, quota.keep.map(days)), (Some(Duration::from_secs(172_800)), Some(2)));
         assert!(quota_of(&arguments("1", "0")).unwrap_err().to_string().contains("between 1 and 0"));
     }
 

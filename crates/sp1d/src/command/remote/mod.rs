@@ -3,6 +3,8 @@
 pub(super) mod explain;
 mod problem;
 pub(super) mod requests;
+mod tenants;
 pub(super) mod top;
 
 pub(super) use problem::worker_problem;
+pub(super) use tenants::have_several_tenants;

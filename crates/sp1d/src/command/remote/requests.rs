@@ -1,6 +1,6 @@
 //! The subcommands that send requests to a service and print the responses.
 
-use super::problem::worker_problem;
+use super::{problem::worker_problem, tenants::have_several_tenants};
 use crate::{
     args::{
         FetchArguments, LogsArguments, NamedWorkerArguments, ProofArguments, ProofsArguments, RemoteArguments,
@@ -55,8 +55,7 @@ pub(in crate::command) async fn proofs(arguments: ProofsArguments) -> Result<()>
 }
 
 fn proof_table(found: Vec<ProofSummary>) -> Table {
-    // Only an administrator of a service with tokens sees several tenants.
-    let has_tenants = found.windows(2).any(|pair| pair[0].tenant != pair[1].tenant);
+    let has_tenants = have_several_tenants(&found);
     // Only a service with requests of sp1-sdk's network client has requesters.
     let has_requesters = found.iter().any(|proof| proof.requester.is_some());
     let (tenant, requester) = (has_tenants.then_some("tenant"), has_requesters.then_some("requester"));

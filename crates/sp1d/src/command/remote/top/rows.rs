@@ -7,11 +7,12 @@ use ratatui::{
 };
 use sp1d_client::{Moment, ProofState, ProofSummary, WorkerActivity, WorkerSummary};
 use sp1d_model::hint;
+use std::iter;
 
 /// Width of a progress bar in characters.
 const BAR_WIDTH: u64 = 10;
 
-pub(super) fn header<const N: usize>(names: [&'static str; N]) -> Row<'static> {
+pub(super) fn header(names: impl IntoIterator<Item = &'static str>) -> Row<'static> {
     Row::new(names).style(Style::new().underlined())
 }
 
@@ -40,7 +41,8 @@ pub(super) fn worker_row(worker: &WorkerSummary) -> Row<'static> {
     .style(color)
 }
 
-pub(super) fn proof_row(proof: &ProofSummary, now: Moment) -> Row<'static> {
+/// Returns the row of a proof, with its tenant as the second cell if `has_tenants`.
+pub(super) fn proof_row(proof: &ProofSummary, has_tenants: bool, now: Moment) -> Row<'static> {
     let color = match proof.state {
         ProofState::Running => Style::new().fg(Color::Green),
         ProofState::Failed => Style::new().fg(Color::Red),
@@ -48,8 +50,8 @@ pub(super) fn proof_row(proof: &ProofSummary, now: Moment) -> Row<'static> {
         ProofState::Done | ProofState::Cancelled => Style::new().dim(),
     };
     let takes = proof.started.map(|started| seconds_between(started, proof.ended.unwrap_or(now)));
-    Row::new([
-        proof.id.clone(),
+    let tenant = has_tenants.then(|| proof.tenant.clone());
+    let cells = [
         proof.mode.name().to_owned(),
         proof.state.name().to_owned(),
         proof.priority.to_string(),
@@ -57,8 +59,8 @@ pub(super) fn proof_row(proof: &ProofSummary, now: Moment) -> Row<'static> {
         takes.map(clock).unwrap_or_default(),
         time_left(proof, now).map(|seconds| format!("~{}", clock(seconds))).unwrap_or_default(),
         hint::separate(proof.failure.as_ref().map(|failure| failure.text.clone())).0,
-    ])
-    .style(color)
+    ];
+    Row::new(iter::once(proof.id.clone()).chain(tenant).chain(cells)).style(color)
 }
 
 fn seconds_between(from: Moment, to: Moment) -> u64 {

@@ -4,6 +4,7 @@ use super::{
     rows::{header, highlight, proof_row, worker_row},
     snapshot::{MainWaitReason, ServiceSnapshot},
 };
+use crate::command::remote::have_several_tenants;
 use ratatui::{
     Frame,
     crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
@@ -14,6 +15,10 @@ use ratatui::{
 };
 use sp1d_client::{Moment, ProofState};
 use sp1d_model::{counted, hint};
+use std::iter;
+
+/// Width of the column of tenants. Longer names are cut.
+const TENANT_WIDTH: u16 = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TopPane {
@@ -173,9 +178,13 @@ impl TopView {
     }
 
     fn draw_proofs(&mut self, frame: &mut Frame<'_>, area: Rect, now: Moment) {
-        let widths = [12, 10, 9, 8, 20, 8, 9].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
-        let table = Table::new(self.snapshot.proofs.iter().map(|proof| proof_row(proof, now)), widths)
-            .header(header(["proof", "mode", "state", "priority", "tasks done", "ran for", "time left", "failure"]))
+        let has_tenants = have_several_tenants(&self.snapshot.proofs);
+        let (name, width) = (has_tenants.then_some("tenant"), has_tenants.then_some(TENANT_WIDTH));
+        let columns = ["mode", "state", "priority", "tasks done", "ran for", "time left", "failure"];
+        let widths = iter::once(12).chain(width).chain([10, 9, 8, 20, 8, 9]).map(Constraint::Length);
+        let rows = self.snapshot.proofs.iter().map(|proof| proof_row(proof, has_tenants, now));
+        let table = Table::new(rows, widths.chain([Constraint::Fill(1)]))
+            .header(header(iter::once("proof").chain(name).chain(columns)))
             .row_highlight_style(highlight(self.focus == TopPane::Proofs))
             .block(self.block(" proofs ", TopPane::Proofs));
         frame.render_stateful_widget(table, area, &mut self.proofs);
@@ -250,11 +259,16 @@ mod tests {
         }
     }
 
-    /// Checks that the screen contains each of `texts`.
-    fn check(view: &mut TopView, texts: &[&str]) {
+    /// Returns the text of the screen.
+    fn screen(view: &mut TopView) -> String {
         let mut terminal = Terminal::new(TestBackend::new(140, 24)).unwrap();
         terminal.draw(|frame| view.draw(frame)).unwrap();
-        let screen = terminal.backend().to_string();
+        terminal.backend().to_string()
+    }
+
+    /// Checks that the screen contains each of `texts`.
+    fn check(view: &mut TopView, texts: &[&str]) {
+        let screen = screen(view);
         for text in texts {
             assert!(screen.contains(text), "{text:?} is not in\n{screen}");
         }
@@ -280,6 +294,23 @@ mod tests {
                 "the program panicked",
             ],
         );
+    }
+
+    #[test]
+    fn tenants_are_shown_only_if_there_are_several() {
+        for (tenants, is_shown) in [(["default", "default"], false), (["default", "team-a"], true)] {
+            let (mut view, mut snapshot) = (TopView::new("http://service:8090"), shown());
+            for (proof, tenant) in snapshot.proofs.iter_mut().zip(tenants) {
+                tenant.clone_into(&mut proof.tenant);
+            }
+            view.show(snapshot);
+            // The other columns keep their order.
+            check(&mut view, &["proof        ", "mode       state     priority", "the program panicked"]);
+            let screen = screen(&mut view);
+            for text in ["tenant", tenants[0], tenants[1]] {
+                assert_eq!(screen.contains(text), is_shown, "{text:?} in\n{screen}");
+            }
+        }
     }
 
     #[test]

@@ -36,8 +36,10 @@ fn store(memory_bytes: u64, disk_bytes: u64) -> (Store, TempDir) {
     (Store::new(StoreLimits { memory_bytes, disk_bytes, spill_folder: Some(base.path().to_owned()) }), base)
 }
 
+/// Checks what the store uses. All its artifacts must be incompressible.
 fn check_usage(store: &Store, memory_bytes: u64, disk_bytes: u64, artifacts: usize) {
-    assert_eq!(store.usage(), StoreUsage { memory_bytes, disk_bytes, artifacts });
+    let content_bytes = memory_bytes + disk_bytes;
+    assert_eq!(store.usage(), StoreUsage { memory_bytes, disk_bytes, content_bytes, artifacts });
     assert_eq!(store.stats(), ArtifactStats { artifacts, bytes: memory_bytes + disk_bytes });
 }
 
@@ -88,6 +90,7 @@ fn removing_a_scope_removes_all_its_artifacts() {
     store.put(TRY, "zeros", Blob::encode(&[0; 10_000])).unwrap();
     assert_eq!(store.scope_content_bytes(TRY), 10_006, "the size before compression");
     assert!(store.scope_stats(TRY).bytes < 1000);
+    assert_eq!(store.usage().content_bytes, 10_011, "of both scopes");
     store.remove(TRY, "zeros");
     assert_eq!((store.scope_content_bytes(TRY), store.scope_content_bytes(ATTEMPT)), (6, 5));
     store.remove_scope(TRY);
@@ -402,6 +405,7 @@ fn compare(store: &Store, model: &Model) -> TestCaseResult {
     prop_assert!(usage.memory_bytes <= MEMORY_BYTES && usage.disk_bytes <= DISK_BYTES, "{:?}", usage);
     let expected = ArtifactStats { artifacts: model.len(), bytes: model.values().copied().map(content_len).sum() };
     prop_assert_eq!(store.stats(), expected);
+    prop_assert_eq!(usage.content_bytes, expected.bytes, "the blobs are incompressible");
     for scope in 0..3 {
         let expected: Vec<_> = model.range((scope, 0)..=(scope, u8::MAX)).collect();
         let bytes = expected.iter().map(|(_, content)| content_len(**content)).sum();

@@ -94,13 +94,20 @@ impl WorkerSession {
             let stored = shared.store.scope_stats(attempt_scope(attempt));
             let limits = shared.store.limits();
             let room = limits.memory_bytes.saturating_add(limits.disk_bytes);
+            let max_session_bytes = (room / SESSION_STORE_DIVISOR).max(MIN_SESSION_BYTES);
+            // A proof or a session never has more bytes than the whole store. The exact numbers take a lock of the
+            // store for each registered attempt, so they are only counted if the whole store has more than the limit.
+            let usage = shared.store.usage();
+            let max_proof_bytes = MAX_PROOF_BYTES.saturating_sub(announced);
+            let max_unaccepted_bytes = max_session_bytes.saturating_sub(others.session_bytes);
+            let unaccepted = bound_or_exact(usage.bytes(), max_unaccepted_bytes, || self.unaccepted_bytes());
             let quotas = UploadQuotas {
                 artifacts: stored.artifacts + others.attempt_uploads,
                 attempt_bytes: shared.store.scope_content_bytes(attempt_scope(attempt)) + others.attempt_bytes,
                 max_attempt_bytes: entry.rights.upload_bytes,
-                proof_bytes: self.proof_bytes(entry),
-                session_bytes: self.unaccepted_bytes() + others.session_bytes,
-                max_session_bytes: (room / SESSION_STORE_DIVISOR).max(MIN_SESSION_BYTES),
+                proof_bytes: bound_or_exact(usage.content_bytes, max_proof_bytes, || self.proof_bytes(entry)),
+                session_bytes: unaccepted + others.session_bytes,
+                max_session_bytes,
             };
             quotas.check(announced).map_err(Status::resource_exhausted)
         })
@@ -128,15 +135,20 @@ fn invalid(text: impl Display) -> Status {
     Status::invalid_argument(text.to_string())
 }
 
+/// Returns `bound`, an upper bound of a number, if it is within `limit`. Otherwise returns the exact number.
+fn bound_or_exact(bound: u64, limit: u64, exact: impl FnOnce() -> u64) -> u64 {
+    if bound <= limit { bound } else { exact() }
+}
+
 /// What an attempt, its proof and its session have uploaded, and how much they may upload.
 struct UploadQuotas {
     artifacts: usize,
     /// Uncompressed.
     attempt_bytes: u64,
     max_attempt_bytes: u64,
-    /// Uncompressed.
+    /// Uncompressed. May be an upper bound that is within the limit.
     proof_bytes: u64,
-    /// Compressed, without what was accepted.
+    /// Compressed, without what was accepted. May be an upper bound that is within the limit.
     session_bytes: u64,
     max_session_bytes: u64,
 }
@@ -250,5 +262,12 @@ mod tests {
         check(|quotas| quotas.proof_bytes = u64::MAX, Some("the proof may have"));
         check(|quotas| quotas.session_bytes = 100, None);
         check(|quotas| quotas.session_bytes = 101, Some("not accepted yet"));
+    }
+
+    #[test]
+    fn the_exact_number_counts_if_the_upper_bound_exceeds_the_limit() {
+        assert_eq!(bound_or_exact(7, 7, || panic!("the bound is enough")), 7);
+        assert_eq!(bound_or_exact(8, 7, || 3), 3);
+        assert_eq!(bound_or_exact(9, 7, || 8), 8);
     }
 }

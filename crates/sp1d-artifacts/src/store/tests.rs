@@ -154,6 +154,22 @@ fn artifacts_beyond_the_memory_budget_are_spilled_and_readable() {
 }
 
 #[test]
+fn storing_in_memory_returns_a_blob_that_has_no_room() {
+    let (store, base) = store(1000, 10_000);
+    assert!(store.put_in_memory(TRY, "a", blob(1, 600)).unwrap().is_none());
+    let returned = store.put_in_memory(TRY, "b", blob(2, 401)).unwrap().unwrap();
+    assert_eq!(returned.decode().unwrap(), noise(2, 401));
+    assert!(store.get(TRY, "b").is_none());
+    check_usage(&store, 600, 0, 1);
+    assert!(store.put_in_memory(TRY, "b", blob(2, 400)).unwrap().is_none());
+    assert!(store.put_in_memory(TRY, "a", blob(1, 600)).unwrap().is_none(), "the same content needs no room");
+    assert_eq!(store.put_in_memory(TRY, "a", blob(3, 600)).map(drop), Err(StoreError::Exists("a".into())));
+    check_usage(&store, 1000, 0, 2);
+    check_content(&store, TRY, "a", false, &noise(1, 600));
+    check_files(&base, 0);
+}
+
+#[test]
 fn small_artifacts_are_spilled_last() {
     let (record, result) = (3 << 20, 1 << 20);
     let (store, _base) = store(3 << 20, 10 << 20);

@@ -21,5 +21,5 @@ pub use digest::Digest;
 pub use limits::limits;
 pub use store::{
     ArtifactDescription, ArtifactStats, Scope, SpilledBlob, SpilledChunks, Store, StoreError, StoreLimits, StoreUsage,
-    Stored, StoredChunks, default_spill_folder, quarter_of_memory,
+    Stored, default_spill_folder, quarter_of_memory,
 };

@@ -1,15 +1,16 @@
-//! Runs the checks of workers' outputs, each on a thread of its own.
+//! Runs the checks of workers' outputs, each on a thread that runs no other check meanwhile.
 //!
 //! A check runs code of SP1 on bytes of a worker, and it cannot be interrupted. So its caller only waits for a limited
 //! time. A slow check does not delay the checks of other workers for long, and the checks of one worker never use more
 //! than one thread. The caller hears of a check that takes much longer than usual, or that waits behind such a check of
 //! the same worker, so that the task need not wait.
 
-use crate::lock::lock;
+use crate::{check_threads::CheckThreads, lock::lock};
 use sp1d_scheduler::{TaskKind, WorkerId};
 use std::{
     collections::{BTreeMap, HashMap},
     future, io,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, Mutex, Weak},
     thread,
     time::Duration,
@@ -40,7 +41,7 @@ const SLOW_FACTOR: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CheckedOutput {
     Result(TaskKind),
-    /// A result of which only the presence is checked.
+    /// A result of which only the presence is checked, which never blocks.
     ResultPresence,
     DeferredEvents,
 }
@@ -74,9 +75,9 @@ pub(crate) enum CheckEnd<T> {
 }
 
 /// The places for checks. One place serves one check at a time.
-#[derive(Debug)]
 pub(crate) struct CheckPlaces {
-    places: Semaphore,
+    places: Arc<Semaphore>,
+    threads: CheckThreads,
     /// The workers whose checks run or wait.
     workers: Mutex<HashMap<WorkerId, Weak<WorkerChecks>>>,
     /// How long checks usually take, a moving average.
@@ -112,6 +113,24 @@ impl Drop for CheckPermit {
     fn drop(&mut self) {
         // The next check gets the permit afterwards, and must not see this one.
         self.worker.running.send_replace(None);
+    }
+}
+
+/// The place of a check. The check's thread and its caller both hold it, and the first that drops it gives it up: the
+/// thread when the check returns, so that the next check need not wait for the caller's task, and the caller when the
+/// check is slow.
+struct SharedPlace(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl SharedPlace {
+    fn pair(permit: OwnedSemaphorePermit) -> (Self, Self) {
+        let place = Arc::new(Mutex::new(Some(permit)));
+        (Self(place.clone()), Self(place))
+    }
+}
+
+impl Drop for SharedPlace {
+    fn drop(&mut self) {
+        let _permit = lock(&self.0).take();
     }
 }
 
@@ -162,7 +181,8 @@ impl CheckPlaces {
 
     fn with_times(places: usize, place_time: Duration, check_time: Duration) -> Self {
         let (workers, usual) = (Mutex::default(), Mutex::default());
-        Self { places: Semaphore::new(places), workers, usual, place_time, check_time }
+        let places = Arc::new(Semaphore::new(places));
+        Self { places, threads: CheckThreads::default(), workers, usual, place_time, check_time }
     }
 
     fn checks_of(&self, worker: WorkerId) -> Arc<WorkerChecks> {
@@ -198,7 +218,7 @@ impl CheckPlaces {
 
     /// Runs `check` on an output of `worker`, when there is a place and no other output of the worker is checked.
     /// `output` says which it is. Sends to `delayed` if the check is slow, or if it waits behind a slow one of the same
-    /// worker.
+    /// worker. A check of [`CheckedOutput::ResultPresence`] needs no place and no thread.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait. A check that has started continues on its thread, and the next check of the
@@ -212,16 +232,21 @@ impl CheckPlaces {
     ) -> CheckEnd<T> {
         let (checks, mut report) = (self.checks_of(worker), DelayReport(Some(delayed)));
         let Some(permit) = checks.clone().permit(&mut report).await else { return CheckEnd::Blocked(self.check_time) };
-        let place = self.places.acquire().await.expect("the semaphore is never closed");
+        if output == CheckedOutput::ResultPresence {
+            // The look-up takes less time than a switch to another thread.
+            let start = Instant::now();
+            return match panic::catch_unwind(AssertUnwindSafe(check)) {
+                Ok(returned) => CheckEnd::Returned(returned, start.elapsed()),
+                Err(_) => CheckEnd::Panicked,
+            };
+        }
+        let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let (place, place_of_thread) = SharedPlace::pair(place);
         let start = Instant::now();
         let slow_time = self.slow_time(output);
         let (deadline, slow_at) = (start + self.check_time, start + slow_time);
         checks.running.send_replace(Some(RunningCheck { deadline, slow_at }));
-        let run = move || {
-            let _permit = permit;
-            check()
-        };
-        let mut outcome = match start_check(run) {
+        let mut outcome = match self.threads.start(check, (permit, place_of_thread)) {
             Ok(outcome) => outcome,
             Err(error) => return CheckEnd::NotStarted(error),
         };
@@ -242,22 +267,6 @@ impl CheckPlaces {
             Err(_) => CheckEnd::TimedOut(self.check_time),
         }
     }
-}
-
-/// Starts `check` on a new thread, and returns the receiver of its outcome. If the check panics, the receiver fails.
-///
-/// It is not a thread of the runtime, because the end of a runtime waits for the runtime's threads.
-///
-/// # Errors
-/// Fails if the system has no thread left.
-fn start_check<T: Send + 'static>(check: impl FnOnce() -> T + Send + 'static) -> io::Result<oneshot::Receiver<T>> {
-    let (sender, outcome) = oneshot::channel();
-    let run = move || {
-        // The caller may have stopped waiting.
-        let _ = sender.send(check());
-    };
-    thread::Builder::new().name("check".to_owned()).spawn(run)?;
-    Ok(outcome)
 }
 
 #[cfg(test)]
@@ -379,6 +388,72 @@ mod tests {
         assert_eq!(lock(&places.workers).len(), 1);
         places.run_quietly(WorkerId(2), || ()).await;
         assert_eq!(lock(&places.workers).len(), 1, "a worker without checks is forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_returns_frees_its_place_before_its_caller_is_polled() {
+        let places = CheckPlaces::with_times(1, LONG, LONG);
+        let (release, _started, check) = hanging();
+        let first = places.run_quietly(WorkerId(1), check);
+        tokio::pin!(first);
+        assert!(first.as_mut().now_or_never().is_none(), "the check has not returned");
+        let second = places.run_quietly(WorkerId(2), || 7);
+        tokio::pin!(second);
+        assert!(second.as_mut().now_or_never().is_none(), "the only place is taken");
+        drop(release);
+        let second = timeout(LONG / 2, second).await;
+        assert!(matches!(second, Ok(CheckEnd::Returned(7, _))), "{second:?}");
+        let first = first.await;
+        assert!(matches!(first, CheckEnd::Returned((), _)), "{first:?}");
+    }
+
+    #[tokio::test]
+    async fn a_check_whose_caller_has_left_has_no_place() {
+        let places = CheckPlaces::with_times(1, LONG, LONG);
+        let (_release, _started, check) = hanging();
+        assert!(places.run_quietly(WorkerId(1), check).now_or_never().is_none(), "the check has not returned");
+        for _ in 0..2 {
+            let other = timeout(LONG / 2, places.run_quietly(WorkerId(2), || 7)).await;
+            assert!(matches!(other, Ok(CheckEnd::Returned(7, _))), "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_place_serves_one_check_at_a_time() {
+        let places = CheckPlaces::with_times(1, SHORT, LONG);
+        let (release, _started, check) = hanging();
+        tokio::time::pause();
+        // The check gives up its place when it is slow. Its end must not free a second one.
+        let slow = places.run_quietly(WorkerId(1), check).await;
+        assert!(matches!(slow, CheckEnd::TimedOut(_)), "{slow:?}");
+        let mut running = places.checks_of(WorkerId(1)).running.subscribe();
+        tokio::time::resume();
+        drop(release);
+        running.wait_for(Option::is_none).await.unwrap();
+        places.run_quietly(WorkerId(1), || ()).await;
+        assert_eq!(places.places.available_permits(), 1);
+    }
+
+    /// Runs a check of a result's presence for the worker that has the hanging check.
+    async fn run_presence<T: Send + 'static>(
+        places: &CheckPlaces,
+        check: impl FnOnce() -> T + Send + 'static,
+    ) -> CheckEnd<T> {
+        places.run(WorkerId(1), CheckedOutput::ResultPresence, oneshot::channel().0, check).await
+    }
+
+    #[tokio::test]
+    async fn the_presence_of_a_result_is_checked_on_the_thread_of_the_caller() {
+        let places = CheckPlaces::with_times(1, SHORT, LONG);
+        let ended = run_presence(&places, || thread::current().id()).await;
+        assert!(matches!(ended, CheckEnd::Returned(id, _) if id == thread::current().id()), "{ended:?}");
+        let ended = run_presence(&places, || panic!("planted")).await;
+        assert!(matches!(ended, CheckEnd::<()>::Panicked), "{ended:?}");
+        let (_release, _started, check) = hanging();
+        assert!(places.run_quietly(WorkerId(1), check).now_or_never().is_none(), "the check has not returned");
+        tokio::time::pause();
+        let ended = run_presence(&places, || 7).await;
+        assert!(matches!(ended, CheckEnd::Blocked(_)), "{ended:?}");
     }
 
     #[tokio::test]

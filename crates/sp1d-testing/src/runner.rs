@@ -139,6 +139,10 @@ impl ProofChecks for FakeRunner {
         shard.and_then(|shard| events_in(&artifact(&shard.record)?)).unwrap_or_default()
     }
 
+    fn names_need_artifacts(&self, spec: &TaskSpec) -> bool {
+        spec.payload.shard().is_some_and(|shard| shard.record == PRECOMPILE_RECORD)
+    }
+
     fn max_event_bytes(&self, _: &TaskSpec) -> u64 {
         MAX_EVENT_BYTES
     }

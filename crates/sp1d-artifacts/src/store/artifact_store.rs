@@ -136,6 +136,24 @@ impl Store {
         }
     }
 
+    /// Does the same as [`Store::put`] if memory has room for the blob, and never blocks. Returns the blob if it has no
+    /// room: it is then not stored, and [`Store::put`] may spill it or others.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if the name has different content.
+    pub fn put_in_memory(&self, scope: Scope, name: &str, blob: Blob) -> Result<Option<Blob>, StoreError> {
+        self.change(|state| {
+            // The same content again needs no room.
+            let is_new = state.find(scope, name).is_none();
+            let needed = state.usage.memory_bytes.saturating_add(blob.stored_bytes());
+            if is_new && needed > self.limits.memory_bytes {
+                return Ok(Some(blob));
+            }
+            state.insert(scope, name, blob)?;
+            Ok(None)
+        })
+    }
+
     /// Returns the maximum number of bytes in memory while the disk rejects writes.
     fn max_memory(&self) -> u64 {
         self.limits.memory_bytes.saturating_add(self.limits.memory_bytes / 2)

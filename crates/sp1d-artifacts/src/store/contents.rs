@@ -54,6 +54,7 @@ impl StoreContents {
         self.next += 1;
         self.usage.artifacts += 1;
         self.usage.memory_bytes += blob.stored_bytes();
+        self.usage.content_bytes += blob.len();
         self.artifacts.insert(number, Stored::Memory(blob));
         self.name(scope, name, number);
         Ok(Some(number))
@@ -84,6 +85,7 @@ impl StoreContents {
     pub(super) fn forget(&mut self, number: u64) -> Option<Stored> {
         let stored = self.artifacts.remove(&number)?;
         self.usage.artifacts -= 1;
+        self.usage.content_bytes -= stored.describe().len;
         match &stored {
             Stored::Memory(blob) => self.usage.memory_bytes -= blob.stored_bytes(),
             Stored::Disk(spilled) => self.usage.disk_bytes -= spilled.stored_bytes(),

@@ -20,5 +20,5 @@ pub(crate) use limits::LIMITS as STORE_LIMITS;
 pub use limits::{StoreLimits, default_spill_folder, quarter_of_memory};
 pub use scope::Scope;
 pub use spilled_blob::{SpilledBlob, SpilledChunks};
-pub use stored::{ArtifactDescription, Stored, StoredChunks};
+pub use stored::{ArtifactDescription, Stored};
 pub use usage::{ArtifactStats, StoreUsage};

@@ -1,7 +1,7 @@
 //! One artifact, wherever its bytes are.
 
 use super::{SpilledBlob, StoreError};
-use crate::{Blob, Chunk, Digest};
+use crate::{Blob, Digest};
 
 /// Facts about an artifact that are known without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,9 +11,6 @@ pub struct ArtifactDescription {
     /// Uncompressed length in bytes.
     pub len: u64,
 }
-
-/// The chunks of an artifact, in order. Reading a chunk may block.
-pub type StoredChunks = Box<dyn Iterator<Item = Result<Chunk, StoreError>> + Send>;
 
 /// An artifact in memory or on disk. It stays readable after the store removes or moves it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -52,18 +49,5 @@ impl Stored {
             Self::Memory(blob) => Ok(blob),
             Self::Disk(spilled) => spilled.load(),
         }
-    }
-
-    /// Returns the chunks, of which at most one at a time is read into memory. Blocks if the blob is on disk.
-    ///
-    /// # Errors
-    /// [`StoreError::Unreadable`] if the blob was spilled and its file cannot be opened. A chunk that cannot be read,
-    /// or that differs from what was written, is an error of the iterator.
-    pub fn chunks(self) -> Result<StoredChunks, StoreError> {
-        let chunks: StoredChunks = match self {
-            Self::Memory(blob) => Box::new((0..blob.chunks().len()).map(move |at| Ok(blob.chunks()[at].clone()))),
-            Self::Disk(spilled) => Box::new(spilled.chunks()?),
-        };
-        Ok(chunks)
     }
 }

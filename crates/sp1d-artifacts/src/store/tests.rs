@@ -36,8 +36,10 @@ fn store(memory_bytes: u64, disk_bytes: u64) -> (Store, TempDir) {
     (Store::new(StoreLimits { memory_bytes, disk_bytes, spill_folder: Some(base.path().to_owned()) }), base)
 }
 
+/// Checks what the store uses. All its artifacts must be incompressible.
 fn check_usage(store: &Store, memory_bytes: u64, disk_bytes: u64, artifacts: usize) {
-    assert_eq!(store.usage(), StoreUsage { memory_bytes, disk_bytes, artifacts });
+    let content_bytes = memory_bytes + disk_bytes;
+    assert_eq!(store.usage(), StoreUsage { memory_bytes, disk_bytes, content_bytes, artifacts });
     assert_eq!(store.stats(), ArtifactStats { artifacts, bytes: memory_bytes + disk_bytes });
 }
 
@@ -88,6 +90,7 @@ fn removing_a_scope_removes_all_its_artifacts() {
     store.put(TRY, "zeros", Blob::encode(&[0; 10_000])).unwrap();
     assert_eq!(store.scope_content_bytes(TRY), 10_006, "the size before compression");
     assert!(store.scope_stats(TRY).bytes < 1000);
+    assert_eq!(store.usage().content_bytes, 10_011, "of both scopes");
     store.remove(TRY, "zeros");
     assert_eq!((store.scope_content_bytes(TRY), store.scope_content_bytes(ATTEMPT)), (6, 5));
     store.remove_scope(TRY);
@@ -148,6 +151,22 @@ fn artifacts_beyond_the_memory_budget_are_spilled_and_readable() {
     check_usage(&store, 600, 6200, 4);
     drop(store);
     check_gone(&base);
+}
+
+#[test]
+fn storing_in_memory_returns_a_blob_that_has_no_room() {
+    let (store, base) = store(1000, 10_000);
+    assert!(store.put_in_memory(TRY, "a", blob(1, 600)).unwrap().is_none());
+    let returned = store.put_in_memory(TRY, "b", blob(2, 401)).unwrap().unwrap();
+    assert_eq!(returned.decode().unwrap(), noise(2, 401));
+    assert!(store.get(TRY, "b").is_none());
+    check_usage(&store, 600, 0, 1);
+    assert!(store.put_in_memory(TRY, "b", blob(2, 400)).unwrap().is_none());
+    assert!(store.put_in_memory(TRY, "a", blob(1, 600)).unwrap().is_none(), "the same content needs no room");
+    assert_eq!(store.put_in_memory(TRY, "a", blob(3, 600)).map(drop), Err(StoreError::Exists("a".into())));
+    check_usage(&store, 1000, 0, 2);
+    check_content(&store, TRY, "a", false, &noise(1, 600));
+    check_files(&base, 0);
 }
 
 #[test]
@@ -402,6 +421,7 @@ fn compare(store: &Store, model: &Model) -> TestCaseResult {
     prop_assert!(usage.memory_bytes <= MEMORY_BYTES && usage.disk_bytes <= DISK_BYTES, "{:?}", usage);
     let expected = ArtifactStats { artifacts: model.len(), bytes: model.values().copied().map(content_len).sum() };
     prop_assert_eq!(store.stats(), expected);
+    prop_assert_eq!(usage.content_bytes, expected.bytes, "the blobs are incompressible");
     for scope in 0..3 {
         let expected: Vec<_> = model.range((scope, 0)..=(scope, u8::MAX)).collect();
         let bytes = expected.iter().map(|(_, content)| content_len(**content)).sum();

@@ -17,12 +17,16 @@ pub struct StoreUsage {
     pub memory_bytes: u64,
     /// Compressed bytes on disk.
     pub disk_bytes: u64,
+    /// Uncompressed bytes, in memory and on disk.
+    pub content_bytes: u64,
     /// Number of artifacts, in memory and on disk.
     pub artifacts: usize,
 }
 
 impl StoreUsage {
-    pub(super) fn bytes(self) -> u64 {
+    /// Returns the compressed bytes in memory and on disk.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
         self.memory_bytes.saturating_add(self.disk_bytes)
     }
 }

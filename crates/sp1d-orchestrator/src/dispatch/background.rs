@@ -75,21 +75,6 @@ impl BackgroundWork {
         self.running.wait().await;
     }
 
-    /// Starts a tokio task that tells the dispatcher when a check of uploads of `attempt` is delayed. Returns the
-    /// sender with which the check reports the delay.
-    fn delay_sender(&self, attempt: AttemptId) -> oneshot::Sender<()> {
-        let (sender, delayed) = oneshot::channel();
-        let shared = self.shared.clone();
-        self.running.spawn(async move {
-            // The sender is dropped without a message if the check ends or is given up before it is delayed.
-            if delayed.await.is_ok() {
-                // If the dispatcher has ended, no one needs the report.
-                let _ = shared.inbox.send(DispatcherInput::Event(ForwardedEvent::CheckDelayed { attempt })).await;
-            }
-        });
-        sender
-    }
-
     /// Runs `check` on uploads of `attempt`, on another thread. Then sends the dispatcher the input that `input` makes
     /// from the outcome. Also tells the dispatcher if the check is delayed.
     fn spawn_check<T: Send + 'static>(
@@ -102,14 +87,25 @@ impl BackgroundWork {
     ) {
         let shared = self.shared.clone();
         let worker = shared.attempts().get(&attempt).map(|entry| entry.worker_id);
-        let delayed = self.delay_sender(attempt);
         self.running.spawn(async move {
             let checked = running_try.clone();
             let run = async {
-                match worker {
-                    Some(worker) => shared.check_places.run(worker, output, delayed, move || check(&checked)).await,
-                    None => CheckEnd::Returned(Err("the attempt is over".to_owned()), Duration::ZERO),
-                }
+                let Some(worker) = worker else {
+                    return CheckEnd::Returned(Err("the attempt is over".to_owned()), Duration::ZERO);
+                };
+                let (sender, delayed) = oneshot::channel::<()>();
+                // Not a task of its own: it would be started for each check, and few checks are delayed.
+                let report = async {
+                    // Fails if the check has ended without a delay.
+                    if delayed.await.is_ok() {
+                        let event = ForwardedEvent::CheckDelayed { attempt };
+                        // If the dispatcher has ended, no one needs the report.
+                        let _ = shared.inbox.send(DispatcherInput::Event(event)).await;
+                    }
+                };
+                let checking = shared.check_places.run(worker, output, sender, move || check(&checked));
+                let (end, ()) = tokio::join!(checking, report);
+                end
             };
             let end = tokio::select! {
                 // Once the try has stopped, its cleanup may remove the artifacts at any time, so the output cannot be

@@ -82,15 +82,23 @@ impl ProofHandle {
 
     /// Returns what the attempts of the task `spec` may read and upload.
     async fn rights_of(&self, spec: &TaskSpec) -> AttemptRights {
+        let blocks = self.running_try.checks().is_ok_and(|checks| checks.names_need_artifacts(spec));
+        if !blocks {
+            // A switch to a blocking thread takes longer than finding the rights in memory.
+            return self.find_rights(spec);
+        }
         let (proof, spec) = (self.clone(), spec.clone());
-        let find = move || {
-            // Without checks, the try has failed.
-            let Ok(checks) = proof.running_try.checks() else { return AttemptRights::new(&spec, Vec::new(), 0) };
-            let named = checks.named_artifacts(&spec, &|name: &str| proof.get_blocking(name));
-            let max_event_bytes = spec.payload.marker().map_or(0, |_| checks.max_event_bytes(&spec));
-            AttemptRights::new(&spec, named, max_event_bytes)
-        };
+        let find = move || proof.find_rights(&spec);
         tokio::task::spawn_blocking(find).await.expect("reading a record does not panic")
+    }
+
+    /// Does the same as `rights_of`. Blocks if the checks read artifacts for the names in the record.
+    fn find_rights(&self, spec: &TaskSpec) -> AttemptRights {
+        // Without checks, the try has failed.
+        let Ok(checks) = self.running_try.checks() else { return AttemptRights::new(spec, Vec::new(), 0) };
+        let named = checks.named_artifacts(spec, &|name: &str| self.get_blocking(name));
+        let max_event_bytes = spec.payload.marker().map_or(0, |_| checks.max_event_bytes(spec));
+        AttemptRights::new(spec, named, max_event_bytes)
     }
 
     /// Completes `task` with the cached result under `key`. Returns false if there is no usable result.

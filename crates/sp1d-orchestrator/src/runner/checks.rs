@@ -35,15 +35,21 @@ pub trait ProofChecks: Send + Sync + 'static {
 
     /// Returns the names of the artifacts that the task `spec` reads in addition to its inputs, because its record
     /// names them. Attempts of the task may read no other artifacts. `artifact` returns the content of an artifact of
-    /// the proof. The default implementation returns an empty list. Called on a thread that may block, when the task's
-    /// inputs are available.
+    /// the proof. The default implementation returns an empty list. Called when the task's inputs are available, on a
+    /// thread that may block if [`ProofChecks::names_need_artifacts`] returns true for `spec`.
     fn named_artifacts(&self, _spec: &TaskSpec, _artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<String> {
         Vec::new()
     }
 
+    /// Returns true if [`ProofChecks::named_artifacts`] reads artifacts for the task `spec`, which may block. Each task
+    /// then costs a switch to another thread. The default implementation returns false.
+    fn names_need_artifacts(&self, _spec: &TaskSpec) -> bool {
+        false
+    }
+
     /// Returns the maximum number of uncompressed bytes that an attempt of the task `spec` may upload for its marker.
     /// The default implementation returns [`MessageLimits::UPLOADED_BYTES`]. A larger number has no effect. Not called
-    /// for a task without a marker.
+    /// for a task without a marker. Must not block.
     fn max_event_bytes(&self, _spec: &TaskSpec) -> u64 {
         MessageLimits::UPLOADED_BYTES
     }

@@ -2,7 +2,7 @@
 
 use super::{pace::in_pace, worker_session::WorkerSession};
 use crate::{proof::running::RunningTry, runner::failure::ProofFailure, scope::try_scope, shared_state::SharedState};
-use sp1d_artifacts::{Chunk, StoreError, Stored, StoredChunks};
+use sp1d_artifacts::{Blob, Chunk, SpilledBlob, SpilledChunks, StoreError, Stored};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     chunk_to_wire,
@@ -17,8 +17,9 @@ use tonic::Status;
 pub(super) type ArtifactStream = ReceiverStream<Result<ArtifactPart, Status>>;
 
 impl WorkerSession {
-    /// Returns the parts of an artifact that an attempt may read. They are read while they are sent, so at most two
-    /// chunks of a stream are in memory. If the worker does not read a part in time, the stream ends early.
+    /// Returns the parts of an artifact that an attempt may read. Those of a spilled artifact are read while they are
+    /// sent, so at most two chunks of a stream are in memory. If the worker does not read a part in time, the stream
+    /// ends early.
     pub(super) fn send_artifact(&self, request: &FetchRequest) -> Result<ArtifactStream, Status> {
         let FetchRequest { attempt, name } = request;
         let attempt = self.attempt(*attempt)?;
@@ -27,8 +28,13 @@ impl WorkerSession {
             return Err(missing());
         }
         let stored = self.shared.store.get(try_scope(attempt.running_try.id), name).ok_or_else(missing)?;
-        // Without room for a part, the task below waits for the worker.
-        let (parts, stream) = mpsc::channel(1);
+        // Without room for a part, the task below waits for the worker. A waiting chunk of an artifact in memory shares
+        // the store's bytes, so the header and a small artifact may wait together.
+        let room = match stored {
+            Stored::Memory(_) => 2,
+            Stored::Disk(_) => 1,
+        };
+        let (parts, stream) = mpsc::channel(room);
         let transfer = Transfer { parts, shared: self.shared.clone(), running_try: attempt.running_try.clone() };
         let ended = self.closer.clone();
         self.tasks.spawn(async move {
@@ -56,7 +62,25 @@ impl Transfer {
         if !self.send(Part::Header(header)).await {
             return;
         }
-        let mut chunks = match on_blocking_thread(move || stored.chunks()).await {
+        match stored {
+            Stored::Memory(blob) => self.send_from_memory(&blob).await,
+            Stored::Disk(spilled) => self.send_from_disk(spilled).await,
+        }
+    }
+
+    /// Sends all chunks of an artifact in memory. They do not block, and a switch to a blocking thread for each takes
+    /// longer than to send a small one.
+    async fn send_from_memory(&self, blob: &Blob) {
+        for chunk in blob.chunks() {
+            if !self.send_chunk(chunk.clone()).await {
+                return;
+            }
+        }
+    }
+
+    /// Sends all chunks of a spilled artifact. Each is read on a thread that may block.
+    async fn send_from_disk(&self, spilled: SpilledBlob) {
+        let mut chunks = match on_blocking_thread(move || spilled.chunks()).await {
             Ok(chunks) => chunks,
             Err(error) => return self.fail(&error).await,
         };
@@ -66,15 +90,24 @@ impl Transfer {
             match next {
                 None => return,
                 Some(Ok(chunk)) => {
-                    let bytes = chunk.bytes.len() as u64;
-                    if !self.send(Part::Chunk(chunk_to_wire(chunk))).await {
+                    if !self.send_chunk(chunk).await {
                         return;
                     }
-                    self.shared.counters.on_sent(bytes);
                 }
                 Some(Err(error)) => return self.fail(&error).await,
             }
         }
+    }
+
+    /// Sends a chunk and counts its bytes. Returns false if the worker does not read it in time, or has stopped
+    /// reading.
+    async fn send_chunk(&self, chunk: Chunk) -> bool {
+        let bytes = chunk.bytes.len() as u64;
+        let sent = self.send(Part::Chunk(chunk_to_wire(chunk))).await;
+        if sent {
+            self.shared.counters.on_sent(bytes);
+        }
+        sent
     }
 
     /// Returns false if the worker does not read the part in time, or has stopped reading.
@@ -93,7 +126,7 @@ impl Transfer {
 }
 
 /// Returns the next chunk, and the chunks after it.
-fn next_of(mut chunks: StoredChunks) -> (StoredChunks, Option<Result<Chunk, StoreError>>) {
+fn next_of(mut chunks: SpilledChunks) -> (SpilledChunks, Option<Result<Chunk, StoreError>>) {
     let next = chunks.next();
     (chunks, next)
 }

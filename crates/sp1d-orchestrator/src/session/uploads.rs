@@ -12,6 +12,7 @@ use crate::{
     published::RegisteredAttempt,
     runner::failure::ProofFailure,
     scope::{attempt_scope, try_scope},
+    shared_state::SharedState,
 };
 use sp1d_artifacts::{Blob, StoreError};
 use sp1d_model::hint::one_line;
@@ -43,6 +44,10 @@ const SESSION_STORE_DIVISOR: u64 = 4;
 /// Memory that a chunk takes beyond its stored bytes.
 const CHUNK_OVERHEAD_BYTES: u64 = 80;
 
+/// Chunks and artifacts of at most this size are handled without a switch to a blocking thread. A chunk of 1 MiB takes
+/// about 1 ms to check, so one of this size takes about as long as the switch.
+const SMALL_BYTES: usize = 32 << 10;
+
 impl WorkerSession {
     /// Receives the artifact that an attempt uploads, and stores it.
     pub(super) async fn receive_upload(&self, mut parts: Streaming<UploadPart>) -> Result<(), Status> {
@@ -56,19 +61,33 @@ impl WorkerSession {
         let mut upload = self.open_upload(&entry, attempt, &header)?;
         let blob = receive_blob(parts, header.length, &mut upload).await?;
         self.shared.counters.on_received(blob.stored_bytes());
-        let (shared, name) = (self.shared.clone(), header.name);
-        let put = move || {
-            let kept = shared.store.put(attempt_scope(attempt), name, blob);
-            // The attempt may have been discarded meanwhile. This code runs in the closure, because the future around
-            // it is dropped when the connection ends.
+        let (shared, name, scope) = (self.shared.clone(), header.name, attempt_scope(attempt));
+        let end = move |shared: &SharedState| {
+            // The attempt may have been discarded meanwhile. Nothing is awaited between the storing and this code,
+            // because the future around both is dropped when the connection ends.
             if !shared.attempts().contains_key(&attempt) {
-                shared.store.remove_scope(attempt_scope(attempt));
+                shared.store.remove_scope(scope);
             }
             // The store counts the blob now.
             drop(upload);
-            kept
         };
-        match tokio::task::spawn_blocking(put).await.expect("storing an artifact does not panic") {
+        let is_small = blob.len() <= SMALL_BYTES as u64;
+        let tried = if is_small { shared.store.put_in_memory(scope, &name, blob) } else { Ok(Some(blob)) };
+        let kept = match tried {
+            Ok(Some(blob)) => {
+                let put = move || {
+                    let kept = shared.store.put(scope, name, blob);
+                    end(&shared);
+                    kept
+                };
+                tokio::task::spawn_blocking(put).await.expect("storing an artifact does not panic")
+            }
+            done => {
+                end(&shared);
+                done.map(drop)
+            }
+        };
+        match kept {
             Ok(()) => Ok(()),
             Err(error @ StoreError::Full { .. }) => {
                 // The store is full for every worker, so a retry on another worker would fail as well.
@@ -94,13 +113,20 @@ impl WorkerSession {
             let stored = shared.store.scope_stats(attempt_scope(attempt));
             let limits = shared.store.limits();
             let room = limits.memory_bytes.saturating_add(limits.disk_bytes);
+            let max_session_bytes = (room / SESSION_STORE_DIVISOR).max(MIN_SESSION_BYTES);
+            // A proof or a session never has more bytes than the whole store. The exact numbers take a lock of the
+            // store for each registered attempt, so they are only counted if the whole store has more than the limit.
+            let usage = shared.store.usage();
+            let max_proof_bytes = MAX_PROOF_BYTES.saturating_sub(announced);
+            let max_unaccepted_bytes = max_session_bytes.saturating_sub(others.session_bytes);
+            let unaccepted = bound_or_exact(usage.bytes(), max_unaccepted_bytes, || self.unaccepted_bytes());
             let quotas = UploadQuotas {
                 artifacts: stored.artifacts + others.attempt_uploads,
                 attempt_bytes: shared.store.scope_content_bytes(attempt_scope(attempt)) + others.attempt_bytes,
                 max_attempt_bytes: entry.rights.upload_bytes,
-                proof_bytes: self.proof_bytes(entry),
-                session_bytes: self.unaccepted_bytes() + others.session_bytes,
-                max_session_bytes: (room / SESSION_STORE_DIVISOR).max(MIN_SESSION_BYTES),
+                proof_bytes: bound_or_exact(usage.content_bytes, max_proof_bytes, || self.proof_bytes(entry)),
+                session_bytes: unaccepted + others.session_bytes,
+                max_session_bytes,
             };
             quotas.check(announced).map_err(Status::resource_exhausted)
         })
@@ -128,15 +154,20 @@ fn invalid(text: impl Display) -> Status {
     Status::invalid_argument(text.to_string())
 }
 
+/// Returns `bound`, an upper bound of a number, if it is within `limit`. Otherwise returns the exact number.
+fn bound_or_exact(bound: u64, limit: u64, exact: impl FnOnce() -> u64) -> u64 {
+    if bound <= limit { bound } else { exact() }
+}
+
 /// What an attempt, its proof and its session have uploaded, and how much they may upload.
 struct UploadQuotas {
     artifacts: usize,
     /// Uncompressed.
     attempt_bytes: u64,
     max_attempt_bytes: u64,
-    /// Uncompressed.
+    /// Uncompressed. May be an upper bound that is within the limit.
     proof_bytes: u64,
-    /// Compressed, without what was accepted.
+    /// Compressed, without what was accepted. May be an upper bound that is within the limit.
     session_bytes: u64,
     max_session_bytes: u64,
 }
@@ -184,8 +215,31 @@ fn check_upload(entry: &RegisteredAttempt, attempt: AttemptId, header: &UploadHe
     Ok(())
 }
 
-/// Receives the chunks of an upload. Each part is checked on a thread that may block, and no thread waits for the next
-/// part.
+/// Returns true if `part` takes little time to check. A chunk is decompressed to at most the length that it claims.
+fn is_small(part: &UploadPart) -> bool {
+    match &part.part {
+        Some(upload_part::Part::Chunk(chunk)) => {
+            chunk.decoded_length as usize <= SMALL_BYTES && chunk.content.len() <= SMALL_BYTES
+        }
+        Some(upload_part::Part::Header(_) | upload_part::Part::End(_)) | None => true,
+    }
+}
+
+/// Checks the next part of `artifact`, and returns the artifact with it. Parts that are not small are checked on a
+/// thread that may block.
+async fn push_part(mut artifact: IncomingArtifact, part: UploadPart) -> Result<IncomingArtifact, UploadError> {
+    let is_inline = is_small(&part);
+    let push = move || {
+        artifact.push(part)?;
+        Ok::<_, UploadError>(artifact)
+    };
+    if is_inline {
+        return push();
+    }
+    tokio::task::spawn_blocking(push).await.expect("assembling does not panic")
+}
+
+/// Receives the chunks of an upload. No thread waits for the next part.
 async fn receive_blob(mut parts: Streaming<UploadPart>, length: u64, upload: &mut OpenUpload) -> Result<Blob, Status> {
     let mut artifact = IncomingArtifact::new(length);
     loop {
@@ -203,11 +257,7 @@ async fn receive_blob(mut parts: Streaming<UploadPart>, length: u64, upload: &mu
             Some(upload_part::Part::Chunk(chunk)) => chunk.content.len() as u64 + CHUNK_OVERHEAD_BYTES,
             _ => 0,
         };
-        let checked = tokio::task::spawn_blocking(move || {
-            artifact.push(part)?;
-            Ok::<_, UploadError>(artifact)
-        });
-        artifact = checked.await.expect("assembling does not panic").map_err(invalid)?;
+        artifact = push_part(artifact, part).await.map_err(invalid)?;
         // The stored bytes of a chunk that was accepted are at most what was reserved.
         upload.give_back(reserved - stored);
     }
@@ -217,6 +267,8 @@ async fn receive_blob(mut parts: Streaming<UploadPart>, length: u64, upload: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sp1d_artifacts::{DecodeError, Digest};
+    use sp1d_protocol::wire::{Chunk, UploadEnd, upload_part::Part};
 
     /// Checks whether an upload of 10 bytes is refused, and that the error contains `part`.
     #[track_caller]
@@ -249,5 +301,74 @@ mod tests {
         check(|quotas| quotas.proof_bytes = u64::MAX, Some("the proof may have"));
         check(|quotas| quotas.session_bytes = 100, None);
         check(|quotas| quotas.session_bytes = 101, Some("not accepted yet"));
+    }
+
+    fn chunk(zstd: bool, decoded_length: u64, content: Vec<u8>) -> Option<Part> {
+        let decoded_length = u32::try_from(decoded_length).unwrap();
+        Some(Part::Chunk(Chunk { zstd, decoded_length, content: content.into() }))
+    }
+
+    fn end(digest: &[u8]) -> Option<Part> {
+        Some(Part::End(UploadEnd { digest: digest.to_vec().into() }))
+    }
+
+    /// Checks how an upload of `length` bytes with these parts ends.
+    async fn check_parts(length: u64, parts: Vec<Option<Part>>, expected: Result<(), UploadError>) {
+        let mut artifact = IncomingArtifact::new(length);
+        for part in parts {
+            match push_part(artifact, UploadPart { part }).await {
+                Ok(next) => artifact = next,
+                Err(error) => {
+                    assert_eq!(Err(error), expected, "{length} bytes");
+                    return;
+                }
+            }
+        }
+        assert_eq!(artifact.finish().map(drop), expected, "{length} bytes");
+    }
+
+    #[tokio::test]
+    async fn small_and_large_uploads_are_refused_for_the_same_reasons() {
+        for length in [100, SMALL_BYTES + 1] {
+            let (content, len) = (vec![7_u8; length], length as u64);
+            let digest = Digest::of(&content);
+            let valid = || chunk(false, len, content.clone());
+            assert_eq!(is_small(&UploadPart { part: valid() }), length == 100);
+            check_parts(len, vec![valid(), end(digest.as_bytes())], Ok(())).await;
+            let other = Digest::of(b"other");
+            let differs = DecodeError::Digest { got: digest, expected: other };
+            check_parts(len, vec![valid(), end(other.as_bytes())], Err(differs.into())).await;
+            let damaged = || vec![0; length - 1];
+            check_parts(len, vec![chunk(false, len, damaged())], Err(DecodeError::Corrupt.into())).await;
+            check_parts(len, vec![chunk(true, len, damaged())], Err(DecodeError::Corrupt.into())).await;
+            let partial = DecodeError::Partial { got: len - 1, expected: len };
+            check_parts(len, vec![chunk(false, len - 1, damaged())], Err(partial.into())).await;
+            let long = DecodeError::TooLong { got: len + 1, limit: len };
+            check_parts(len, vec![chunk(false, len + 1, vec![0; length + 1])], Err(long.into())).await;
+            let inflated = DecodeError::TooLong { got: len + 1, limit: len };
+            check_parts(len, vec![chunk(true, len, vec![0; length + 1])], Err(inflated.into())).await;
+            check_parts(len, vec![chunk(false, 0, Vec::new())], Err(DecodeError::Empty.into())).await;
+            check_parts(len, vec![valid()], Err(UploadError::Early)).await;
+            check_parts(len, vec![valid(), end(b"")], Err(UploadError::Digest)).await;
+            check_parts(len, vec![None], Err(UploadError::Order)).await;
+            check_parts(len, vec![Some(Part::Header(UploadHeader::default()))], Err(UploadError::Order)).await;
+            let late = vec![valid(), end(digest.as_bytes()), valid()];
+            check_parts(len, late, Err(UploadError::Order)).await;
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_not_small_if_its_content_is_small_and_its_claim_is_not() {
+        let at_most = SMALL_BYTES as u64;
+        assert!(is_small(&UploadPart { part: chunk(true, at_most, vec![0; SMALL_BYTES]) }));
+        assert!(!is_small(&UploadPart { part: chunk(true, at_most + 1, vec![0; 10]) }));
+        assert!(!is_small(&UploadPart { part: chunk(true, 10, vec![0; SMALL_BYTES + 1]) }));
+    }
+
+    #[test]
+    fn the_exact_number_counts_if_the_upper_bound_exceeds_the_limit() {
+        assert_eq!(bound_or_exact(7, 7, || panic!("the bound is enough")), 7);
+        assert_eq!(bound_or_exact(8, 7, || 3), 3);
+        assert_eq!(bound_or_exact(9, 7, || 8), 8);
     }
 }

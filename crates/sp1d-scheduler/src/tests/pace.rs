@@ -178,6 +178,30 @@ fn the_fastest_idle_worker_gets_a_task() {
     table.check_holds(11, 0);
 }
 
+/// Worker 1 is fast at shards, as on a GPU, and worker 2 at reductions.
+#[test]
+fn each_kind_goes_to_the_worker_that_is_fastest_at_it() {
+    let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
+    table.send([new_try(9)]);
+    // The worker, the kind, and the seconds that the worker needs.
+    let known = [(1, SHARD, 4), (1, REDUCE, 30), (2, SHARD, 60), (2, REDUCE, 10)];
+    for (session, (worker, kind, seconds)) in (101..).zip(known) {
+        table.send([ready_holding(session, worker, 1, &[]), task(9, 900 + session, kind)]);
+        let attempt = table.attempt_on(session);
+        table.send([started(session, attempt)]);
+        table.pass(ms(seconds * S), &[session]);
+        table.send([delivered(session, attempt), passed(attempt), lost(session)]);
+    }
+    table.send([ready_holding(11, 1, 2, &[]), ready_holding(12, 2, 2, &[]), new_try(1)]);
+    table.send([task(1, 1, REDUCE)]);
+    table.check_holds(12, 1);
+    // Worker 2 finishes both reductions before the idle worker 1 would finish one.
+    table.send([task(1, 2, REDUCE)]);
+    table.check_holds(12, 2);
+    table.send([task(1, 3, SHARD)]);
+    table.check_holds(11, 1);
+}
+
 #[test]
 fn a_slow_worker_gets_its_share_but_not_the_last_task() {
     let mut table = with_paces(2, &[(1, 100), (2, 10)], 2);

@@ -149,9 +149,9 @@ impl RunningTry {
         let _ = self.excluding_size.set(size);
     }
 
-    /// Tells `worker` that it gets no shards of the try, if that is so. If its outbox is full, the worker is not told:
-    /// the message is only for its log.
-    pub(crate) fn tell_if_excluded(&self, worker: &ConnectedWorker) {
+    /// Notifies `worker` if it gets no shards of the try because it is too small. If its outbox is full, the message is
+    /// dropped: it is only for the log of the worker.
+    pub(crate) fn notify_if_excluded(&self, worker: &ConnectedWorker) {
         let Some(size) = self.excluding_size.get() else { return };
         let proves_shards =
             TaskKind::ALL.into_iter().any(|kind| kind.is_shard() && worker.supported_kinds.contains(kind));

@@ -156,7 +156,7 @@ impl WorkerSession {
     }
 
     /// Excludes a worker on GPUs from the shards of running tries with a larger cut than its largest one, because it
-    /// would refuse them. Tells every worker from which running tries it gets no shards.
+    /// would refuse them. Notifies every worker of the running tries that exclude it.
     async fn exclude_from_larger_shards(&self, worker: &ConnectedWorker) {
         let tries: Vec<_> = self.shared.tries().values().cloned().collect();
         for running in tries {
@@ -167,7 +167,7 @@ impl WorkerSession {
                 running.set_excluding_size(size);
                 self.event(DispatchEvent::SmallWorkersExcluded { try_id, size }).await;
             }
-            running.tell_if_excluded(worker);
+            running.notify_if_excluded(worker);
         }
     }
 

@@ -172,8 +172,8 @@ impl ProofRunner for ExcludingRunner {
     }
 }
 
-/// Connects a worker on small GPUs through the pipe, and returns what it is told.
-async fn told(connections: &mut mpsc::UnboundedReceiver<DuplexStream>) -> ExcludedFromShards {
+/// Connects a worker on small GPUs through the pipe, and returns the notice that a proof excludes it.
+async fn exclusion(connections: &mut mpsc::UnboundedReceiver<DuplexStream>) -> ExcludedFromShards {
     let (connection, _closer) = Connection::new(connections.recv().await.unwrap());
     let mut client = connect_client(connection).await.unwrap();
     let readiness = wire::Readiness { ready: true, ..Default::default() };
@@ -195,7 +195,8 @@ async fn told(connections: &mut mpsc::UnboundedReceiver<DuplexStream>) -> Exclud
         }
     }));
     loop {
-        let received = timeout(PATIENCE, inbound.message()).await.expect("the worker is not told").unwrap().unwrap();
+        let received =
+            timeout(PATIENCE, inbound.message()).await.expect("the worker is not notified").unwrap().unwrap();
         if let Some(to_worker::Message::ExcludedFromShards(excluded)) = received.message {
             return excluded;
         }
@@ -203,7 +204,7 @@ async fn told(connections: &mut mpsc::UnboundedReceiver<DuplexStream>) -> Exclud
 }
 
 /// Runs a proof that excludes a worker on small GPUs. The worker connects before the proof excludes it, or after.
-async fn check_told(connects_later: bool) {
+async fn check_notified(connects_later: bool) {
     let large = RunningWorker::ready("large", FakeEngine::honest()).await;
     let (sender, mut connections) = mpsc::unbounded_channel();
     let orchestrator = Arc::new(Orchestrator::start(settings(), Some(Arc::new(Pipe(sender))), None));
@@ -220,14 +221,14 @@ async fn check_told(connects_later: bool) {
         let proof = prove();
         timeout(PATIENCE, runner.0.notified()).await.expect("the proof does not start");
         orchestrator.set_list(&WorkerList(vec![large.address.into(), WorkerAddress::Local]));
-        (told(&mut connections).await, proof)
+        (exclusion(&mut connections).await, proof)
     } else {
         orchestrator.set_list(&WorkerList(vec![WorkerAddress::Local]));
-        let (told, proof) = tokio::join!(told(&mut connections), async {
+        let (excluded, proof) = tokio::join!(exclusion(&mut connections), async {
             wait_for_workers(&orchestrator, |workers| workers.len() == 1).await;
             prove()
         });
-        (told, proof)
+        (excluded, proof)
     };
     assert_eq!(excluded.cells, 402_653_184);
     assert!(!excluded.proof.is_empty());
@@ -235,11 +236,11 @@ async fn check_told(connects_later: bool) {
 }
 
 #[tokio::test]
-async fn a_worker_is_told_that_a_proof_excludes_it() {
-    check_told(false).await;
+async fn a_worker_is_notified_that_a_proof_excludes_it() {
+    check_notified(false).await;
 }
 
 #[tokio::test]
-async fn a_worker_that_connects_later_is_told_that_a_proof_excludes_it() {
-    check_told(true).await;
+async fn a_worker_that_connects_later_is_notified_that_a_proof_excludes_it() {
+    check_notified(true).await;
 }

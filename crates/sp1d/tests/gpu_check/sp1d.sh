@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stands in for sp1d in the test of `./x gpu-check`. $FAKE is a folder for what its processes tell each other. $FAKE_FAULT
-# names what goes wrong, if anything. Each command line is recorded.
+# Stands in for sp1d in the test of `./x gpu-check`. Its processes share the folder $FAKE, and record each command line
+# there. $FAKE_FAULT names what goes wrong, if anything.
 set -u
 printf '%s\n' "$*" >>"$FAKE/commands"
 fault=${FAKE_FAULT:-}

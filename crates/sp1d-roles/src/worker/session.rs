@@ -66,7 +66,7 @@ pub(super) fn introduction(name: String, threads: usize, engine: &EngineOptions)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sp1d_engine::{GPU_ATTEMPT_BYTES, REST_BYTES, pinned_bytes};
+    use sp1d_engine::{GPU_ATTEMPT_BYTES, LOAD_BYTES, REST_BYTES, pinned_bytes};
     use sp1d_machine::GpuDevice;
     use sp1d_worker::ProverCommand;
     use std::time::Duration;
@@ -115,6 +115,8 @@ mod tests {
         assert_eq!(found.largest_cut, SMALL_CUT);
         assert_eq!(found.pinned_bytes, pinned_bytes(SMALL_CUT) + pinned_bytes(LARGE_CUT));
         assert!(found.global_dependencies_opt);
+        // The prover of the larger GPU pins more than the average.
+        assert_eq!(engine.load_bytes(), LOAD_BYTES + pinned_bytes(LARGE_CUT));
         let plan = engine.plan();
         assert_eq!(plan.rest_bytes, 2 * REST_BYTES + found.pinned_bytes);
         assert_eq!(plan.max_attempt_bytes, Some(GPU_ATTEMPT_BYTES));
@@ -126,6 +128,7 @@ mod tests {
         assert_eq!((found.threads, found.memory_bytes, found.provers), (4, 0, 1));
         assert!(found.gpus.is_empty() && !found.global_dependencies_opt);
         assert_eq!((found.largest_cut, found.pinned_bytes), (0, 0));
+        assert_eq!(options(&[]).load_bytes(), LOAD_BYTES);
         assert_eq!(options(&[]).plan().max_attempt_bytes, None);
     }
 }

@@ -1,6 +1,7 @@
 //! Why a prover cannot be loaded.
 
 use crate::machine_memory::MemoryError;
+use sp1d_machine::GpuFault;
 use std::path::PathBuf;
 
 /// Why a prover cannot be loaded. A worker whose provers all fail ends. After [`LoadError::Gpu`], prover processes are
@@ -45,4 +46,39 @@ pub enum LoadError {
     /// The task that loads the prover ended without a result.
     #[error("the task that loads the prover ended without a result")]
     NoResult,
+}
+
+impl From<GpuFault> for LoadError {
+    fn from(fault: GpuFault) -> Self {
+        let make = if fault.is_temporary() { Self::Gpu } else { Self::Engine };
+        make(fault.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(fault: GpuFault, is_tried_again: bool) {
+        let text = fault.to_string();
+        let expected = if is_tried_again { LoadError::Gpu(text) } else { LoadError::Engine(text) };
+        assert_eq!(LoadError::from(fault), expected);
+    }
+
+    #[test]
+    fn a_gpu_that_may_be_usable_later_is_tried_again() {
+        check(GpuFault::OutOfMemory, true);
+        check(GpuFault::LoadMemory, true);
+        check(GpuFault::LittleFreeMemory { free_bytes: 1, needed_bytes: 2 }, true);
+        check(GpuFault::Busy, true);
+        check(GpuFault::NotInitialized, true);
+        check(GpuFault::Lost("GPU is lost".to_owned()), true);
+        check(GpuFault::NoDevice, true);
+        check(GpuFault::Other("unknown error".to_owned()), true);
+        check(GpuFault::DriverTooOld { found: None }, false);
+        check(GpuFault::TooLittleMemory { memory_bytes: 1, needed_bytes: 2 }, false);
+        check(GpuFault::UnsupportedCapability { capability: None }, false);
+        check(GpuFault::NotBuilt, false);
+    }
 }

@@ -163,8 +163,7 @@ async fn device_memory(limit: Duration) -> Result<(u64, u64), GpuFault> {
 pub(super) fn load_error(error: &anyhow::Error) -> LoadError {
     let text = format!("{error:#}");
     match error.downcast_ref::<GpuFault>().cloned().or_else(|| GpuFault::of_cuda(&text)) {
-        Some(fault) if fault.is_temporary() => LoadError::Gpu(fault.to_string()),
-        Some(fault) => LoadError::Engine(fault.to_string()),
+        Some(fault) => fault.into(),
         None => LoadError::Engine(text),
     }
 }

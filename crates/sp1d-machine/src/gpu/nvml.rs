@@ -11,7 +11,11 @@ use nvml_wrapper::{
 
 /// Loads NVML.
 pub(super) fn open() -> Result<Box<dyn GpuLibrary>, GpuFault> {
-    Ok(Box::new(NvmlLibrary(Nvml::init().map_err(fault)?)))
+    library(Nvml::init())
+}
+
+fn library(loaded: Result<Nvml, NvmlError>) -> Result<Box<dyn GpuLibrary>, GpuFault> {
+    Ok(Box::new(NvmlLibrary(loaded.map_err(fault)?)))
 }
 
 struct NvmlLibrary(Nvml);
@@ -81,10 +85,9 @@ fn number(value: i32) -> u32 {
 
 fn fault(error: NvmlError) -> GpuFault {
     match error {
-        NvmlError::LibloadingError(_)
-        | NvmlError::LibraryNotFound
-        | NvmlError::DriverNotLoaded
-        | NvmlError::FailedToLoadSymbol(_) => GpuFault::NoDriver,
+        NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound | NvmlError::DriverNotLoaded => GpuFault::NoDriver,
+        // The library of an old driver does not have every function.
+        NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound => GpuFault::DriverTooOld { found: None },
         NvmlError::NotFound => GpuFault::NoDevice,
         NvmlError::GpuLost | NvmlError::ResetRequired => GpuFault::Lost(error.to_string()),
         NvmlError::LibRmVersionMismatch => GpuFault::DriverMismatch,
@@ -95,6 +98,75 @@ fn fault(error: NvmlError) -> GpuFault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{path::Path, process::Command};
+
+    /// Loads a fake of NVML with three GPUs, of which only the first works. `defines` are macros of `fake_nvml.c`.
+    fn fake(defines: &[&str]) -> Result<Box<dyn GpuLibrary>, GpuFault> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("libnvidia-ml.so.1");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_nvml.c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC"]).args(defines).arg(source).arg("-o").arg(&file);
+        assert!(compiler.status().expect("the linker of Rust is there").success());
+        // The library stays loaded without its file.
+        library(Nvml::builder().lib_path(file.as_os_str()).init())
+    }
+
+    fn lost() -> GpuFault {
+        GpuFault::Lost(NvmlError::GpuLost.to_string())
+    }
+
+    #[test]
+    fn gpus_and_their_faults_are_read_from_the_library_of_the_driver() {
+        let library = fake(&["-DINIT=0"]).unwrap();
+        assert_eq!(library.driver(), Ok(GpuDriver { version: "580.65.06".to_owned(), cuda: (13, 2) }));
+        let found = library.devices().unwrap();
+        let expected = GpuDevice {
+            index: 0,
+            uuid: "GPU-1234".to_owned(),
+            model: "NVIDIA H200".to_owned(),
+            memory_bytes: 150_000_000_000,
+            capability: (9, 0),
+            pci_address: "0000:c7:00.0".to_owned(),
+            processes: vec![7, 8],
+        };
+        assert_eq!(found.devices, [expected]);
+        assert_eq!(found.faults, [(1, lost()), (2, lost())]);
+    }
+
+    #[test]
+    fn a_value_that_a_gpu_does_not_report_is_absent() {
+        let library = fake(&["-DINIT=0"]).unwrap();
+        let expected = GpuReading {
+            used_bytes: Some(5_000_000_000),
+            utilization_percent: None,
+            celsius: Some(61),
+            milliwatts: Some(300_500),
+        };
+        assert_eq!(library.reading(0), Ok(expected));
+        assert_eq!(library.reading(1), Err(lost()));
+        assert_eq!(library.reading(2), Ok(GpuReading::default()));
+    }
+
+    /// NVML returns the error `code` when it is initialized.
+    #[track_caller]
+    fn check_init(code: u32, expected: &GpuFault) {
+        let found = fake(&[&format!("-DINIT={code}")]).err();
+        assert_eq!(found.as_ref(), Some(expected), "{code}");
+    }
+
+    #[test]
+    fn a_driver_that_does_not_work_is_a_fault() {
+        check_init(9, &GpuFault::NoDriver);
+        check_init(15, &lost());
+        check_init(18, &GpuFault::DriverMismatch);
+    }
+
+    #[test]
+    fn a_library_without_a_function_is_too_old() {
+        let found = fake(&["-DINIT=0", "-DOLD"]).unwrap().devices().unwrap();
+        assert_eq!(found.faults[0], (0, GpuFault::DriverTooOld { found: None }));
+    }
 
     #[test]
     fn the_kernel_knows_a_device_under_its_own_form_of_the_address() {

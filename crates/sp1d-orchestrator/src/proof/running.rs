@@ -10,10 +10,12 @@ use crate::{
     runner::{checks::ProofChecks, failure::ProofFailure, request::ProofRequest, task::TaskSpec},
     scope::try_scope,
     settings::Verify,
+    workers::connected_worker::ConnectedWorker,
 };
 use sp1d_artifacts::{Digest, Store};
 use sp1d_model::{ProofEvent, WorkerTasks};
-use sp1d_scheduler::{TaskKind, TryId};
+use sp1d_protocol::wire::{self, ToWorker, to_worker};
+use sp1d_scheduler::{ShardSize, TaskKind, TryId};
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{
@@ -56,6 +58,8 @@ pub(crate) struct RunningTry {
     options: OnceLock<String>,
     /// The chosen cut in trace cells; 0 before the runner has chosen it.
     cut: AtomicU64,
+    /// Size of full shards, if workers into which they do not fit are excluded.
+    excluding_size: OnceLock<ShardSize>,
     /// Only trusted workers get its tasks.
     pub(crate) trusted_only: bool,
     /// Digest of the input, for the result cache. `None` if no results are cached.
@@ -106,6 +110,7 @@ impl RunningTry {
             requested_options: request.options.clone(),
             options: OnceLock::new(),
             cut: AtomicU64::new(0),
+            excluding_size: OnceLock::new(),
             trusted_only: request.trusted_only,
             input,
             label: label(id, &request.label),
@@ -136,6 +141,27 @@ impl RunningTry {
     /// Returns the chosen cut in trace cells; 0 before the runner has chosen it.
     pub(crate) fn cut(&self) -> u64 {
         self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Records that the try excludes workers into which shards of `size` do not fit. Only the first call counts, as for
+    /// the scheduler.
+    pub(crate) fn set_excluding_size(&self, size: ShardSize) {
+        let _ = self.excluding_size.set(size);
+    }
+
+    /// Notifies `worker` if it gets no shards of the try because it is too small. If its outbox is full, the message is
+    /// dropped: it is only for the log of the worker.
+    pub(crate) fn notify_if_excluded(&self, worker: &ConnectedWorker) {
+        let Some(size) = self.excluding_size.get() else { return };
+        let proves_shards =
+            TaskKind::ALL.into_iter().any(|kind| kind.is_shard() && worker.supported_kinds.contains(kind));
+        let may_prove = proves_shards && (worker.trusted || !self.trusted_only);
+        if !may_prove || worker.shard_room().fits(*size) {
+            return;
+        }
+        let excluded = wire::ExcludedFromShards { proof: self.label.clone(), cells: size.cells };
+        let message = to_worker::Message::ExcludedFromShards(excluded);
+        let _ = worker.outbox.try_send(Ok(ToWorker { message: Some(message) }));
     }
 
     /// Sets the checks of the try. Only the first call counts.

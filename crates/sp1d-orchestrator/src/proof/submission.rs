@@ -34,11 +34,16 @@ impl ProofHandle {
     }
 
     /// Excludes small workers: those into which shards of `size` do not fit get no shard of the try, even if they
-    /// connect later. If no connected worker is large enough, the shards wait a minute for one. Only the first call
-    /// counts.
+    /// connect later. They are notified. If no connected worker is large enough, the shards wait a minute for one. Only
+    /// the first call counts.
     pub async fn exclude_small_workers(&self, size: ShardSize) {
         let try_id = self.running_try.id;
+        // The session of a worker that becomes ready from now on notifies it.
+        self.running_try.set_excluding_size(size);
         self.send(DispatcherInput::Event(ForwardedEvent::SmallWorkersExcluded { try_id, size })).await;
+        for worker in self.shared.workers().values() {
+            self.running_try.notify_if_excluded(worker);
+        }
     }
 
     /// Submits a marker: an empty task that no worker runs. It is complete when the deferred events of its core shard

@@ -7,9 +7,9 @@ use super::{
 use crate::{
     dispatch::input::{DispatcherInput, ForwardedEvent},
     lock::lock,
-    runner::task::{comparable_bytes, shard_room},
+    runner::task::comparable_bytes,
     settings::OrchestratorSettings,
-    workers::worker_address::WorkerAddress,
+    workers::{connected_worker::ConnectedWorker, worker_address::WorkerAddress},
 };
 use sp1d_model::{ProofEvent, clean_line, hint::one_line};
 use sp1d_protocol::{
@@ -138,8 +138,8 @@ impl WorkerSession {
                 Some(cut) => comparable_bytes(cut),
                 None => entry.attempt_memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
             };
-            let shard_room = shard_room(entry.largest_cut, *entry.attempt_memory());
-            self.exclude_from_larger_shards(entry.largest_cut).await;
+            let shard_room = entry.shard_room();
+            self.exclude_from_larger_shards(&entry).await;
             let ready = ReadyWorker {
                 worker: entry.id,
                 origin: entry.origin,
@@ -156,14 +156,18 @@ impl WorkerSession {
     }
 
     /// Excludes a worker on GPUs from the shards of running tries with a larger cut than its largest one, because it
-    /// would refuse them. Does nothing for other workers.
-    async fn exclude_from_larger_shards(&self, largest_cut: Option<u64>) {
-        let Some(largest) = largest_cut else { return };
-        let cuts: Vec<_> = self.shared.tries().values().map(|running| (running.id, running.cut())).collect();
-        for (try_id, cells) in cuts.into_iter().filter(|(_, cut)| *cut > largest) {
-            // Workers on processors may try any shard.
-            let size = ShardSize { cells, memory_bytes: 0 };
-            self.event(ForwardedEvent::SmallWorkersExcluded { try_id, size }).await;
+    /// would refuse them. Notifies every worker of the running tries that exclude it.
+    async fn exclude_from_larger_shards(&self, worker: &ConnectedWorker) {
+        let tries: Vec<_> = self.shared.tries().values().cloned().collect();
+        for running in tries {
+            let cells = running.cut();
+            if worker.largest_cut.is_some_and(|largest| cells > largest) {
+                // Workers on processors may try any shard.
+                let (try_id, size) = (running.id, ShardSize { cells, memory_bytes: 0 });
+                running.set_excluding_size(size);
+                self.event(ForwardedEvent::SmallWorkersExcluded { try_id, size }).await;
+            }
+            running.notify_if_excluded(worker);
         }
     }
 

@@ -1,11 +1,14 @@
 //! A connected worker, as the shared state lists it.
 
 use super::{close_reason::CloseReason, worker_address::WorkerAddress};
-use crate::{lock::lock, runner::task::AttemptMemory};
+use crate::{
+    lock::lock,
+    runner::task::{AttemptMemory, shard_room},
+};
 use sp1d_identity::PeerName;
 use sp1d_model::GpuState;
 use sp1d_protocol::{Closer, wire::ToWorker};
-use sp1d_scheduler::{KindSet, OriginId, TaskKind, WorkerId};
+use sp1d_scheduler::{KindSet, OriginId, ShardRoom, TaskKind, WorkerId};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -69,5 +72,10 @@ impl ConnectedWorker {
     /// Returns how much memory attempts on the worker can use, as it last reported.
     pub(crate) fn attempt_memory(&self) -> MutexGuard<'_, Option<AttemptMemory>> {
         lock(&self.attempt_memory)
+    }
+
+    /// Returns what bounds the shards that it proves.
+    pub(crate) fn shard_room(&self) -> ShardRoom {
+        shard_room(self.largest_cut, *self.attempt_memory())
     }
 }

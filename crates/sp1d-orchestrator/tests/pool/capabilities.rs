@@ -1,8 +1,17 @@
 //! Proofs that wait for a worker that supports a task kind, before they submit a task.
 
-use super::*;
+use super::{
+    hostile::{Pipe, message},
+    *,
+};
 use sp1d_orchestrator::{ShardSize, ShardWorker};
-use sp1d_protocol::wire::Gpu;
+use sp1d_protocol::{
+    Connection, connect_client, kind_to_wire,
+    wire::{self, ExcludedFromShards, Gpu, from_worker, to_worker},
+};
+use tokio::{io::DuplexStream, sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 
 /// A runner that prepares the proof until the test lets it continue, as the setup of a program does. Then it waits for
 /// a worker that supports shards. Its cycles are the number of these workers.
@@ -147,4 +156,91 @@ async fn a_pool_knows_the_bounds_of_gpus_and_processors() {
     assert_eq!(shown.cpu, "2 x L4 24 GB, EPYC");
     cards.stop().await;
     plain.stop().await;
+}
+
+/// A runner whose shards are too large for small GPUs, and that runs until the test is over.
+#[derive(Clone, Default)]
+struct ExcludingRunner(Arc<Notify>);
+
+#[async_trait::async_trait]
+impl ProofRunner for ExcludingRunner {
+    async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.wait_for_capability(TaskKind::ProveShard).await?;
+        proof.exclude_small_workers(ShardSize { cells: 402_653_184, memory_bytes: 0 }).await;
+        self.0.notify_one();
+        std::future::pending().await
+    }
+}
+
+/// Connects a worker on small GPUs through the pipe, and returns the notice that a proof excludes it.
+async fn exclusion(connections: &mut mpsc::UnboundedReceiver<DuplexStream>) -> ExcludedFromShards {
+    let (connection, _closer) = Connection::new(connections.recv().await.unwrap());
+    let mut client = connect_client(connection).await.unwrap();
+    let readiness = wire::Readiness { ready: true, ..Default::default() };
+    let hello = wire::HelloRequest {
+        build: Some(fake_build().into()),
+        name: "card".to_owned(),
+        kinds: TaskKind::ALL.into_iter().map(|kind| kind_to_wire(kind).into()).collect(),
+        readiness: Some(readiness.clone()),
+        machine: Some(wire::Machine { largest_cut: 285_212_672, ..Default::default() }),
+        ..Default::default()
+    };
+    assert_eq!(client.hello(hello).await.unwrap().into_inner().refusal, "");
+    let (outbox, messages) = mpsc::channel(16);
+    let mut inbound = client.control(ReceiverStream::new(messages)).await.unwrap().into_inner();
+    outbox.send(message(from_worker::Message::Readiness(readiness))).await.unwrap();
+    let _heartbeats = AbortOnDropHandle::new(tokio::spawn(async move {
+        while outbox.send(message(from_worker::Message::Heartbeat(wire::Heartbeat {}))).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }));
+    loop {
+        let received =
+            timeout(PATIENCE, inbound.message()).await.expect("the worker is not notified").unwrap().unwrap();
+        if let Some(to_worker::Message::ExcludedFromShards(excluded)) = received.message {
+            return excluded;
+        }
+    }
+}
+
+/// Runs a proof that excludes a worker on small GPUs. The worker connects before the proof excludes it, or after.
+async fn check_notified(connects_later: bool) {
+    let large = RunningWorker::ready("large", FakeEngine::honest()).await;
+    let (sender, mut connections) = mpsc::unbounded_channel();
+    let orchestrator = Arc::new(Orchestrator::start(settings(), Some(Arc::new(Pipe(sender))), None));
+    let runner = ExcludingRunner::default();
+    let prove = || {
+        let (orchestrator, runner) = (orchestrator.clone(), Arc::new(runner.clone()));
+        let (progress, _) = broadcast::channel(64);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let _ = orchestrator.prove(request(1), runner, progress, CancellationToken::new()).await;
+        }))
+    };
+    let (excluded, _proof) = if connects_later {
+        orchestrator.set_list(&list(&[large.address]));
+        let proof = prove();
+        timeout(PATIENCE, runner.0.notified()).await.expect("the proof does not start");
+        orchestrator.set_list(&WorkerList(vec![large.address.into(), WorkerAddress::Local]));
+        (exclusion(&mut connections).await, proof)
+    } else {
+        orchestrator.set_list(&WorkerList(vec![WorkerAddress::Local]));
+        let (excluded, proof) = tokio::join!(exclusion(&mut connections), async {
+            wait_for_workers(&orchestrator, |workers| workers.len() == 1).await;
+            prove()
+        });
+        (excluded, proof)
+    };
+    assert_eq!(excluded.cells, 402_653_184);
+    assert!(!excluded.proof.is_empty());
+    large.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_is_notified_that_a_proof_excludes_it() {
+    check_notified(false).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_connects_later_is_notified_that_a_proof_excludes_it() {
+    check_notified(true).await;
 }

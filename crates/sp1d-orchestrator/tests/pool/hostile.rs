@@ -14,8 +14,8 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, transport::Channel};
 
-/// Connects the orchestrator to the hostile worker of the test.
-struct Pipe(mpsc::UnboundedSender<DuplexStream>);
+/// Connects the orchestrator to a worker of the test that speaks the protocol by itself.
+pub(super) struct Pipe(pub(super) mpsc::UnboundedSender<DuplexStream>);
 
 impl LocalConnector for Pipe {
     fn connect(&self) -> Option<Box<dyn Stream>> {
@@ -112,7 +112,7 @@ impl HostileWorker {
     }
 }
 
-fn message(message: from_worker::Message) -> FromWorker {
+pub(super) fn message(message: from_worker::Message) -> FromWorker {
     FromWorker { message: Some(message) }
 }
 

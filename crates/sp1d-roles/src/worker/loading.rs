@@ -74,7 +74,17 @@ impl EngineOptions {
 
     /// Returns the memory of the machine that all provers together pin.
     pub(super) fn pinned_bytes(&self) -> u64 {
-        self.gpus.iter().filter_map(|gpu| largest_gpu_cut(gpu.memory_bytes)).map(pinned_bytes).sum()
+        self.each_pinned_bytes().sum()
+    }
+
+    /// Returns the memory of the machine that each prover pins while it loads.
+    fn each_pinned_bytes(&self) -> impl Iterator<Item = u64> {
+        self.gpus.iter().filter_map(|gpu| largest_gpu_cut(gpu.memory_bytes)).map(pinned_bytes)
+    }
+
+    /// Returns the memory that must be free for each of the provers to load. The provers load one after the other.
+    pub(super) fn load_bytes(&self) -> u64 {
+        LOAD_BYTES + self.each_pinned_bytes().max().unwrap_or(0)
     }
 
     pub(super) fn plan(&self) -> MemoryPlan {
@@ -123,7 +133,7 @@ async fn run_provers(sender: StateSender, options: EngineOptions, stop: &Cancell
     let rules = ProverRules {
         places: options.settings().slots,
         threads: options.threads(),
-        needed_bytes: LOAD_BYTES + options.pinned_bytes() / options.provers() as u64,
+        needed_bytes: options.load_bytes(),
         wait_memory: options.wait_memory,
         load_estimate: start_estimate(),
         start_lock: StartLock::default_path(),

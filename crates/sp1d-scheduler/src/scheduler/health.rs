@@ -2,7 +2,8 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptEndReason, AttemptId, Command, KindSet, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptEndReason, AttemptId, Command, KindSet, PaceRules, Placement, SessionId, TaskId, TaskKind, Timestamp,
+    WorkerId,
     queue::Exclusions,
     tasks::{AttemptState, TaskState},
     workers::{Faults, KnownWorker, PresentQuarantine, SessionState, WorkerFault},
@@ -156,6 +157,40 @@ impl Scheduler {
                 .flatten()
                 .map(|session| (id, session))
         })
+    }
+
+    /// Returns an attempt on a slow worker, and an idle worker that would finish its task much earlier. Without this,
+    /// the slowest worker of a mixed pool would decide when a proof ends. Not under [`Placement::Pack`], which leaves
+    /// workers free.
+    pub(super) fn next_overtaken(&self) -> Option<(AttemptId, SessionId)> {
+        let rules = self.config.pace.filter(|_| self.config.placement == Placement::Spread)?;
+        TaskKind::ALL.into_iter().filter(|kind| self.sessions.any_idle(*kind)).find_map(|kind| {
+            let idle = self.sessions.first_idle(kind, &Exclusions::NONE)?;
+            let slow = self.sessions.slowest(kind, self.sessions.pace(idle, kind)?.saturating_mul(2));
+            slow.filter_map(|(pace, session)| Some((pace, self.sessions.get(session)?.held())))
+                .flat_map(|(pace, held)| held.iter().map(move |id| (pace, *id)))
+                .filter(|(_, id)| self.attempt(*id).kind == kind)
+                .find_map(|(pace, id)| Some((id, self.overtaker(id, pace, &rules)?)))
+        })
+    }
+
+    /// Returns the idle worker that would save at least half of the time that `id` still needs, and at least
+    /// [`PaceRules::straggler_floor`]. `pace` is the expected duration of its task on its worker.
+    fn overtaker(&self, id: AttemptId, pace: Duration, rules: &PaceRules) -> Option<SessionId> {
+        let attempt = self.attempt(id);
+        let task = self.task(attempt.task);
+        let ran = self.clock.lease_time().saturating_since(attempt.proving_since?);
+        let is_known = attempt.is_started() && !attempt.overdue && !attempt.resumed;
+        let relies_on_it = task.state == TaskState::Held(id) && task.second.is_none() && !self.try_of(task).failed;
+        if !is_known || !relies_on_it || ran < rules.straggler_floor {
+            return None;
+        }
+        let mut excluded = task.excluded.clone();
+        excluded.add(attempt.worker);
+        let idle = self.sessions.first_idle(attempt.kind, &excluded)?;
+        let needed = self.sessions.pace(idle, attempt.kind)?;
+        let saved = pace.checked_sub(ran)?.checked_sub(needed)?;
+        (saved >= needed.max(rules.straggler_floor)).then_some(idle)
     }
 
     /// Starts a speculative attempt of the task of `id` on `session`. The first of the two results that verifies

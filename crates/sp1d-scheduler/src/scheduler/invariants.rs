@@ -53,6 +53,7 @@ impl Scheduler {
             );
         }
         assert_eq!(self.next_speculative(), None, "an attempt straggles while a worker is idle");
+        assert_eq!(self.next_overtaken(), None, "an attempt runs on a slow worker while a fast one is idle");
     }
 
     /// Every task and marker belongs to a try that lists it, so none outlives its try.

@@ -21,7 +21,7 @@ impl Scheduler {
                 // Each steal leaves one idle worker less, so the loop ends. The slot that it frees may suit a waiting
                 // task.
                 self.steal(attempt, session, commands);
-            } else if let Some((attempt, session)) = self.next_speculative() {
+            } else if let Some((attempt, session)) = self.next_speculative().or_else(|| self.next_overtaken()) {
                 self.start_speculative(attempt, session, commands);
                 // The speculative attempt uses one more worker, so the plan must include it.
                 self.pack_plans.update(&self.queue, &self.sessions, AttemptId(self.attempts_assigned));

@@ -53,9 +53,9 @@ pub(crate) struct ScheduledTask {
     pub(crate) excluded: Exclusions,
     /// All attempts of the task that are not forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
-    /// A second live attempt beside the one in `state`: an attempt that is slow or starts late and got a speculative
-    /// attempt beside it, an overdue attempt, one whose deferred events wait for a slow check, or an attempt that
-    /// returned after a reconnect and is expected to end later.
+    /// A second live attempt beside the one in `state`: an attempt that is slow, that is on a slow worker, or that
+    /// starts late, and got a speculative attempt beside it, an overdue attempt, one whose deferred events wait for a
+    /// slow check, or an attempt that returned after a reconnect and is expected to end later.
     pub(crate) second: Option<AttemptId>,
     /// The faults recorded for failures or losses of the task, by worker.
     pub(crate) recorded_faults: Vec<(WorkerId, u32)>,

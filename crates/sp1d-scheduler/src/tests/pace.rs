@@ -178,6 +178,72 @@ fn the_fastest_idle_worker_gets_a_task() {
     table.check_holds(11, 0);
 }
 
+/// Worker 1 needs 60 s and worker 2 needs 4 s, as on a GPU.
+#[test]
+fn a_fast_worker_overtakes_a_slow_one_when_no_task_waits() {
+    let mut table = with_paces(2, &[(1, 60), (2, 4)], 1);
+    table.send([task(1, 1, SHARD), task(1, 2, SHARD)]);
+    let (slow, quick) = (table.attempt_on(11), table.attempt_on(12));
+    table.send([started(11, slow), started(12, quick)]);
+    assert_eq!(table.pass(ms(4 * S), &[11, 12]), []);
+    table.check([delivered(12, quick), passed(quick)], [accept(12, quick, 1, 1)]);
+    let commands = table.pass(ms(S), &[11, 12]);
+    let copy = table.attempt_on(12);
+    assert_eq!(commands, [assign(12, copy, 1, 2)], "after 5 s, the slow worker still needs 55 s");
+    table.check(
+        [started(12, copy), delivered(12, copy), passed(copy)],
+        [accept(12, copy, 1, 2), cancel(11, slow), discard(slow)],
+    );
+}
+
+#[test]
+fn a_worker_that_saves_little_overtakes_no_other() {
+    let mut table = with_paces(2, &[(1, 20), (2, 12)], 1);
+    table.send([task(1, 1, SHARD), task(1, 2, SHARD)]);
+    let (slow, quick) = (table.attempt_on(11), table.attempt_on(12));
+    table.send([started(11, slow), started(12, quick)]);
+    table.pass(ms(6 * S), &[11, 12]);
+    table.check([delivered(12, quick), passed(quick)], [accept(12, quick, 1, 1)]);
+    // Worker 2 now needs 10.5 s, and the other attempt 14 s.
+    assert_eq!(table.pass(ms(13 * S), &[11, 12]), []);
+}
+
+#[test]
+fn an_attempt_on_a_slow_worker_is_not_overtaken_while_tasks_wait() {
+    let mut table = with_paces(2, &[(1, 60), (2, 4)], 1);
+    table.send([task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD)]);
+    let (slow, quick) = (table.attempt_on(11), table.attempt_on(12));
+    table.send([started(11, slow), started(12, quick)]);
+    table.pass(ms(6 * S), &[11, 12]);
+    let commands = table.send([delivered(12, quick)]);
+    let next = table.attempt_on(12);
+    assert_eq!(commands, [assign(12, next, 1, 3)]);
+}
+
+/// Worker 1 is fast at shards, as on a GPU, and worker 2 at reductions.
+#[test]
+fn each_kind_goes_to_the_worker_that_is_fastest_at_it() {
+    let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
+    table.send([new_try(9)]);
+    // The worker, the kind, and the seconds that the worker needs.
+    let known = [(1, SHARD, 4), (1, REDUCE, 30), (2, SHARD, 60), (2, REDUCE, 10)];
+    for (session, (worker, kind, seconds)) in (101..).zip(known) {
+        table.send([ready_holding(session, worker, 1, &[]), task(9, 900 + session, kind)]);
+        let attempt = table.attempt_on(session);
+        table.send([started(session, attempt)]);
+        table.pass(ms(seconds * S), &[session]);
+        table.send([delivered(session, attempt), passed(attempt), lost(session)]);
+    }
+    table.send([ready_holding(11, 1, 2, &[]), ready_holding(12, 2, 2, &[]), new_try(1)]);
+    table.send([task(1, 1, REDUCE)]);
+    table.check_holds(12, 1);
+    // Worker 2 finishes both reductions before the idle worker 1 would finish one.
+    table.send([task(1, 2, REDUCE)]);
+    table.check_holds(12, 2);
+    table.send([task(1, 3, SHARD)]);
+    table.check_holds(11, 1);
+}
+
 #[test]
 fn a_slow_worker_gets_its_share_but_not_the_last_task() {
     let mut table = with_paces(2, &[(1, 100), (2, 10)], 2);

@@ -16,7 +16,9 @@ pub struct PaceRules {
     /// gets a speculative attempt, and the first result that verifies counts. The same happens if a worker has started
     /// none of its attempts for so long.
     pub straggler_percent: u32,
-    /// No attempt is a straggler before this time, because a speculative attempt transfers the inputs again.
+    /// No attempt is a straggler before this time, because a speculative attempt transfers the inputs again. For the
+    /// same reason, an idle worker that is much faster overtakes an attempt only after this time, and only if it saves
+    /// as much.
     pub straggler_floor: Duration,
     /// An attempt that runs longer than this percentage of the expected duration is overdue, within the two bounds
     /// below. Its task goes to another worker, and the attempt counts as a loss.

@@ -380,6 +380,12 @@ impl WorkerSessions {
         self.fastest[kind.index()].first().map(|(_, id)| *id)
     }
 
+    /// Returns the workers available for `kind` whose expected duration is at least `pace`, with this duration, the
+    /// slowest first.
+    pub(crate) fn slowest(&self, kind: TaskKind, pace: Duration) -> impl Iterator<Item = (Duration, SessionId)> {
+        self.fastest[kind.index()].range((pace, SessionId(0))..).rev().copied()
+    }
+
     /// Applies a change that may move the worker within the indexes.
     fn change(&mut self, id: SessionId, change: impl FnOnce(&mut SessionState)) {
         self.leave(id);

@@ -40,7 +40,7 @@ sp1d_model::limits! {
     /// Maximum silence that an orchestrator may ask for. An orchestrator that has vanished without closing its
     /// connection keeps the worker from others for no longer than this.
     const MAX_SILENCE: Duration = Duration::from_secs(600); Time by Orchestrator;
-    /// Maximum number of characters of an orchestrator's name.
+    /// Maximum number of characters of the names of an orchestrator and of a proof.
     const MAX_NAME_CHARACTERS: usize = 100; Count by Orchestrator;
 }
 
@@ -332,6 +332,11 @@ fn on_message(message: ToWorker, session: &OpenSession) -> Result<(), SessionEnd
             if let Some(attempts) = &session.attempts {
                 attempts.forget(AttemptId(received.attempt));
             }
+        }
+        Some(to_worker::Message::ExcludedFromShards(excluded)) => {
+            let proof_id = clean_line(&excluded.proof, MAX_NAME_CHARACTERS);
+            let cells = excluded.cells;
+            tracing::info!(%proof_id, cells, "excluded from the shards of a proof: they are too large for this worker");
         }
         Some(to_worker::Message::Goodbye(goodbye)) => {
             let reason = one_line(&goodbye.reason);

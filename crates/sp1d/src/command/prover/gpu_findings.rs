@@ -151,6 +151,7 @@ mod tests {
         check((13, 0), Ok(vec![device(large, (9, 0), &[7, 8])]), &[driver, (Odd, "2 processes compute on it")]);
         check((13, 0), Ok(vec![device(16 << 30, (9, 0), &[])]), &[driver, (Wrong, "SP1's GPU prover needs 20.4 GB")]);
         check((13, 0), Ok(vec![device(large, (7, 5), &[])]), &[driver, (Wrong, "no code for the GPU's compute")]);
+        check((13, 0), Ok(vec![device(large, (11, 0), &[])]), &[driver, (Odd, "the driver compiles for minutes")]);
         check((13, 0), Ok(Vec::new()), &[driver, (Wrong, "finds no GPU")]);
         let lost = GpuFault::Lost("GPU is lost".to_owned());
         check((13, 0), Err(lost), &[driver, (Wrong, "`dmesg` has the Xid")]);

@@ -656,12 +656,9 @@ proptest! {
 
 #[test]
 fn random_events_reach_every_outcome() {
-    let mut runner = TestRunner::deterministic();
-    let mut seen = BTreeSet::new();
-    for _ in 0..4000 {
-        let story = (configs(), actions()).new_tree(&mut runner).expect("the strategies reject nothing").current();
-        seen.append(&mut play(story.0, story.1).seen);
-    }
+    /// Stories that are played even if fewer reach every outcome.
+    const MIN_STORIES: usize = 250;
+    const MAX_STORIES: usize = 4000;
     let all = [
         "accepted",
         "accepted though lapsed",
@@ -677,6 +674,15 @@ fn random_events_reach_every_outcome() {
         "stolen",
         "without marker",
     ];
+    let mut runner = TestRunner::deterministic();
+    let mut seen = BTreeSet::new();
+    for number in 0..MAX_STORIES {
+        if number >= MIN_STORIES && seen.len() >= all.len() {
+            break;
+        }
+        let story = (configs(), actions()).new_tree(&mut runner).expect("the strategies reject nothing").current();
+        seen.append(&mut play(story.0, story.1).seen);
+    }
     assert!(seen.iter().eq(all.iter()), "seen: {seen:?}");
 }
 

@@ -6,6 +6,7 @@ mod named_tests;
 mod names;
 mod prose;
 mod source;
+mod unrun_examples;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -15,7 +16,8 @@ prose    banned words and phrases in comments, texts, documents and test names; 
          and documents
 cycles   modules of one crate that import each other in a cycle
 names    types of the workspace that share a name
-tests    tests that docs/operators.md and docs/reliability.md name and that do not exist";
+tests    tests that docs/operators.md, docs/reliability.md and docs/security.md name and that do not exist; examples in
+         the documentation of crates with `doctest = false`";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -24,7 +26,10 @@ fn main() -> ExitCode {
         Some("prose") if arguments.len() <= 2 => prose::check(&root),
         Some("cycles") if arguments.len() <= 2 => cycles::check(&root),
         Some("names") if arguments.len() <= 2 => names::check(&root),
-        Some("tests") if arguments.len() <= 2 => named_tests::check(&root),
+        Some("tests") if arguments.len() <= 2 => named_tests::check(&root).and_then(|mut findings| {
+            findings.extend(unrun_examples::check(&root)?);
+            Ok(findings)
+        }),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -14,7 +14,8 @@ use sp1d_worker::StartLock;
 use std::{
     env,
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -83,10 +84,22 @@ impl Served {
 
     fn wait_until_serving(&self) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.run(&["status"]).status.success() {
+        while self.get("/healthz").is_none() {
             assert!(Instant::now() < deadline, "{}", self.log());
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Returns the response to a request, or `None` if it is not a success. To ask again and again, a connection costs
+    /// much less processor time than a process of `sp1d`.
+    fn get(&self, path: &str) -> Option<Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").ok()?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).ok()?;
+        let (head, body) = response.split_once("\r\n\r\n")?;
+        head.starts_with("HTTP/1.1 200 ").then(|| serde_json::from_str(body).unwrap())
     }
 
     fn signal(&self, signal: Signal) {
@@ -142,8 +155,8 @@ impl Served {
     fn wait_for(&self, id: &str, wanted: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let proofs = self.json(&["proofs"]);
-            let proof = proofs.as_array().unwrap().iter().find(|proof| proof["id"] == *id).unwrap();
+            let listed = self.get("/v1/proofs?limit=100").unwrap_or_else(|| panic!("{}", self.log()));
+            let proof = listed["proofs"].as_array().unwrap().iter().find(|proof| proof["id"] == *id).unwrap();
             if wanted(proof) {
                 return;
             }

@@ -143,9 +143,20 @@ async fn the_demo_proves_on_two_workers_and_leaves_nothing_behind() {
             let elf = guest(program);
             sp1d(&path).args(["verify", "--json", "--elf", elf.to_str().unwrap(), "proof"]).output().unwrap()
         };
-        let verified: Value = serde_json::from_slice(&verify("fibonacci").stdout).unwrap();
-        let (valid, values) = (&verified["valid"], &verified["public_values"]);
-        assert_eq!((valid, values), (&true.into(), &outcome["public_values"]), "{verified}");
+        let check_valid = |output: &Output| {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let verified: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{stderr}"));
+            let (valid, values) = (&verified["valid"], &verified["public_values"]);
+            assert_eq!((valid, values), (&true.into(), &outcome["public_values"]), "{verified}");
+        };
+        check_valid(&verify("fibonacci"));
+        // The key's file takes the place of the program, and standard input that of the proof's file.
+        let elf = guest("fibonacci");
+        let made = sp1d(&path).args(["vkey", "--elf", elf.to_str().unwrap(), "--output", "key"]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut by_key = sp1d(&path);
+        by_key.args(["verify", "--json", "--vkey", "key", "-"]).stdin(fs::File::open(path.join("proof")).unwrap());
+        check_valid(&by_key.output().unwrap());
         let other = verify("precompiles");
         let stderr = String::from_utf8_lossy(&other.stderr);
         assert!(other.status.code() == Some(6) && stderr.contains("proof of another program"), "{stderr}");

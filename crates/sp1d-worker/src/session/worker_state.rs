@@ -296,6 +296,23 @@ mod tests {
         assert!(attempts.has_ended());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn attempts_whose_orchestrator_does_not_return_are_dropped() {
+        let worker = WorkerState::new(MemoryPlan::default());
+        let (orchestrator, attempts) = attempts_of(&worker, true);
+        attempts.start(&session(), assignment());
+        while attempts.started().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        worker.keep(orchestrator, attempts.clone());
+        tokio::time::sleep(RECONNECT_TIMEOUT - Duration::from_secs(1)).await;
+        assert!(worker.keeps_attempts() && !attempts.has_ended());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(!worker.keeps_attempts());
+        worker.end().await;
+        assert!(attempts.has_ended());
+    }
+
     /// Checks whether a leaving worker without a connection keeps its only attempt, which starts if the engine
     /// `is_ready`. The worker leaves before it loses its connection if `leaves_first` is true.
     async fn check_leaving(is_ready: bool, leaves_first: bool) {

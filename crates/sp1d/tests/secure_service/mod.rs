@@ -143,17 +143,12 @@ impl SecureService {
         command.args(arguments).output().unwrap()
     }
 
-    /// Returns the connected workers.
+    /// Returns the connected workers, as the command lists them.
     pub(crate) fn workers(&self) -> Vec<Listed> {
         let output = self.run(&["workers", "--json"]);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{error}{}", self.log());
-        let workers: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let listed = workers.as_array().unwrap().iter().map(|worker| {
-            let text = |field: &str| worker[field].as_str().unwrap().to_owned();
-            Listed { name: text("name"), address: text("address"), state: text("state") }
-        });
-        listed.filter(|worker| worker.state != "disconnected").collect()
+        connected(&serde_json::from_slice(&output.stdout).unwrap())
     }
 
     /// Starts an honest worker with the identity in a file. It leaves when the returned guard is dropped.
@@ -168,15 +163,20 @@ impl SecureService {
 
     /// Waits until `count` workers of this name are connected and ready. Returns them.
     pub(crate) async fn ready_workers(&self, name: &str, count: usize) -> Vec<Listed> {
-        let mut found = Vec::new();
-        let what = format!("{count} workers called {name} are not ready");
-        eventually(&what, || {
-            found = self.workers();
+        // To ask again and again, requests cost much less processor time than processes of `sp1d`.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // A connection of its own, as a process has: the service may close connections that are idle.
+            let response = self.client().get(self.url("/v1/workers")).send().await.unwrap();
+            let report: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+            let mut found = connected(&report["workers"]);
             found.retain(|worker| worker.name == name && worker.state == "idle");
-            found.len() == count
-        })
-        .await;
-        found
+            if found.len() == count {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{count} workers called {name} are not ready: {}", self.log());
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Checks that a new honest worker and an honest client are served.
@@ -185,6 +185,15 @@ impl SecureService {
         self.ready_workers(name, 1).await;
         assert!(self.is_healthy().await, "{name}: {}", self.log());
     }
+}
+
+/// Returns the connected ones of listed workers.
+fn connected(workers: &Value) -> Vec<Listed> {
+    let listed = workers.as_array().unwrap().iter().map(|worker| {
+        let text = |field: &str| worker[field].as_str().unwrap().to_owned();
+        Listed { name: text("name"), address: text("address"), state: text("state") }
+    });
+    listed.filter(|worker| worker.state != "disconnected").collect()
 }
 
 /// A running `sp1d keys serve`.

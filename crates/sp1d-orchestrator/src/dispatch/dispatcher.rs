@@ -318,7 +318,8 @@ impl Dispatcher {
 
     /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
     fn tell(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
-        send(&self.shared.worker(session)?, session, message)
+        let worker = self.shared.worker(session)?;
+        send(&worker, session, message)
     }
 
     fn assign(

@@ -38,6 +38,9 @@ impl Drop for AwaitedKind<'_> {
     }
 }
 
+/// The name and the address of a worker, as users know it.
+type NameAndAddress = (Arc<str>, Arc<str>);
+
 /// State of a running try of a proof request.
 pub(crate) struct RunningTry {
     /// Number of this try. The next try of the request gets another number.
@@ -74,7 +77,7 @@ pub(crate) struct RunningTry {
     /// value may live longer.
     progress: Mutex<Option<broadcast::Sender<ProofEvent>>>,
     /// Number of accepted results by name and address of the worker. The count of a worker that reconnects continues.
-    results_by_worker: Mutex<BTreeMap<(Arc<str>, Arc<str>), u64>>,
+    results_by_worker: Mutex<BTreeMap<NameAndAddress, u64>>,
     pub(crate) shards: AtomicU64,
     /// Number of tasks without a final result and of other waits for a worker, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
@@ -303,7 +306,7 @@ impl RunningTry {
 
     pub(crate) fn results_by_worker(&self) -> Vec<WorkerTasks> {
         let results = lock(&self.results_by_worker);
-        let of_worker = |((name, address), tasks): (&(Arc<str>, Arc<str>), &u64)| WorkerTasks {
+        let of_worker = |((name, address), tasks): (&NameAndAddress, &u64)| WorkerTasks {
             name: name.to_string(),
             address: address.to_string(),
             tasks: *tasks,

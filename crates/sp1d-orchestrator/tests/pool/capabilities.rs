@@ -224,11 +224,12 @@ async fn check_notified(connects_later: bool) {
         (exclusion(&mut connections).await, proof)
     } else {
         orchestrator.set_list(&WorkerList(vec![WorkerAddress::Local]));
-        let (excluded, proof) = tokio::join!(exclusion(&mut connections), async {
+        let mut proof = None;
+        let (excluded, ()) = tokio::join!(exclusion(&mut connections), async {
             wait_for_workers(&orchestrator, |workers| workers.len() == 1).await;
-            prove()
+            proof = Some(prove());
         });
-        (excluded, proof)
+        (excluded, proof.unwrap())
     };
     assert_eq!(excluded.cells, 402_653_184);
     assert!(!excluded.proof.is_empty());

@@ -31,7 +31,7 @@ pub use connection::{
     Address, AddressError, Admission, Backoff, Closer, Connection, Filter, FilterError, PREAMBLE_TIMEOUT, PeerLimits,
     PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PortPlace, PreambleError, PreambleReply, QueuePlace, RateLimiter,
     ReservedPort, Role, connect_client, dial, open_listener, read_dialer, receive_place, reply, send_place,
-    serve_connection,
+    serve_connection, spread_out,
 };
 pub use limits::limits;
 pub use message::{

@@ -24,14 +24,19 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Returns how long to wait after a connection attempt that lasted `lasted`. The result is a random time between
-    /// half of the current pause and all of it, so that peers do not reconnect at the same moment.
+    /// Returns how long to wait after a connection attempt that lasted `lasted`. The result is [`spread_out`].
     pub fn pause(&mut self, lasted: Duration) -> Duration {
         let pause = if lasted >= STEADY { FIRST_PAUSE } else { self.next };
         self.next = (pause * 2).min(MAX_PAUSE);
-        let dice = RandomState::new().hash_one(0_u8) % 1024;
-        pause / 2 + pause.mul_f64(dice as f64 / 2048.0)
+        spread_out(pause)
     }
+}
+
+/// Returns a random time between half of `pause` and all of it, so that peers do not act at the same moment.
+#[must_use]
+pub fn spread_out(pause: Duration) -> Duration {
+    let dice = RandomState::new().hash_one(0_u8) % 1024;
+    pause / 2 + pause.mul_f64(dice as f64 / 2048.0)
 }
 
 #[cfg(test)]

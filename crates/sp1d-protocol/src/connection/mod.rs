@@ -22,7 +22,7 @@ mod rate_limiter;
 mod reserved_port;
 
 pub use address::{Address, AddressError};
-pub use backoff::Backoff;
+pub use backoff::{Backoff, spread_out};
 pub use filter::{Filter, FilterError};
 pub(crate) use http2::LIMITS as HTTP2_LIMITS;
 pub use http2::{Closer, Connection, connect_client, serve_connection};

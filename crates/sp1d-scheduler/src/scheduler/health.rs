@@ -166,7 +166,9 @@ impl Scheduler {
         let rules = self.config.pace.filter(|_| self.config.placement == Placement::Spread)?;
         TaskKind::ALL.into_iter().filter(|kind| self.sessions.any_idle(*kind)).find_map(|kind| {
             let idle = self.sessions.first_idle(kind, &Exclusions::NONE)?;
-            let slow = self.sessions.slowest(kind, self.sessions.pace(idle, kind)?.saturating_mul(2));
+            // The shortest duration at which enough can be saved.
+            let pace = self.sessions.pace(idle, kind)?;
+            let slow = self.sessions.slowest(kind, pace + pace.max(rules.straggler_floor) + rules.straggler_floor);
             slow.filter_map(|(pace, session)| Some((pace, self.sessions.get(session)?.held())))
                 .flat_map(|(pace, held)| held.iter().map(move |id| (pace, *id)))
                 .filter(|(_, id)| self.attempt(*id).kind == kind)

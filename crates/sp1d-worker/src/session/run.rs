@@ -17,7 +17,7 @@ use crate::{
 use sp1d_identity::PeerIdentity;
 use sp1d_model::{AttemptId, clean_line};
 use sp1d_protocol::{
-    Assignment, Build, Closer, Connection, Invalid, connect_client, kind_to_wire,
+    Assignment, Build, Closer, Connection, Invalid, connect_client, kind_to_wire, spread_out,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
@@ -47,7 +47,8 @@ sp1d_model::limits! {
 /// How often the state of the GPUs is reported.
 const GPU_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often the memory for attempts is measured. It changes when other workers on the machine start or stop.
+/// Longest time between two measurements of the memory for attempts. It changes when other workers on the machine start
+/// or stop. These measure too, which takes milliseconds of a core, so the times are spread out.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The parts of a worker that a session uses.
@@ -209,7 +210,7 @@ async fn exchange(
     let mut leaving = pin!(no_more_starts(context.stop.clone(), worker.clone()));
     let (mut is_leaving, mut reported_leaving) = (false, false);
     let measure = async || {
-        sleep(MEMORY_INTERVAL).await;
+        sleep(spread_out(MEMORY_INTERVAL)).await;
         worker.attempt_memory().await
     };
     let mut measuring = pin!(measure());

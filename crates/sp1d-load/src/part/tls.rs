@@ -1,7 +1,8 @@
 //! Measures what TLS costs: the throughput of artifacts with and without it, and the time of handshakes.
 //!
 //! - Artifacts: two workers fetch the same artifact in turns, one with TLS and one without. The time is that of
-//!   `artifacts`: from the submission of a task to its start.
+//!   `artifacts`: from the submission of a task to its start. Over loopback, which has no limit, both sides encrypt on
+//!   the same cores instead of moving bytes. Behind a link of 1 Gbit/s, they encrypt while the link is busy.
 //! - Handshakes: peers with certificates connect to the port of a worker and to the port for joining workers, at a
 //!   fixed rate. The time ends with the reply of the port. Before it, each side has verified the certificate of the
 //!   other one.
@@ -62,6 +63,9 @@ const GOAL: f64 = 0.95;
 /// Longest handshake at the 99th percentile, at 100 handshakes in a second.
 const HANDSHAKE_GOAL_MS: f64 = 20.0;
 
+/// Bytes in a second of the links to the workers: none but loopback, and a network of 1 Gbit/s.
+const LINKS: [Option<u64>; 2] = [None, Some(125_000_000)];
+
 const HANDSHAKE_ROUNDS: u32 = 3;
 
 /// Memory for artifacts of the orchestrator that is only asked for handshakes.
@@ -86,6 +90,8 @@ struct TlsReport {
 #[derive(Debug, Serialize)]
 struct TlsRow {
     content: &'static str,
+    /// Bytes in a second of the links to the workers. Loopback without it.
+    link_bytes_per_second: Option<u64>,
     plain: FigureSpread,
     tls: FigureSpread,
     /// Throughput with TLS divided by throughput without it. Ratios of each round.
@@ -151,8 +157,11 @@ pub(crate) async fn run(arguments: &TlsArguments) -> Result<()> {
     let bytes = megabytes as usize * 1_000_000;
     let mut rows = Vec::new();
     for (name, content) in [("random", random_record(bytes)), ("shrinking", shrinking_record(bytes))] {
-        eprintln!("{rounds} rounds: {megabytes} MB of {name} content");
-        rows.push(row(name, bytes as f64, &fetch_rounds(&content, rounds).await?)?);
+        for link in LINKS {
+            eprintln!("{rounds} rounds: {megabytes} MB of {name} content, {}", link_name(link));
+            let measured = fetch_rounds(&content, rounds, link).await?;
+            rows.push(TlsRow { link_bytes_per_second: link, ..row(name, bytes as f64, &measured)? });
+        }
     }
     let mut handshakes = Vec::new();
     for port in SecurePort::ALL {
@@ -178,14 +187,20 @@ pub(crate) async fn run(arguments: &TlsArguments) -> Result<()> {
 }
 
 fn bars(row: &TlsRow) -> [(String, f64); 2] {
-    [("plain", &row.plain), ("TLS", &row.tls)]
-        .map(|(name, spread)| (format!("{}, {name}", row.content), spread.median / 1e6))
+    [("plain", &row.plain), ("TLS", &row.tls)].map(|(name, spread)| {
+        (format!("{}, {}, {name}", row.content, link_name(row.link_bytes_per_second)), spread.median / 1e6)
+    })
+}
+
+fn link_name(bytes_per_second: Option<u64>) -> String {
+    bytes_per_second.map_or("loopback".to_owned(), |bytes| format!("{} Gbit/s", bytes as f64 * 8e-9))
 }
 
 fn row(content: &'static str, bytes: f64, rounds: &[TlsRound]) -> Result<TlsRow> {
     let whole = |times: StoreAndFetch| times.store + times.fetch;
     Ok(TlsRow {
         content,
+        link_bytes_per_second: None,
         plain: spread_of(rounds, |round| bytes / round.plain.fetch)?,
         tls: spread_of(rounds, |round| bytes / round.tls.fetch)?,
         tls_over_plain: spread_of(rounds, |round| round.plain.fetch / round.tls.fetch)?,
@@ -194,11 +209,15 @@ fn row(content: &'static str, bytes: f64, rounds: &[TlsRound]) -> Result<TlsRow>
 }
 
 fn print_tables(rows: &[TlsRow], handshakes: &[HandshakeRow]) {
-    println!("{:10} {:>9} {:>9} {:>28} {:>17}", "MB/s", "plain", "TLS", "TLS/plain (range)", "with store");
+    println!(
+        "{:10} {:10} {:>9} {:>9} {:>28} {:>17}",
+        "MB/s", "link", "plain", "TLS", "TLS/plain (range)", "with store"
+    );
     for row in rows {
         println!(
-            "{:10} {:>9.0} {:>9.0} {:>28} {:>17.3}",
+            "{:10} {:10} {:>9.0} {:>9.0} {:>28} {:>17.3}",
             row.content,
+            link_name(row.link_bytes_per_second),
             row.plain.median / 1e6,
             row.tls.median / 1e6,
             row.tls_over_plain.to_string(),
@@ -211,13 +230,17 @@ fn print_tables(rows: &[TlsRow], handshakes: &[HandshakeRow]) {
     }
 }
 
-/// Lets two workers fetch the same content in turns: one without TLS, and one with it.
-async fn fetch_rounds(content: &[u8], rounds: u32) -> Result<Vec<TlsRound>> {
+/// Lets two workers fetch the same content in turns: one without TLS, and one with it. Both are behind a `link` of so
+/// many bytes in a second.
+async fn fetch_rounds(content: &[u8], rounds: u32, link: Option<u64>) -> Result<Vec<TlsRound>> {
     let keys = FakeKeys::new();
-    let plain = LoadPool::of(1, RESULT_BYTES).await?;
-    let identity = ("tls", keys.worker_file().display().to_string());
-    let fleet = FleetProcess::start(1, &[("result-bytes", RESULT_BYTES.to_string()), identity])?;
-    let secure = LoadPool::secure(fleet, keys.orchestrator()).await?;
+    let mut options = vec![("result-bytes", RESULT_BYTES.to_string())];
+    if let Some(bytes) = link {
+        options.extend([("link", String::new()), ("link-bytes-per-second", bytes.to_string())]);
+    }
+    let plain = LoadPool::start(vec![FleetProcess::start(1, &options)?], 20).await?;
+    options.push(("tls", keys.worker_file().display().to_string()));
+    let secure = LoadPool::secure(FleetProcess::start(1, &options)?, keys.orchestrator()).await?;
     let fetch = async |pool: &LoadPool| {
         let (store, fetch) = store_and_fetch(pool, content).await?;
         anyhow::Ok(StoreAndFetch { store, fetch })

@@ -6,8 +6,11 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+/// How long a link may be late before it loses the time.
+const MAX_DELAY: Duration = Duration::from_millis(2);
 
 /// Forwards connections to one worker.
 pub(super) struct FleetLink {
@@ -63,9 +66,12 @@ fn connect(
 
 fn pass((mut from, mut to): (TcpStream, TcpStream), bytes_per_second: Option<u64>) {
     let mut buffer = [0; 16 << 10];
+    let mut free_at = Instant::now();
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         if let Some(limit) = bytes_per_second {
-            thread::sleep(Duration::from_secs_f64(read as f64 / limit as f64));
+            // A sleep lasts longer than asked for, and the next one is shorter by as much. A pause of the sender is lost.
+            free_at = free_at.max(Instant::now() - MAX_DELAY) + Duration::from_secs_f64(read as f64 / limit as f64);
+            thread::sleep(free_at.saturating_duration_since(Instant::now()));
         }
         if to.write_all(&buffer[..read]).is_err() {
             break;

@@ -1,4 +1,5 @@
-//! Runs the checks of workers' outputs, each on a thread that runs no other check meanwhile.
+//! Runs the checks of workers' outputs, each on a thread that runs no other check meanwhile. Only the look-up whether a
+//! result is present needs no thread.
 //!
 //! A check runs code of SP1 on bytes of a worker, and it cannot be interrupted. So its caller only waits for a limited
 //! time. A slow check does not delay the checks of other workers for long, and the checks of one worker never use more
@@ -41,7 +42,8 @@ const SLOW_FACTOR: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CheckedOutput {
     Result(TaskKind),
-    /// A result of which only the presence is checked, which never blocks.
+    /// A result of which only the presence is checked. The look-up itself does not block, but it waits for the worker's
+    /// other check.
     ResultPresence,
     DeferredEvents,
 }
@@ -117,8 +119,8 @@ impl Drop for CheckPermit {
 }
 
 /// The place of a check. The check's thread and its caller both hold it, and the first that drops it gives it up: the
-/// thread when the check returns, so that the next check need not wait for the caller's task, and the caller when the
-/// check is slow.
+/// thread when the check returns, so that the next check need not wait for the caller's task, and the caller when
+/// the check has had the place for long, or when it stops waiting.
 struct SharedPlace(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl SharedPlace {
@@ -140,7 +142,7 @@ impl WorkerChecks {
     }
 
     /// Returns a permit when no other check of the worker runs. Returns `None` if another check runs after its
-    /// deadline. Reports it if another check that runs is slow.
+    /// deadline. Reports a delay if the running check is slow.
     async fn permit(self: Arc<Self>, report: &mut DelayReport) -> Option<CheckPermit> {
         let mut running = self.running.subscribe();
         let acquired = self.permit.clone().acquire_owned();

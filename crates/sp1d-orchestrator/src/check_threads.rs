@@ -24,8 +24,8 @@ type Job = Box<dyn FnOnce() -> JobEnd + Send>;
 /// Does what is left to do at the end of a check. Must not panic.
 type JobEnd = Box<dyn FnOnce() + Send>;
 
-/// The threads that run checks. There are as many as checks have run at the same time within [`IDLE_TIME`]. Dropping
-/// this value ends the idle threads, and the others when their checks return.
+/// The threads that run checks. There are never more than checks have run at the same time. A thread ends after
+/// [`IDLE_TIME`] without a check. Dropping this value ends the idle threads, and the others when their checks return.
 pub(crate) struct CheckThreads(Arc<ThreadPool>);
 
 struct ThreadPool {

@@ -89,15 +89,17 @@ impl Blob {
         let content = Bytes::from(content);
         let compression = ChunkCompression { content: &content, next: AtomicUsize::new(0) };
         let (digest, mut chunks) = thread::scope(|scope| {
-            let others: Vec<_> = (1..threads(content.len())).map(|_| scope.spawn(|| compression.compress())).collect();
+            let start = |_| thread::Builder::new().spawn_scoped(scope, || compression.compress()).ok();
+            // If no thread can be started, this one compresses all chunks.
+            let others: Vec<_> = (1..threads(content.len())).map_while(start).collect();
             let digest = Digest::of(&content);
             let mut chunks = compression.compress();
             chunks.extend(others.into_iter().flat_map(|other| other.join().expect("compression does not panic")));
             (digest, chunks)
         });
         chunks.sort_unstable_by_key(|(number, _)| *number);
-        // Slices keep the whole content in memory, with its spare capacity. So they are only for content of which nothing
-        // was compressed.
+        // Slices keep the whole content in memory, with its spare capacity. So they are only for content of which
+        // nothing was compressed.
         let is_raw = is_tight && chunks.iter().all(|(_, compressed)| compressed.is_none());
         let raw = |number: usize| {
             let start = number * CHUNK_BYTES;

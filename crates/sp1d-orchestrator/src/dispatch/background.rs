@@ -127,8 +127,9 @@ impl BackgroundWork {
                 }
             };
             tracing::debug!(proof_id = running_try.label, attempt = attempt.0, milliseconds = took.as_millis(), "checked");
-            // The check itself may have stopped the try, because of a fault of this machine.
-            if running_try.stopped.is_cancelled() {
+            // The check itself may have stopped the try, because of a fault of this machine. If the attempt was
+            // discarded meanwhile, its uploads or its inputs were missing, and the worker is not at fault.
+            if running_try.stopped.is_cancelled() || !shared.attempts().contains_key(&attempt) {
                 return;
             }
             // The reason may contain names that the worker chose.

@@ -44,8 +44,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Maximum number of inputs that the dispatcher takes from its inbox at once. Meanwhile the inbox has room for as many
-/// more. A larger batch saves little.
+/// Maximum number of inputs that the dispatcher takes from its inbox at once. A larger batch saves little.
 const MAX_INPUT_BATCH: usize = 64;
 
 /// Owns the dispatch state machine and carries out its commands.

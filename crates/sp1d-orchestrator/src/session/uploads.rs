@@ -20,7 +20,7 @@ use sp1d_protocol::{
     IncomingArtifact, MessageLimits, TaskOutput, UploadError, made_prefix,
     wire::{UploadHeader, UploadPart, upload_part},
 };
-use sp1d_scheduler::AttemptId;
+use sp1d_scheduler::{AttemptId, WorkerId};
 use std::{fmt::Display, time::Duration};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
@@ -29,7 +29,7 @@ sp1d_model::limits! {
     /// Maximum uncompressed bytes of the artifacts of a proof, with all uploads of its attempts. Honest artifacts
     /// compress to a quarter, so 256 GiB of memory and disk hold less than this.
     const MAX_PROOF_BYTES: u64 = 1 << 40; Bytes by Worker;
-    /// Lower bound of `max_session_bytes`: what the uploads of a session may use until they are accepted. A small store
+    /// Lower bound of `max_session_bytes`: what the uploads of a worker may use until they are accepted. A small store
     /// must still take the uploads of honest attempts.
     const MIN_SESSION_BYTES: u64 = 256 << 20; Bytes by Worker;
     /// Maximum wait of an upload for memory. Memory is free again when the uploads of other workers are stored, which
@@ -37,7 +37,7 @@ sp1d_model::limits! {
     const MAX_ROOM_WAIT: Duration = Duration::from_secs(60); Time by Worker;
 }
 
-/// Until they are accepted, the uploads of a session may use a quarter of the store's memory and disk. A worker that
+/// Until they are accepted, the uploads of a worker may use a quarter of the store's memory and disk. A worker that
 /// uploads and never reports a result then leaves room for the others.
 const SESSION_STORE_DIVISOR: u64 = 4;
 
@@ -108,7 +108,8 @@ impl WorkerSession {
         let shared = &self.shared;
         // An artifact that is uploaded again after a reconnect counts once.
         let present = shared.store.describe(attempt_scope(attempt), &header.name);
-        let announced = if present.is_some_and(|present| present.len == header.length) { 0 } else { header.length };
+        let is_repeated = present.is_some_and(|present| present.len == header.length);
+        let announced = if is_repeated { 0 } else { header.length };
         shared.uploads.open(self.id, attempt, announced, |others: OtherUploads| {
             let stored = shared.store.scope_stats(attempt_scope(attempt));
             let limits = shared.store.limits();
@@ -119,9 +120,10 @@ impl WorkerSession {
             let usage = shared.store.usage();
             let max_proof_bytes = MAX_PROOF_BYTES.saturating_sub(announced);
             let max_unaccepted_bytes = max_session_bytes.saturating_sub(others.session_bytes);
-            let unaccepted = bound_or_exact(usage.bytes(), max_unaccepted_bytes, || self.unaccepted_bytes());
+            let unaccepted =
+                bound_or_exact(usage.bytes(), max_unaccepted_bytes, || self.unaccepted_bytes(entry.worker_id));
             let quotas = UploadQuotas {
-                artifacts: stored.artifacts + others.attempt_uploads,
+                artifacts: stored.artifacts - usize::from(is_repeated) + others.attempt_uploads,
                 attempt_bytes: shared.store.scope_content_bytes(attempt_scope(attempt)) + others.attempt_bytes,
                 max_attempt_bytes: entry.rights.upload_bytes,
                 proof_bytes: bound_or_exact(usage.content_bytes, max_proof_bytes, || self.proof_bytes(entry)),
@@ -141,10 +143,11 @@ impl WorkerSession {
         store.scope_content_bytes(try_scope(entry.running_try.id)) + uploaded
     }
 
-    /// Returns the stored bytes of the uploads of this session's attempts. Accepted uploads belong to their proof.
-    fn unaccepted_bytes(&self) -> u64 {
+    /// Returns the stored bytes of the uploads of the attempts of `worker`, also of those that it held in earlier
+    /// sessions. Accepted uploads belong to their proof.
+    fn unaccepted_bytes(&self, worker: WorkerId) -> u64 {
         let attempts = self.shared.attempts();
-        let own = attempts.iter().filter(|(_, other)| other.session == self.id);
+        let own = attempts.iter().filter(|(_, other)| other.worker_id == worker);
         own.map(|(attempt, _)| self.shared.store.scope_stats(attempt_scope(*attempt)).bytes).sum()
     }
 }

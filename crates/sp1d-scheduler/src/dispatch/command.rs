@@ -101,8 +101,8 @@ pub enum DispatchCommand {
         /// precompile shard, which is made from them.
         are_claims_suspect: bool,
     },
-    /// Log that workers of two origins refuted a claim of `worker`. The claim counts as refuted even if no task has
-    /// used its events. The scheduler quarantines the worker.
+    /// Log that workers of two origins refuted a claim of `worker`. The scheduler quarantines the
+    /// worker, whether or not a task has used the events of the claim.
     LogRefutedClaim {
         /// The worker that made the claim.
         worker: WorkerId,

@@ -31,6 +31,7 @@ impl DispatchState {
             && self.tasks.get(task).is_some_and(|task| task.has_marker)
         {
             entry.events_check = DeferredEventsCheck::Checking;
+            entry.is_check_delayed = false;
             handling.commands.push(DispatchCommand::CheckDeferredEvents { attempt, task });
         }
     }

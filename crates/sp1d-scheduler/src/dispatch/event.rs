@@ -112,7 +112,7 @@ pub enum DispatchEvent {
     },
     /// The check of an attempt's result or deferred events takes much longer than usual, or it waits behind such a
     /// check of the same worker. [`DispatchEvent::ResultChecked`] or [`DispatchEvent::DeferredEventsChecked`] follows,
-    /// unless the try stops.
+    /// unless the try stops or the attempt is discarded.
     CheckDelayed {
         /// The attempt whose output is checked.
         attempt: AttemptId,

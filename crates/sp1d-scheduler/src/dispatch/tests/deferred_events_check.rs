@@ -231,6 +231,19 @@ fn deferred_events_whose_check_ended_while_the_worker_was_lost_are_checked_again
 }
 
 #[test]
+fn the_delay_of_an_earlier_check_delays_no_later_one() {
+    let mut table = Table::new();
+    table.check([ready(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.send([started(1, 1)]);
+    table.check([events_uploaded(1, 1), check_delayed(1)], [check_deferred_events(1, 10)]);
+    table.check([lost(1), events_passed(1)], [interrupted(10, 1, 1)]);
+    table.check([ready_with(2, 1, &[1], &[])], continued(10, 1, 2));
+    // Another worker is idle, and gets no second attempt while the later check runs.
+    table.check([events_uploaded(2, 1), ready(3), delivered(2, 1)], [check_deferred_events(1, 10)]);
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+}
+
+#[test]
 fn a_task_without_a_marker_has_nothing_to_check() {
     let mut table = Table::new();
     table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));

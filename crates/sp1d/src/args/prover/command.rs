@@ -42,7 +42,7 @@ pub(crate) enum Sp1Command {
     Doctor(DoctorArguments),
     /// Run a proof service: accept proof requests, queue them, and prove them on many workers. Requests survive
     /// restarts.
-    Serve(ServeArguments),
+    Serve(Box<ServeArguments>),
     /// Restore the state folder of a service from its archive.
     Restore(RestoreArguments),
     /// Create the certificates with which orchestrators and workers know each other.

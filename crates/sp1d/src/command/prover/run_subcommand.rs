@@ -47,7 +47,7 @@ pub(in crate::command) fn run(command: Sp1Command, log: &LogArguments) -> Result
         }
         Sp1Command::Config(arguments) => block_on(config::show(arguments)),
         Sp1Command::Reference { page } => reference::run(page),
-        Sp1Command::Serve(arguments) => serve::run(arguments),
+        Sp1Command::Serve(arguments) => serve::run(*arguments),
         Sp1Command::Restore(arguments) => block_on(restore::run(arguments)),
         Sp1Command::Keys { command } => keys::run(command),
         Sp1Command::Tokens { command } => tokens::run(command),

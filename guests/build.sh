@@ -165,7 +165,7 @@ need_compiler() {
 # own <folder>: builds a program that is not one of the guests. Its lock file may be missing.
 own() {
   local folder target_dir
-  folder=$(realpath -e "$1") && [ -f "$folder/Cargo.toml" ] || die "$1 is not a folder with a Cargo.toml"
+  folder=$(realpath -e "$1" 2>/dev/null) && [ -f "$folder/Cargo.toml" ] || die "$1 is not a folder with a Cargo.toml"
   target_dir=$(realpath -m "${GUEST_TARGET_DIR:-$folder/target}")
   need_compiler
   (prepare "$folder" "$target_dir"; compile)
@@ -223,6 +223,7 @@ check() {
 case "$#,${1:-}" in
   0,) update ;;
   1,--check) check ;;
+  1,-h | 1,--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0" ;;
   1,-* | [2-9]*) die "usage: guests/build.sh [--check | FOLDER]" ;;
   *) own "$1" ;;
 esac

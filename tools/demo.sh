@@ -118,7 +118,7 @@ build_demo() {
     total=$((total + left[$package]))
   done < <(demo_packages)
   [ "$total" -gt 0 ] || die "cannot list the packages of sp1d: see the error above"
-  say "build: compiling ${#left[@]} packages. The first time takes about 15 minutes on two cores: SP1's prover is large"
+  say "build: ${#left[@]} packages. Compiling them the first time takes about 15 minutes on two cores: SP1's prover is large"
   started=$(now)
   # The last lines are the exit status of cargo, and bash's and its children's processor time.
   # All members of the workspace select features, so that nothing is compiled again for the tests.

@@ -83,7 +83,7 @@ pub(crate) struct CheckPlaces {
     /// The workers whose checks run or wait.
     workers: Mutex<HashMap<WorkerId, Weak<WorkerChecks>>>,
     /// How long checks usually take, a moving average.
-    usual: Mutex<BTreeMap<CheckedOutput, Duration>>,
+    usual_durations: Mutex<BTreeMap<CheckedOutput, Duration>>,
     place_time: Duration,
     check_time: Duration,
 }
@@ -182,9 +182,9 @@ impl CheckPlaces {
     }
 
     fn with_times(places: usize, place_time: Duration, check_time: Duration) -> Self {
-        let (workers, usual) = (Mutex::default(), Mutex::default());
+        let (workers, usual_durations) = (Mutex::default(), Mutex::default());
         let places = Arc::new(Semaphore::new(places));
-        Self { places, threads: CheckThreads::default(), workers, usual, place_time, check_time }
+        Self { places, threads: CheckThreads::default(), workers, usual_durations, place_time, check_time }
     }
 
     fn checks_of(&self, worker: WorkerId) -> Arc<WorkerChecks> {
@@ -204,7 +204,7 @@ impl CheckPlaces {
             CheckedOutput::Result(_) | CheckedOutput::ResultPresence => MIN_SLOW_TIME,
             CheckedOutput::DeferredEvents => MAX_PLACE_TIME,
         };
-        let usual = lock(&self.usual).get(&output).copied();
+        let usual = lock(&self.usual_durations).get(&output).copied();
         let slow = usual.map_or(MAX_PLACE_TIME, |usual| usual.saturating_mul(SLOW_FACTOR));
         slow.max(floor).min(self.check_time)
     }
@@ -212,7 +212,7 @@ impl CheckPlaces {
     /// Updates the usual duration of a check of `output`. A check counts with at most twice the usual duration, and the
     /// first one with at most `MIN_SLOW_TIME`, so that a worker with slow checks hardly changes what is usual.
     fn learn(&self, output: CheckedOutput, took: Duration) {
-        let mut known = lock(&self.usual);
+        let mut known = lock(&self.usual_durations);
         let usual = known.entry(output).or_insert(took.min(MIN_SLOW_TIME));
         let counted = took.min(usual.saturating_mul(2));
         *usual = (*usual * 3 + counted) / 4;

@@ -59,7 +59,8 @@ async fn a_port_for_other_machines_speaks_only_https_and_one_on_the_loopback_int
     running.service.shutdown().await;
 }
 
-/// Makes an authority in `folder` with a certificate for `localhost`. Returns the file with the certificate and its key.
+/// Makes an authority in `folder` with a certificate for `localhost`. Returns the file with the certificate and its
+/// key.
 fn authority(folder: &Path) -> PathBuf {
     KeyAuthority::init(folder, Vec::new(), 1).unwrap()
 }

@@ -85,7 +85,7 @@ fn the_demo_builds_only_sp1d_and_shows_the_percentage_of_the_build() {
         "download: ",
         "cargo fetch --locked",
         "cargo build --profile checked --locked --workspace --bin sp1d ",
-        "build: compiling 4 packages",
+        "build: 4 packages",
         // A build script does not finish its package.
         "build: 0 %, 4 packages left",
         "build: done in ",

@@ -84,7 +84,7 @@ impl Blob {
     /// Compresses `content`. This takes about 4 ms of processor time per megabyte, on several threads if the content is
     /// large. So do not call it on an asynchronous thread.
     #[must_use]
-    pub fn from_content(content: Vec<u8>) -> Self {
+    pub fn encode_owned(content: Vec<u8>) -> Self {
         let is_tight = content.capacity() - content.len() <= content.len() / 16;
         let content = Bytes::from(content);
         let compression = ChunkCompression { content: &content, next: AtomicUsize::new(0) };
@@ -98,7 +98,7 @@ impl Blob {
             (digest, chunks)
         });
         chunks.sort_unstable_by_key(|(number, _)| *number);
-        // Slices keep the whole content in memory, with its spare capacity. So they are only for content of which
+        // Slices keep the whole content in memory, with its unused capacity. So they are only for content of which
         // nothing was compressed.
         let is_raw = is_tight && chunks.iter().all(|(_, compressed)| compressed.is_none());
         let raw = |number: usize| {

@@ -17,7 +17,7 @@ fn sample(len: usize, compressible: bool) -> Vec<u8> {
 
 fn check_round_trip(content: &[u8]) -> Blob {
     let blob = Blob::encode(content);
-    let owned = Blob::from_content(content.to_vec());
+    let owned = Blob::encode_owned(content.to_vec());
     assert_eq!(owned.chunks(), blob.chunks(), "several threads make the same chunks");
     assert_eq!((owned.digest(), owned.len()), (blob.digest(), blob.len()));
     assert_eq!(blob.len(), content.len() as u64);
@@ -55,7 +55,7 @@ fn mixed_content_does_not_keep_the_whole_content() {
     check_round_trip(&mixed);
     let check = |content: Vec<u8>, keeps: bool| {
         let all = content.as_ptr_range();
-        let blob = Blob::from_content(content);
+        let blob = Blob::encode_owned(content);
         assert_eq!(all.contains(&blob.chunks()[2].bytes.as_ptr()), keeps);
     };
     let mut roomy = Vec::with_capacity(10 * CHUNK_BYTES);

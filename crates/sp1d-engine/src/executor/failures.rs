@@ -144,7 +144,7 @@ pub(crate) fn program_failure(code: u32, stderr: &str) -> ProofFailure {
     let (what, hint) = match code {
         INVALID_HINT => (
             "the program ran out of input or received an invalid hint",
-            "\nhint: check that the stdin contains every value that the program reads",
+            "\nhint: check the number, the order and the types of the input values against each read of the program",
         ),
         1 => ("the program panicked", ""),
         _ => ("the program failed", ""),

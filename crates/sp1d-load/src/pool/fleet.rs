@@ -107,7 +107,7 @@ fn receive_copy(mut stream: TcpStream) -> io::Result<()> {
     let mut length = [0; 8];
     stream.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
-    // The bench itself sends the length. A growing buffer would be copied again and again, which is no part of TCP.
+    // The bench itself sends the length. A growing buffer would be copied again and again, which TCP does not need.
     let mut content = Vec::with_capacity(length as usize);
     (&mut stream).take(length).read_to_end(&mut content)?;
     stream.write_all(&[1])

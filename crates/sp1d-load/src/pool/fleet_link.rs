@@ -69,7 +69,8 @@ fn pass((mut from, mut to): (TcpStream, TcpStream), bytes_per_second: Option<u64
     let mut free_at = Instant::now();
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         if let Some(limit) = bytes_per_second {
-            // A sleep lasts longer than asked for, and the next one is shorter by as much. A pause of the sender is lost.
+            // A sleep lasts longer than asked for, and the next one is shorter by as much. A pause of the sender is
+            // lost.
             free_at = free_at.max(Instant::now() - MAX_DELAY) + Duration::from_secs_f64(read as f64 / limit as f64);
             thread::sleep(free_at.saturating_duration_since(Instant::now()));
         }

@@ -59,7 +59,7 @@ pub(crate) struct Dispatcher {
     /// The names of the artifacts with deferred events, of each attempt whose events passed their check.
     checked_events: HashMap<AttemptId, Vec<String>>,
     /// The callers that wait for the drain of a session.
-    drain_waits: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
+    drain_callers: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
     background: BackgroundWork,
 }
 
@@ -74,7 +74,7 @@ impl Dispatcher {
             writer,
             tasks: HashMap::new(),
             checked_events: HashMap::new(),
-            drain_waits: HashMap::new(),
+            drain_callers: HashMap::new(),
         }
     }
 
@@ -154,7 +154,7 @@ impl Dispatcher {
             }
             DispatcherInput::Drain { session, wait_ended } => {
                 self.publish_drain(session);
-                self.drain_waits.entry(session).or_default().push(wait_ended);
+                self.drain_callers.entry(session).or_default().push(wait_ended);
                 self.handle(DispatchEvent::DrainRequested { session });
             }
             DispatcherInput::OpenTasks { try_id, after, limit, reply } => {
@@ -283,7 +283,7 @@ impl Dispatcher {
             }
             DispatchCommand::EndDrainWait { session } => {
                 // The caller may have stopped waiting.
-                let waiting = self.drain_waits.remove(&session).unwrap_or_default();
+                let waiting = self.drain_callers.remove(&session).unwrap_or_default();
                 waiting.into_iter().for_each(|wait_ended| _ = wait_ended.send(()));
             }
             DispatchCommand::EndSession { session } => self.shared.end_session(session),

@@ -154,7 +154,7 @@ impl ProofHandle {
     /// Fails if the name has different content, or if there is no room.
     pub async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), StoreError> {
         let (proof, name) = (self.clone(), name.to_owned());
-        let put = move || proof.put_blocking(&name, Blob::from_content(content));
+        let put = move || proof.put_blocking(&name, Blob::encode_owned(content));
         tokio::task::spawn_blocking(put).await.expect("storing an artifact does not panic")
     }
 

@@ -72,7 +72,7 @@ impl DispatchState {
 
     /// Callers wait only for drains of sessions with a ready worker, and only these can resume attempts.
     fn check_sessions(&self) {
-        for session in &self.drain_waits {
+        for session in &self.awaited_drains {
             assert!(self.scheduler.worker_status(*session).is_some(), "a caller waits for the drain of {session}");
         }
         for session in self.resumable.sessions() {

@@ -40,7 +40,7 @@ pub struct DispatchState {
     pub(super) claims: BTreeMap<TryId, ClaimHistory>,
     pub(super) resumable: ResumableAttempts,
     /// The sessions for whose drain a caller waits.
-    pub(super) drain_waits: BTreeSet<SessionId>,
+    pub(super) awaited_drains: BTreeSet<SessionId>,
     early_drains: EarlyDrains,
 }
 
@@ -65,7 +65,7 @@ impl DispatchState {
             attempts: BTreeMap::new(),
             claims: BTreeMap::new(),
             resumable: ResumableAttempts::default(),
-            drain_waits: BTreeSet::new(),
+            awaited_drains: BTreeSet::new(),
             early_drains: EarlyDrains::default(),
         }
     }
@@ -344,7 +344,7 @@ impl DispatchState {
     }
 
     fn on_drain_requested(&mut self, session: SessionId, handling: &mut EventHandling<'_>) {
-        self.drain_waits.insert(session);
+        self.awaited_drains.insert(session);
         self.pass_to_scheduler(Event::DrainRequested { session }, handling);
         if self.scheduler.worker_status(session).is_none() {
             // The worker is not ready or is disconnected, so the scheduler counts no attempt as held by it.
@@ -355,7 +355,7 @@ impl DispatchState {
 
     /// Ends the wait of the callers that wait for the drain of `session`.
     fn end_drain_wait(&mut self, session: SessionId, handling: &mut EventHandling<'_>) {
-        if self.drain_waits.remove(&session) {
+        if self.awaited_drains.remove(&session) {
             handling.commands.push(DispatchCommand::EndDrainWait { session });
         }
     }

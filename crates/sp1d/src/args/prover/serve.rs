@@ -25,9 +25,9 @@ pub(crate) struct ServeArguments {
     /// client that can reach it can submit, read and cancel proofs.
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
     pub(crate) listen: Address,
-    /// File with a certificate for HTTPS at `--listen` and `--hosted`, and with those of its authorities after it (PEM),
-    /// for example `fullchain.pem` of certbot. Workers still see the identity of `--tls`. A renewed certificate is
-    /// used without a restart [default: the certificate of `--tls`].
+    /// File with a certificate for HTTPS at `--listen` and `--hosted`, and with those of its authorities after it
+    /// (PEM), for example `fullchain.pem` of certbot. Workers still see the identity of `--tls`. A renewed certificate
+    /// is used without a restart [default: the certificate of `--tls`].
     #[arg(long, value_name = "FILE", requires = "https_key")]
     pub(crate) https_certificate: Option<PathBuf>,
     /// File with the key of `--https-certificate` (PEM, without a password), for example `privkey.pem` of certbot.

@@ -36,7 +36,7 @@ impl VerifiedProof {
         print("the proof verifies")?;
         print(&format!("mode:          {mode}"))?;
         print(&format!("program key:   {program_key}"))?;
-        print(&format!("SP1 version:   {sp1_version}"))?;
+        print(&format!("SP1 circuits:  {sp1_version}"))?;
         print(&format!("public values: {}", shown(public_values)))
     }
 }

@@ -77,7 +77,9 @@ impl CountedPath {
     pub(crate) const fn tolerance(self) -> f64 {
         match self {
             Self::Scheduler | Self::Encode | Self::Decode => 0.02,
-            Self::Bookkeeping | Self::Transfer => 0.06,
+            Self::Bookkeeping => 0.06,
+            // How many frames one write takes depends on when the threads of checks run.
+            Self::Transfer => 0.12,
         }
     }
 

@@ -61,7 +61,8 @@ fn artifacts_are_compared_with_a_raw_copy() {
 
 #[test]
 fn fetches_with_tls_are_compared_with_plain_ones_and_handshakes_are_timed() {
-    let report = check("tls", 2, &["plain", "tls", "tls_over_plain", "store_and_fetch_tls_over_plain"]);
+    // Two kinds of content, each over loopback and behind a link.
+    let report = check("tls", 4, &["plain", "tls", "tls_over_plain", "store_and_fetch_tls_over_plain"]);
     let handshakes = report["handshakes"].as_array().unwrap();
     assert_eq!(handshakes.len(), 2, "{report}");
     for row in handshakes {

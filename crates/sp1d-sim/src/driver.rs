@@ -324,7 +324,7 @@ impl Driver {
         let Some(entry) = self.sessions.get_mut(&session).filter(|entry| entry.open) else { return Ok(false) };
         entry.draining = true;
         self.drains.insert(session);
-        self.pass_on(DispatchEvent::DrainRequested { session }, plan, net)?;
+        self.pass_on(DispatchEvent::DrainRequested { session, is_connected: true }, plan, net)?;
         Ok(true)
     }
 

@@ -155,7 +155,10 @@ impl Dispatcher {
             DispatcherInput::Drain { session, wait_ended } => {
                 self.publish_drain(session);
                 self.drain_callers.entry(session).or_default().push(wait_ended);
-                self.handle(DispatchEvent::DrainRequested { session });
+                // A session removes its worker before it reports its end. So if the worker is still there, the drain is
+                // forgotten at that report.
+                let is_connected = self.shared.worker(session).is_some();
+                self.handle(DispatchEvent::DrainRequested { session, is_connected });
             }
             DispatcherInput::OpenTasks { try_id, after, limit, reply } => {
                 let described = open_tasks(&self.state, &self.shared, self.now(), try_id, after, limit);

@@ -4,8 +4,8 @@ use crate::SessionId;
 use std::collections::{BTreeMap, BTreeSet};
 
 sp1d_model::limits! {
-    /// Maximum number of early drains that are remembered. The oldest is forgotten first: its session has most likely
-    /// ended.
+    /// Maximum number of early drains that are remembered. The oldest is forgotten first: its worker has had the most
+    /// time to become ready.
     const MAX_EARLY_DRAINS: usize = 4096; Count by Worker;
 }
 

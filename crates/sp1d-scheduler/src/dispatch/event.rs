@@ -55,6 +55,9 @@ pub enum DispatchEvent {
     DrainRequested {
         /// The session to drain.
         session: SessionId,
+        /// False if the session has ended. [`DispatchEvent::SessionEnded`] may still follow. If true, the drain is
+        /// remembered until the worker is ready or the session ends.
+        is_connected: bool,
     },
     /// The drain of a worker was cancelled, while it ran or after its end. The worker may get tasks again.
     DrainCancelled {
@@ -190,7 +193,10 @@ impl fmt::Display for DispatchEvent {
                 let (holds, resumable) = (holds.len(), resumable_attempts.len());
                 write!(f, "{session} of {worker} is ready: it holds {holds} attempts and can resume {resumable}")
             }
-            Self::DrainRequested { session } => write!(f, "drain requested for {session}"),
+            Self::DrainRequested { session, is_connected: true } => write!(f, "drain requested for {session}"),
+            Self::DrainRequested { session, is_connected: false } => {
+                write!(f, "drain requested for {session}, which has ended")
+            }
             Self::DrainCancelled { session } => write!(f, "drain cancelled for {session}"),
             Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),

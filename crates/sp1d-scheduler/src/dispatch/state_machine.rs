@@ -156,7 +156,9 @@ impl DispatchState {
                 let ready = Event::WorkerReady { session, ready, resumable_tasks, draining };
                 self.pass_to_scheduler(ready, handling);
             }
-            DispatchEvent::DrainRequested { session } => self.on_drain_requested(session, handling),
+            DispatchEvent::DrainRequested { session, is_connected } => {
+                self.on_drain_requested(session, is_connected, handling);
+            }
             DispatchEvent::DrainCancelled { session } => {
                 self.end_drain_wait(session, handling);
                 self.early_drains.remove(session);
@@ -343,13 +345,16 @@ impl DispatchState {
         self.claims.remove(&try_id);
     }
 
-    fn on_drain_requested(&mut self, session: SessionId, handling: &mut EventHandling<'_>) {
+    fn on_drain_requested(&mut self, session: SessionId, is_connected: bool, handling: &mut EventHandling<'_>) {
         self.awaited_drains.insert(session);
         self.pass_to_scheduler(Event::DrainRequested { session }, handling);
         if self.scheduler.worker_status(session).is_none() {
             // The worker is not ready or is disconnected, so the scheduler counts no attempt as held by it.
             self.end_drain_wait(session, handling);
-            self.early_drains.insert(session);
+            // No event about an ended session follows, so its drain would be remembered for no purpose.
+            if is_connected {
+                self.early_drains.insert(session);
+            }
         }
     }
 

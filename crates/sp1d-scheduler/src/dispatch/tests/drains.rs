@@ -130,3 +130,21 @@ fn an_early_drain_is_forgotten_with_its_cancellation_or_its_session() {
         table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     }
 }
+
+#[test]
+fn the_drain_of_an_ended_session_is_not_remembered() {
+    let mut table = Table::new();
+    check_status(&mut table, ready(1), Some(false));
+    check_status(&mut table, lost(1), None);
+    table.check([draining_after_its_end(1)], [end_drain_wait(1)]);
+    assert!(table.dispatch.take_worker_changes().is_empty());
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+}
+
+#[test]
+fn the_wait_for_the_drain_of_a_session_that_is_ending_ends_with_it() {
+    let mut table = Table::new();
+    table.check([ready(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([started(1, 1), draining_after_its_end(1)], [step(10, 1, 1, AttemptStep::Started)]);
+    table.check([lost(1)], [end_drain_wait(1), interrupted(10, 1, 1)]);
+}

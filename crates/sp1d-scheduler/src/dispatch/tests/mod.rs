@@ -116,7 +116,11 @@ const fn lost(session: u64) -> DispatchEvent {
 }
 
 const fn draining(session: u64) -> DispatchEvent {
-    DispatchEvent::DrainRequested { session: SessionId(session) }
+    DispatchEvent::DrainRequested { session: SessionId(session), is_connected: true }
+}
+
+const fn draining_after_its_end(session: u64) -> DispatchEvent {
+    DispatchEvent::DrainRequested { session: SessionId(session), is_connected: false }
 }
 
 const fn drain_cancelled(session: u64) -> DispatchEvent {

@@ -209,8 +209,9 @@ impl CheckPlaces {
         slow.max(floor).min(self.check_time)
     }
 
-    /// Updates the usual duration of a check of `output`. A check counts with at most twice the usual duration, and the
-    /// first one with at most `MIN_SLOW_TIME`, so that a worker with slow checks hardly changes what is usual.
+    /// Updates the usual duration of a check of `output`, after a check that passed. A check counts with at most twice
+    /// the usual duration, and the first one with at most `MIN_SLOW_TIME`, so that a worker with slow checks hardly
+    /// changes what is usual.
     fn learn(&self, output: CheckedOutput, took: Duration) {
         let mut known = lock(&self.usual_durations);
         let usual = known.entry(output).or_insert(took.min(MIN_SLOW_TIME));
@@ -220,18 +221,19 @@ impl CheckPlaces {
 
     /// Runs `check` on an output of `worker`, when there is a place and no other output of the worker is checked.
     /// `output` says which it is. Sends to `delayed` if the check is slow, or if it waits behind a slow one of the same
-    /// worker. A check of [`CheckedOutput::ResultPresence`] needs no place and no thread.
+    /// worker. A check of [`CheckedOutput::ResultPresence`] needs no place and no thread. `check` returns an error if
+    /// the output did not pass.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait. A check that has started continues on its thread, and the next check of the
     /// worker waits for it.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static, E: Send + 'static>(
         &self,
         worker: WorkerId,
         output: CheckedOutput,
         delayed: oneshot::Sender<()>,
-        check: impl FnOnce() -> T + Send + 'static,
-    ) -> CheckEnd<T> {
+        check: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> CheckEnd<Result<T, E>> {
         let (checks, mut report) = (self.checks_of(worker), DelayReport(Some(delayed)));
         let Some(permit) = checks.clone().permit(&mut report).await else { return CheckEnd::Blocked(self.check_time) };
         if output == CheckedOutput::ResultPresence {
@@ -262,9 +264,14 @@ impl CheckPlaces {
             ended = timeout_at(deadline, &mut outcome).await;
         }
         let took = start.elapsed();
-        self.learn(output, took);
         match ended {
-            Ok(Ok(returned)) => CheckEnd::Returned(returned, took),
+            Ok(Ok(returned)) => {
+                // Other checks say nothing about the usual duration: they may refuse an output at once, or hang.
+                if returned.is_ok() {
+                    self.learn(output, took);
+                }
+                CheckEnd::Returned(returned, took)
+            }
             Ok(Err(_)) => CheckEnd::Panicked,
             Err(_) => CheckEnd::TimedOut(self.check_time),
         }
@@ -275,7 +282,7 @@ impl CheckPlaces {
 mod tests {
     use super::*;
     use futures::FutureExt;
-    use std::sync::mpsc;
+    use std::{convert::Infallible, sync::mpsc};
     use tokio::time::timeout;
 
     const SHORT: Duration = Duration::from_millis(20);
@@ -283,13 +290,34 @@ mod tests {
     const OUTPUT: CheckedOutput = CheckedOutput::Result(TaskKind::ProveShard);
 
     impl CheckPlaces {
-        /// Runs `check` without a receiver of its delay.
+        /// Runs `check`, which passes if it returns.
+        async fn run_passing<T: Send + 'static>(
+            &self,
+            worker: WorkerId,
+            output: CheckedOutput,
+            delayed: oneshot::Sender<()>,
+            check: impl FnOnce() -> T + Send + 'static,
+        ) -> CheckEnd<T> {
+            match self.run(worker, output, delayed, move || Ok::<T, Infallible>(check())).await {
+                CheckEnd::Returned(Ok(returned), took) => CheckEnd::Returned(returned, took),
+                CheckEnd::Panicked => CheckEnd::Panicked,
+                CheckEnd::TimedOut(limit) => CheckEnd::TimedOut(limit),
+                CheckEnd::Blocked(limit) => CheckEnd::Blocked(limit),
+                CheckEnd::NotStarted(error) => CheckEnd::NotStarted(error),
+            }
+        }
+
+        /// Does the same without a receiver of the delay.
         async fn run_quietly<T: Send + 'static>(
             &self,
             worker: WorkerId,
             check: impl FnOnce() -> T + Send + 'static,
         ) -> CheckEnd<T> {
-            self.run(worker, OUTPUT, oneshot::channel().0, check).await
+            self.run_passing(worker, OUTPUT, oneshot::channel().0, check).await
+        }
+
+        fn usual_duration(&self) -> Option<Duration> {
+            lock(&self.usual_durations).get(&OUTPUT).copied()
         }
     }
 
@@ -441,7 +469,7 @@ mod tests {
         places: &CheckPlaces,
         check: impl FnOnce() -> T + Send + 'static,
     ) -> CheckEnd<T> {
-        places.run(WorkerId(1), CheckedOutput::ResultPresence, oneshot::channel().0, check).await
+        places.run_passing(WorkerId(1), CheckedOutput::ResultPresence, oneshot::channel().0, check).await
     }
 
     #[tokio::test]
@@ -473,7 +501,7 @@ mod tests {
         places.learn(OUTPUT, Duration::from_millis(50));
         let (_release, _started, check) = hanging();
         let ((slow, is_slow), (behind, is_behind)) = (oneshot::channel(), oneshot::channel());
-        let first = places.run(WorkerId(1), OUTPUT, slow, check);
+        let first = places.run_passing(WorkerId(1), OUTPUT, slow, check);
         tokio::pin!(first);
         assert!(first.as_mut().now_or_never().is_none(), "the first check has the permit");
         let start = Instant::now();
@@ -482,7 +510,7 @@ mod tests {
             let delay = Duration::from_millis(500);
             assert!((delay..2 * delay).contains(&start.elapsed()));
         };
-        tokio::join!(first, places.run(WorkerId(1), OUTPUT, behind, || ()), reports);
+        tokio::join!(first, places.run_passing(WorkerId(1), OUTPUT, behind, || ()), reports);
     }
 
     #[tokio::test(start_paused = true)]
@@ -492,7 +520,7 @@ mod tests {
         let first = places.run_quietly(WorkerId(1), check);
         assert!(first.now_or_never().is_none(), "the check runs, and its caller leaves");
         let (behind, is_behind) = oneshot::channel();
-        let (_, reported) = tokio::join!(places.run(WorkerId(1), OUTPUT, behind, || ()), is_behind);
+        let (_, reported) = tokio::join!(places.run_passing(WorkerId(1), OUTPUT, behind, || ()), is_behind);
         assert!(reported.is_ok());
     }
 
@@ -503,9 +531,31 @@ mod tests {
             places.learn(OUTPUT, LONG);
         }
         let (sender, delayed) = oneshot::channel();
-        let ended = places.run(WorkerId(1), OUTPUT, sender, || 7).await;
+        let ended = places.run_passing(WorkerId(1), OUTPUT, sender, || 7).await;
         assert!(matches!(ended, CheckEnd::Returned(7, _)), "{ended:?}");
         assert!(delayed.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn only_a_check_that_passes_changes_what_is_usual() {
+        let places = CheckPlaces::with_times(4, SHORT, LONG);
+        let refused = places.run(WorkerId(1), OUTPUT, oneshot::channel().0, || Err::<(), _>("refused")).await;
+        assert!(matches!(refused, CheckEnd::Returned(Err("refused"), _)), "{refused:?}");
+        let panicked = places.run_quietly(WorkerId(1), || panic!("planted")).await;
+        assert!(matches!(panicked, CheckEnd::<()>::Panicked), "{panicked:?}");
+        let (_release, _started, check) = hanging();
+        // The paused clock ends each wait at once.
+        tokio::time::pause();
+        let hung = places.run_quietly(WorkerId(2), check).await;
+        assert!(matches!(hung, CheckEnd::TimedOut(_)), "{hung:?}");
+        tokio::time::resume();
+        assert_eq!(places.usual_duration(), None);
+        places.run_quietly(WorkerId(1), || ()).await;
+        let usual = places.usual_duration();
+        assert!(usual.is_some());
+        let refused = places.run(WorkerId(1), OUTPUT, oneshot::channel().0, || Err::<(), _>("refused")).await;
+        assert!(matches!(refused, CheckEnd::Returned(..)), "{refused:?}");
+        assert_eq!(places.usual_duration(), usual);
     }
 
     #[test]

@@ -60,18 +60,21 @@ async fn verify_late(
     result: UnverifiedResult,
 ) -> (UnverifiedResult, Option<Result<(), String>>) {
     let (owned_shared, owned_try, checked) = (shared.clone(), running_try.clone(), result.clone());
+    // The error is `None` if an artifact is missing.
     let check = move || {
         let store = &owned_shared.store;
         let read = |name: &str| owned_try.read_artifact(store, name);
         let has_all = checked.needs().all(|name| read(name).is_some());
         let output = if has_all { read(checked.name()) } else { None };
-        output.map(|output| owned_try.check(store, &checked.spec, &output))
+        let Some(output) = output else { return Err(None) };
+        owned_try.check(store, &checked.spec, &output).map_err(Some)
     };
     let output = CheckedOutput::Result(result.spec.kind());
     // The try has failed already, so no task waits.
     let (delayed, _) = oneshot::channel();
     let outcome = match shared.check_places.run(result.worker_id, output, delayed, check).await {
-        CheckEnd::Returned(outcome, _) => outcome,
+        CheckEnd::Returned(Ok(()), _) => Some(Ok(())),
+        CheckEnd::Returned(Err(reason), _) => reason.map(Err),
         // A check that panics, hangs, or waits for one that hangs, has no outcome.
         CheckEnd::Panicked | CheckEnd::TimedOut(_) | CheckEnd::Blocked(_) => None,
         CheckEnd::NotStarted(error) => {

@@ -42,6 +42,8 @@ mod scope;
 mod session;
 mod settings;
 mod shared_state;
+#[cfg(test)]
+mod test_state;
 mod workers;
 
 pub use counts::OrchestratorCounts;

@@ -183,3 +183,32 @@ fn fail_for_disk_error(running_try: &RunningTry, error: &StoreError) -> String {
     running_try.fail(ProofFailure::Machine(error.to_string()));
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_state::{TestState, shard};
+
+    /// Checks the result of an attempt that has uploaded nothing, and that is discarded meanwhile if `is_discarded`.
+    /// Checks whether this counts as a wrong output of its worker.
+    async fn check_missing_result(is_discarded: bool, is_counted: bool) {
+        let mut state = TestState::new();
+        let attempt = AttemptId(1);
+        state.register(attempt.0, 1, 7);
+        let background = BackgroundWork::new(state.shared.clone());
+        background.spawn_result_check(state.running_try.clone(), shard(), attempt);
+        if is_discarded {
+            // The tokio task of the check starts at the next `await`.
+            assert!(state.writer.remove_attempt(attempt).is_some());
+        }
+        background.end().await;
+        assert_eq!(state.shared.counters.now().checks_wrong, u64::from(is_counted));
+        assert_eq!(state.inputs.try_recv().is_ok(), is_counted, "the dispatcher hears of the outcome if it counts");
+    }
+
+    #[tokio::test]
+    async fn the_check_of_a_discarded_attempt_does_not_count() {
+        check_missing_result(true, false).await;
+        check_missing_result(false, true).await;
+    }
+}

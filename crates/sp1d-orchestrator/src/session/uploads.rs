@@ -20,7 +20,7 @@ use sp1d_protocol::{
     IncomingArtifact, MessageLimits, TaskOutput, UploadError, made_prefix,
     wire::{UploadHeader, UploadPart, upload_part},
 };
-use sp1d_scheduler::{AttemptId, WorkerId};
+use sp1d_scheduler::AttemptId;
 use std::{fmt::Display, time::Duration};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
@@ -120,8 +120,7 @@ impl WorkerSession {
             let usage = shared.store.usage();
             let max_proof_bytes = MAX_PROOF_BYTES.saturating_sub(announced);
             let max_unaccepted_bytes = max_session_bytes.saturating_sub(others.session_bytes);
-            let unaccepted =
-                bound_or_exact(usage.bytes(), max_unaccepted_bytes, || self.unaccepted_bytes(entry.worker_id));
+            let unaccepted = bound_or_exact(usage.bytes(), max_unaccepted_bytes, || unaccepted_bytes(shared, entry));
             let quotas = UploadQuotas {
                 artifacts: stored.artifacts - usize::from(is_repeated) + others.attempt_uploads,
                 attempt_bytes: shared.store.scope_content_bytes(attempt_scope(attempt)) + others.attempt_bytes,
@@ -142,14 +141,14 @@ impl WorkerSession {
         let uploaded: u64 = of_try.map(|(attempt, _)| store.scope_content_bytes(attempt_scope(*attempt))).sum();
         store.scope_content_bytes(try_scope(entry.running_try.id)) + uploaded
     }
+}
 
-    /// Returns the stored bytes of the uploads of the attempts of `worker`, also of those that it held in earlier
-    /// sessions. Accepted uploads belong to their proof.
-    fn unaccepted_bytes(&self, worker: WorkerId) -> u64 {
-        let attempts = self.shared.attempts();
-        let own = attempts.iter().filter(|(_, other)| other.worker_id == worker);
-        own.map(|(attempt, _)| self.shared.store.scope_stats(attempt_scope(*attempt)).bytes).sum()
-    }
+/// Returns the stored bytes of the uploads of the worker that got `entry`: of all its attempts, also of those that it
+/// got in earlier sessions. Accepted uploads belong to their proof.
+fn unaccepted_bytes(shared: &SharedState, entry: &RegisteredAttempt) -> u64 {
+    let attempts = shared.attempts();
+    let own = attempts.iter().filter(|(_, other)| other.worker_id == entry.worker_id);
+    own.map(|(attempt, _)| shared.store.scope_stats(attempt_scope(*attempt)).bytes).sum()
 }
 
 /// Returns the status for a request that is not valid.
@@ -270,6 +269,7 @@ async fn receive_blob(mut parts: Streaming<UploadPart>, length: u64, upload: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_state::TestState;
     use sp1d_artifacts::{DecodeError, Digest};
     use sp1d_protocol::wire::{Chunk, UploadEnd, upload_part::Part};
 
@@ -304,6 +304,21 @@ mod tests {
         check(|quotas| quotas.proof_bytes = u64::MAX, Some("the proof may have"));
         check(|quotas| quotas.session_bytes = 100, None);
         check(|quotas| quotas.session_bytes = 101, Some("not accepted yet"));
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_reconnects_gets_no_fresh_quota() {
+        let state = TestState::new();
+        let bytes_of = |attempt: u64| state.shared.store.scope_stats(attempt_scope(AttemptId(attempt))).bytes;
+        // Worker 7 uploads in two sessions.
+        for (attempt, session, worker) in [(1, 1, 7), (2, 2, 7), (3, 3, 8)] {
+            state.register(attempt, session, worker);
+            let scope = attempt_scope(AttemptId(attempt));
+            state.shared.store.put(scope, "result", Blob::encode(b"content")).unwrap();
+            assert!(bytes_of(attempt) > 0);
+        }
+        let latest = state.register(4, 2, 7);
+        assert_eq!(unaccepted_bytes(&state.shared, &latest), bytes_of(1) + bytes_of(2));
     }
 
     fn chunk(zstd: bool, decoded_length: u64, content: Vec<u8>) -> Option<Part> {

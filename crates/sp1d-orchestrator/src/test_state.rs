@@ -1,0 +1,70 @@
+//! The state of an orchestrator without dispatcher, sessions and runner, for unit tests.
+
+use crate::{
+    dispatch::input::DispatcherInput,
+    proof::{attempt_rights::AttemptRights, running::RunningTry},
+    published::{DispatchWriter, RegisteredAttempt, TryWriter},
+    runner::{request::ProofRequest, task::TaskSpec},
+    settings::{OrchestratorSettings, Verify},
+    shared_state::SharedState,
+};
+use bytes::Bytes;
+use sp1d_protocol::{ShardTask, TaskPayload, wire};
+use sp1d_scheduler::{AttemptId, SessionId, TryId, WorkerId};
+use std::sync::Arc;
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, mpsc},
+};
+
+/// The shared state, and what the dispatcher would have.
+pub(crate) struct TestState {
+    pub(crate) shared: Arc<SharedState>,
+    pub(crate) writer: DispatchWriter,
+    pub(crate) inputs: mpsc::Receiver<DispatcherInput>,
+    /// A try with every result verified. Its checks are not set.
+    pub(crate) running_try: Arc<RunningTry>,
+}
+
+/// Returns a shard without a marker.
+pub(crate) fn shard() -> TaskSpec {
+    let task = ShardTask {
+        program: "program".to_owned(),
+        common_input: "common".to_owned(),
+        record: "record".to_owned(),
+        result: "result".to_owned(),
+        marker: None,
+    };
+    TaskSpec { payload: TaskPayload::ProveShard(task), needed_bytes: 0, cycles: 0 }
+}
+
+impl TestState {
+    /// Creates the state. Needs a tokio runtime.
+    pub(crate) fn new() -> Self {
+        let settings = OrchestratorSettings::new(wire::Build::default().into());
+        let (inbox, inputs) = mpsc::channel(16);
+        let (writer, try_writer) = (DispatchWriter::default(), TryWriter::default());
+        let shared = SharedState::new(settings, None, None, inbox, Handle::current(), (&writer, &try_writer));
+        let request = ProofRequest::core(Bytes::new(), Bytes::new(), "{}".to_owned());
+        let (progress, _) = broadcast::channel(16);
+        let running_try = RunningTry::new(TryId(1), &request, None, Verify::All, Arc::default(), false, progress);
+        Self { shared: Arc::new(shared), writer, inputs, running_try: Arc::new(running_try) }
+    }
+
+    /// Registers an attempt at [`shard`], which `worker` got in `session`.
+    pub(crate) fn register(&self, attempt: u64, session: u64, worker: u64) -> RegisteredAttempt {
+        let spec = shard();
+        let registered = RegisteredAttempt {
+            session: SessionId(session),
+            worker_id: WorkerId(worker),
+            worker_name: "worker".into(),
+            worker_address: "address".into(),
+            running_try: self.running_try.clone(),
+            outputs: spec.payload.outputs(),
+            rights: Arc::new(AttemptRights::new(&spec, Vec::new(), 0)),
+            resumes: None,
+        };
+        self.writer.add_attempt(AttemptId(attempt), registered.clone());
+        registered
+    }
+}

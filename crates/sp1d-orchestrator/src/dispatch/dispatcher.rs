@@ -95,10 +95,9 @@ impl Dispatcher {
                 // Handling these ends would cancel attempts that the workers may resume for the next orchestrator.
                 biased;
                 () = stopped.as_mut() => break 'run,
-                count = inbox.recv_many(&mut inputs, MAX_INPUT_BATCH) => {
-                    if count == 0 {
-                        break 'run;
-                    }
+                received = inbox.recv_many(&mut inputs, MAX_INPUT_BATCH) => {
+                    // It would return 0 if the inbox were closed.
+                    assert!(received > 0, "the inbox is open, because `self.shared` holds a sender");
                 }
                 () = tick => inputs.push(DispatcherInput::Event(ForwardedEvent::Tick)),
             }
@@ -300,15 +299,17 @@ impl Dispatcher {
     /// Forgets `attempt` and deletes its uploads, except those that already belong to the try. Returns what was
     /// registered; `None` if the attempt was never given to its worker.
     fn discard(&mut self, attempt: AttemptId) -> Option<Arc<RegisteredAttempt>> {
-        // In this order: an upload that is just being stored removes itself if its attempt is not registered.
+        // The attempt is removed before its uploads. An upload that is stored in between finds no attempt, and removes
+        // itself.
         let registered = self.writer.remove_attempt(attempt)?;
         self.checked_events.remove(&attempt);
         self.shared.store.remove_scope(attempt_scope(attempt));
         Some(registered)
     }
 
-    /// Adds the names of the workers to the attempts of a task that failed for good. An attempt whose result was
-    /// rejected is no longer registered, but its worker may still be connected.
+    /// Adds the names of the workers to `history`, the attempts of a task that failed for good. The name comes from the
+    /// registered attempt. An attempt whose result was rejected is not registered any more. Its name comes from the
+    /// connected worker, and is `None` if the worker has disconnected.
     fn with_worker_names(&self, history: Vec<PastAttempt>) -> Vec<FailedAttempt> {
         let (attempts, workers) = (self.shared.attempts(), self.shared.workers());
         let name_of = |past: &PastAttempt| match attempts.get(&past.attempt) {

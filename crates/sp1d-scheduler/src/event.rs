@@ -124,12 +124,13 @@ pub enum Event {
     },
     /// The deferred events that `attempt` uploaded for its marker were checked, and its claim was accepted.
     DeferredEventsAccepted {
-        /// The session that holds the attempt.
+        /// The session that holds the attempt, or that delivered its result. It may have ended since the delivery.
         session: SessionId,
         /// The attempt that uploaded the events.
         attempt: AttemptId,
     },
-    /// An attempt delivered its result, which is not yet verified. The attempt's slot is free again.
+    /// An attempt delivered its result, which is not yet verified. Its deferred events may still be checked. The
+    /// attempt's slot is free again.
     ResultDelivered {
         /// The session that reports this.
         session: SessionId,
@@ -149,16 +150,17 @@ pub enum Event {
         /// What is wrong with the result, for people.
         reason: String,
     },
-    /// The check of what an attempt uploaded takes much longer than usual, or it waits behind such a check of the same
-    /// worker. The outcome follows. Meanwhile, another worker may prove the task, and the first result that passes its
-    /// check counts.
+    /// A delivered result waits for a check that takes much longer than usual, or that waits behind such a check of the
+    /// same worker. It is the check of the result or of the attempt's deferred events. The outcome follows. Meanwhile,
+    /// another worker may prove the task, and the first result that passes its check counts.
     CheckDelayed {
-        /// The attempt whose output is checked.
+        /// The attempt that delivered the result.
         attempt: AttemptId,
     },
-    /// An attempt failed on its worker.
+    /// An attempt failed on its worker, or its deferred events or its claim were rejected. After the result was
+    /// delivered, only a rejection counts.
     AttemptFailed {
-        /// The session that reports this.
+        /// The session that holds the attempt, or that delivered its result.
         session: SessionId,
         /// The attempt that failed.
         attempt: AttemptId,

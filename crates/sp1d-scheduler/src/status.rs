@@ -24,7 +24,7 @@ pub enum TaskStatus {
         /// When proving started; `None` while the task waits on its worker.
         started: Option<Timestamp>,
     },
-    /// The result is being checked.
+    /// The result is being checked, or waits for the check of the attempt's deferred events.
     Verifying {
         /// The session that delivered the result.
         session: SessionId,

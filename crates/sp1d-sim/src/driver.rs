@@ -368,16 +368,14 @@ impl Driver {
     }
 
     /// Returns false if `event` brings the claims of a worker, and no worker of another origin is available.
-    fn has_independent_worker(&self, event: &DispatchEvent, plan: &Plan) -> bool {
+    fn has_independent_worker(&self, event: &DispatchEvent) -> bool {
         let DispatchEvent::DeferredEventsChecked { attempt, .. } = event else { return true };
-        let Some(SimAttempt { task, session, .. }) = self.attempts.get(attempt) else { return true };
-        let planned = plan.tasks[task];
-        self.dispatch.scheduler().has_independent_worker_for(planned.try_id, planned.kind, *session)
+        !self.attempts.contains_key(attempt) || self.dispatch.scheduler().has_independent_worker_for(*attempt)
     }
 
     /// Passes `event` to the dispatch state machine and checks each step of the scheduler.
     fn handle(&mut self, event: DispatchEvent, plan: &Plan, net: &mut Net) -> Result<Vec<DispatchCommand>, Violation> {
-        let has_independent_worker = self.has_independent_worker(&event, plan);
+        let has_independent_worker = self.has_independent_worker(&event);
         let Self { dispatch, coverage, digest, steps, invariants, attempts, .. } = self;
         let (delivered, claims, outcomes, config) = (&self.delivered, &self.claims, &self.outcomes, &self.config);
         if !matches!(event, DispatchEvent::LeaseRenewed { .. } | DispatchEvent::Tick) {

@@ -63,17 +63,17 @@ impl DispatchState {
 
     /// Records `claim`, which `attempt` makes, and returns the verdict on it. `entry` is the entry of `attempt`.
     fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimVerdict {
-        let DispatchTask { try_id, kind, .. } = *self.tasks.get(entry.task).expect("the task of an attempt is open");
-        let has_independent_worker = self.scheduler.has_independent_worker_for(try_id, kind, entry.session);
+        let DispatchTask { try_id, .. } = *self.tasks.get(entry.task).expect("the task of an attempt is open");
+        let has_independent_worker = self.scheduler.has_independent_worker_for(attempt);
         match (self.claims.get_mut(&try_id), self.scheduler.worker_of(attempt)) {
             (Some(claims), Some((worker, origin))) => claims.judge(claim, worker, origin, has_independent_worker),
-            // The scheduler has forgotten the disconnected worker, and will ignore the failure that follows.
+            // The scheduler has forgotten the disconnected worker, so the claim cannot be compared with others.
             _ => ClaimVerdict::Unconfirmed,
         }
     }
 
     /// Tells the scheduler that the deferred events of `attempt` are accepted, and that `refuted` made wrong
-    /// claims. Passes on the result if it waits.
+    /// claims. Lets the result be checked if it waits.
     fn accept_deferred_events(&mut self, attempt: AttemptId, refuted: Vec<WorkerId>, handling: &mut EventHandling<'_>) {
         let entry = self.attempt_mut(attempt);
         entry.events_check = DeferredEventsCheck::Ended;
@@ -84,7 +84,7 @@ impl DispatchState {
         }
         self.pass_to_scheduler(Event::DeferredEventsAccepted { session, attempt }, handling);
         if report == ResultReport::Received {
-            self.pass_result_on(session, attempt, handling);
+            self.check_result(attempt, handling);
         }
     }
 

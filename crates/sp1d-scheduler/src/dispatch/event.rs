@@ -120,7 +120,7 @@ pub enum DispatchEvent {
         /// The attempt whose output is checked.
         attempt: AttemptId,
     },
-    /// An attempt failed on its worker.
+    /// An attempt failed on its worker. Ignored if the attempt has delivered its result.
     AttemptFailed {
         /// The session that reports this.
         session: SessionId,

@@ -31,11 +31,7 @@ impl DispatchState {
                 "{task} is kept as an open task, but is {status:?}"
             );
             if let Some(TaskStatus::Verifying { attempt, .. }) = status {
-                let entry = self.attempts.get(&attempt);
-                assert!(
-                    entry.is_some_and(|entry| entry.report == ResultReport::Received && !entry.is_check_running()),
-                    "{attempt} is being verified, but is {entry:?}"
-                );
+                assert!(self.attempts.contains_key(&attempt), "{attempt} is being verified, but is unknown");
             }
         }
     }
@@ -54,13 +50,15 @@ impl DispatchState {
                 entry.report != ResultReport::Unwanted || entry.events_check == DeferredEventsCheck::Ended,
                 "the result of {attempt} does not count, but its deferred events were not rejected: {entry:?}"
             );
+            // The end of a session would lose a delivered result that the scheduler does not know.
+            assert_eq!(
+                entry.report == ResultReport::Received,
+                self.scheduler.has_delivered(*attempt),
+                "the scheduler does not agree whether {attempt} has delivered its result: {entry:?}"
+            );
             if self.is_live(*attempt, *entry) {
                 live += 1;
-                assert!(
-                    entry.report == ResultReport::Awaited
-                        || entry.report == ResultReport::Received && entry.is_check_running(),
-                    "{attempt} is live, but is {entry:?}"
-                );
+                assert_eq!(entry.report, ResultReport::Awaited, "{attempt} is live, but is {entry:?}");
             }
         }
         assert_eq!(live, self.scheduler.counts().live_attempts, "a live attempt is unknown");

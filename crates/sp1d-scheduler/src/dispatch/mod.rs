@@ -1,10 +1,12 @@
 //! The dispatch state machine owns the scheduler and filters the workers' reports.
 //!
 //! The scheduler learns two things about a marker: that it was submitted, and that it is complete. A marker is complete
-//! when the deferred events have passed their check and the claim about them is accepted (`DeferredEventsAccepted`). A
-//! result that arrives during this check waits. It is dropped if the events or the claim are rejected, and so is a
-//! result that arrives after the rejection. Without a running check, the first result that the session of the attempt
-//! reports goes to the scheduler at once. A result becomes final only after its own check.
+//! when the deferred events have passed their check and the claim about them is accepted (`DeferredEventsAccepted`).
+//!
+//! The scheduler hears at once of the first result that the session of the attempt reports. If the result arrives
+//! during the check of the events, its own check starts when that check has ended. The result is dropped if the events
+//! or the claim are rejected, and so is a result that arrives after the rejection. A result becomes final only after
+//! its own check. The end of the session ends none of these checks.
 //!
 //! ```text
 //!   DispatchEvent + Timestamp ──► DispatchState::handle ──► Vec<DispatchCommand>
@@ -27,7 +29,6 @@
 //! | `DeferredEventsReported` | none |
 //! | `DeferredEventsChecked`, if the claim is accepted | first `ProvenWrong` for each refuted worker |
 //! | | then `DeferredEventsAccepted` |
-//! | | then `ResultDelivered`, if the result waits |
 //! | `DeferredEventsChecked` otherwise | `AttemptFailed` |
 //! | `CheckDelayed` before the result is reported | `CheckDelayed`, when the result arrives and the check still runs |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |

@@ -2,7 +2,7 @@
 
 use super::{
     AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey, TryFailureCause,
-    attempt::{DispatchAttempt, DispatchTask, ResultReport},
+    attempt::{DeferredEventsCheck, DispatchAttempt, DispatchTask, ResultReport},
     early_drains::EarlyDrains,
     open_tasks::OpenTaskTable,
     resumable::ResumableAttempts,
@@ -23,8 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   if they come from the session that holds the attempt or held it last. A session that continues an attempt reports
 ///   again.
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
-///   does not hold. While a result waits for the check of the deferred events, the scheduler still counts the attempt
-///   as held, so the attempt can still fail.
+///   does not hold.
+/// - A delivered result is kept when its session ends, also while it waits for the check of the deferred events.
+///   Reports of the worker about the attempt do not count any more.
 /// - The driver checks the deferred events of an attempt first. Then the dispatch state machine judges the claim: see
 ///   [`ClaimHistory`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
 /// - A task that a worker started before the orchestrator restarted is offered first to that worker, which gets it if
@@ -185,7 +186,7 @@ impl DispatchState {
             }
             DispatchEvent::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, handling),
             DispatchEvent::ResultChecked { attempt, outcome: Ok(()) } => {
-                if self.scheduler.is_marker_missing(attempt) {
+                if self.has_withheld_events(attempt) && self.scheduler.is_marker_missing(attempt) {
                     self.publish_step(attempt, AttemptStep::Failed(MARKER_MISSING.to_owned()), handling);
                 }
                 self.pass_to_scheduler(Event::ResultPassed { attempt }, handling);
@@ -197,7 +198,7 @@ impl DispatchState {
             DispatchEvent::CheckDelayed { attempt } => self.on_check_delayed(attempt, handling),
             DispatchEvent::AttemptFailed { session, attempt, kind, text } => {
                 let failure = AttemptFailure::Worker { kind, text };
-                if self.is_last_session(attempt, session) {
+                if self.attempts.get(&attempt).is_some_and(|entry| entry.awaits_report_of(session)) {
                     self.publish_step(attempt, AttemptStep::Failed(failure.to_string()), handling);
                 }
                 self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
@@ -390,11 +391,12 @@ impl DispatchState {
             return;
         };
         entry.report = ResultReport::Received;
-        let is_delayed = entry.is_check_running() && entry.is_check_delayed;
-        // After `ResultDelivered`, the scheduler ignores `DeferredEventsAccepted` of the attempt. So the result waits
-        // until the events and the claim are accepted or rejected.
-        if !entry.is_check_running() {
-            self.pass_result_on(session, attempt, handling);
+        let (is_checking, is_delayed) = (entry.is_check_running(), entry.is_check_delayed);
+        // At once, also if the result waits for the check of the deferred events. Otherwise the result would be lost if
+        // its session ended during the check, and the wait would count as proving.
+        self.pass_to_scheduler(Event::ResultDelivered { session, attempt }, handling);
+        if !is_checking {
+            self.check_result(attempt, handling);
         } else if is_delayed {
             self.pass_to_scheduler(Event::CheckDelayed { attempt }, handling);
         }
@@ -411,12 +413,17 @@ impl DispatchState {
         }
     }
 
-    /// Passes the delivered result of `attempt` to the scheduler, and lets it be checked if it is still needed.
-    pub(super) fn pass_result_on(&mut self, session: SessionId, attempt: AttemptId, handling: &mut EventHandling<'_>) {
-        self.pass_to_scheduler(Event::ResultDelivered { session, attempt }, handling);
+    /// Lets the delivered result of `attempt` be checked, if it is still needed.
+    pub(super) fn check_result(&self, attempt: AttemptId, handling: &mut EventHandling<'_>) {
         if let Some(entry) = self.attempts.get(&attempt) {
             handling.commands.push(DispatchCommand::CheckResult { attempt, task: entry.task });
         }
+    }
+
+    /// Returns true if the deferred events of `attempt` were never checked. If their check has ended and the marker is
+    /// incomplete nevertheless, the events passed while the worker counted as lost, and the scheduler ignored that.
+    fn has_withheld_events(&self, attempt: AttemptId) -> bool {
+        self.attempts.get(&attempt).is_some_and(|entry| entry.events_check == DeferredEventsCheck::Unreported)
     }
 
     /// Returns true if `session` holds `attempt` or held it last.

@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptId, OriginId, PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, TryId, WaitReason,
+    AttemptId, OriginId, PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, WaitReason,
     WorkerChanges, WorkerId, WorkerStanding, WorkerStatus,
     tasks::{AttemptState, ScheduledTask, TaskState},
     workers::{KnownWorker, PresentQuarantine, SessionState},
@@ -33,16 +33,23 @@ impl Scheduler {
         Some((worker, self.workers.get(worker)?.origin()))
     }
 
-    /// Returns true if a worker of another origin than `session` is available for the tasks of `kind` of `try_id`.
+    /// Returns true if a worker of another origin than that of `attempt` is available for its task. The worker of
+    /// `attempt` may be disconnected. False if `attempt` is unknown.
     #[must_use]
-    pub fn has_independent_worker_for(&self, try_id: TryId, kind: TaskKind, session: SessionId) -> bool {
-        let trusted_only = self.tries.get(&try_id).is_some_and(|entry| entry.trusted_only);
+    pub fn has_independent_worker_for(&self, attempt: AttemptId) -> bool {
+        let Some(attempt) = self.attempts.get(&attempt) else { return false };
+        let (kind, trusted_only) = (attempt.kind, self.try_of(self.task(attempt.task)).trusted_only);
         let origin = |worker: WorkerId| self.workers.get(worker).map(KnownWorker::origin);
-        let own = self.sessions.get(session).and_then(|session| origin(session.worker()));
+        let own = origin(attempt.worker);
         let may_take =
             |other: &&SessionState| other.available_kinds().contains(kind) && (other.is_trusted() || !trusted_only);
         let available = self.sessions.iter().filter(may_take);
         available.map(|other| origin(other.worker())).any(|other| other != own)
+    }
+
+    /// Returns true if the result of `attempt` was delivered and is neither accepted nor rejected.
+    pub(crate) fn has_delivered(&self, attempt: AttemptId) -> bool {
+        self.attempts.get(&attempt).is_some_and(|attempt| attempt.state == AttemptState::Delivered)
     }
 
     /// Returns true if `task` is known and not a marker. Looks at no worker, unlike [`task_status`](Self::task_status).

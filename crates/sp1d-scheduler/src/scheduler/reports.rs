@@ -32,7 +32,7 @@ impl Scheduler {
         id: AttemptId,
         commands: &mut Vec<Command>,
     ) {
-        let Some(task) = self.live_task(session, id) else { return };
+        let Some(task) = self.open_task(session, id) else { return };
         let Some(marker) = self.task(task).marker else { return };
         let entry = self.markers.get_mut(&marker).expect("the markers of a try are forgotten together with its tasks");
         if !entry.completed {
@@ -79,16 +79,15 @@ impl Scheduler {
         failure: AttemptFailure,
         commands: &mut Vec<Command>,
     ) {
-        let Some(task) = self.live_task(session, id) else { return };
-        self.sessions.note_work(session);
-        let fault = match failure {
-            AttemptFailure::Rejected(_) => Some(WorkerFault::Wrong),
-            AttemptFailure::Unconfirmed | AttemptFailure::NameConflict => None,
-            // The worker has not tried a task that it does not support. Too little memory is a property of the task and
-            // the machine.
-            AttemptFailure::Worker { kind: FailureKind::Unsupported | FailureKind::OutOfMemory, .. } => None,
-            AttemptFailure::Worker { .. } => Some(WorkerFault::Failed),
+        let Some(task) = self.live_task(session, id) else {
+            // Once the result is delivered, a failure that the worker reports does not count. A rejection does.
+            if !matches!(failure, AttemptFailure::Worker { .. }) {
+                self.reject_delivered(id, failure, commands);
+            }
+            return;
         };
+        self.sessions.note_work(session);
+        let fault = fault_of(&failure);
         let past = self.past(id, failure);
         let attempt = self.attempt_mut(id);
         attempt.failed = true;
@@ -119,38 +118,24 @@ impl Scheduler {
         }
     }
 
-    /// Gives the task of `id` to another worker, if there is one, because the check of what `id` uploaded takes long.
-    /// The result of `id` still counts if it is the first to pass its check.
+    /// Gives the task of `id` to another worker, if there is one, because the result of `id` waits for a slow check.
+    /// The result still counts if it is the first to pass its check.
     pub(super) fn on_check_delayed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let Some(attempt) = self.attempts.get(&id) else { return };
-        let (task, worker, kind, state) = (attempt.task, attempt.worker, attempt.kind, attempt.state);
+        let (task, worker, kind) = (attempt.task, attempt.worker, attempt.kind);
         let entry = self.task(task);
         let mut excluded = entry.excluded.clone();
         excluded.add(worker);
-        let is_open = state.is_held() || state == AttemptState::Delivered;
+        let is_awaited = entry.state == TaskState::Verifying(id);
         // Without another worker, the task would only be proven a second time by the same one.
-        if !is_open || self.try_of(entry).failed || self.sessions.available_are_excluded(kind, &excluded) {
+        if !is_awaited || self.try_of(entry).failed || self.sessions.available_are_excluded(kind, &excluded) {
             return;
         }
         let past = self.past(id, AttemptEndReason::CheckDelayed);
-        let (task_state, is_only_one) = (entry.state, entry.second.is_none());
-        let is_held = task_state == TaskState::Held(id) && is_only_one;
-        if is_held || task_state == TaskState::Verifying(id) {
-            self.change_exclusions(task, |task| task.excluded.add(worker));
-            self.note_exclusions(task);
-            self.task_mut(task).record(past);
-        }
-        if is_held {
-            // The worker still holds the attempt, because its deferred events are checked before its result.
-            self.watch.end_straggling(id);
-            let since = self.clock.now();
-            let entry = self.task_mut(task);
-            (entry.state, entry.second) = (TaskState::Waiting { since }, Some(id));
-            self.update_stealable(id);
-            self.enqueue(task);
-        } else if task_state == TaskState::Verifying(id) {
-            self.continue_task(task, commands);
-        }
+        self.change_exclusions(task, |task| task.excluded.add(worker));
+        self.note_exclusions(task);
+        self.task_mut(task).record(past);
+        self.continue_task(task, commands);
     }
 
     pub(super) fn on_result_passed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
@@ -169,11 +154,17 @@ impl Scheduler {
     }
 
     pub(super) fn on_result_rejected(&mut self, id: AttemptId, reason: String, commands: &mut Vec<Command>) {
+        self.reject_delivered(id, AttemptFailure::Rejected(reason), commands);
+    }
+
+    /// Ends `id`, whose result was delivered: the result, the deferred events or the claim were rejected.
+    fn reject_delivered(&mut self, id: AttemptId, failure: AttemptFailure, commands: &mut Vec<Command>) {
         let Some(task) = self.delivered_task(id) else { return };
-        let past = self.past(id, AttemptFailure::Rejected(reason));
+        let fault = fault_of(&failure);
+        let past = self.past(id, failure);
         let worker = self.attempt(id).worker;
         self.end_attempt(id, commands);
-        self.record_fault_at(task, worker, Some(WorkerFault::Wrong), &past.reason, commands);
+        self.record_fault_at(task, worker, fault, &past.reason, commands);
         // A lapsed attempt is already recorded in the history, and its task has continued without it.
         if self.task(task).state == TaskState::Verifying(id) {
             self.continue_after_failure(task, past, commands);
@@ -193,9 +184,28 @@ impl Scheduler {
         (attempt.session == session && attempt.state.is_held()).then_some(attempt.task)
     }
 
+    /// Returns the task of `id` if `session` holds `id`, or held it until the result of `id` was delivered.
+    fn open_task(&self, session: SessionId, id: AttemptId) -> Option<TaskId> {
+        let attempt = self.attempts.get(&id)?;
+        let is_open = attempt.state.is_held() || attempt.state == AttemptState::Delivered;
+        (attempt.session == session && is_open).then_some(attempt.task)
+    }
+
     /// Returns the task of `id` if the result of `id` is being verified.
     fn delivered_task(&self, id: AttemptId) -> Option<TaskId> {
         let attempt = self.attempts.get(&id)?;
         (attempt.state == AttemptState::Delivered).then_some(attempt.task)
+    }
+}
+
+/// Returns the fault of a worker whose attempt failed with `failure`. `None` if the worker is not at fault.
+const fn fault_of(failure: &AttemptFailure) -> Option<WorkerFault> {
+    match failure {
+        AttemptFailure::Rejected(_) => Some(WorkerFault::Wrong),
+        AttemptFailure::Unconfirmed | AttemptFailure::NameConflict => None,
+        // The worker has not tried a task that it does not support. Too little memory is a property of the task and the
+        // machine.
+        AttemptFailure::Worker { kind: FailureKind::Unsupported | FailureKind::OutOfMemory, .. } => None,
+        AttemptFailure::Worker { .. } => Some(WorkerFault::Failed),
     }
 }

@@ -20,12 +20,14 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
 ///   free instead.
 /// - A task usually has one live attempt, and never more than two. It has two while one of them is slow, overdue, on a
-///   slow worker, starts late, or waits for a slow check of its deferred events, or after a reconnect. The first result
-///   that passes its check is final, even if the task has given that attempt up.
+///   slow worker or starts late, or after a reconnect. The first result that passes its check is final, even if the
+///   task has given that attempt up.
 /// - A failed attempt is retried on another worker, or on a worker that was tried if no other is left. A task whose
 ///   worker was lost is requeued. Both happen a limited number of times.
 /// - A slow attempt gets a speculative attempt beside it, and so does one on a worker that is much slower than an idle
 ///   one. After a longer time the task of a slow attempt is retried elsewhere: see [`PaceRules`](crate::PaceRules).
+/// - A delivered result waits for the check of its attempt's deferred events, and then for its own. The end of its
+///   session does not end these checks.
 /// - A task whose result waits for a slow check goes to another worker meanwhile: see [`Event::CheckDelayed`].
 /// - A worker with too many faults at tasks of a kind is quarantined for the kind: see
 ///   [`QuarantineRules`](crate::QuarantineRules).

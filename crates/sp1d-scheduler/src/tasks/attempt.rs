@@ -64,7 +64,8 @@ pub(crate) enum AttemptState {
         /// When the worker started to prove it.
         started: Option<Timestamp>,
     },
-    /// Its result is being verified. It has no slot, and the end of its session does not end it.
+    /// Its result is being verified, or waits for the check of its deferred events. It has no slot, and the end of its
+    /// session does not end it.
     Delivered,
     /// Lost, failed or cancelled. Kept because its result still counts if it arrives.
     Lapsed,

@@ -54,8 +54,8 @@ pub(crate) struct ScheduledTask {
     /// All attempts of the task that are not forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
     /// A second live attempt beside the one in `state`: an attempt that is slow, that is on a slow worker, or that
-    /// starts late, and got a speculative attempt beside it, an overdue attempt, one whose deferred events wait for a
-    /// slow check, or an attempt that returned after a reconnect and is expected to end later.
+    /// starts late, and got a speculative attempt beside it, an overdue attempt, or an attempt that returned after a
+    /// reconnect and is expected to end later.
     pub(crate) second: Option<AttemptId>,
     /// The faults recorded for failures or losses of the task, by worker.
     pub(crate) recorded_faults: Vec<(WorkerId, u32)>,
@@ -122,8 +122,8 @@ pub(crate) enum TaskState {
     },
     /// A worker holds this live attempt, and the task relies on it.
     Held(AttemptId),
-    /// This attempt delivered a result, which is being verified. A lapsed attempt's result is verified independently of
-    /// this state.
+    /// This attempt delivered a result, which is being verified, or waits for the check of the attempt's deferred
+    /// events. A lapsed attempt's result is verified independently of this state.
     Verifying(AttemptId),
     /// The try has failed: the task is not assigned any more.
     Shelved,

@@ -17,7 +17,7 @@ fn a_marker_is_completed_once() {
 }
 
 #[test]
-fn only_the_worker_of_a_live_attempt_completes_its_marker() {
+fn neither_another_worker_nor_a_lost_attempt_completes_a_marker() {
     let mut table = marked_task();
     table.check([events_accepted(2, 1), events_accepted(1, 9)], []);
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
@@ -28,10 +28,43 @@ fn only_the_worker_of_a_live_attempt_completes_its_marker() {
 #[test]
 fn a_result_without_its_marker_is_rejected() {
     let mut table = marked_task();
-    table.check([delivered(1, 1), events_accepted(1, 1)], []);
+    table.check([delivered(1, 1)], []);
     table.check([passed(1)], [discard(1), assign(2, 2, 1, 10)]);
     let missing = AttemptFailure::Rejected("the attempt did not complete its marker".to_owned());
     assert_eq!(table.scheduler.task_history(TaskId(10)), [past(1, 1, missing)]);
+}
+
+#[test]
+fn deferred_events_that_are_accepted_after_the_result_complete_the_marker() {
+    let mut table = marked_task();
+    table.check([delivered(1, 1), events_accepted(2, 1)], []);
+    table.check([events_accepted(1, 1)], [complete_marker(1, 90, 1)]);
+    table.check([events_accepted(1, 1)], []);
+    table.check([passed(1)], [accept(1, 1, 1, 10)]);
+}
+
+#[test]
+fn the_end_of_the_session_ends_no_check_of_a_delivered_result() {
+    let mut table = marked_task();
+    table.check([started(1, 1), delivered(1, 1), lost(1)], []);
+    table.check([events_accepted(1, 1)], [complete_marker(1, 90, 1)]);
+    table.check([passed(1)], [accept(1, 1, 1, 10)]);
+    assert!(table.scheduler.task_history(TaskId(10)).is_empty());
+}
+
+#[test]
+fn only_a_rejection_fails_an_attempt_that_has_delivered_its_result() {
+    let (session, attempt) = (SessionId(1), AttemptId(1));
+    for failure in
+        [AttemptFailure::Rejected("wrong".to_owned()), AttemptFailure::Unconfirmed, AttemptFailure::NameConflict]
+    {
+        let mut table = marked_task();
+        table.check([delivered(1, 1), failed(1, 1), lost(1)], []);
+        let rejected = Event::AttemptFailed { session, attempt, failure: failure.clone() };
+        table.check([rejected.clone()], [discard(1), assign(2, 2, 1, 10)]);
+        assert_eq!(table.scheduler.task_history(TaskId(10)), [past(1, 1, failure)]);
+        table.check([rejected, events_accepted(1, 1), passed(1)], []);
+    }
 }
 
 #[test]

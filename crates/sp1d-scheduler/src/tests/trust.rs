@@ -96,10 +96,25 @@ fn the_quarantine_of_the_only_trusted_worker_ends_early() {
 #[test]
 fn only_a_trusted_worker_can_confirm_the_claims_of_a_private_try() {
     let mut table = Table::new();
-    table.check([trusted(1, 1), ready(2, 1), private_try(1), new_try(2)], []);
-    let has_other =
-        |table: &Table, try_id| table.scheduler.has_independent_worker_for(TryId(try_id), SHARD, SessionId(1));
-    assert!(!has_other(&table, 1) && has_other(&table, 2));
+    // Attempt 1 is of a private try, and attempt 2 is not.
+    table.check(
+        [trusted(1, 2), private_try(1), new_try(2), task(1, 10, SHARD), task(2, 20, SHARD)],
+        [assign(1, 1, 1, 10), assign(1, 2, 2, 20)],
+    );
+    table.check([started(1, 1), started(1, 2), ready(2, 1)], []);
+    let has_other = |table: &Table, attempt| table.scheduler.has_independent_worker_for(AttemptId(attempt));
+    assert!(!has_other(&table, 1) && has_other(&table, 2) && !has_other(&table, 7));
     table.check([trusted(3, 1)], []);
     assert!(has_other(&table, 1));
+}
+
+#[test]
+fn a_worker_in_a_new_session_is_not_independent_of_itself() {
+    let mut table = Table::new();
+    table.check([ready(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([delivered(1, 1), ready_holding(2, 1, 1, &[])], [end_session(1)]);
+    let has_other = |table: &Table| table.scheduler.has_independent_worker_for(AttemptId(1));
+    assert!(!has_other(&table));
+    table.check([ready(3, 1)], []);
+    assert!(has_other(&table));
 }

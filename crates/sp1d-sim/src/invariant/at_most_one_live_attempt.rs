@@ -1,25 +1,23 @@
-//! A task has at most one live attempt, or two while one of them or the check of its output takes too long.
+//! A task has at most one live attempt, or two while one of them takes too long.
 
 use super::{
     books::Books,
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{AttemptId, Command, Event, TaskId};
+use sp1d_scheduler::{AttemptId, Command, TaskId};
 use std::collections::BTreeSet;
 
 #[derive(Debug, Default)]
 pub(crate) struct AtMostOneLiveAttempt {
     books: Books,
-    /// Attempts whose check was delayed.
-    delayed: BTreeSet<AttemptId>,
 }
 
 impl AtMostOneLiveAttempt {
-    /// Checks that `task` may get another attempt: the check of each live attempt is delayed, or the attempt has run,
-    /// or waited for its start, at least as long as the smallest limit for slow attempts.
+    /// Checks that `task` may get another attempt: each live attempt has run, or waited for its start, at least as long
+    /// as the smallest limit for slow attempts.
     fn check_beside(&self, task: TaskId, step: &SimStep<'_>) -> Result<(), String> {
-        self.books.live_of(task).filter(|other| !self.delayed.contains(other)).try_for_each(|other| {
+        self.books.live_of(task).try_for_each(|other| {
             let Some(rules) = step.config.pace else {
                 return Err(format!("{task} was assigned while {other} is live"));
             };
@@ -45,9 +43,6 @@ impl Invariant for AtMostOneLiveAttempt {
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         self.books.on_event(step.event, step.now);
-        if let Event::CheckDelayed { attempt } = step.event {
-            self.delayed.insert(*attempt);
-        }
         // Tasks with two live attempts, one of which goes to another worker in this step.
         let mut moved = BTreeSet::new();
         for command in step.commands {
@@ -74,6 +69,7 @@ impl Invariant for AtMostOneLiveAttempt {
 mod tests {
     use super::*;
     use crate::invariant::example::*;
+    use sp1d_scheduler::Event;
     use std::time::Duration;
 
     #[test]
@@ -95,13 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn a_second_attempt_beside_one_whose_check_is_delayed_is_allowed() {
+    fn a_new_attempt_after_a_delivered_result_is_allowed() {
         let (example, mut invariant) = (Example::new(), AtMostOneLiveAttempt::default());
         let _ = example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 1, 1)]);
-        let _ = example.show(&mut invariant, &Event::CheckDelayed { attempt: AttemptId(1) }, &[]);
-        let second = example.show(&mut invariant, &Event::Tick, &[assign(2, 2, 1, 1)]);
+        let delivered = example.show(&mut invariant, &reported(1, 1), &[]);
+        assert_eq!(delivered, Ok(()));
+        let next = example.show(&mut invariant, &Event::CheckDelayed { attempt: AttemptId(1) }, &[assign(2, 2, 1, 1)]);
         // Only the last part of the invariant fails: the scheduler of the example knows no attempt.
-        assert_broken(second, "2 attempts are live, but the scheduler counts 0");
+        assert_broken(next, "1 attempts are live, but the scheduler counts 0");
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub const MARKS: &[&str] = &[
     "result of an ended session accepted",
     "result rejected",
     "result waited for its marker",
+    "result waited for its marker after the end of its session",
     "session expired",
     "session replaced by a newer one",
     "speculative attempt started",
@@ -145,7 +146,7 @@ impl Coverage {
                     _ if reached => {}
                     None => self.mark("report of a forgotten attempt ignored"),
                     Some(holder) if holder != *session => self.mark("report of another session ignored"),
-                    // The result may wait for the check of the deferred events.
+                    // The deferred events were rejected before.
                     Some(_) if is_first => {}
                     Some(_) => self.mark("duplicate report ignored"),
                 }
@@ -157,18 +158,23 @@ impl Coverage {
                 self.mark("late check of deferred events ignored");
             }
             DispatchEvent::DeferredEventsChecked { outcome: Err(_), .. } => self.mark("deferred events rejected"),
-            DispatchEvent::DeferredEventsChecked { outcome: Ok(_), .. } => self.on_claims(commands),
+            DispatchEvent::DeferredEventsChecked { outcome: Ok(_), .. } => self.on_claims(commands, holder),
             _ => {}
         }
     }
 
     /// Marks what the dispatch state machine decided about well-formed claims.
-    fn on_claims(&mut self, commands: &[DispatchCommand]) {
+    fn on_claims(&mut self, commands: &[DispatchCommand], holder: &dyn Fn(AttemptId) -> Option<SessionId>) {
         for command in commands {
             match command {
                 DispatchCommand::CompleteMarker { .. } => self.mark("claims accepted"),
                 DispatchCommand::LogRefutedClaim { .. } => self.mark("claims refuted later"),
-                DispatchCommand::CheckResult { .. } => self.mark("result waited for its marker"),
+                DispatchCommand::CheckResult { attempt, .. } => {
+                    self.mark("result waited for its marker");
+                    if holder(*attempt).is_some_and(|session| self.ended_sessions.contains(&session)) {
+                        self.mark("result waited for its marker after the end of its session");
+                    }
+                }
                 DispatchCommand::PublishStep { step: AttemptStep::Failed(reason), .. } => {
                     let is = |failure: AttemptFailure| *reason == failure.to_string();
                     self.mark(if is(AttemptFailure::Unconfirmed) {

@@ -1,6 +1,7 @@
 //! The check of deferred events, and its order with the result.
 
 use super::*;
+use crate::AttemptEndReason;
 
 const NOT_CONFIRMED: &str = "no worker of another origin confirmed the deferred events that it claims";
 const NAMES_TAKEN: &str = "another attempt already owns the names of the artifacts that it uploaded";
@@ -64,10 +65,125 @@ fn a_slow_check_of_deferred_events_delays_only_a_result_that_waits_for_it() {
 }
 
 #[test]
-fn an_attempt_can_fail_while_its_result_waits_for_the_check_of_its_deferred_events() {
+fn a_failure_that_is_reported_while_the_result_waits_for_the_check_is_ignored() {
     let mut table = checking();
+    table.check([delivered(1, 1), failed(1, 1)], []);
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+    table.check([passed(1)], accept(1, 1, 1, 10));
+}
+
+#[test]
+fn a_worker_gets_its_next_task_while_its_result_waits_for_the_check() {
+    let mut table = Table::new();
+    table.check([ready(1), new_try(1), marked(1, 10, 90), task(1, 11)], assign(1, 1, 1, 10, None));
+    table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
+    table.check([delivered(1, 1)], assign(1, 2, 1, 11, None));
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+}
+
+/// Sends `end`, after which session 1 has ended, while the result of attempt 1 waits for the check of its deferred
+/// events. Checks that only `expected` follows, and that the task is done if both checks pass.
+#[track_caller]
+fn check_result_survives(end: impl IntoIterator<Item = DispatchEvent>, expected: &[DispatchCommand]) {
+    let mut table = one_marker();
+    table.check([started(1, 1)], [step(10, 1, 1, AttemptStep::Started)]);
+    table.check([events_uploaded(1, 1), delivered(1, 1)], [check_deferred_events(1, 10)]);
+    table.check(end, expected.iter().cloned());
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+    table.check([passed(1)], accept(1, 1, 1, 10));
+    assert!(table.dispatch.scheduler().task_history(TaskId(10)).is_empty(), "the end of the session is not a loss");
+}
+
+#[test]
+fn a_result_that_waits_for_the_check_survives_the_end_of_its_session() {
+    check_result_survives([lost(1)], &[]);
+    check_result_survives([lost(1), lost(1)], &[]);
+}
+
+#[test]
+fn a_result_that_waits_for_the_check_survives_a_newer_session_of_its_worker() {
+    let end_session = DispatchCommand::EndSession { session: SessionId(1) };
+    check_result_survives([ready_with(3, 1, &[], &[])], &[end_session]);
+    check_result_survives([lost(1), ready_with(3, 1, &[1], &[])], &[cancel(3, 1)]);
+}
+
+#[test]
+fn a_result_that_waits_for_the_check_survives_the_silence_of_its_worker() {
+    let mut table = one_marker();
+    table.check([events_uploaded(1, 1), delivered(1, 1)], [check_deferred_events(1, 10)]);
+    let mut commands = Vec::new();
+    for _ in 0..4 {
+        table.now = table.now + Duration::from_secs(1);
+        commands.extend(table.send([DispatchEvent::LeaseRenewed { session: SessionId(2) }, DispatchEvent::Tick]));
+    }
+    assert_eq!(commands, [DispatchCommand::EndSession { session: SessionId(1) }]);
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+    table.check([passed(1)], accept(1, 1, 1, 10));
+}
+
+#[test]
+fn deferred_events_that_are_rejected_after_the_end_of_the_session_fail_their_attempt() {
+    let mut table = checking();
+    table.check([delivered(1, 1), lost(1)], []);
+    let failed = step_failed(10, 1, 1, "its output was rejected: malformed");
+    table.check([events_wrong(1)], all(&[&[failed, discard(1)], &assign(2, 2, 1, 10, None)]));
+    let rejected = AttemptEndReason::from(AttemptFailure::Rejected("malformed".to_owned()));
+    let history = table.dispatch.scheduler().task_history(TaskId(10));
+    assert_eq!(history.iter().map(|past| &past.reason).collect::<Vec<_>>(), [&rejected]);
+}
+
+#[test]
+fn a_slow_check_after_the_end_of_the_session_delays_its_task() {
+    let mut table = checking();
+    table.check([delivered(1, 1), lost(1)], []);
+    table.check([check_delayed(1)], assign(2, 2, 1, 10, None));
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+    let [done, accept] = accept(1, 1, 1, 10);
+    let lost_race = step(10, 2, 2, AttemptStep::Dropped);
+    table.check([passed(1)], [done, lost_race, accept, cancel(2, 2), discard(2)]);
+}
+
+#[test]
+fn a_result_that_arrives_late_during_the_check_counts() {
+    let mut table = checking();
+    table.check([lost(1)], all(&[&[interrupted(10, 1, 1)], &assign(2, 2, 1, 10, None)]));
     table.check([delivered(1, 1)], []);
-    table.check([failed(1, 1)], all(&[&[step_failed(10, 1, 1, "engine error: broken")], &assign(2, 2, 1, 10, None)]));
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+    let [done, accept] = accept(1, 1, 1, 10);
+    let lost_race = step(10, 2, 2, AttemptStep::Dropped);
+    table.check([passed(1)], [done, lost_race, accept, cancel(2, 2), discard(2)]);
+}
+
+#[test]
+fn a_late_result_whose_deferred_events_passed_before_does_not_fail() {
+    let mut table = checking();
+    table.check([lost(1)], all(&[&[interrupted(10, 1, 1)], &assign(2, 2, 1, 10, None)]));
+    // The scheduler ignores this, because it counts the attempt as lost.
+    table.check([events_passed(1)], []);
+    table.check([delivered(1, 1)], [check_result(1, 10)]);
+    table.check([passed(1)], [discard(1)]);
+}
+
+/// The wait for the check of deferred events is not proving time.
+#[test]
+fn the_check_of_deferred_events_does_not_count_as_proving() {
+    let config = SchedulerConfig { quarantine: None, ..SchedulerConfig::default() };
+    let mut table = Table { dispatch: DispatchState::new(config), ..Table::new() };
+    let pass_seconds = |table: &mut Table, seconds: u64| {
+        for _ in 0..seconds {
+            table.now = table.now + Duration::from_secs(1);
+            table.check([DispatchEvent::LeaseRenewed { session: SessionId(1) }], []);
+        }
+    };
+    table.check([ready(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([started(1, 1)], [step(10, 1, 1, AttemptStep::Started)]);
+    pass_seconds(&mut table, 2);
+    table.check([events_uploaded(1, 1), delivered(1, 1)], [check_deferred_events(1, 10)]);
+    pass_seconds(&mut table, 60);
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+    table.check([passed(1)], accept(1, 1, 1, 10));
+    let status = table.dispatch.scheduler().worker_status(SessionId(1)).unwrap();
+    assert_eq!(status.paces[SHARD.index()], Some(Duration::from_secs(2)));
 }
 
 #[test]
@@ -117,7 +233,8 @@ fn rejected_deferred_events_cancel_no_attempt_that_has_delivered_its_result() {
     let mut table = checking();
     table.check([delivered(1, 1)], []);
     let failed = step_failed(10, 1, 1, "its output was rejected: malformed");
-    table.check([events_wrong(1)], all(&[&[failed], &assign(2, 2, 1, 10, None)]));
+    table.check([events_wrong(1)], all(&[&[failed, discard(1)], &assign(2, 2, 1, 10, None)]));
+    table.check([delivered(1, 1), events_uploaded(1, 1), events_passed(1)], []);
 }
 
 #[test]
@@ -189,6 +306,16 @@ fn a_lone_claim_is_accepted_if_no_other_worker_may_get_the_task() {
     check_lone_claim([ready(2), draining(2)]);
 }
 
+/// The worker that claims is back in a new session, and is not a worker of another origin.
+#[test]
+fn a_lone_claim_is_accepted_after_the_end_of_its_session() {
+    let mut table = Table::new();
+    table.check([ready(1), comparing(1, &[]), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([events_uploaded(1, 1), delivered(1, 1)], [check_deferred_events(1, 10)]);
+    table.check([lost(1), ready_with(2, 1, &[], &[])], []);
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+}
+
 /// Two names of one origin do not confirm each other.
 #[test]
 fn workers_of_the_same_origin_are_not_needed_to_accept_a_lone_claim() {
@@ -211,8 +338,8 @@ fn a_check_continues_while_a_new_session_continues_the_attempt() {
     let mut table = Table::new();
     table.check([ready(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);
-    table.check([events_uploaded(1, 1), delivered(1, 1)], [check_deferred_events(1, 10)]);
-    table.check([lost(1), ready_with(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
+    table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
+    table.check([lost(1), ready_with(2, 1, &[1], &[])], all(&[&[interrupted(10, 1, 1)], &continued(10, 1, 2)]));
     table.check([events_uploaded(2, 1)], []);
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
     table.check([delivered(2, 1)], [check_result(1, 10)]);

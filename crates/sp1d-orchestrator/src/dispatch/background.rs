@@ -3,7 +3,7 @@
 
 use super::input::{DispatcherInput, ForwardedEvent};
 use crate::{
-    check_places::{CheckEnd, CheckedOutput},
+    check_limiter::{CheckEnd, CheckedOutput},
     proof::running::RunningTry,
     runner::{failure::ProofFailure, task::TaskSpec},
     scope::attempt_scope,
@@ -103,7 +103,7 @@ impl BackgroundWork {
                         let _ = shared.inbox.send(DispatcherInput::Event(event)).await;
                     }
                 };
-                let checking = shared.check_places.run(worker, output, sender, move || check(&checked));
+                let checking = shared.check_limiter.run(worker, output, sender, move || check(&checked));
                 let (end, ()) = tokio::join!(checking, report);
                 end
             };

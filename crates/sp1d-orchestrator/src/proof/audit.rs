@@ -5,7 +5,7 @@ use super::{
     unverified::{Audit, UnverifiedResult},
 };
 use crate::{
-    check_places::{CheckEnd, CheckedOutput},
+    check_limiter::{CheckEnd, CheckedOutput},
     dispatch::input::{DispatcherInput, ForwardedEvent},
     runner::failure::ProofFailure,
     shared_state::SharedState,
@@ -70,7 +70,7 @@ async fn verify_late(
     let output = CheckedOutput::Result(result.spec.kind());
     // The try has failed already, so no task waits.
     let (delayed, _) = oneshot::channel();
-    let outcome = match shared.check_places.run(result.worker_id, output, delayed, check).await {
+    let outcome = match shared.check_limiter.run(result.worker_id, output, delayed, check).await {
         CheckEnd::Returned(outcome, _) => outcome,
         // A check that panics, hangs, or waits for one that hangs, has no outcome.
         CheckEnd::Panicked | CheckEnd::TimedOut(_) | CheckEnd::Blocked(_) => None,

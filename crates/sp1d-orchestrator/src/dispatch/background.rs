@@ -60,7 +60,7 @@ impl BackgroundWork {
             attempt,
             CheckedOutput::DeferredEvents,
             move |running_try| check_deferred_events(running_try, &shared.store, &spec, attempt),
-            move |outcome| DispatcherInput::DeferredEventsOutcome { task, attempt, outcome },
+            move |outcome| DispatcherInput::DeferredEventsChecked { task, attempt, outcome },
         );
     }
 

@@ -125,12 +125,12 @@ impl Dispatcher {
     fn on_input(&mut self, input: DispatcherInput) {
         match input {
             DispatcherInput::Event(event) => self.handle(event.into()),
-            DispatcherInput::DeferredEventsReport { session, attempt } => {
+            DispatcherInput::DeferredEventsUploaded { session, attempt } => {
                 let has_list = self.has_event_list(attempt);
-                self.handle(DispatchEvent::DeferredEventsReported { session, attempt, has_list });
+                self.handle(DispatchEvent::DeferredEventsUploaded { session, attempt, has_list });
             }
-            DispatcherInput::DeferredEventsOutcome { task, attempt, outcome } => {
-                self.on_deferred_events_outcome(task, attempt, outcome);
+            DispatcherInput::DeferredEventsChecked { task, attempt, outcome } => {
+                self.on_deferred_events_checked(task, attempt, outcome);
             }
             // Detached tokio tasks of SP1 may submit after the try has stopped. What they submit after `EndTry` would
             // never be removed.
@@ -179,7 +179,7 @@ impl Dispatcher {
 
     /// Passes on the outcome of the check of the deferred events of `attempt`. If they passed, the outcome has the
     /// claim of the attempt.
-    fn on_deferred_events_outcome(&mut self, task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String>) {
+    fn on_deferred_events_checked(&mut self, task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String>) {
         // If the task is not open any more, or the attempt is discarded, the outcome does not count.
         let Some(submitted) = self.tasks.get(&task) else { return };
         if !self.shared.attempts().contains_key(&attempt) {

@@ -63,9 +63,10 @@ impl WorkerSession {
                 self.event(ForwardedEvent::AttemptStarted { session, attempt: AttemptId(started.attempt) }).await;
             }
             from_worker::Message::DeferredEventsUploaded(uploaded) => {
-                let reported = DispatcherInput::DeferredEventsReport { session, attempt: AttemptId(uploaded.attempt) };
+                let attempt = AttemptId(uploaded.attempt);
+                let uploaded = DispatcherInput::DeferredEventsUploaded { session, attempt };
                 // If the dispatcher has ended, every session ends.
-                let _ = self.shared.inbox.send(reported).await;
+                let _ = self.shared.inbox.send(uploaded).await;
             }
             from_worker::Message::Done(done) => {
                 tracing::debug!(worker = %introduction.name, attempt = done.attempt, proving_ms = done.proving_ms, "attempt delivered its result");

@@ -47,7 +47,7 @@ impl DispatchState {
             let task = self.tasks.get(entry.task);
             assert!(task.is_some(), "{attempt} belongs to {}, which is not open", entry.task);
             assert!(
-                entry.events_check == DeferredEventsCheck::Unreported || task.is_some_and(|task| task.has_marker),
+                entry.events_check == DeferredEventsCheck::NotStarted || task.is_some_and(|task| task.has_marker),
                 "the task of {attempt} has no marker, but the attempt is {entry:?}"
             );
             assert!(

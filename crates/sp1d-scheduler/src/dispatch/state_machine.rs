@@ -173,9 +173,9 @@ impl DispatchState {
                 }
                 self.pass_to_scheduler(Event::AttemptStarted { session, attempt }, handling);
             }
-            DispatchEvent::DeferredEventsReported { session, attempt, has_list } => {
+            DispatchEvent::DeferredEventsUploaded { session, attempt, has_list } => {
                 if has_list {
-                    self.on_deferred_events_reported(session, attempt, handling);
+                    self.on_deferred_events_uploaded(session, attempt, handling);
                 }
             }
             DispatchEvent::DeferredEventsChecked { attempt, outcome } => {

@@ -150,7 +150,7 @@ impl Coverage {
                     Some(_) => self.mark("duplicate report ignored"),
                 }
             }
-            DispatchEvent::DeferredEventsReported { has_list: false, .. } => {
+            DispatchEvent::DeferredEventsUploaded { has_list: false, .. } => {
                 self.mark("deferred events without their list ignored");
             }
             DispatchEvent::DeferredEventsChecked { .. } if commands.is_empty() => {

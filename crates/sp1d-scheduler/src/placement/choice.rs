@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-/// Attempts that an idle worker can take over, the newest first. Such an attempt is held but not started, was not
+/// Attempts whose tasks an idle worker can steal, the newest first. Such an attempt is held but not started, was not
 /// resumed, and is not the only one on its worker.
 pub(crate) type Stealable = ExclusionBuckets<Reverse<AttemptId>>;
 

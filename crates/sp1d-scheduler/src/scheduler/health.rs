@@ -350,7 +350,8 @@ impl Scheduler {
         self.workers.get(worker)?.session.filter(|session| self.sessions.contains(*session))
     }
 
-    /// Gives the attempts of `session` at tasks of `kinds` that have not started to other workers.
+    /// Takes back the attempts of `session` at tasks of `kinds` that have not started. The tasks wait, or go to other
+    /// workers.
     pub(super) fn take_back_waiting(&mut self, session: SessionId, kinds: KindSet, commands: &mut Vec<Command>) {
         let Some(held) = self.sessions.get(session).map(|session| session.held().clone()) else { return };
         let waiting = |id: &AttemptId| {
@@ -359,7 +360,7 @@ impl Scheduler {
         };
         for id in held.into_iter().filter(waiting).collect::<Vec<_>>() {
             commands.push(Command::Cancel { session, attempt: id });
-            let past = self.past(id, AttemptEndReason::Cancelled);
+            let past = self.past(id, AttemptEndReason::TakenBack);
             let task = self.attempt(id).task;
             self.task_mut(task).record(past);
             self.lapse(id, commands);

@@ -87,12 +87,12 @@ impl Scheduler {
         commands.push(Command::Assign { session, attempt, try_id, task: id, kind });
     }
 
-    /// Moves the task of attempt `id`, which waits behind another attempt, to the idle `session`.
+    /// Takes back attempt `id`, which has not started, and assigns its task to `session`.
     fn steal(&mut self, id: AttemptId, session: SessionId, commands: &mut Vec<Command>) {
         let attempt = self.attempt(id);
         let (task, holder) = (attempt.task, attempt.session);
         commands.push(Command::Cancel { session: holder, attempt: id });
-        let past = self.past(id, AttemptEndReason::Cancelled);
+        let past = self.past(id, AttemptEndReason::TakenBack);
         self.task_mut(task).record(past);
         self.lapse(id, commands);
         self.assign(task, session, commands);

@@ -50,7 +50,7 @@ pub struct Scheduler {
     pub(super) attempts: BTreeMap<AttemptId, ScheduledAttempt>,
     /// The waiting tasks.
     pub(super) queue: TaskQueue,
-    /// The attempts that an idle worker may take over.
+    /// The attempts whose tasks an idle worker may steal.
     pub(super) stealable: Stealable,
     /// Open tasks that exclude workers by memory: those that ran out of memory on at least one worker, and the shards
     /// of tries that exclude small workers.

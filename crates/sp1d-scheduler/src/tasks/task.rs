@@ -211,8 +211,8 @@ impl ScheduledTask {
     /// Adds an entry to the history.
     pub(crate) fn record(&mut self, past: PastAttempt) {
         if self.history.len() == MAX_HISTORY {
-            // A cancelled attempt explains least, so it is dropped first.
-            let least = self.history.iter().position(|past| past.reason == AttemptEndReason::Cancelled).unwrap_or(0);
+            // An attempt that was taken back explains least, so it is dropped first.
+            let least = self.history.iter().position(|past| past.reason == AttemptEndReason::TakenBack).unwrap_or(0);
             self.history.remove(least);
         }
         self.history.push(past);

@@ -108,7 +108,7 @@ fn a_duplicate_attempt_is_continued_once() {
     table.check([ready_holding(2, 1, 2, &[1, 1])], [continue_attempt(2, 1)]);
 }
 
-/// The connection of one worker is lost many times, and each time another worker takes over.
+/// The connection of one worker is lost many times, and each time another worker gets its task.
 #[test]
 fn a_worker_may_return_any_number_of_times() {
     let mut table = Table::with(SchedulerConfig { max_losses: 1000, ..plain() });
@@ -120,10 +120,10 @@ fn a_worker_may_return_any_number_of_times() {
             Command::Assign { attempt, .. } => Some(attempt.0),
             _ => None,
         });
-        let taken_over = assigned.expect("worker 2 is free");
-        let commands = table.send([started(2, taken_over), ready_holding(new, 1, 1, &[1])]);
+        let replacement = assigned.expect("worker 2 is free");
+        let commands = table.send([started(2, replacement), ready_holding(new, 1, 1, &[1])]);
         assert!(
-            commands.contains(&cancel(2, taken_over)) && commands.contains(&continue_attempt(new, 1)),
+            commands.contains(&cancel(2, replacement)) && commands.contains(&continue_attempt(new, 1)),
             "{commands:?}"
         );
     }

@@ -90,7 +90,7 @@ pub(super) enum ResultReport {
     Received,
     /// The result does not count, because the deferred events or the claim were rejected. Further reports of deferred
     /// events and of the result are ignored.
-    Unwanted,
+    Ignored,
 }
 
 /// State of the check of an attempt's deferred events. They are checked at most once per session.

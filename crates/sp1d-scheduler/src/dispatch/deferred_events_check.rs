@@ -84,7 +84,7 @@ impl DispatchState {
         }
         self.pass_to_scheduler(Event::DeferredEventsAccepted { session, attempt }, handling);
         if report == ResultReport::Received {
-            self.pass_result_on(session, attempt, handling);
+            self.pass_result_to_scheduler(session, attempt, handling);
         }
     }
 
@@ -98,7 +98,7 @@ impl DispatchState {
         let entry = self.attempt_mut(attempt);
         let session = entry.session;
         let is_proving = entry.report == ResultReport::Awaited;
-        (entry.events_check, entry.report) = (DeferredEventsCheck::Ended, ResultReport::Unwanted);
+        (entry.events_check, entry.report) = (DeferredEventsCheck::Ended, ResultReport::Ignored);
         if is_proving {
             // Cancel first, so that the cancellation arrives before the task that replaces the attempt.
             handling.commands.push(DispatchCommand::Cancel { session, attempt });

@@ -51,7 +51,7 @@ impl DispatchState {
                 "the task of {attempt} has no marker, but the attempt is {entry:?}"
             );
             assert!(
-                entry.report != ResultReport::Unwanted || entry.events_check == DeferredEventsCheck::Ended,
+                entry.report != ResultReport::Ignored || entry.events_check == DeferredEventsCheck::Ended,
                 "the result of {attempt} does not count, but its deferred events were not rejected: {entry:?}"
             );
             if self.is_live(*attempt, *entry) {

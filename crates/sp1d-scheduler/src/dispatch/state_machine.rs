@@ -389,7 +389,7 @@ impl DispatchState {
         // After `ResultDelivered`, the scheduler ignores `DeferredEventsAccepted` of the attempt. So the result waits
         // until the events and the claim are accepted or rejected.
         if !entry.is_check_running() {
-            self.pass_result_on(session, attempt, handling);
+            self.pass_result_to_scheduler(session, attempt, handling);
         } else if is_delayed {
             self.pass_to_scheduler(Event::CheckDelayed { attempt }, handling);
         }
@@ -402,12 +402,17 @@ impl DispatchState {
         match entry.report {
             ResultReport::Awaited => entry.is_check_delayed = entry.is_check_running(),
             ResultReport::Received => self.pass_to_scheduler(Event::CheckDelayed { attempt }, handling),
-            ResultReport::Unwanted => {}
+            ResultReport::Ignored => {}
         }
     }
 
     /// Passes the delivered result of `attempt` to the scheduler, and lets it be checked if it is still needed.
-    pub(super) fn pass_result_on(&mut self, session: SessionId, attempt: AttemptId, handling: &mut EventHandling<'_>) {
+    pub(super) fn pass_result_to_scheduler(
+        &mut self,
+        session: SessionId,
+        attempt: AttemptId,
+        handling: &mut EventHandling<'_>,
+    ) {
         self.pass_to_scheduler(Event::ResultDelivered { session, attempt }, handling);
         if let Some(entry) = self.attempts.get(&attempt) {
             handling.commands.push(DispatchCommand::CheckResult { attempt, task: entry.task });

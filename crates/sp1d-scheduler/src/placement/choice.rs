@@ -25,22 +25,22 @@ pub(crate) struct PlacementInputs<'a> {
     /// The worker on which the current event ended an attempt.
     pub(crate) freed_worker: Option<FreedWorker>,
     /// Every task that can still be assigned excludes fewer workers than this.
-    pub(crate) max_excluded: usize,
-    /// How far workers have come with their attempts. `None` if the configuration ignores task durations.
-    pub(crate) pacing: Option<Pacing<'a>>,
+    pub(crate) excluded_bound: usize,
+    /// How far workers have come with their attempts. `None` if the configuration ignores how long tasks take.
+    pub(crate) progress: Option<AttemptProgress<'a>>,
 }
 
 /// How far workers have come with their attempts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pacing<'a> {
+pub(crate) struct AttemptProgress<'a> {
     pub(crate) attempts: &'a BTreeMap<AttemptId, ScheduledAttempt>,
     /// The time on the lease clock.
     pub(crate) now: Timestamp,
 }
 
-impl Pacing<'_> {
+impl AttemptProgress<'_> {
     /// Returns the time that an attempt still needs, or `None` if that is unknown.
-    fn left(&self, sessions: &WorkerSessions, id: AttemptId) -> Option<Duration> {
+    fn remaining_time(&self, sessions: &WorkerSessions, id: AttemptId) -> Option<Duration> {
         let attempt = &self.attempts[&id];
         let pace = sessions.pace(attempt.session, attempt.kind)?;
         let ran =
@@ -57,7 +57,7 @@ impl Pacing<'_> {
     /// `None` if that is unknown.
     fn busy_for(&self, sessions: &WorkerSessions, session: SessionId, last: Option<AttemptId>) -> Option<Duration> {
         let held = sessions.get(session)?.held().iter().copied();
-        held.filter(|id| last.is_none_or(|last| *id <= last)).map(|id| self.left(sessions, id)).sum()
+        held.filter(|id| last.is_none_or(|last| *id <= last)).map(|id| self.remaining_time(sessions, id)).sum()
     }
 }
 
@@ -98,7 +98,7 @@ impl PlacementInputs<'_> {
             // than to go to a worker that it failed on.
             self.stealable.heads(kind).find_map(|(attempt, excluded)| {
                 let thief = self.choose_idle(kind, excluded)?;
-                self.gains(kind, attempt.0, thief).then_some((attempt, thief))
+                self.thief_is_sooner(kind, attempt.0, thief).then_some((attempt, thief))
             })
         });
         let (Reverse(attempt), session) = newest_of_each.min_by_key(|(attempt, _)| *attempt)?;
@@ -117,30 +117,30 @@ impl PlacementInputs<'_> {
 
     fn choose_outside(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
         let Some(idle) = self.choose_idle(kind, excluded) else { return self.sessions.least_busy(kind, excluded) };
-        Some(self.sooner(kind, excluded, idle).unwrap_or(idle))
+        Some(self.sooner_busy_worker(kind, excluded, idle).unwrap_or(idle))
     }
 
-    /// Returns a busy worker that would finish a task of `kind` earlier than `idle` would, its current attempts
-    /// included. This keeps the last task away from a slow machine. While more tasks wait, the slots of the fast worker
-    /// fill quickly and the slow worker gets its share.
-    fn sooner(&self, kind: TaskKind, excluded: &Exclusions, idle: SessionId) -> Option<SessionId> {
-        let pacing = self.pacing.filter(|_| self.pack_plans.is_none())?;
-        let alone = self.sessions.pace(idle, kind)?;
+    /// Returns a busy worker that would finish its attempts and then a task of `kind` earlier than `idle` would finish
+    /// the task alone. This keeps the last task away from a slow machine. While more tasks wait, the slots of the fast
+    /// worker fill quickly and the slow worker gets its share.
+    fn sooner_busy_worker(&self, kind: TaskKind, excluded: &Exclusions, idle: SessionId) -> Option<SessionId> {
+        let progress = self.progress.filter(|_| self.pack_plans.is_none())?;
+        let time_on_idle = self.sessions.pace(idle, kind)?;
         let fastest =
             self.sessions.fastest(kind).filter(|id| *id != idle && !self.sessions.is_excluded(*id, excluded))?;
-        let free = self.sessions.get(fastest).is_some_and(|session| session.has_free_slot(kind));
-        let behind = pacing.busy_for(self.sessions, fastest, None)? + self.sessions.pace(fastest, kind)?;
-        (free && behind < alone).then_some(fastest)
+        let has_free_slot = self.sessions.get(fastest).is_some_and(|session| session.has_free_slot(kind));
+        let time_on_fastest = progress.busy_for(self.sessions, fastest, None)? + self.sessions.pace(fastest, kind)?;
+        (has_free_slot && time_on_fastest < time_on_idle).then_some(fastest)
     }
 
     /// Returns true if `thief`, which is idle, would finish the task of `attempt` earlier than its holder would.
     /// Returns true if the durations are unknown.
-    fn gains(&self, kind: TaskKind, attempt: AttemptId, thief: SessionId) -> bool {
+    fn thief_is_sooner(&self, kind: TaskKind, attempt: AttemptId, thief: SessionId) -> bool {
         let comparison = || {
-            let pacing = self.pacing.filter(|_| self.pack_plans.is_none())?;
-            let holder = pacing.attempts[&attempt].session;
-            let waits = pacing.busy_for(self.sessions, holder, Some(attempt))?;
-            Some(self.sessions.pace(thief, kind)? < waits)
+            let progress = self.progress.filter(|_| self.pack_plans.is_none())?;
+            let holder = progress.attempts[&attempt].session;
+            let time_on_holder = progress.busy_for(self.sessions, holder, Some(attempt))?;
+            Some(self.sessions.pace(thief, kind)? < time_on_holder)
         };
         comparison().unwrap_or(true)
     }
@@ -165,7 +165,7 @@ impl PlacementInputs<'_> {
         self.sessions.any_idle(kind)
             && (self.has_room(kind)
                 || self.idle_freed_worker(kind).is_some_and(|freed_worker| self.may_continue(kind, freed_worker))
-                || self.sessions.holders(kind) < self.max_excluded)
+                || self.sessions.holders(kind) < self.excluded_bound)
     }
 
     /// Returns true if fewer workers hold tasks of `kind` than the plan uses.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 impl Scheduler {
     /// Watches `id`, which has started proving.
-    pub(super) fn watch(&mut self, id: AttemptId) {
+    pub(super) fn start_watching(&mut self, id: AttemptId) {
         let now = self.clock.lease_time();
         let attempt = self.attempt_mut(id);
         let proving_since = *attempt.proving_since.get_or_insert(now);
@@ -29,8 +29,7 @@ impl Scheduler {
         of_worker.or_else(|| self.paces.expected(kind))
     }
 
-    /// Stores how long proving took when `id` delivers its result. `learn` uses it once the result is
-    /// accepted.
+    /// Stores how long proving took when `id` delivers its result. `learn` uses it once the result is accepted.
     pub(super) fn note_duration(&mut self, id: AttemptId) {
         let now = self.clock.lease_time();
         let attempt = self.attempt_mut(id);
@@ -77,18 +76,18 @@ impl Scheduler {
         let (task, kind, session, worker) = (attempt.task, attempt.kind, attempt.session, attempt.worker);
         let reason = past.reason.to_string();
         // An attempt that hangs must not count in its try's fair share forever.
-        self.queue.uncount_held(self.task(task).rank);
+        self.queue.remove_held(self.task(task).rank);
         if self.task(task).state != TaskState::Held(id) {
-            self.task_mut(task).record(past);
+            self.task_mut(task).add_to_history(past);
         } else if self.task(task).second.is_some() {
             // Both attempts of the task are slow. The other one started earlier and has come further, so this one is
             // cancelled.
             commands.push(Command::Cancel { session, attempt: id });
             self.lapse(id, commands);
-            self.continue_after_loss(task, past, commands);
+            self.retry_after_loss(task, past, commands);
         } else {
             self.task_mut(task).second = Some(id);
-            self.continue_after_loss(task, past, commands);
+            self.retry_after_loss(task, past, commands);
         }
         // Attempts that wait behind the overdue one would wait just as long.
         self.take_back_waiting(session, KindSet::all(), commands);
@@ -96,13 +95,14 @@ impl Scheduler {
     }
 
     /// Handles workers that hold attempts and start none of them.
-    pub(super) fn expire_starts(&mut self, commands: &mut Vec<Command>) {
+    pub(super) fn expire_start_deadlines(&mut self, commands: &mut Vec<Command>) {
         while let Some(session) = self.sessions.first_missed_start_deadline(self.clock.lease_time()) {
             self.on_never_started(session, commands);
         }
     }
 
-    /// Fails the oldest attempt of `session`, which holds attempts and starts none of them.
+    /// Ends the oldest attempt of `session`, which holds attempts and starts none of them. The attempt counts as a
+    /// loss.
     fn on_never_started(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         let held = self.sessions.get(session).and_then(|session| session.held().first());
         let id = *held.expect("only a worker that holds attempts has a start deadline");
@@ -115,9 +115,9 @@ impl Scheduler {
         let entry = self.task_mut(task);
         if entry.second == Some(id) {
             entry.second = None;
-            entry.record(past);
+            entry.add_to_history(past);
         } else {
-            self.continue_after_loss(task, past, commands);
+            self.retry_after_loss(task, past, commands);
         }
         self.take_back_waiting(session, KindSet::all(), commands);
         self.record_fault(worker, kind, WorkerFault::Failed, &reason, commands);
@@ -330,8 +330,9 @@ impl Scheduler {
         self.queue.waiting_by_fair_share().any(|waiting| waiting.heads(kind).any(|(_, excluded)| failed(excluded)))
     }
 
-    /// Applies the standing of `worker` to its new `session`, and reports its quarantines.
-    pub(super) fn keep_standing(&mut self, session: SessionId, worker: WorkerId, commands: &mut Vec<Command>) {
+    /// Applies the standing of `worker`, which it has from earlier sessions, to its new `session`. Reports its
+    /// quarantines.
+    pub(super) fn restore_standing(&mut self, session: SessionId, worker: WorkerId, commands: &mut Vec<Command>) {
         self.apply_standing(session, worker);
         let now = self.clock.lease_time();
         let quarantines = self.workers.get(worker).map(KnownWorker::quarantines).unwrap_or_default();
@@ -362,9 +363,9 @@ impl Scheduler {
             commands.push(Command::Cancel { session, attempt: id });
             let past = self.past(id, AttemptEndReason::TakenBack);
             let task = self.attempt(id).task;
-            self.task_mut(task).record(past);
+            self.task_mut(task).add_to_history(past);
             self.lapse(id, commands);
-            self.continue_uncounted(task, id, commands);
+            self.retry_uncounted(task, id, commands);
         }
     }
 }

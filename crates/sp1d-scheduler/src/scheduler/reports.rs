@@ -22,7 +22,7 @@ impl Scheduler {
             self.sessions.note_work(session);
             self.update_stealable(id);
             self.update_start_deadline(session);
-            self.watch(id);
+            self.start_watching(id);
         }
     }
 
@@ -106,16 +106,16 @@ impl Scheduler {
             } else if past.reason.is_unsupported() {
                 let counted = self.counted(worker);
                 self.change_exclusions(task, |task| task.count_refusal(counted));
-                self.note_exclusions(task);
+                self.update_max_excluded(task);
             }
-            self.task_mut(task).record(past);
+            self.task_mut(task).add_to_history(past);
         } else if past.reason.is_unsupported() {
-            self.continue_after_refusal(task, past, commands);
+            self.retry_after_refusal(task, past, commands);
         } else if past.reason.is_out_of_memory() {
             let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
             self.retry_with_more_memory(task, past, comparable_bytes, commands);
         } else {
-            self.continue_after_failure(task, past, commands);
+            self.retry_after_failure(task, past, commands);
         }
     }
 
@@ -137,8 +137,8 @@ impl Scheduler {
         let is_held = task_state == TaskState::Held(id) && is_only_one;
         if is_held || task_state == TaskState::Verifying(id) {
             self.change_exclusions(task, |task| task.excluded.add(worker));
-            self.note_exclusions(task);
-            self.task_mut(task).record(past);
+            self.update_max_excluded(task);
+            self.task_mut(task).add_to_history(past);
         }
         if is_held {
             // The worker still holds the attempt, because its deferred events are checked before its result.
@@ -149,7 +149,7 @@ impl Scheduler {
             self.update_stealable(id);
             self.enqueue(task);
         } else if task_state == TaskState::Verifying(id) {
-            self.continue_task(task, commands);
+            self.retry_task(task, commands);
         }
     }
 
@@ -176,7 +176,7 @@ impl Scheduler {
         self.record_fault_at(task, worker, Some(WorkerFault::Wrong), &past.reason, commands);
         // A lapsed attempt is already recorded in the history, and its task has continued without it.
         if self.task(task).state == TaskState::Verifying(id) {
-            self.continue_after_failure(task, past, commands);
+            self.retry_after_failure(task, past, commands);
         }
     }
 

@@ -1,7 +1,8 @@
 //! The connected workers and their slots.
 //!
-//! A worker is *available* for a task kind if it supports the kind, is not quarantined for it, and is neither draining
-//! nor starting its prover. An *idle* worker is available and holds no attempt.
+//! - An *eligible* worker for a task kind supports the kind and is not draining. It may get such a task now or later.
+//! - An *available* worker for the kind is eligible, is not quarantined for the kind, and does not start its prover.
+//! - An *idle* worker is available and holds no attempt.
 
 use super::ready_worker::ReadyWorker;
 use crate::{AttemptId, KindSet, SessionId, ShardRoom, TaskKind, Timestamp, WorkerId, queue::Exclusions};
@@ -109,8 +110,8 @@ impl SessionState {
         self.start_deadline
     }
 
-    /// Returns true if a task of `kind` may reach the worker now or later: it supports the kind and is not draining.
-    pub(crate) const fn is_prospect(&self, kind: TaskKind) -> bool {
+    /// Returns true if the worker is eligible for `kind`, even if it is quarantined or starts its prover.
+    pub(crate) const fn is_eligible(&self, kind: TaskKind) -> bool {
         self.supported_kinds.contains(kind) && !self.draining
     }
 
@@ -161,11 +162,10 @@ pub(crate) struct WorkerSessions {
     quarantined: BTreeSet<SessionId>,
     /// By kind: number of available workers, with or without a free slot.
     available: [usize; TaskKind::ALL.len()],
-    /// By kind: number of workers that support it and are not draining. This includes workers that are quarantined or
-    /// starting their prover.
-    prospects: [usize; TaskKind::ALL.len()],
+    /// By kind: number of eligible workers, with those that are quarantined or start their prover.
+    eligible: [usize; TaskKind::ALL.len()],
     /// The session of each connected worker.
-    of_worker: BTreeMap<WorkerId, SessionId>,
+    by_worker: BTreeMap<WorkerId, SessionId>,
     /// Workers that hold attempts and have started none of them, by start deadline.
     start_deadlines: BTreeSet<(Timestamp, SessionId)>,
     /// Number of attempts that all workers hold.
@@ -222,10 +222,10 @@ impl WorkerSessions {
     /// Returns the connected workers that `exclusions` excludes. Only exclusions by memory or trust require a look at
     /// every worker.
     fn excluded<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a SessionState> {
-        let by_property = exclusions.is_by_property();
+        let by_property = exclusions.excludes_by_property();
         let all = self.sessions.values().filter(move |session| by_property && session.is_excluded(exclusions));
         let named = exclusions.workers().iter().filter(move |_| !by_property);
-        all.chain(named.filter_map(|worker| self.get(*self.of_worker.get(worker)?)))
+        all.chain(named.filter_map(|worker| self.get(*self.by_worker.get(worker)?)))
     }
 
     /// Returns true if `exclusions` excludes `id`, or if `id` is not connected.
@@ -260,18 +260,18 @@ impl WorkerSessions {
         };
         let added = self.sessions.insert(id, session);
         assert!(added.is_none(), "{id} was added twice");
-        let other = self.of_worker.insert(worker, id);
+        let other = self.by_worker.insert(worker, id);
         assert!(other.is_none(), "{worker} has two sessions");
         self.changed.insert(id);
-        self.enter(id);
+        self.enter_indexes(id);
     }
 
     /// Removes a worker that holds no attempt any more.
     pub(crate) fn remove(&mut self, id: SessionId) {
-        self.leave(id);
+        self.leave_indexes(id);
         let session = self.sessions.remove(&id).expect("only connected workers are removed");
         assert!(session.held.is_empty(), "{id} is removed while it holds {:?}", session.held);
-        self.of_worker.remove(&session.worker);
+        self.by_worker.remove(&session.worker);
         self.draining.remove(&id);
         self.quarantined.remove(&id);
         self.changed.insert(id);
@@ -388,18 +388,18 @@ impl WorkerSessions {
 
     /// Applies a change that may move the worker within the indexes.
     fn change(&mut self, id: SessionId, change: impl FnOnce(&mut SessionState)) {
-        self.leave(id);
+        self.leave_indexes(id);
         let session = self.sessions.get_mut(&id).expect("only connected workers change");
         change(session);
         session.available_kinds = session.compute_available_kinds();
         self.changed.insert(id);
-        self.enter(id);
+        self.enter_indexes(id);
     }
 
-    fn enter(&mut self, id: SessionId) {
+    fn enter_indexes(&mut self, id: SessionId) {
         let session = &self.sessions[&id];
         for kind in TaskKind::ALL {
-            self.prospects[kind.index()] += usize::from(session.is_prospect(kind));
+            self.eligible[kind.index()] += usize::from(session.is_eligible(kind));
         }
         for kind in session.available_kinds.iter() {
             self.available[kind.index()] += 1;
@@ -415,10 +415,10 @@ impl WorkerSessions {
         }
     }
 
-    fn leave(&mut self, id: SessionId) {
+    fn leave_indexes(&mut self, id: SessionId) {
         let session = &self.sessions[&id];
         for kind in TaskKind::ALL {
-            self.prospects[kind.index()] -= usize::from(session.is_prospect(kind));
+            self.eligible[kind.index()] -= usize::from(session.is_eligible(kind));
         }
         for kind in session.available_kinds.iter() {
             self.available[kind.index()] -= 1;
@@ -430,7 +430,7 @@ impl WorkerSessions {
     }
 
     /// Puts `attempt`, whose task is of `kind`, into a free slot of `id`.
-    pub(crate) fn hold(&mut self, id: SessionId, attempt: AttemptId, kind: TaskKind) {
+    pub(crate) fn take_slot(&mut self, id: SessionId, attempt: AttemptId, kind: TaskKind) {
         let of_kind = self.change_held(id, |session| {
             assert!(session.has_free_slot(kind), "{id} has no slot for {attempt}");
             assert!(session.held.insert(attempt), "{id} already holds {attempt}");
@@ -497,11 +497,11 @@ impl WorkerSessions {
         found.is_some_and(|found| found.has_free_slot(kind))
     }
 
-    /// Returns true if `excluded` excludes every worker that supports `kind` and is not draining. This includes workers
-    /// that are quarantined or starting their prover.
+    /// Returns true if `excluded` excludes every eligible worker, with those that are quarantined or start their
+    /// prover.
     pub(crate) fn all_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
-        let prospects = self.excluded(excluded).filter(|session| session.is_prospect(kind));
-        prospects.count() == self.prospects[kind.index()]
+        let eligible = self.excluded(excluded).filter(|session| session.is_eligible(kind));
+        eligible.count() == self.eligible[kind.index()]
     }
 
     /// Returns true if `excluded` excludes every worker available for `kind`.
@@ -549,12 +549,8 @@ impl WorkerSessions {
             assert_eq!(self.free[kind.index()], free, "the index of free slots for {kind} is wrong");
             let held_of = || available().map(|(_, session)| session.held_of[kind.index()]);
             assert_eq!(self.held_of(kind), held_of().sum::<usize>(), "the number of held attempts of {kind} is wrong");
-            let prospects = self.sessions.values().filter(|session| session.is_prospect(kind)).count();
-            assert_eq!(
-                self.prospects[kind.index()],
-                prospects,
-                "the number of prospective workers for {kind} is wrong"
-            );
+            let eligible = self.sessions.values().filter(|session| session.is_eligible(kind)).count();
+            assert_eq!(self.eligible[kind.index()], eligible, "the number of eligible workers for {kind} is wrong");
             let holders = held_of().filter(|held| *held > 0).count();
             assert_eq!(self.holders(kind), holders, "the number of workers that hold attempts of {kind} is wrong");
         }
@@ -564,7 +560,7 @@ impl WorkerSessions {
         let quarantined = quarantined.map(|(id, _)| *id);
         assert_eq!(self.quarantined, quarantined.collect(), "the index of quarantined workers is wrong");
         let of_worker = self.sessions.iter().map(|(id, session)| (session.worker, *id));
-        assert_eq!(self.of_worker, of_worker.collect(), "the index of sessions is wrong");
+        assert_eq!(self.by_worker, of_worker.collect(), "the index of sessions is wrong");
         let deadlines = self.sessions.iter().filter_map(|(id, session)| Some((session.start_deadline?, *id)));
         assert_eq!(self.start_deadlines, deadlines.collect(), "the index of start deadlines is wrong");
         for (id, session) in &self.sessions {
@@ -639,12 +635,12 @@ mod tests {
     fn a_new_pace_keeps_the_indexes_exact() {
         let only = KindSet::only(KIND);
         check_paces(|_| {});
-        check_paces(|sessions| sessions.hold(ID, AttemptId(1), KIND));
-        check_paces(|sessions| sessions.hold(ID, AttemptId(1), TaskKind::ShrinkWrap));
-        check_paces(|sessions| (1..=2).for_each(|id| sessions.hold(ID, AttemptId(id), KIND)));
+        check_paces(|sessions| sessions.take_slot(ID, AttemptId(1), KIND));
+        check_paces(|sessions| sessions.take_slot(ID, AttemptId(1), TaskKind::ShrinkWrap));
+        check_paces(|sessions| (1..=2).for_each(|id| sessions.take_slot(ID, AttemptId(id), KIND)));
         check_paces(|sessions| {
             sessions.set_standing(ID, KindSet::default(), only);
-            sessions.hold(ID, AttemptId(1), KIND);
+            sessions.take_slot(ID, AttemptId(1), KIND);
         });
         check_paces(|sessions| sessions.set_standing(ID, only, KindSet::default()));
         check_paces(|sessions| sessions.set_starting(ID, true));

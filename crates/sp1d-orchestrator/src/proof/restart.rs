@@ -61,7 +61,7 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Opt
     }
     match failure {
         ProofFailure::Interrupted(_) => Some(Restart::Same),
-        ProofFailure::OutOfMemory(_) => with_smaller_cut(facts),
+        ProofFailure::ShardTooLarge(_) => with_smaller_cut(facts),
         ProofFailure::NoLargeWorkerRemains { .. } => {
             let options_to_choose_again = facts.options_to_choose_again.clone().map(Restart::ChooseCutAgain);
             options_to_choose_again.or_else(|| with_smaller_cut(facts))
@@ -189,7 +189,7 @@ mod tests {
     fn a_shard_that_needs_too_much_memory_leads_to_a_smaller_cut() {
         let cut = Cut { options: "smaller".to_owned(), name: "ELEMENT_THRESHOLD=1".to_owned() };
         let facts = RestartFacts { smaller_cut: Some(cut.clone()), ..FIRST };
-        for failure in [ProofFailure::OutOfMemory("too large".to_owned()), no_large_worker()] {
+        for failure in [ProofFailure::ShardTooLarge("too large".to_owned()), no_large_worker()] {
             check(&failure, &facts, Some(Restart::SmallerCut(cut.clone())));
             check(&failure, &FIRST, None);
         }
@@ -207,7 +207,7 @@ mod tests {
         };
         check(&no_large_worker(), &facts, Some(Restart::ChooseCutAgain(options)));
         // The large workers are still there, so the same choice would fail again.
-        check(&ProofFailure::OutOfMemory("too large".to_owned()), &facts, Some(Restart::SmallerCut(smaller)));
+        check(&ProofFailure::ShardTooLarge("too large".to_owned()), &facts, Some(Restart::SmallerCut(smaller)));
     }
 
     #[test]

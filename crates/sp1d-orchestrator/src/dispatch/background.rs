@@ -156,7 +156,7 @@ fn check_result(running_try: &RunningTry, store: &Store, spec: &TaskSpec, attemp
     }
     let blob = stored.load().map_err(|error| fail_for_disk_error(running_try, &error))?;
     let output = blob.decode().map_err(|error| error.to_string())?;
-    running_try.check(store, spec, &output)
+    running_try.check_result(store, spec, &output)
 }
 
 fn check_deferred_events(

@@ -65,7 +65,7 @@ async fn verify_late(
         let read = |name: &str| owned_try.read_artifact(store, name);
         let has_all = checked.needs().all(|name| read(name).is_some());
         let output = if has_all { read(checked.name()) } else { None };
-        output.map(|output| owned_try.check(store, &checked.spec, &output))
+        output.map(|output| owned_try.check_result(store, &checked.spec, &output))
     };
     let output = CheckedOutput::Result(result.spec.kind());
     // The try has failed already, so no task waits.

@@ -76,7 +76,7 @@ pub(crate) fn use_cached_result(
         );
     }
     let content = output.clone().decode().map_err(|error| error.to_string())?;
-    proof.running_try.check(&proof.shared.store, spec, &content)?;
+    proof.running_try.check_result(&proof.shared.store, spec, &content)?;
     let result = (spec.payload.result().to_owned(), output);
     let mut added: Vec<String> = Vec::new();
     for (name, blob) in uploads.into_iter().chain([result]) {

@@ -185,8 +185,8 @@ impl RunningTry {
     ///
     /// # Errors
     /// Returns what is wrong with the result.
-    pub(crate) fn check(&self, store: &Store, spec: &TaskSpec, output: &[u8]) -> Result<(), String> {
-        self.checks()?.check(spec, output, &|name: &str| self.read_artifact(store, name))
+    pub(crate) fn check_result(&self, store: &Store, spec: &TaskSpec, output: &[u8]) -> Result<(), String> {
+        self.checks()?.check_result(spec, output, &|name: &str| self.read_artifact(store, name))
     }
 
     /// Returns the content of the try's artifact `name` in `store`; `None` if it does not exist. Fails the try if

@@ -87,7 +87,7 @@ impl ProofHandle {
 
     /// Returns what the attempts of the task `spec` may read and upload.
     async fn rights_of(&self, spec: &TaskSpec) -> AttemptRights {
-        let blocks = self.running_try.checks().is_ok_and(|checks| checks.names_need_artifacts(spec));
+        let blocks = self.running_try.checks().is_ok_and(|checks| checks.named_artifacts_may_block(spec));
         if !blocks {
             // A switch to a blocking thread takes longer than finding the rights in memory.
             return self.find_rights(spec);

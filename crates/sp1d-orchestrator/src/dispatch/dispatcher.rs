@@ -225,7 +225,7 @@ impl Dispatcher {
                 return self.assign(session, attempt, task, resumes);
             }
             DispatchCommand::Cancel { session, attempt } => {
-                return self.tell(session, to_worker::Message::Cancel(wire::Cancel { attempt: attempt.0 }));
+                return self.send_to_session(session, to_worker::Message::Cancel(wire::Cancel { attempt: attempt.0 }));
             }
             DispatchCommand::Continue { session, attempt } => return self.continue_attempt(session, attempt),
             DispatchCommand::CheckDeferredEvents { attempt, task } => {
@@ -315,10 +315,10 @@ impl Dispatcher {
         history.into_iter().map(|past| FailedAttempt { worker: name_of(&past), past }).collect()
     }
 
-    /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
-    fn tell(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
+    /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as ended.
+    fn send_to_session(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
         let worker = self.shared.worker(session)?;
-        send(&worker, session, message)
+        send_to_worker(&worker, session, message)
     }
 
     fn assign(
@@ -364,7 +364,7 @@ impl Dispatcher {
             resumes,
         };
         self.writer.add_attempt(attempt, registered);
-        send(&worker, session, to_worker::Message::Assign(assignment.into()))
+        send_to_worker(&worker, session, to_worker::Message::Assign(assignment.into()))
     }
 
     /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
@@ -379,7 +379,7 @@ impl Dispatcher {
             let attempt = attempt.0;
             tracing::info!(worker = %worker.name, attempt, suppressed, "worker reconnected and continues an attempt");
         }
-        self.tell(session, to_worker::Message::Continue(wire::Continue { attempt: attempt.0 }))
+        self.send_to_session(session, to_worker::Message::Continue(wire::Continue { attempt: attempt.0 }))
     }
 
     /// Returns true if the list of deferred events of `attempt` has arrived, or if its task has no marker. The check of
@@ -428,7 +428,7 @@ impl Dispatcher {
             let text = format!("cannot store the result of task {} as artifact {name}", task.0);
             running_try.fail(ProofFailure::Internal(text));
             self.discard(attempt);
-            running_try.end_open_task(spec.kind());
+            running_try.remove_open_task(spec.kind());
             // The task has no result, so nothing may be counted or audited for it.
             return running_try.tracker.end(task, TaskOutcome::Failed);
         }
@@ -441,7 +441,7 @@ impl Dispatcher {
             });
         }
         spec.payload.unshared_inputs().for_each(|name| running_try.remove_artifact(&self.shared.store, name));
-        running_try.end_open_task(spec.kind());
+        running_try.remove_open_task(spec.kind());
         if let Some(worker) = self.shared.worker(session) {
             running_try.count_result(&worker.name, &worker.address_text);
             worker.cut_of_last_result[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
@@ -521,8 +521,8 @@ impl Dispatcher {
     }
 }
 
-/// Hands `message` to `worker`, which is connected in `session`. See [`Dispatcher::tell`].
-fn send(worker: &ConnectedWorker, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
+/// Hands `message` to `worker`, which is connected in `session`. See [`Dispatcher::send_to_session`].
+fn send_to_worker(worker: &ConnectedWorker, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
     if worker.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
         return None;
     }

@@ -63,7 +63,7 @@ async fn verify_late(
     let check = move || {
         let store = &owned_shared.store;
         let read = |name: &str| owned_try.read_artifact(store, name);
-        let has_all = checked.needs().all(|name| read(name).is_some());
+        let has_all = checked.needed_artifacts().all(|name| read(name).is_some());
         let output = if has_all { read(checked.name()) } else { None };
         output.map(|output| owned_try.check_result(store, &checked.spec, &output))
     };

@@ -34,7 +34,7 @@ pub(crate) struct AwaitedKind<'a> {
 
 impl Drop for AwaitedKind<'_> {
     fn drop(&mut self) {
-        self.running_try.end_open_task(self.kind);
+        self.running_try.remove_open_task(self.kind);
     }
 }
 
@@ -61,8 +61,8 @@ pub(crate) struct RunningTry {
     options: OnceLock<String>,
     /// The chosen cut in trace cells; 0 before the runner has chosen it.
     cut: AtomicU64,
-    /// Size of full shards, if workers into which they do not fit are excluded.
-    excluding_size: OnceLock<ShardSize>,
+    /// Size of full shards, if the try excludes the workers into which they do not fit.
+    excluded_below: OnceLock<ShardSize>,
     /// Only trusted workers get its tasks.
     pub(crate) trusted_only: bool,
     /// Digest of the input, for the result cache. `None` if no results are cached.
@@ -113,7 +113,7 @@ impl RunningTry {
             requested_options: request.options.clone(),
             options: OnceLock::new(),
             cut: AtomicU64::new(0),
-            excluding_size: OnceLock::new(),
+            excluded_below: OnceLock::new(),
             trusted_only: request.trusted_only,
             input,
             label: label(id, &request.label),
@@ -148,14 +148,14 @@ impl RunningTry {
 
     /// Records that the try excludes workers into which shards of `size` do not fit. Only the first call counts, as for
     /// the scheduler.
-    pub(crate) fn set_excluding_size(&self, size: ShardSize) {
-        let _ = self.excluding_size.set(size);
+    pub(crate) fn exclude_workers_below(&self, size: ShardSize) {
+        let _ = self.excluded_below.set(size);
     }
 
     /// Notifies `worker` if it gets no shards of the try because it is too small. If its outbox is full, the message is
     /// dropped: it is only for the log of the worker.
     pub(crate) fn notify_if_excluded(&self, worker: &ConnectedWorker) {
-        let Some(size) = self.excluding_size.get() else { return };
+        let Some(size) = self.excluded_below.get() else { return };
         let proves_shards =
             TaskKind::ALL.into_iter().any(|kind| kind.is_shard() && worker.supported_kinds.contains(kind));
         let may_prove = proves_shards && (worker.trusted || !self.trusted_only);
@@ -269,8 +269,8 @@ impl RunningTry {
         self.open[kind.index()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a task of `kind` as completed.
-    pub(crate) fn end_open_task(&self, kind: TaskKind) {
+    /// Stops counting a task of `kind`: it has a final result, or it failed.
+    pub(crate) fn remove_open_task(&self, kind: TaskKind) {
         self.open[kind.index()].fetch_sub(1, Ordering::Relaxed);
     }
 

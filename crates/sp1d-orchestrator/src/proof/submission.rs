@@ -39,7 +39,7 @@ impl ProofHandle {
     pub async fn exclude_small_workers(&self, size: ShardSize) {
         let try_id = self.running_try.id;
         // The session of a worker that becomes ready from now on notifies it.
-        self.running_try.set_excluding_size(size);
+        self.running_try.exclude_workers_below(size);
         self.send(DispatcherInput::Event(ForwardedEvent::SmallWorkersExcluded { try_id, size })).await;
         for worker in self.shared.workers().values() {
             self.running_try.notify_if_excluded(worker);
@@ -131,7 +131,7 @@ impl ProofHandle {
             return false;
         }
         self.running_try.note_cached_key(key);
-        self.running_try.findings.mark_cached_use();
+        self.running_try.findings.mark_cached_results_used();
         if spec.kind().is_shard() {
             self.running_try.shards.fetch_add(1, Ordering::Relaxed);
         }

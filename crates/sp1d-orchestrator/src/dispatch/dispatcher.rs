@@ -9,7 +9,7 @@ use super::{
     claims::deferred_claim,
     input::{DispatcherInput, ForwardedEvent},
     open_tasks::open_tasks,
-    tasks::{DeferredEventUploads, SubmittedTask},
+    submitted_task::{DeferredEventUploads, SubmittedTask},
 };
 use crate::{
     proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},

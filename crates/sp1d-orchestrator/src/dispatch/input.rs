@@ -1,6 +1,6 @@
 //! The inputs of the dispatcher.
 
-use super::tasks::SubmittedTask;
+use super::submitted_task::SubmittedTask;
 use crate::proof::running::RunningTry;
 use sp1d_model::OpenTasks;
 use sp1d_scheduler::{

@@ -1,7 +1,7 @@
 //! The entries of the result cache: makes an entry from a result, and uses an entry in a try.
 
 use super::{handle::ProofHandle, result_cache::CachedResult};
-use crate::{dispatch::tasks::DeferredEventUploads, runner::task::TaskSpec, scope::try_scope};
+use crate::{dispatch::submitted_task::DeferredEventUploads, runner::task::TaskSpec, scope::try_scope};
 use sp1d_artifacts::{Blob, Digest, StoreError, Stored};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::MessageLimits;

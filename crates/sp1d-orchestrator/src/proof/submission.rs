@@ -10,7 +10,7 @@ use super::{
 use crate::{
     dispatch::{
         input::{DispatcherInput, ForwardedEvent},
-        tasks::{DeferredEventUploads, SubmittedTask},
+        submitted_task::{DeferredEventUploads, SubmittedTask},
     },
     runner::{failure::ProofFailure, task::TaskSpec},
 };

@@ -23,13 +23,13 @@ impl Scheduler {
         self.check_workers();
         self.check_queue();
         self.check_stealable();
-        self.check_health();
+        self.check_pace_and_standing();
         self.check_memory_waits();
     }
 
     /// The watched attempts are exactly those that have started and are not overdue. Sessions and standing match the
     /// connected workers.
-    fn check_health(&self) {
+    fn check_pace_and_standing(&self) {
         let started = self.attempts.iter().filter(|(_, attempt)| {
             let started = attempt.is_started();
             started && !attempt.overdue && self.config.pace.is_some()

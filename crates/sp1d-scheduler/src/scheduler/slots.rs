@@ -1,8 +1,8 @@
-//! Assigning waiting tasks to free slots.
+//! Gives tasks to free slots, and takes them back.
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptEndReason, AttemptId, Command, Placement, SessionId, TaskId,
+    AttemptEndReason, AttemptId, Command, KindSet, Placement, SessionId, TaskId,
     placement::{AttemptProgress, FreedWorker, PlacementInputs},
     tasks::{AttemptState, Loss, ScheduledAttempt, ScheduledTask, TaskState},
 };
@@ -100,6 +100,24 @@ impl Scheduler {
         self.task_mut(task).add_to_history(past);
         self.lapse(id, commands);
         self.assign(task, session, commands);
+    }
+
+    /// Takes back the attempts of `session` at tasks of `kinds` that have not started. The tasks wait, or go to other
+    /// workers.
+    pub(super) fn take_back_waiting(&mut self, session: SessionId, kinds: KindSet, commands: &mut Vec<Command>) {
+        let Some(held) = self.sessions.get(session).map(|session| session.held().clone()) else { return };
+        let waiting = |id: &AttemptId| {
+            let attempt = self.attempt(*id);
+            attempt.state == AttemptState::Held { started: None } && kinds.contains(attempt.kind)
+        };
+        for id in held.into_iter().filter(waiting).collect::<Vec<_>>() {
+            commands.push(Command::Cancel { session, attempt: id });
+            let past = self.past(id, AttemptEndReason::TakenBack);
+            let task = self.attempt(id).task;
+            self.task_mut(task).add_to_history(past);
+            self.lapse(id, commands);
+            self.retry_uncounted(task, id, commands);
+        }
     }
 
     /// Assigns task `id`, if no worker has started it since, to `session`, which started it before the orchestrator

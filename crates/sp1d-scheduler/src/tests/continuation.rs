@@ -134,7 +134,7 @@ fn a_worker_may_return_any_number_of_times() {
 
 /// The worker was disconnected when its deferred events were accepted, so no worker is blamed for the late result.
 #[test]
-fn a_late_result_without_its_marker_blames_no_worker() {
+fn a_late_result_without_its_marker_is_the_fault_of_no_worker() {
     let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
     table.send([new_try(1), ready(1, 1), marked(1, 1, 2), started(1, 1), lost(1)]);
     table.send([ready_holding(3, 1, 1, &[]), ready(2, 1), started(3, 2)]);

@@ -22,7 +22,7 @@ pub(super) struct DispatchAttempt {
     pub(super) session: SessionId,
     pub(super) report: ResultReport,
     pub(super) events_check: DeferredEventsCheck,
-    /// True once the check of the deferred events is delayed. Means nothing while none runs.
+    /// True once the running check of the deferred events is delayed. Not used while no check runs.
     pub(super) is_check_delayed: bool,
     pub(super) published: PublishedState,
 }

@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   does not hold. While a result waits for the check of the deferred events, the scheduler still counts the attempt
 ///   as held, so the attempt can still fail.
 /// - The driver checks the deferred events of an attempt first. Then the dispatch state machine judges the claim: see
-///   [`ClaimHistory`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
+///   [`ClaimHistory`]. The file `dispatch/mod.rs` says when the scheduler learns of a marker and of a result.
 /// - A task that a worker started before the orchestrator restarted is offered first to that worker, which gets it if
 ///   it may take it and has a free slot. If several workers started the task, it is offered first to the one that
 ///   reported this first.

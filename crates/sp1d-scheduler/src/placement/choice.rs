@@ -75,7 +75,7 @@ impl PlacementInputs<'_> {
     pub(crate) fn next_assignment(&self) -> Option<(TaskId, SessionId)> {
         let kinds: KindSet = TaskKind::ALL
             .into_iter()
-            .filter(|kind| self.sessions.any_partly_free(*kind) || self.any_idle_may_start(*kind))
+            .filter(|kind| self.sessions.any_busy_with_free_slot(*kind) || self.any_idle_may_take(*kind))
             .collect();
         if kinds.is_empty() {
             return None;
@@ -92,7 +92,7 @@ impl PlacementInputs<'_> {
     /// Picks the newest attempt that waits behind another one on its worker while an idle worker may take its task.
     /// Also returns the idle worker.
     pub(crate) fn next_steal(&self) -> Option<(AttemptId, SessionId)> {
-        let kinds = TaskKind::ALL.into_iter().filter(|kind| self.any_idle_may_start(*kind));
+        let kinds = TaskKind::ALL.into_iter().filter(|kind| self.any_idle_may_take(*kind));
         let newest_of_each = kinds.filter_map(|kind| {
             // Exclusions apply here even if every worker is excluded: it is better for the task to wait for its slot
             // than to go to a worker that it failed on.
@@ -109,13 +109,13 @@ impl PlacementInputs<'_> {
     /// is excluded too. Otherwise the task waits for a worker that is not excluded, even if that one is busy,
     /// quarantined or starting its prover.
     pub(crate) fn choose_worker(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
-        self.choose_outside(kind, excluded).or_else(|| {
-            let any = || self.choose_outside(kind, &excluded.lasting());
+        self.choose_not_excluded(kind, excluded).or_else(|| {
+            let any = || self.choose_not_excluded(kind, &excluded.lasting());
             self.sessions.all_excluded(kind, excluded).then(any).flatten()
         })
     }
 
-    fn choose_outside(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
+    fn choose_not_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
         let Some(idle) = self.choose_idle(kind, excluded) else { return self.sessions.least_busy(kind, excluded) };
         Some(self.sooner_busy_worker(kind, excluded, idle).unwrap_or(idle))
     }
@@ -152,19 +152,19 @@ impl PlacementInputs<'_> {
             .filter(|freed_worker| !self.sessions.is_excluded(freed_worker.session, excluded));
         let session = freed_worker
             .map(|freed_worker| freed_worker.session)
-            .or_else(|| self.sessions.first_idle(kind, excluded))?;
+            .or_else(|| self.sessions.fastest_idle(kind, excluded))?;
         let may_start = self.has_room(kind)
-            || freed_worker.is_some_and(|freed_worker| self.may_continue(kind, freed_worker))
-            || !self.sessions.any_holds(kind, excluded);
+            || freed_worker.is_some_and(|freed_worker| self.may_take_one_more(kind, freed_worker))
+            || !self.sessions.any_holder_outside(kind, excluded);
         may_start.then_some(session)
     }
 
     /// Returns false if no task of `kind` can go to an idle worker, whatever workers the task excludes. Without this
     /// check every event would search all buckets for one that excludes every worker holding the kind.
-    fn any_idle_may_start(&self, kind: TaskKind) -> bool {
+    fn any_idle_may_take(&self, kind: TaskKind) -> bool {
         self.sessions.any_idle(kind)
             && (self.has_room(kind)
-                || self.idle_freed_worker(kind).is_some_and(|freed_worker| self.may_continue(kind, freed_worker))
+                || self.idle_freed_worker(kind).is_some_and(|freed_worker| self.may_take_one_more(kind, freed_worker))
                 || self.sessions.holders(kind) < self.excluded_bound)
     }
 
@@ -183,7 +183,7 @@ impl PlacementInputs<'_> {
     /// Returns true if `freed_worker` may take one more task of `kind` even though fewer workers are enough: once after
     /// each new plan. While tasks arrive one by one, each makes a new plan. If workers stopped meanwhile, the tasks
     /// still to come would finish late.
-    fn may_continue(&self, kind: TaskKind, freed_worker: FreedWorker) -> bool {
+    fn may_take_one_more(&self, kind: TaskKind, freed_worker: FreedWorker) -> bool {
         self.pack_plans.is_some_and(|pack_plans| pack_plans.of(kind).is_newer_than(freed_worker.attempt))
     }
 }

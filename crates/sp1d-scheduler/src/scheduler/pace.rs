@@ -130,13 +130,13 @@ impl Scheduler {
         let held_since = move |deadline: Timestamp| deadline - self.config.max_start_delay;
         let may_be_late =
             move |deadline: Timestamp| rules.is_some_and(|rules| held_since(deadline) + rules.straggler_floor <= now);
-        let unstarted = self.sessions.unstarted().take_while(move |(deadline, _)| may_be_late(*deadline));
-        unstarted.filter_map(move |(deadline, session)| {
+        let late = self.sessions.start_deadlines().take_while(move |(deadline, _)| may_be_late(*deadline));
+        late.filter_map(move |(deadline, session)| {
             let id = *self.sessions.get(session)?.held().first()?;
             let attempt = self.attempt(id);
             let after = rules?.straggles_after(self.expected_duration(attempt.worker, attempt.kind)?);
-            let is_new = self.clock.now().saturating_since(attempt.assigned) < after;
-            (held_since(deadline) + after <= now && !is_new).then_some(id)
+            let has_waited = self.clock.now().saturating_since(attempt.assigned) >= after;
+            (held_since(deadline) + after <= now && has_waited).then_some(id)
         })
     }
 
@@ -152,7 +152,7 @@ impl Scheduler {
             let mut excluded = task.excluded.clone();
             excluded.add(attempt.worker);
             relies_on_it
-                .then(|| self.sessions.first_idle(attempt.kind, &excluded))
+                .then(|| self.sessions.fastest_idle(attempt.kind, &excluded))
                 .flatten()
                 .map(|session| (id, session))
         })
@@ -164,7 +164,7 @@ impl Scheduler {
     pub(super) fn next_overtaken(&self) -> Option<(AttemptId, SessionId)> {
         let rules = self.config.pace.filter(|_| self.config.placement == Placement::Spread)?;
         TaskKind::ALL.into_iter().filter(|kind| self.sessions.any_idle(*kind)).find_map(|kind| {
-            let idle = self.sessions.first_idle(kind, &Exclusions::NONE)?;
+            let idle = self.sessions.fastest_idle(kind, &Exclusions::NONE)?;
             // The shortest duration at which enough can be saved.
             let pace = self.sessions.pace(idle, kind)?;
             let slow = self.sessions.slowest(kind, pace + pace.max(rules.straggler_floor) + rules.straggler_floor);
@@ -188,7 +188,7 @@ impl Scheduler {
         }
         let mut excluded = task.excluded.clone();
         excluded.add(attempt.worker);
-        let idle = self.sessions.first_idle(attempt.kind, &excluded)?;
+        let idle = self.sessions.fastest_idle(attempt.kind, &excluded)?;
         let needed = self.sessions.pace(idle, attempt.kind)?;
         let saved = pace.checked_sub(ran)?.checked_sub(needed)?;
         (saved >= needed.max(rules.straggler_floor)).then_some(idle)

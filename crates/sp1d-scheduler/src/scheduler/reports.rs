@@ -58,15 +58,15 @@ impl Scheduler {
                     task.state = TaskState::Verifying(id);
                     // The plan does not include attempts on workers that are not available.
                     if self.sessions.is_available(session, kind) {
-                        self.pack_plans.deliver(kind);
+                        self.pack_plans.note_delivery(kind);
                     }
                 } else {
-                    // The task continues with its other attempt until this result is verified.
+                    // The task relies on its other attempt until this result is verified.
                     task.second = None;
                 }
             }
-            // The worker may have been lost and have returned in a new session. The task continues meanwhile, because
-            // the result may be wrong.
+            // The worker may have been lost and have returned in a new session. The task does not wait for the check,
+            // because the result may be wrong.
             AttemptState::Lapsed => self.attempt_mut(id).state = AttemptState::Delivered,
             AttemptState::Held { .. } | AttemptState::Delivered | AttemptState::Accepted => {}
         }
@@ -98,7 +98,7 @@ impl Scheduler {
         let entry = self.task_mut(task);
         if entry.second == Some(id) {
             entry.second = None;
-            // The task continues with its other attempt, but must not come back to this worker.
+            // The task relies on its other attempt, but must not go to this worker again.
             if past.reason.is_out_of_memory() {
                 let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
                 self.tasks_excluding_by_memory.insert(task);

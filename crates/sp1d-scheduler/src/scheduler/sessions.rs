@@ -241,7 +241,7 @@ impl Scheduler {
 
     /// Reports the draining workers that hold nothing any more.
     pub(super) fn announce_drained(&mut self, commands: &mut Vec<Command>) {
-        commands.extend(self.sessions.drained().into_iter().map(|session| Command::WorkerDrained { session }));
+        commands.extend(self.sessions.take_drained().into_iter().map(|session| Command::WorkerDrained { session }));
     }
 
     /// Removes workers that were silent for longer than a lease.

@@ -117,8 +117,8 @@ impl Scheduler {
         self.clock.advance(now, self.sessions.len() > 0);
         let mut commands = Vec::new();
         let freed_worker = self.freed_worker(&event);
-        // The event is applied before leases expire: a worker that was just heard from is not silent, however late the
-        // message is.
+        // The event is applied before leases expire: a worker whose message has just arrived is not silent, however
+        // late the message is.
         self.apply(event, &mut commands);
         self.expire_leases(&mut commands);
         self.expire_attempts(&mut commands);

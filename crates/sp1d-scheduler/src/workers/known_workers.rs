@@ -170,9 +170,9 @@ impl KnownWorkers {
         let is_disconnected = |id: &&WorkerId| self.disconnected.contains(*id);
         let of_origin: Vec<WorkerId> = self.by_origin[&origin].iter().filter(is_disconnected).copied().collect();
         let forgotten = if of_origin.len() > MAX_DISCONNECTED_PER_ORIGIN {
-            self.least_useful(of_origin.into_iter())
+            self.first_to_forget(of_origin.into_iter())
         } else if self.disconnected.len() > MAX_DISCONNECTED {
-            self.least_useful(self.disconnected.iter().copied())
+            self.first_to_forget(self.disconnected.iter().copied())
         } else {
             None
         };
@@ -182,7 +182,7 @@ impl KnownWorkers {
     }
 
     /// Returns the first worker of `from` without faults, or else the first worker.
-    fn least_useful(&self, mut from: impl Iterator<Item = WorkerId> + Clone) -> Option<WorkerId> {
+    fn first_to_forget(&self, mut from: impl Iterator<Item = WorkerId> + Clone) -> Option<WorkerId> {
         let clean = from.clone().find(|id| self.workers[id].is_clean());
         clean.or_else(|| from.next())
     }

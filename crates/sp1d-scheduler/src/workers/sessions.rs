@@ -33,7 +33,7 @@ pub(crate) struct SessionState {
     /// The kinds that the worker is available for.
     available_kinds: KindSet,
     /// The kinds of which the worker may hold only one attempt at a time.
-    probation: KindSet,
+    on_probation: KindSet,
     /// The worker finishes the attempts that it has started, and gets no others.
     draining: bool,
     /// The kinds of which the worker gets no task until its quarantine ends.
@@ -84,7 +84,7 @@ impl SessionState {
 
     /// Returns the kinds for which the worker is on probation.
     pub(crate) const fn on_probation(&self) -> KindSet {
-        self.probation
+        self.on_probation
     }
 
     pub(crate) const fn is_starting(&self) -> bool {
@@ -138,8 +138,8 @@ impl SessionState {
 
     /// Returns true if the worker may hold one more attempt of `kind`.
     pub(crate) fn has_free_slot(&self, kind: TaskKind) -> bool {
-        let is_at_work_on_probation = self.probation.contains(kind) && self.held_of[kind.index()] > 0;
-        self.held.len() < self.slots && !is_at_work_on_probation
+        let is_at_limit_of_probation = self.on_probation.contains(kind) && self.held_of[kind.index()] > 0;
+        self.held.len() < self.slots && !is_at_limit_of_probation
     }
 
     /// Returns the kinds that the worker should be available for.
@@ -213,7 +213,7 @@ impl WorkerSessions {
     }
 
     /// Returns true if a worker outside `excluded` is available for `kind` and holds an attempt of it.
-    pub(crate) fn any_holds(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
+    pub(crate) fn any_holder_outside(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
         let holds =
             |session: &SessionState| session.available_kinds.contains(kind) && session.held_of[kind.index()] > 0;
         self.holders(kind) > self.excluded(excluded).filter(|session| holds(session)).count()
@@ -248,7 +248,7 @@ impl WorkerSessions {
             slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),
             supported_kinds,
             available_kinds: supported_kinds,
-            probation: KindSet::default(),
+            on_probation: KindSet::default(),
             draining: false,
             quarantined: KindSet::default(),
             starting: false,
@@ -288,8 +288,8 @@ impl WorkerSessions {
     }
 
     /// Sets the kinds for which `id` is quarantined, and those of which it may hold only one attempt.
-    pub(crate) fn set_standing(&mut self, id: SessionId, quarantined: KindSet, probation: KindSet) {
-        self.change(id, |session| (session.quarantined, session.probation) = (quarantined, probation));
+    pub(crate) fn set_standing(&mut self, id: SessionId, quarantined: KindSet, on_probation: KindSet) {
+        self.change(id, |session| (session.quarantined, session.on_probation) = (quarantined, on_probation));
         if quarantined.is_empty() {
             self.quarantined.remove(&id);
         } else {
@@ -318,7 +318,7 @@ impl WorkerSessions {
 
     /// Returns the workers that hold attempts and have started none of them, with their start deadlines. The earliest
     /// deadline comes first.
-    pub(crate) fn unstarted(&self) -> impl Iterator<Item = (Timestamp, SessionId)> {
+    pub(crate) fn start_deadlines(&self) -> impl Iterator<Item = (Timestamp, SessionId)> {
         self.start_deadlines.iter().copied()
     }
 
@@ -338,7 +338,7 @@ impl WorkerSessions {
     }
 
     /// Returns the draining workers that hold nothing now. Each is returned once.
-    pub(crate) fn drained(&mut self) -> Vec<SessionId> {
+    pub(crate) fn take_drained(&mut self) -> Vec<SessionId> {
         let empty: Vec<SessionId> =
             self.draining.iter().copied().filter(|id| self.sessions[id].held.is_empty()).collect();
         empty.iter().for_each(|id| {
@@ -487,7 +487,7 @@ impl WorkerSessions {
     }
 
     /// Returns true if a worker available for `kind` holds an attempt and has a free slot.
-    pub(crate) fn any_partly_free(&self, kind: TaskKind) -> bool {
+    pub(crate) fn any_busy_with_free_slot(&self, kind: TaskKind) -> bool {
         self.free[kind.index()].last().is_some_and(|(held, ..)| *held > 0)
     }
 
@@ -510,7 +510,7 @@ impl WorkerSessions {
     }
 
     /// Returns the fastest idle worker for `kind` outside `excluded`.
-    pub(crate) fn first_idle(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
+    pub(crate) fn fastest_idle(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
         self.first_free(kind, ..BUSY, excluded)
     }
 

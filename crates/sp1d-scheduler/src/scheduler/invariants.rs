@@ -96,7 +96,7 @@ impl Scheduler {
                     Some(AttemptState::Delivered),
                     "{id} waits for the verification of {attempt}, which has not reported"
                 ),
-                TaskState::TryFailed => assert!(failed, "{id} is shelved though its try has not failed"),
+                TaskState::TryFailed => assert!(failed, "{id} has failed with its try, but the try has not failed"),
                 TaskState::Accepted(attempt) => {
                     assert!(
                         task.attempts.iter().eq([&attempt]),

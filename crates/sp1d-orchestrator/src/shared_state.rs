@@ -251,7 +251,8 @@ impl SharedState {
                     worker.name, worker.address
                 );
             }
-            let missing = worker.missing.get(&kind).map_or("it does not support these tasks", String::as_str);
+            let missing = worker.missing_capabilities.get(&kind);
+            let missing = missing.map_or("it does not support these tasks", String::as_str);
             format!("{} ({}): {missing}", worker.name, worker.address)
         };
         Some(workers.values().map(reason).collect())

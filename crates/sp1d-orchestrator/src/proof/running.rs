@@ -78,9 +78,10 @@ pub(crate) struct RunningTry {
     progress: Mutex<Option<broadcast::Sender<ProofEvent>>>,
     /// Number of accepted results by name and address of the worker. The count of a worker that reconnects continues.
     results_by_worker: Mutex<BTreeMap<NameAndAddress, u64>>,
+    /// Number of submitted shards, with those whose results come from the result cache.
     pub(crate) shards: AtomicU64,
     /// Number of tasks without a final result and of other waits for a worker, by kind.
-    open: [AtomicUsize; TaskKind::ALL.len()],
+    open_by_kind: [AtomicUsize; TaskKind::ALL.len()],
     unverified: Mutex<UnverifiedResults>,
     /// Whose cached results the try may use; see [`ProofRequest::cache_scope`].
     cache_scope: String,
@@ -122,7 +123,7 @@ impl RunningTry {
             progress: Mutex::new(Some(progress)),
             results_by_worker: Mutex::default(),
             shards: AtomicU64::new(0),
-            open: Default::default(),
+            open_by_kind: Default::default(),
             unverified: Mutex::default(),
             cache_scope: request.cache_scope.clone(),
             cached_keys: Mutex::default(),
@@ -266,12 +267,12 @@ impl RunningTry {
 
     /// Counts a new task of `kind`.
     pub(crate) fn add_open_task(&self, kind: TaskKind) {
-        self.open[kind.index()].fetch_add(1, Ordering::Relaxed);
+        self.open_by_kind[kind.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Stops counting a task of `kind`: it has a final result, or it failed.
     pub(crate) fn remove_open_task(&self, kind: TaskKind) {
-        self.open[kind.index()].fetch_sub(1, Ordering::Relaxed);
+        self.open_by_kind[kind.index()].fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a wait for a worker that supports `kind` like an open task, until the returned value is dropped.
@@ -282,7 +283,7 @@ impl RunningTry {
 
     /// Returns true if a task of `kind` is open, or [`Self::await_kind`] waits for a worker that supports it.
     pub(crate) fn needs_kind(&self, kind: TaskKind) -> bool {
-        self.open[kind.index()].load(Ordering::Relaxed) > 0
+        self.open_by_kind[kind.index()].load(Ordering::Relaxed) > 0
     }
 
     /// Removes the artifact `name` of the try, which nothing needs any more, from `store`, unless it must be kept for

@@ -85,7 +85,7 @@ impl Session for SessionService {
             address: session.address.clone(),
             address_text: session.address.to_string().into(),
             supported_kinds: introduction.supported_kinds,
-            missing: introduction.missing.clone(),
+            missing_capabilities: introduction.missing_capabilities.clone(),
             outbox: outbox.clone(),
             closer: session.closer.clone(),
             close_reason: session.close_reason.clone(),

@@ -11,12 +11,12 @@
 //! memory up to a budget, and in files beyond it. This crate deliberately knows nothing about tasks or the network. It
 //! knows proofs and attempts only by their numbers.
 
-mod blob;
+mod blobs;
 mod digest;
 mod limits;
 mod store;
 
-pub use blob::{Assembler, Blob, BlobReader, CHUNK_BYTES, Chunk, DecodeError, Encoder, Encoding};
+pub use blobs::{Assembler, Blob, BlobReader, CHUNK_BYTES, Chunk, DecodeError, Encoder, Encoding};
 pub use digest::Digest;
 pub use limits::limits;
 pub use store::{

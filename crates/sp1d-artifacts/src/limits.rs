@@ -1,6 +1,6 @@
 //! The limits of blobs and of the store, for the table of limits.
 
-use crate::{blob::CHUNK_LIMITS, store::STORE_LIMITS};
+use crate::{blobs::CHUNK_LIMITS, store::STORE_LIMITS};
 use sp1d_model::Limit;
 
 /// Returns the limits that the other side of a connection can reach.

@@ -77,7 +77,7 @@ impl CheckedTask {
     /// # Errors
     /// Returns what is wrong with the result.
     pub fn check(&self, output: &[u8], input: &[u8]) -> Result<(), String> {
-        self.checks.check(&self.spec, output, &|_| Some(input.to_vec()))
+        self.checks.check_result(&self.spec, output, &|_| Some(input.to_vec()))
     }
 }
 

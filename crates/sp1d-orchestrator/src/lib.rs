@@ -17,7 +17,7 @@
 //! - `proof/`: runs proofs, and audits the unverified results of a failed try. `runner/`: the interface to the code
 //!   that knows SP1.
 //! - `dispatch/`: the dispatcher and its inputs.
-//! - `check_places.rs` runs the checks of workers' outputs, at most one at a time for a worker. `check_threads.rs` has
+//! - `check_limiter.rs` runs the checks of workers' outputs, at most one at a time for a worker. `check_threads.rs` has
 //!   their threads.
 //!
 //! The *dispatcher* is the tokio task that owns the state machines of the crate `scheduler`. It turns messages and
@@ -26,7 +26,7 @@
 //!
 //! The orchestrator does not know what a program is or how a shard is proven. Only the runner knows that.
 
-mod check_places;
+mod check_limiter;
 mod check_threads;
 mod counts;
 mod dispatch;

@@ -1,7 +1,7 @@
 //! The limits of the orchestrator and its state machines, for the table of limits.
 
 use crate::{
-    check_places,
+    check_limiter,
     dispatch::OPEN_TASK_LIMITS,
     pool::{connection::reach_error, join_port, names::named_workers},
     proof::{cache_entry, restart, run},
@@ -26,6 +26,6 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         shared_state::LIMITS,
     ];
     let of_artifacts = [UPLOAD_LIMITS, upload_budget::LIMITS, PACE_LIMITS, cache_entry::LIMITS];
-    let of_proofs = [check_places::LIMITS, run::LIMITS, restart::LIMITS, OPEN_TASK_LIMITS];
+    let of_proofs = [check_limiter::LIMITS, run::LIMITS, restart::LIMITS, OPEN_TASK_LIMITS];
     of_connections.into_iter().chain(of_artifacts).chain(of_proofs).flatten().chain(sp1d_scheduler::limits())
 }

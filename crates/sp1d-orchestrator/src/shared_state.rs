@@ -2,7 +2,7 @@
 //!
 //! Types say who writes most of it. The registered attempts, the running tries and the scheduler's view of the workers
 //! can only be read here: see [`published`](crate::published). An upload, a check and a proof request each take their
-//! share of [`UploadBudget`], [`CheckPlaces`] and [`Demand`], and return it at their end. The types do not say who
+//! share of [`UploadBudget`], [`CheckLimiter`] and [`Demand`], and return it at their end. The types do not say who
 //! writes the other entries and facts:
 //!
 //! | what | writer | readers |
@@ -24,7 +24,7 @@
 //! scheduler decides about tasks. The shared state does not know how sessions and proofs work.
 
 use crate::{
-    check_places::CheckPlaces,
+    check_limiter::CheckLimiter,
     counts::Counters,
     dispatch::input::DispatcherInput,
     lock::lock,
@@ -107,8 +107,8 @@ pub(crate) struct SharedState {
     /// The uploads of workers that are not in the store yet.
     pub(crate) uploads: Arc<UploadBudget>,
     pub(crate) result_cache: Option<Arc<dyn ResultCache>>,
-    /// The places for checks of workers' outputs, when they arrive and in an audit.
-    pub(crate) check_places: CheckPlaces,
+    /// Runs the checks of workers' outputs, when they arrive and in an audit.
+    pub(crate) check_limiter: CheckLimiter,
     /// Identifies this orchestrator. It changes with every restart.
     pub(crate) instance: [u8; 16],
     pub(crate) inbox: mpsc::Sender<DispatcherInput>,
@@ -179,7 +179,7 @@ impl SharedState {
             settings,
             local,
             result_cache,
-            check_places: CheckPlaces::for_this_machine(),
+            check_limiter: CheckLimiter::for_this_machine(),
             instance: instance(),
             inbox,
             runtime,
@@ -251,7 +251,8 @@ impl SharedState {
                     worker.name, worker.address
                 );
             }
-            let missing = worker.missing.get(&kind).map_or("it does not support these tasks", String::as_str);
+            let missing = worker.missing_capabilities.get(&kind);
+            let missing = missing.map_or("it does not support these tasks", String::as_str);
             format!("{} ({}): {missing}", worker.name, worker.address)
         };
         Some(workers.values().map(reason).collect())

@@ -3,19 +3,18 @@
 
 use peak_alloc::PeakAlloc;
 use sp1d_artifacts::StoreLimits;
-use sp1d_orchestrator::{LocalConnector, Orchestrator, OrchestratorSettings, Stream, WorkerAddress, WorkerList};
+use sp1d_orchestrator::{Orchestrator, OrchestratorSettings, WorkerAddress, WorkerList};
 use sp1d_protocol::{
     Connection, connect_client, kind_to_wire,
     wire::{self, FetchRequest, FromWorker, artifact_part::Part, from_worker, to_worker},
 };
 use sp1d_scheduler::TaskKind;
-use sp1d_testing::{FakeRunner, fake_build};
+use sp1d_testing::{FakeRunner, PipeConnector, fake_build};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{DuplexStream, duplex},
     sync::{broadcast, mpsc},
     time::{sleep, timeout},
 };
@@ -38,17 +37,6 @@ const TRANSFERS: usize = 15;
 /// pipe between them. The whole artifact for each would be eight times as much.
 const MAX_BYTES: usize = 16 * (8 << 20);
 
-/// Connects the orchestrator to the worker of the test.
-struct OnePipe(mpsc::UnboundedSender<DuplexStream>);
-
-impl LocalConnector for OnePipe {
-    fn connect(&self) -> Option<Box<dyn Stream>> {
-        let (theirs, ours) = duplex(1 << 20);
-        self.0.send(ours).ok()?;
-        Some(Box::new(theirs))
-    }
-}
-
 fn message(message: from_worker::Message) -> FromWorker {
     FromWorker { message: Some(message) }
 }
@@ -70,8 +58,8 @@ async fn unread_transfers_of_a_spilled_artifact_take_a_few_chunks_each() {
     let mut settings = OrchestratorSettings::new(fake_build());
     settings.store =
         StoreLimits { memory_bytes: 1 << 20, disk_bytes: 1 << 30, spill_folder: Some(std::env::temp_dir()) };
-    let (sender, mut connections) = mpsc::unbounded_channel();
-    let orchestrator = Arc::new(Orchestrator::start(settings, Some(Arc::new(OnePipe(sender))), None));
+    let (connector, mut connections) = PipeConnector::new(1 << 20);
+    let orchestrator = Arc::new(Orchestrator::start(settings, Some(Arc::new(connector)), None));
     orchestrator.set_list(&WorkerList(vec![WorkerAddress::Local]));
     let (connection, _closer) = Connection::new(connections.recv().await.unwrap());
     let mut client = connect_client(connection).await.unwrap();

@@ -70,8 +70,9 @@ pub enum AttemptEndReason {
     /// The worker did not start the attempt, although it proved nothing else: see
     /// [`max_start_delay`](crate::SchedulerConfig::max_start_delay).
     NeverStarted,
-    /// The scheduler took the attempt back.
-    Cancelled,
+    /// The scheduler took the attempt back before it started: an idle worker stole its task, or the worker must not get
+    /// new tasks now.
+    TakenBack,
 }
 
 impl AttemptEndReason {
@@ -102,7 +103,7 @@ impl fmt::Display for AttemptEndReason {
             Self::Overdue => f.write_str("it ran for much longer than expected"),
             Self::CheckDelayed => f.write_str("the check of its output takes much longer than usual"),
             Self::NeverStarted => f.write_str("the worker never started it"),
-            Self::Cancelled => f.write_str("cancelled by the scheduler"),
+            Self::TakenBack => f.write_str("taken back before it started"),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - [`Scheduler`] decides which worker gets which task, which result is final, and when a task has failed for good.
-//! - [`DispatchState`] owns a scheduler and filters the workers' reports. It decides when the scheduler hears of a
+//! - [`DispatchState`] owns a scheduler and filters the workers' reports. It decides when the scheduler learns of a
 //!   result, compares what workers claim about deferred events, and decides when a marker is complete.
 //!
 //! The *driver* passes each event with its time and carries out the commands that it gets back. In production, the

@@ -36,7 +36,7 @@ pub enum Placement {
     /// available for it. All *w* workers need *r = ⌈n / w⌉* rounds, and *m = ⌈n / r⌉* workers need no more. Therefore:
     ///
     /// - An idle worker gets a task only while fewer than *m* workers hold tasks of its kind. The same condition
-    ///   applies when an idle worker takes over a task that waits behind another one on its worker.
+    ///   applies when an idle worker steals a task that waits behind another one on its worker.
     /// - Otherwise the free slots of busy workers fill, first those of the workers that hold the fewest attempts.
     /// - A worker that has just ended an attempt comes before workers that were idle, so that the same *m* workers
     ///   continue.

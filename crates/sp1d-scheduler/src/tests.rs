@@ -2,7 +2,6 @@
 
 mod continuation;
 mod display;
-mod health;
 mod identity;
 mod leases;
 mod lifetimes;
@@ -14,6 +13,7 @@ mod queueing;
 mod refusals;
 mod results;
 mod retries;
+mod standing;
 mod stealing;
 mod trust;
 mod waiting;

@@ -403,7 +403,7 @@ async fn page_shows_1000_workers_and_10000_tasks() {
     let ended = client.follow(client.proof(&id).await.unwrap(), u64::MAX >> 1, None, |_| {}).await.unwrap();
     assert_eq!(ended.state, ProofState::Done, "{ended:?}");
     browser.wait_for("document.querySelector('#detail-title').innerText.includes('done')").await;
-    // There are more attempts than tasks, because idle workers take over attempts that wait on other workers.
+    // There are more attempts than tasks, because idle workers steal tasks that wait on other workers.
     let events = client.past_events(&id, 0).await.unwrap();
     let attempts = events.iter().filter(|record| matches!(record.event, ProofEvent::Assigned(_))).count();
     let label = format!("1000 workers, {attempts} attempts");
@@ -422,7 +422,7 @@ async fn page_shows_1000_workers_and_10000_tasks() {
         )
     };
     assert_eq!(browser.value(&sum(3)).await, TASKS, "tasks done");
-    // An attempt that another worker took over does not count as failed.
+    // An attempt whose task another worker stole does not count as failed.
     assert_eq!(browser.value(&sum(4)).await, 0, "failed attempts");
     browser.picture("thousand").await;
     browser.close().await;

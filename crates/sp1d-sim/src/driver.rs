@@ -178,7 +178,7 @@ impl Driver {
                     self.claims.entry(attempt).or_insert(claims);
                 }
                 let has_list = self.claims.contains_key(&attempt);
-                DispatchEvent::DeferredEventsReported { session, attempt, has_list }
+                DispatchEvent::DeferredEventsUploaded { session, attempt, has_list }
             }
             ToOrchestrator::Reported { attempt, value } => {
                 net.tell(machine, session, ToWorker::Received(attempt));

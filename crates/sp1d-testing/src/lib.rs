@@ -5,12 +5,14 @@
 //! This is a separate crate, and not a feature of `worker`, because the prover would otherwise be compiled twice: with
 //! and without that feature.
 
+mod endpoint_connector;
 mod engine;
 mod fake_keys;
 mod fetched_inputs;
 mod free_address;
 mod hosted_program;
 mod panic_on_log;
+mod pipe_connector;
 mod recorded_logs;
 mod recording_relay;
 mod runner;
@@ -18,6 +20,7 @@ mod running_worker;
 mod sdk_runner;
 mod shards;
 
+pub use endpoint_connector::EndpointConnector;
 pub use engine::{
     Behavior, FakeEngine, deliver_result, do_honestly, finish_honestly, finish_with, ready, upload_deferred_events,
 };
@@ -26,6 +29,7 @@ pub use fetched_inputs::{FetchedInputs, fetch_inputs};
 pub use free_address::{free_address, free_address_on};
 pub use hosted_program::HostedProgram;
 pub use panic_on_log::DispatcherPanic;
+pub use pipe_connector::PipeConnector;
 pub use recorded_logs::RecordedLogs;
 pub use recording_relay::RecordingRelay;
 pub use runner::{FakeRunner, GAS_PER_SHARD, SLOW_RESULT, request};

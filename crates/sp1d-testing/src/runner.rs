@@ -104,7 +104,12 @@ impl ProofChecks for FakeRunner {
         Some(Digest::of(&made_of.concat()))
     }
 
-    fn check(&self, spec: &TaskSpec, output: &[u8], artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
+    fn check_result(
+        &self,
+        spec: &TaskSpec,
+        output: &[u8],
+        artifact: &dyn Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<(), String> {
         let (mut inputs, mut events) = (Vec::new(), Vec::new());
         for input in spec.payload.inputs() {
             let content = self.content(artifact, input.artifact).ok_or("an input no longer exists")?;
@@ -139,7 +144,7 @@ impl ProofChecks for FakeRunner {
         shard.and_then(|shard| events_in(&artifact(&shard.record)?)).unwrap_or_default()
     }
 
-    fn names_need_artifacts(&self, spec: &TaskSpec) -> bool {
+    fn named_artifacts_may_block(&self, spec: &TaskSpec) -> bool {
         spec.payload.shard().is_some_and(|shard| shard.record == PRECOMPILE_RECORD)
     }
 

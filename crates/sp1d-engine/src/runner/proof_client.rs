@@ -145,7 +145,7 @@ impl ProofClient {
         let (threshold, workers) = (self.0.context.options.threshold(), self.0.proof.shard_workers(spec.kind()));
         match too_small_for(spec.needed_bytes, threshold, &workers) {
             None => Ok(()),
-            Some(bytes) => Err(ProofFailure::OutOfMemory(format!(
+            Some(bytes) => Err(ProofFailure::ShardTooLarge(format!(
                 "a shard of this run takes about {:.1} GB of memory with {}, and the largest worker has {:.1} GB for \
                  it{}",
                 spec.needed_bytes as f64 / 1e9,

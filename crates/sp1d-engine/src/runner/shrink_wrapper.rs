@@ -93,7 +93,7 @@ struct WrapChecks {
 }
 
 impl ProofChecks for WrapChecks {
-    fn check(&self, _: &TaskSpec, output: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
+    fn check_result(&self, _: &TaskSpec, output: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
         // SP1 indexes public values without checking their number, so check that first.
         match WrappedValues::of(&decode(output)?.proof.public_values) {
             Some(values) if values == self.expected => Ok(()),

@@ -26,7 +26,12 @@ impl PartChecks {
 }
 
 impl ProofChecks for PartChecks {
-    fn check(&self, spec: &TaskSpec, output: &[u8], artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
+    fn check_result(
+        &self,
+        spec: &TaskSpec,
+        output: &[u8],
+        artifact: &dyn Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<(), String> {
         contained(|| check_result(&self.verifier, &self.expected, spec, output, artifact))
     }
 

@@ -7,9 +7,9 @@ use crate::{
 use anyhow::{Context, Result, anyhow, ensure};
 use fastrand::Rng;
 use sp1d_artifacts::{Blob, StoreLimits};
-use sp1d_orchestrator::{LocalConnector, Orchestrator, OrchestratorSettings, Stream, WorkerAddress, WorkerList};
-use sp1d_testing::{FakeEngine, FakeRunner, fake_build, introduction, ready, request};
-use sp1d_worker::{LocalEndpoint, LocalWorker};
+use sp1d_orchestrator::{Orchestrator, OrchestratorSettings, WorkerAddress, WorkerList};
+use sp1d_testing::{EndpointConnector, FakeEngine, FakeRunner, fake_build, introduction, ready, request};
+use sp1d_worker::LocalWorker;
 use std::{hint::black_box, sync::Arc, time::Duration};
 use tokio::{runtime::Builder, sync::broadcast};
 use tokio_util::sync::CancellationToken;
@@ -119,28 +119,19 @@ fn schedule(shards: usize) -> Result<()> {
     Ok(())
 }
 
-/// The way from the orchestrator to the worker in this process.
-struct CountedDoor(LocalEndpoint);
-
-impl LocalConnector for CountedDoor {
-    fn connect(&self) -> Option<Box<dyn Stream>> {
-        self.0.connect().map(|stream| Box::new(stream) as Box<dyn Stream>)
-    }
-}
-
 /// Proves shards with records of this size: an orchestrator, and a worker that proves nothing, on one thread. They are
 /// connected by an in-memory pipe, because the count of a socket depends on how the kernel splits the bytes.
 fn prove(shards: u64, record_bytes: usize) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
     runtime.block_on(async {
-        let (worker, door) = LocalWorker::new(introduction("counted"));
+        let (worker, endpoint) = LocalWorker::new(introduction("counted"));
         let stop = CancellationToken::new();
         let serving = tokio::spawn(worker.serve(ready(FakeEngine::honest()), stop.clone()));
         let mut settings = OrchestratorSettings::new(fake_build());
         settings.heartbeat = HEARTBEAT;
         settings.store = StoreLimits { memory_bytes: STORE_BYTES, disk_bytes: 0, spill_folder: None };
         let members = WorkerList(vec![WorkerAddress::Local]);
-        let connected = Orchestrator::connect(&members, settings, Some(Arc::new(CountedDoor(door)))).await;
+        let connected = Orchestrator::connect(&members, settings, Some(Arc::new(EndpointConnector(endpoint)))).await;
         let orchestrator = connected.context("cannot connect to the worker")?;
         let runner = Arc::new(FakeRunner { record_bytes, ..FakeRunner::default() });
         let (progress, _events) = broadcast::channel(64);

@@ -29,7 +29,7 @@ impl LoadChecks {
 }
 
 impl ProofChecks for LoadChecks {
-    fn check(&self, _: &TaskSpec, output: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
+    fn check_result(&self, _: &TaskSpec, output: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
         let start = thread_seconds();
         let is_right = Digest::of(output) == self.expected;
         let took = thread_seconds() - start;

@@ -3,7 +3,7 @@
 
 use super::input::{DispatcherInput, ForwardedEvent};
 use crate::{
-    check_places::{CheckEnd, CheckedOutput},
+    check_limiter::{CheckEnd, CheckedOutput},
     proof::running::RunningTry,
     runner::{failure::ProofFailure, task::TaskSpec},
     scope::attempt_scope,
@@ -60,7 +60,7 @@ impl BackgroundWork {
             attempt,
             CheckedOutput::DeferredEvents,
             move |running_try| check_deferred_events(running_try, &shared.store, &spec, attempt),
-            move |outcome| DispatcherInput::DeferredEventsOutcome { task, attempt, outcome },
+            move |outcome| DispatcherInput::DeferredEventsChecked { task, attempt, outcome },
         );
     }
 
@@ -103,7 +103,7 @@ impl BackgroundWork {
                         let _ = shared.inbox.send(DispatcherInput::Event(event)).await;
                     }
                 };
-                let checking = shared.check_places.run(worker, output, sender, move || check(&checked));
+                let checking = shared.check_limiter.run(worker, output, sender, move || check(&checked));
                 let (end, ()) = tokio::join!(checking, report);
                 end
             };
@@ -156,7 +156,7 @@ fn check_result(running_try: &RunningTry, store: &Store, spec: &TaskSpec, attemp
     }
     let blob = stored.load().map_err(|error| fail_for_disk_error(running_try, &error))?;
     let output = blob.decode().map_err(|error| error.to_string())?;
-    running_try.check(store, spec, &output)
+    running_try.check_result(store, spec, &output)
 }
 
 fn check_deferred_events(

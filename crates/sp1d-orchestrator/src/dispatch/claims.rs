@@ -1,6 +1,6 @@
 //! What an attempt claims about the deferred events of its shard.
 
-use super::tasks::SubmittedTask;
+use super::submitted_task::SubmittedTask;
 use crate::{
     scope::{attempt_scope, try_scope},
     shared_state::SharedState,

@@ -9,7 +9,7 @@ use super::{
     claims::deferred_claim,
     input::{DispatcherInput, ForwardedEvent},
     open_tasks::open_tasks,
-    tasks::{DeferredEventUploads, SubmittedTask},
+    submitted_task::{DeferredEventUploads, SubmittedTask},
 };
 use crate::{
     proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
@@ -124,12 +124,12 @@ impl Dispatcher {
     fn on_input(&mut self, input: DispatcherInput) {
         match input {
             DispatcherInput::Event(event) => self.handle(event.into()),
-            DispatcherInput::DeferredEventsReport { session, attempt } => {
+            DispatcherInput::DeferredEventsUploaded { session, attempt } => {
                 let has_list = self.has_event_list(attempt);
-                self.handle(DispatchEvent::DeferredEventsReported { session, attempt, has_list });
+                self.handle(DispatchEvent::DeferredEventsUploaded { session, attempt, has_list });
             }
-            DispatcherInput::DeferredEventsOutcome { task, attempt, outcome } => {
-                self.on_deferred_events_outcome(task, attempt, outcome);
+            DispatcherInput::DeferredEventsChecked { task, attempt, outcome } => {
+                self.on_deferred_events_checked(task, attempt, outcome);
             }
             // Detached tokio tasks of SP1 may submit after the try has stopped. What they submit after `EndTry` would
             // never be removed.
@@ -181,7 +181,7 @@ impl Dispatcher {
 
     /// Passes on the outcome of the check of the deferred events of `attempt`. If they passed, the outcome has the
     /// claim of the attempt.
-    fn on_deferred_events_outcome(&mut self, task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String>) {
+    fn on_deferred_events_checked(&mut self, task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String>) {
         // If the task is not open any more, or the attempt is discarded, the outcome does not count.
         let Some(submitted) = self.tasks.get(&task) else { return };
         if !self.shared.attempts().contains_key(&attempt) {
@@ -227,7 +227,7 @@ impl Dispatcher {
                 return self.assign(session, attempt, task, resumes);
             }
             DispatchCommand::Cancel { session, attempt } => {
-                return self.tell(session, to_worker::Message::Cancel(wire::Cancel { attempt: attempt.0 }));
+                return self.send_to_session(session, to_worker::Message::Cancel(wire::Cancel { attempt: attempt.0 }));
             }
             DispatchCommand::Continue { session, attempt } => return self.continue_attempt(session, attempt),
             DispatchCommand::CheckDeferredEvents { attempt, task } => {
@@ -319,10 +319,10 @@ impl Dispatcher {
         history.into_iter().map(|past| FailedAttempt { worker: name_of(&past), past }).collect()
     }
 
-    /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
-    fn tell(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
+    /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as ended.
+    fn send_to_session(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
         let worker = self.shared.worker(session)?;
-        send(&worker, session, message)
+        send_to_worker(&worker, session, message)
     }
 
     fn assign(
@@ -368,7 +368,7 @@ impl Dispatcher {
             resumes,
         };
         self.writer.add_attempt(attempt, registered);
-        send(&worker, session, to_worker::Message::Assign(assignment.into()))
+        send_to_worker(&worker, session, to_worker::Message::Assign(assignment.into()))
     }
 
     /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
@@ -383,7 +383,7 @@ impl Dispatcher {
             let attempt = attempt.0;
             tracing::info!(worker = %worker.name, attempt, suppressed, "worker reconnected and continues an attempt");
         }
-        self.tell(session, to_worker::Message::Continue(wire::Continue { attempt: attempt.0 }))
+        self.send_to_session(session, to_worker::Message::Continue(wire::Continue { attempt: attempt.0 }))
     }
 
     /// Returns true if the list of deferred events of `attempt` has arrived, or if its task has no marker. The check of
@@ -432,7 +432,7 @@ impl Dispatcher {
             let text = format!("cannot store the result of task {} as artifact {name}", task.0);
             running_try.fail(ProofFailure::Internal(text));
             self.discard(attempt);
-            running_try.end_open_task(spec.kind());
+            running_try.remove_open_task(spec.kind());
             // The task has no result, so nothing may be counted or audited for it.
             return running_try.tracker.end(task, TaskOutcome::Failed);
         }
@@ -445,7 +445,7 @@ impl Dispatcher {
             });
         }
         spec.payload.unshared_inputs().for_each(|name| running_try.remove_artifact(&self.shared.store, name));
-        running_try.end_open_task(spec.kind());
+        running_try.remove_open_task(spec.kind());
         if let Some(worker) = self.shared.worker(session) {
             running_try.count_result(&worker.name, &worker.address_text);
             worker.cut_of_last_result[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
@@ -525,8 +525,8 @@ impl Dispatcher {
     }
 }
 
-/// Hands `message` to `worker`, which is connected in `session`. See [`Dispatcher::tell`].
-fn send(worker: &ConnectedWorker, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
+/// Hands `message` to `worker`, which is connected in `session`. See [`Dispatcher::send_to_session`].
+fn send_to_worker(worker: &ConnectedWorker, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
     if worker.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
         return None;
     }

@@ -1,6 +1,6 @@
 //! The inputs of the dispatcher.
 
-use super::tasks::SubmittedTask;
+use super::submitted_task::SubmittedTask;
 use crate::proof::running::RunningTry;
 use sp1d_model::OpenTasks;
 use sp1d_scheduler::{
@@ -16,12 +16,14 @@ pub(crate) enum DispatcherInput {
     Event(ForwardedEvent),
     /// A runner submitted a new task.
     Submit { task: TaskId, submitted: SubmittedTask },
-    /// `session` reports that `attempt` has uploaded the deferred events of its shard.
-    DeferredEventsReport { session: SessionId, attempt: AttemptId },
+    /// `session` reports that `attempt` has uploaded the deferred events of its shard. The dispatcher adds whether
+    /// their list has arrived, and passes this on as [`DispatchEvent::DeferredEventsUploaded`].
+    DeferredEventsUploaded { session: SessionId, attempt: AttemptId },
     /// The check of the deferred events of `attempt`, an attempt of `task`, ended. If they passed, the outcome has the
     /// names of the artifacts with deferred events. The list of deferred events also belongs to the marker, but its
-    /// name is not among them.
-    DeferredEventsOutcome { task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String> },
+    /// name is not among them. The dispatcher makes the attempt's claim from these artifacts, and passes it on as
+    /// [`DispatchEvent::DeferredEventsChecked`].
+    DeferredEventsChecked { task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String> },
     /// Drain a worker: it finishes the attempts that it has started, and the others go to other workers. `wait_ended`
     /// is notified when the worker holds no attempt, may get tasks again, or is disconnected.
     Drain { session: SessionId, wait_ended: oneshot::Sender<()> },

@@ -17,7 +17,7 @@ mod dispatcher;
 pub(crate) mod input;
 mod open_tasks;
 mod scheduler_config;
-pub(crate) mod tasks;
+pub(crate) mod submitted_task;
 
 pub(crate) use dispatcher::Dispatcher;
 pub(crate) use open_tasks::LIMITS as OPEN_TASK_LIMITS;

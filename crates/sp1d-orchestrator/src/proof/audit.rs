@@ -5,7 +5,7 @@ use super::{
     unverified::{Audit, UnverifiedResult},
 };
 use crate::{
-    check_places::{CheckEnd, CheckedOutput},
+    check_limiter::{CheckEnd, CheckedOutput},
     dispatch::input::{DispatcherInput, ForwardedEvent},
     runner::failure::ProofFailure,
     shared_state::SharedState,
@@ -64,15 +64,15 @@ async fn verify_late(
     let check = move || {
         let store = &owned_shared.store;
         let read = |name: &str| owned_try.read_artifact(store, name);
-        let has_all = checked.needs().all(|name| read(name).is_some());
+        let has_all = checked.needed_artifacts().all(|name| read(name).is_some());
         let output = if has_all { read(checked.name()) } else { None };
         let Some(output) = output else { return Err(None) };
-        owned_try.check(store, &checked.spec, &output).map_err(Some)
+        owned_try.check_result(store, &checked.spec, &output).map_err(Some)
     };
     let output = CheckedOutput::Result(result.spec.kind());
     // The try has failed already, so no task waits.
     let (delayed, _) = oneshot::channel();
-    let outcome = match shared.check_places.run(result.worker_id, output, delayed, check).await {
+    let outcome = match shared.check_limiter.run(result.worker_id, output, delayed, check).await {
         CheckEnd::Returned(Ok(()), _) => Some(Ok(())),
         CheckEnd::Returned(Err(reason), _) => reason.map(Err),
         // A check that panics, hangs, or waits for one that hangs, has no outcome.

@@ -1,7 +1,7 @@
 //! The entries of the result cache: makes an entry from a result, and uses an entry in a try.
 
 use super::{handle::ProofHandle, result_cache::CachedResult};
-use crate::{dispatch::tasks::DeferredEventUploads, runner::task::TaskSpec, scope::try_scope};
+use crate::{dispatch::submitted_task::DeferredEventUploads, runner::task::TaskSpec, scope::try_scope};
 use sp1d_artifacts::{Blob, Digest, StoreError, Stored};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::MessageLimits;
@@ -76,7 +76,7 @@ pub(crate) fn use_cached_result(
         );
     }
     let content = output.clone().decode().map_err(|error| error.to_string())?;
-    proof.running_try.check(&proof.shared.store, spec, &content)?;
+    proof.running_try.check_result(&proof.shared.store, spec, &content)?;
     let result = (spec.payload.result().to_owned(), output);
     let mut added: Vec<String> = Vec::new();
     for (name, blob) in uploads.into_iter().chain([result]) {

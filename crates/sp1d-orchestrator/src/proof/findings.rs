@@ -5,30 +5,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What the tries of a proof request have found out. `restart_after` reads it as `RestartFacts`.
 #[derive(Debug, Default)]
 pub(crate) struct ProofFindings {
-    /// True if a cached result was used since the last `Restart::WithoutCachedResults`.
-    has_cached_use: AtomicBool,
-    /// An unverified result turned out to be wrong.
+    /// True if cached results were used since the last `Restart::WithoutCachedResults`.
+    has_used_cached_results: AtomicBool,
+    /// True if an unverified result turned out to be wrong.
     has_wrong_result: AtomicBool,
-    /// A shard without a marker could not be proven.
+    /// True if a shard without a marker could not be proven.
     are_claims_suspect: AtomicBool,
 }
 
 impl ProofFindings {
     /// Records that a cached result is used. Its deferred events are not claims, so a comparison of claims cannot find
     /// them wrong.
-    pub(crate) fn mark_cached_use(&self) {
-        self.has_cached_use.store(true, Ordering::Relaxed);
+    pub(crate) fn mark_cached_results_used(&self) {
+        self.has_used_cached_results.store(true, Ordering::Relaxed);
     }
 
     /// Records that the next try starts without the cached results that were used.
-    pub(crate) fn clear_cached_use(&self) {
-        self.has_cached_use.store(false, Ordering::Relaxed);
+    pub(crate) fn clear_cached_results_used(&self) {
+        self.has_used_cached_results.store(false, Ordering::Relaxed);
     }
 
-    /// Returns true if cached results were used since the last call of [`Self::clear_cached_use`], so they may be why
-    /// the proof failed.
-    pub(crate) fn has_cached_use(&self) -> bool {
-        self.has_cached_use.load(Ordering::Relaxed)
+    /// Returns true if cached results were used since the last call of [`Self::clear_cached_results_used`], so they may
+    /// be why the proof failed.
+    pub(crate) fn has_used_cached_results(&self) -> bool {
+        self.has_used_cached_results.load(Ordering::Relaxed)
     }
 
     /// Records that an unverified result turned out to be wrong.

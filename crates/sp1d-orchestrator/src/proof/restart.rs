@@ -13,10 +13,10 @@ sp1d_model::limits! {
 /// How a proof is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Restart {
-    /// In the same way. The failure came from outside.
+    /// In the same way, because the failure came from outside.
     Same,
-    /// With these options, which let the runner choose the cut again. The try excluded small workers, and the
-    /// others are not connected any more.
+    /// With these options, which let the runner choose the cut again. The try excluded small workers, and no large one
+    /// is connected any more.
     ChooseCutAgain(String),
     /// With smaller shards, because a shard ran out of memory, or no connected worker has enough memory for it.
     SmallerCut(Cut),
@@ -25,9 +25,10 @@ pub(super) enum Restart {
     WithoutCachedResults,
     /// With every result verified when it arrives, because an unverified result may be wrong.
     VerifyAll,
-    /// With the workers' claims about deferred events compared: a worker of another origin must make the same claim for
-    /// each core shard, if such a worker is available or a worker has made another claim. The results are right but the
-    /// proof is wrong, or a shard without a marker, perhaps a precompile shard, could not be proven.
+    /// With the workers' claims about deferred events compared, because they may be wrong: the proof is wrong although
+    /// its results are right, or a shard without a marker, perhaps a precompile shard, could not be proven. A worker of
+    /// another origin must then make the same claim for each core shard, if such a worker is available or a worker has
+    /// made another claim.
     CompareClaims,
 }
 
@@ -42,15 +43,15 @@ pub(super) struct RestartFacts {
     pub(super) options_to_choose_again: Option<String>,
     /// The next smaller cut, if there is one.
     pub(super) smaller_cut: Option<Cut>,
-    /// True if a cached result was used since the last [`Restart::WithoutCachedResults`].
-    pub(super) has_cached_use: bool,
-    /// An unverified result turned out to be wrong, which explains any failure.
+    /// True if cached results were used since the last [`Restart::WithoutCachedResults`].
+    pub(super) has_used_cached_results: bool,
+    /// True if an unverified result turned out to be wrong, which explains any failure.
     pub(super) has_wrong_result: bool,
-    /// A worker made a claim, also one without events: events may be missing.
+    /// True if a worker made a claim. A claim without events counts too, because events may be missing.
     pub(super) has_claims: bool,
-    /// A shard that may be made from claimed deferred events could not be proven.
+    /// True if a shard that may be made from claimed deferred events could not be proven.
     pub(super) are_claims_suspect: bool,
-    /// The claims of the workers are already compared.
+    /// True if the claims of the workers are already compared.
     pub(super) compares_claims: bool,
 }
 
@@ -61,7 +62,7 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Opt
     }
     match failure {
         ProofFailure::Interrupted(_) => Some(Restart::Same),
-        ProofFailure::OutOfMemory(_) => with_smaller_cut(facts),
+        ProofFailure::ShardTooLarge(_) => with_smaller_cut(facts),
         ProofFailure::NoLargeWorkerRemains { .. } => {
             let options_to_choose_again = facts.options_to_choose_again.clone().map(Restart::ChooseCutAgain);
             options_to_choose_again.or_else(|| with_smaller_cut(facts))
@@ -97,7 +98,7 @@ pub(super) fn final_failure(failure: ProofFailure) -> ProofFailure {
 
 /// The finished proof does not verify.
 fn after_wrong_proof(facts: &RestartFacts) -> Option<Restart> {
-    if facts.has_cached_use {
+    if facts.has_used_cached_results {
         Some(Restart::WithoutCachedResults)
     } else if facts.verify == Verify::Final {
         Some(Restart::VerifyAll)
@@ -110,7 +111,7 @@ fn after_wrong_proof(facts: &RestartFacts) -> Option<Restart> {
 
 /// A defect ended the try. A wrong result may be the cause, for example if results could not be combined.
 fn after_internal_error(facts: &RestartFacts) -> Option<Restart> {
-    if facts.has_cached_use {
+    if facts.has_used_cached_results {
         Some(Restart::WithoutCachedResults)
     } else if facts.verify == Verify::Final && facts.has_wrong_result {
         Some(Restart::VerifyAll)
@@ -121,7 +122,7 @@ fn after_internal_error(facts: &RestartFacts) -> Option<Restart> {
 
 /// A task failed for good. Its inputs may be the cause: a wrong result, or claimed deferred events.
 fn after_failed_task(facts: &RestartFacts) -> Option<Restart> {
-    if facts.are_claims_suspect && facts.has_cached_use {
+    if facts.are_claims_suspect && facts.has_used_cached_results {
         Some(Restart::WithoutCachedResults)
     } else if facts.verify == Verify::Final && facts.has_wrong_result {
         Some(Restart::VerifyAll)
@@ -143,7 +144,7 @@ mod tests {
         verify: Verify::All,
         options_to_choose_again: None,
         smaller_cut: None,
-        has_cached_use: false,
+        has_used_cached_results: false,
         has_wrong_result: false,
         has_claims: false,
         are_claims_suspect: false,
@@ -189,7 +190,7 @@ mod tests {
     fn a_shard_that_needs_too_much_memory_leads_to_a_smaller_cut() {
         let cut = Cut { options: "smaller".to_owned(), name: "ELEMENT_THRESHOLD=1".to_owned() };
         let facts = RestartFacts { smaller_cut: Some(cut.clone()), ..FIRST };
-        for failure in [ProofFailure::OutOfMemory("too large".to_owned()), no_large_worker()] {
+        for failure in [ProofFailure::ShardTooLarge("too large".to_owned()), no_large_worker()] {
             check(&failure, &facts, Some(Restart::SmallerCut(cut.clone())));
             check(&failure, &FIRST, None);
         }
@@ -207,13 +208,13 @@ mod tests {
         };
         check(&no_large_worker(), &facts, Some(Restart::ChooseCutAgain(options)));
         // The large workers are still there, so the same choice would fail again.
-        check(&ProofFailure::OutOfMemory("too large".to_owned()), &facts, Some(Restart::SmallerCut(smaller)));
+        check(&ProofFailure::ShardTooLarge("too large".to_owned()), &facts, Some(Restart::SmallerCut(smaller)));
     }
 
     #[test]
     fn cached_results_are_dropped_before_any_other_remedy() {
         let facts = RestartFacts {
-            has_cached_use: true,
+            has_used_cached_results: true,
             verify: Verify::Final,
             has_wrong_result: true,
             has_claims: true,
@@ -223,7 +224,7 @@ mod tests {
         for failure in [wrong_proof(), internal(), failed_task()] {
             check(&failure, &facts, Some(Restart::WithoutCachedResults));
         }
-        check(&failed_task(), &RestartFacts { has_cached_use: true, ..FIRST }, None);
+        check(&failed_task(), &RestartFacts { has_used_cached_results: true, ..FIRST }, None);
     }
 
     #[test]
@@ -260,7 +261,7 @@ mod tests {
             options_to_choose_again: Some(String::new()),
             smaller_cut: Some(Cut { options: String::new(), name: String::new() }),
             verify: Verify::Final,
-            has_cached_use: true,
+            has_used_cached_results: true,
             has_wrong_result: true,
             has_claims: true,
             are_claims_suspect: true,

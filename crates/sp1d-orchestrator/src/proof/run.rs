@@ -133,7 +133,7 @@ impl Orchestrator {
                 verify,
                 options_to_choose_again: runner.choose_cut_again(&options),
                 smaller_cut: runner.smaller_cut(&options),
-                has_cached_use: findings.has_cached_use(),
+                has_used_cached_results: findings.has_used_cached_results(),
                 has_wrong_result: findings.has_wrong_result(),
                 has_claims: claims.has_claims(),
                 are_claims_suspect: findings.are_claims_suspect(),
@@ -155,7 +155,7 @@ impl Orchestrator {
                     cut_event = Some(ProofEvent::Cut { name: cut.name, reason, options: cut.options });
                     reason = text;
                 }
-                Restart::WithoutCachedResults => findings.clear_cached_use(),
+                Restart::WithoutCachedResults => findings.clear_cached_results_used(),
                 Restart::VerifyAll => verify = Verify::All,
                 Restart::CompareClaims => claims.start_comparing(),
             }

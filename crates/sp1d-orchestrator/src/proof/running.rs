@@ -34,7 +34,7 @@ pub(crate) struct AwaitedKind<'a> {
 
 impl Drop for AwaitedKind<'_> {
     fn drop(&mut self) {
-        self.running_try.end_open_task(self.kind);
+        self.running_try.remove_open_task(self.kind);
     }
 }
 
@@ -61,8 +61,8 @@ pub(crate) struct RunningTry {
     options: OnceLock<String>,
     /// The chosen cut in trace cells; 0 before the runner has chosen it.
     cut: AtomicU64,
-    /// Size of full shards, if workers into which they do not fit are excluded.
-    excluding_size: OnceLock<ShardSize>,
+    /// Size of full shards, if the try excludes the workers into which they do not fit.
+    excluded_below: OnceLock<ShardSize>,
     /// Only trusted workers get its tasks.
     pub(crate) trusted_only: bool,
     /// Digest of the input, for the result cache. `None` if no results are cached.
@@ -78,9 +78,10 @@ pub(crate) struct RunningTry {
     progress: Mutex<Option<broadcast::Sender<ProofEvent>>>,
     /// Number of accepted results by name and address of the worker. The count of a worker that reconnects continues.
     results_by_worker: Mutex<BTreeMap<NameAndAddress, u64>>,
+    /// Number of submitted shards, with those whose results come from the result cache.
     pub(crate) shards: AtomicU64,
     /// Number of tasks without a final result and of other waits for a worker, by kind.
-    open: [AtomicUsize; TaskKind::ALL.len()],
+    open_by_kind: [AtomicUsize; TaskKind::ALL.len()],
     unverified: Mutex<UnverifiedResults>,
     /// Whose cached results the try may use; see [`ProofRequest::cache_scope`].
     cache_scope: String,
@@ -113,7 +114,7 @@ impl RunningTry {
             requested_options: request.options.clone(),
             options: OnceLock::new(),
             cut: AtomicU64::new(0),
-            excluding_size: OnceLock::new(),
+            excluded_below: OnceLock::new(),
             trusted_only: request.trusted_only,
             input,
             label: label(id, &request.label),
@@ -122,7 +123,7 @@ impl RunningTry {
             progress: Mutex::new(Some(progress)),
             results_by_worker: Mutex::default(),
             shards: AtomicU64::new(0),
-            open: Default::default(),
+            open_by_kind: Default::default(),
             unverified: Mutex::default(),
             cache_scope: request.cache_scope.clone(),
             cached_keys: Mutex::default(),
@@ -148,14 +149,14 @@ impl RunningTry {
 
     /// Records that the try excludes workers into which shards of `size` do not fit. Only the first call counts, as for
     /// the scheduler.
-    pub(crate) fn set_excluding_size(&self, size: ShardSize) {
-        let _ = self.excluding_size.set(size);
+    pub(crate) fn exclude_workers_below(&self, size: ShardSize) {
+        let _ = self.excluded_below.set(size);
     }
 
     /// Notifies `worker` if it gets no shards of the try because it is too small. If its outbox is full, the message is
     /// dropped: it is only for the log of the worker.
     pub(crate) fn notify_if_excluded(&self, worker: &ConnectedWorker) {
-        let Some(size) = self.excluding_size.get() else { return };
+        let Some(size) = self.excluded_below.get() else { return };
         let proves_shards =
             TaskKind::ALL.into_iter().any(|kind| kind.is_shard() && worker.supported_kinds.contains(kind));
         let may_prove = proves_shards && (worker.trusted || !self.trusted_only);
@@ -185,8 +186,8 @@ impl RunningTry {
     ///
     /// # Errors
     /// Returns what is wrong with the result.
-    pub(crate) fn check(&self, store: &Store, spec: &TaskSpec, output: &[u8]) -> Result<(), String> {
-        self.checks()?.check(spec, output, &|name: &str| self.read_artifact(store, name))
+    pub(crate) fn check_result(&self, store: &Store, spec: &TaskSpec, output: &[u8]) -> Result<(), String> {
+        self.checks()?.check_result(spec, output, &|name: &str| self.read_artifact(store, name))
     }
 
     /// Returns the content of the try's artifact `name` in `store`; `None` if it does not exist. Fails the try if
@@ -266,12 +267,12 @@ impl RunningTry {
 
     /// Counts a new task of `kind`.
     pub(crate) fn add_open_task(&self, kind: TaskKind) {
-        self.open[kind.index()].fetch_add(1, Ordering::Relaxed);
+        self.open_by_kind[kind.index()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a task of `kind` as completed.
-    pub(crate) fn end_open_task(&self, kind: TaskKind) {
-        self.open[kind.index()].fetch_sub(1, Ordering::Relaxed);
+    /// Stops counting a task of `kind`: it has a final result, or it failed.
+    pub(crate) fn remove_open_task(&self, kind: TaskKind) {
+        self.open_by_kind[kind.index()].fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a wait for a worker that supports `kind` like an open task, until the returned value is dropped.
@@ -282,7 +283,7 @@ impl RunningTry {
 
     /// Returns true if a task of `kind` is open, or [`Self::await_kind`] waits for a worker that supports it.
     pub(crate) fn needs_kind(&self, kind: TaskKind) -> bool {
-        self.open[kind.index()].load(Ordering::Relaxed) > 0
+        self.open_by_kind[kind.index()].load(Ordering::Relaxed) > 0
     }
 
     /// Removes the artifact `name` of the try, which nothing needs any more, from `store`, unless it must be kept for

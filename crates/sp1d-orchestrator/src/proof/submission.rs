@@ -10,7 +10,7 @@ use super::{
 use crate::{
     dispatch::{
         input::{DispatcherInput, ForwardedEvent},
-        tasks::{DeferredEventUploads, SubmittedTask},
+        submitted_task::{DeferredEventUploads, SubmittedTask},
     },
     runner::{failure::ProofFailure, task::TaskSpec},
 };
@@ -39,7 +39,7 @@ impl ProofHandle {
     pub async fn exclude_small_workers(&self, size: ShardSize) {
         let try_id = self.running_try.id;
         // The session of a worker that becomes ready from now on notifies it.
-        self.running_try.set_excluding_size(size);
+        self.running_try.exclude_workers_below(size);
         self.send(DispatcherInput::Event(ForwardedEvent::SmallWorkersExcluded { try_id, size })).await;
         for worker in self.shared.workers().values() {
             self.running_try.notify_if_excluded(worker);
@@ -87,7 +87,7 @@ impl ProofHandle {
 
     /// Returns what the attempts of the task `spec` may read and upload.
     async fn rights_of(&self, spec: &TaskSpec) -> AttemptRights {
-        let blocks = self.running_try.checks().is_ok_and(|checks| checks.names_need_artifacts(spec));
+        let blocks = self.running_try.checks().is_ok_and(|checks| checks.named_artifacts_may_block(spec));
         if !blocks {
             // A switch to a blocking thread takes longer than finding the rights in memory.
             return self.find_rights(spec);
@@ -131,7 +131,7 @@ impl ProofHandle {
             return false;
         }
         self.running_try.note_cached_key(key);
-        self.running_try.findings.mark_cached_use();
+        self.running_try.findings.mark_cached_results_used();
         if spec.kind().is_shard() {
             self.running_try.shards.fetch_add(1, Ordering::Relaxed);
         }

@@ -121,10 +121,10 @@ impl TaskTracker {
         notify: impl Fn(Id, TaskOutcome) -> bool,
     ) {
         let mut waiting = FuturesUnordered::new();
-        let mut may_more_come = true;
-        while may_more_come || !waiting.is_empty() {
+        let mut may_subscribe = true;
+        while may_subscribe || !waiting.is_empty() {
             tokio::select! {
-                subscription = subscriptions.recv(), if may_more_come => match subscription {
+                subscription = subscriptions.recv(), if may_subscribe => match subscription {
                     Some(id) => {
                         let watch = task(&id).map(|task| self.watch(task));
                         waiting.push(async move {
@@ -135,7 +135,7 @@ impl TaskTracker {
                             (id, outcome)
                         });
                     }
-                    None => may_more_come = false,
+                    None => may_subscribe = false,
                 },
                 Some((id, outcome)) = waiting.next(), if !waiting.is_empty() => {
                     if !notify(id, outcome) {

@@ -19,9 +19,9 @@ impl UnverifiedResult {
         self.spec.payload.result()
     }
 
-    /// Returns the names of the artifacts that the verification needs in addition to the result. A shard needs none:
-    /// its inputs are large, and the facts that its verification needs were recorded when they were created.
-    pub(crate) fn needs(&self) -> impl Iterator<Item = &String> {
+    /// Returns the names of the artifacts that the verification of the result needs. A shard needs none: its inputs are
+    /// large, and the facts that its verification needs were recorded when they were created.
+    pub(crate) fn needed_artifacts(&self) -> impl Iterator<Item = &String> {
         let inputs = if self.spec.kind().is_shard() { Vec::new() } else { self.spec.payload.inputs() };
         inputs.into_iter().map(|input| input.artifact)
     }
@@ -40,7 +40,7 @@ pub(crate) struct UnverifiedResults {
 impl UnverifiedResults {
     pub(crate) fn add(&mut self, result: UnverifiedResult) {
         self.needed.insert(result.name().to_owned());
-        self.needed.extend(result.needs().cloned());
+        self.needed.extend(result.needed_artifacts().cloned());
         self.all.push(result);
     }
 
@@ -82,7 +82,7 @@ impl Audit {
     /// Returns why the worker that made `result` is at fault; `None` if it is not at fault, or if that is unknown.
     /// `outcome` says whether `result` verifies. It is `None` if `result` could not be verified.
     pub(crate) fn judge(&mut self, result: &UnverifiedResult, outcome: Option<Result<(), String>>) -> Option<String> {
-        if result.needs().any(|name| self.results.contains(name) && !self.right.contains(name)) {
+        if result.needed_artifacts().any(|name| self.results.contains(name) && !self.right.contains(name)) {
             return None;
         }
         match outcome? {

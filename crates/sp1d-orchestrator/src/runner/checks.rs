@@ -15,7 +15,12 @@ pub trait ProofChecks: Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns what is wrong with the result. The fault is recorded for the worker that sent it.
-    fn check(&self, spec: &TaskSpec, output: &[u8], artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String>;
+    fn check_result(
+        &self,
+        spec: &TaskSpec,
+        output: &[u8],
+        artifact: &dyn Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<(), String>;
 
     /// Checks the deferred events that an attempt of the task `spec` uploaded, before the task's marker is completed.
     /// `uploaded` returns an artifact that this attempt has uploaded, by name, except the task's result. Called on a
@@ -36,14 +41,14 @@ pub trait ProofChecks: Send + Sync + 'static {
     /// Returns the names of the artifacts that the task `spec` reads in addition to its inputs, because its record
     /// names them. Attempts of the task may read no other artifacts. `artifact` returns the content of an artifact of
     /// the proof. The default implementation returns an empty list. Called when the task's inputs are available, on a
-    /// thread that may block if [`ProofChecks::names_need_artifacts`] returns true for `spec`.
+    /// thread that may block if [`ProofChecks::named_artifacts_may_block`] returns true for `spec`.
     fn named_artifacts(&self, _spec: &TaskSpec, _artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<String> {
         Vec::new()
     }
 
-    /// Returns true if [`ProofChecks::named_artifacts`] reads artifacts for the task `spec`, which may block. Each task
-    /// then costs a switch to another thread. The default implementation returns false.
-    fn names_need_artifacts(&self, _spec: &TaskSpec) -> bool {
+    /// Returns true if [`ProofChecks::named_artifacts`] may block for the task `spec`, because it reads artifacts. Each
+    /// such task costs a switch to another thread. The default implementation returns false.
+    fn named_artifacts_may_block(&self, _spec: &TaskSpec) -> bool {
         false
     }
 

@@ -53,9 +53,10 @@ pub enum ProofFailure {
         /// Its attempts, oldest first.
         history: Vec<FailedAttempt>,
     },
-    /// A shard ran out of memory, or no connected worker has enough memory for it.
+    /// A shard ran out of memory, or no connected worker has enough memory for it. Its kind is
+    /// [`ProofFailureKind::OutOfMemory`].
     #[error("{0}")]
-    OutOfMemory(String),
+    ShardTooLarge(String),
     /// The workers that are large enough for a shard have left. It was given to none of the others, which are too
     /// small. Its kind is [`ProofFailureKind::OutOfMemory`].
     #[error("{}", no_large_worker(*.task, *.kind))]
@@ -126,7 +127,7 @@ impl From<&ProofFailure> for FailureInfo {
             ProofFailure::WrongProof(_) => ProofFailureKind::Unverified,
             ProofFailure::Task { .. } => ProofFailureKind::Task,
             ProofFailure::Unsupported { .. } => ProofFailureKind::Unsupported,
-            ProofFailure::OutOfMemory(_)
+            ProofFailure::ShardTooLarge(_)
             | ProofFailure::TaskOutOfMemory { .. }
             | ProofFailure::NoLargeWorkerRemains { .. } => ProofFailureKind::OutOfMemory,
             ProofFailure::NoWorkers { .. } | ProofFailure::WorkersTaken { .. } => ProofFailureKind::NoWorkers,
@@ -160,9 +161,9 @@ pub(crate) fn failure_of_try(
     history: Vec<FailedAttempt>,
 ) -> ProofFailure {
     match cause {
-        TryFailureCause::FailedTask => ProofFailure::Task { task, kind, history },
+        TryFailureCause::TaskFailed => ProofFailure::Task { task, kind, history },
         TryFailureCause::TaskOutOfMemory => ProofFailure::TaskOutOfMemory { task, kind, history },
-        TryFailureCause::OutOfMemory => ProofFailure::OutOfMemory(too_large(task, kind, &history)),
+        TryFailureCause::ShardOutOfMemory => ProofFailure::ShardTooLarge(too_large(task, kind, &history)),
         TryFailureCause::NoLargeWorkerRemains => ProofFailure::NoLargeWorkerRemains { task, kind },
     }
 }
@@ -214,8 +215,8 @@ mod tests {
 
     #[test]
     fn each_cause_has_its_kind_and_its_text() {
-        check_cause(TryFailureCause::FailedTask, ProofFailureKind::Task, "task 7");
-        check_cause(TryFailureCause::OutOfMemory, ProofFailureKind::OutOfMemory, "ran out of memory");
+        check_cause(TryFailureCause::TaskFailed, ProofFailureKind::Task, "task 7");
+        check_cause(TryFailureCause::ShardOutOfMemory, ProofFailureKind::OutOfMemory, "ran out of memory");
         check_cause(TryFailureCause::TaskOutOfMemory, ProofFailureKind::OutOfMemory, "hint: add a worker");
         check_cause(TryFailureCause::NoLargeWorkerRemains, ProofFailureKind::OutOfMemory, "the others are too small");
     }

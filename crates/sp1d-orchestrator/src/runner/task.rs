@@ -46,8 +46,8 @@ pub struct ShardWorker {
     pub provers: u32,
     /// How long a task of the kind takes on it, as learned; `None` if it has not proven one.
     pub pace: Option<Duration>,
-    /// The cut of the last shard that it proved in its session, which says what `pace` is about; `None` if it has not
-    /// proven one.
+    /// The cut of the last shard that it proved in its session: `pace` is about shards of this cut. `None` if it has
+    /// not proven one.
     pub paced_cut: Option<u64>,
 }
 

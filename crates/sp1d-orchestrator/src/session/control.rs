@@ -60,16 +60,18 @@ impl WorkerSession {
             from_worker::Message::Heartbeat(_) => {}
             from_worker::Message::Readiness(readiness) => self.on_readiness(readiness, introduction).await,
             from_worker::Message::Started(started) => {
-                self.event(ForwardedEvent::AttemptStarted { session, attempt: AttemptId(started.attempt) }).await;
+                self.send_event(ForwardedEvent::AttemptStarted { session, attempt: AttemptId(started.attempt) }).await;
             }
             from_worker::Message::DeferredEventsUploaded(uploaded) => {
-                let reported = DispatcherInput::DeferredEventsReport { session, attempt: AttemptId(uploaded.attempt) };
+                let attempt = AttemptId(uploaded.attempt);
+                let uploaded = DispatcherInput::DeferredEventsUploaded { session, attempt };
                 // If the dispatcher has ended, every session ends.
-                let _ = self.shared.inbox.send(reported).await;
+                let _ = self.shared.inbox.send(uploaded).await;
             }
             from_worker::Message::Done(done) => {
                 tracing::debug!(worker = %introduction.name, attempt = done.attempt, proving_ms = done.proving_ms, "attempt delivered its result");
-                if self.event(ForwardedEvent::ResultDelivered { session, attempt: AttemptId(done.attempt) }).await {
+                if self.send_event(ForwardedEvent::ResultDelivered { session, attempt: AttemptId(done.attempt) }).await
+                {
                     self.confirm(done.attempt);
                 }
             }
@@ -79,7 +81,7 @@ impl WorkerSession {
                     *worker.gpus() = gpu_states(readings);
                 }
             }
-            from_worker::Message::OthersWaiting(others) => _ = self.others.send_replace(others.count),
+            from_worker::Message::OthersWaiting(others) => _ = self.waiting_orchestrators.send_replace(others.count),
             from_worker::Message::Leaving(_) => {
                 self.note_departure();
                 self.leaving.cancel();
@@ -120,7 +122,7 @@ impl WorkerSession {
                 if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                     tracing::warn!(worker = %introduction.name, suppressed, "prover of a worker ended and restarts");
                 }
-                self.event(ForwardedEvent::LastProverLost { session }).await;
+                self.send_event(ForwardedEvent::LastProverLost { session }).await;
             }
         } else if reported != ReportedProvers::Loaded {
             if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
@@ -129,7 +131,7 @@ impl WorkerSession {
             let event = ProofEvent::WorkerReady { worker: introduction.name.clone() };
             self.shared.publish_to_tries(entry.origin, &event);
             if reported == ReportedProvers::AllLost {
-                self.event(ForwardedEvent::FirstProverReady { session }).await;
+                self.send_event(ForwardedEvent::FirstProverReady { session }).await;
                 return;
             }
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
@@ -150,8 +152,8 @@ impl WorkerSession {
                 supported_kinds: introduction.supported_kinds,
                 holds: readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect(),
             };
-            let resumable_attempts = resumable_before(&self.shared.settings, readiness.resumable);
-            self.event(ForwardedEvent::WorkerReady { session, ready, resumable_attempts }).await;
+            let resumable_attempts = resumable_attempts(&self.shared.settings, readiness.resumable);
+            self.send_event(ForwardedEvent::WorkerReady { session, ready, resumable_attempts }).await;
         }
     }
 
@@ -164,8 +166,8 @@ impl WorkerSession {
             if worker.largest_cut.is_some_and(|largest| cells > largest) {
                 // Workers on processors may try any shard.
                 let (try_id, size) = (running.id, ShardSize { cells, memory_bytes: 0 });
-                running.set_excluding_size(size);
-                self.event(ForwardedEvent::SmallWorkersExcluded { try_id, size }).await;
+                running.exclude_workers_below(size);
+                self.send_event(ForwardedEvent::SmallWorkersExcluded { try_id, size }).await;
             }
             running.notify_if_excluded(worker);
         }
@@ -180,7 +182,7 @@ impl WorkerSession {
             tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, suppressed, "attempt failed");
         }
         let attempt = AttemptId(failed.attempt);
-        self.event(ForwardedEvent::AttemptFailed { session: self.id, attempt, kind, text }).await;
+        self.send_event(ForwardedEvent::AttemptFailed { session: self.id, attempt, kind, text }).await;
         self.confirm(failed.attempt);
     }
 
@@ -207,7 +209,7 @@ impl WorkerSession {
             let count = self.closer.bytes_read();
             if count != last_count {
                 (last_count, silent) = (count, 0);
-                self.event(ForwardedEvent::LeaseRenewed { session: self.id }).await;
+                self.send_event(ForwardedEvent::LeaseRenewed { session: self.id }).await;
             } else {
                 // Silence is measured by the number of checks, because no checks happen while this process is frozen.
                 silent += 1;
@@ -225,9 +227,9 @@ impl WorkerSession {
     }
 }
 
-/// Returns the attempts that a worker can resume, without those that this orchestrator cannot have assigned before it
-/// restarted.
-fn resumable_before(settings: &OrchestratorSettings, resumable: Vec<wire::Resumable>) -> Vec<ResumableAttempt> {
+/// Returns the attempts that a worker can resume: those in `resumable` that this orchestrator may have assigned before
+/// it restarted.
+fn resumable_attempts(settings: &OrchestratorSettings, resumable: Vec<wire::Resumable>) -> Vec<ResumableAttempt> {
     let last = if settings.lineage.is_some() { settings.last_attempt_before_restart } else { 0 };
     let is_possible = |resumable: &wire::Resumable| (1..=last).contains(&resumable.attempt);
     let resumable = resumable.into_iter().take(MessageLimits::HELD_ATTEMPTS).filter(is_possible);
@@ -252,7 +254,7 @@ mod tests {
         };
         let resumable = wire::Resumable { attempt, key: key.to_vec().into() };
         assert_eq!(
-            resumable_before(&settings, vec![resumable]).len(),
+            resumable_attempts(&settings, vec![resumable]).len(),
             usize::from(is_kept),
             "{lineage:?} {attempt} {key:?}"
         );

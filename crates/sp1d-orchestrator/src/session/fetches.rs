@@ -1,6 +1,6 @@
 //! Sends the artifacts that attempts read.
 
-use super::{pace::in_pace, worker_session::WorkerSession};
+use super::{pace::with_part_timeout, worker_session::WorkerSession};
 use crate::{proof::running::RunningTry, runner::failure::ProofFailure, scope::try_scope, shared_state::SharedState};
 use sp1d_artifacts::{Blob, Chunk, SpilledBlob, SpilledChunks, StoreError, Stored};
 use sp1d_model::hint::one_line;
@@ -112,7 +112,7 @@ impl Transfer {
 
     /// Returns false if the worker does not read the part in time, or has stopped reading.
     async fn send(&self, part: Part) -> bool {
-        let sent = in_pace(self.parts.send(Ok(ArtifactPart { part: Some(part) }))).await;
+        let sent = with_part_timeout(self.parts.send(Ok(ArtifactPart { part: Some(part) }))).await;
         matches!(sent, Ok(Ok(())))
     }
 
@@ -121,7 +121,7 @@ impl Transfer {
         self.running_try.fail(ProofFailure::Machine(error.to_string()));
         let failed = self.parts.send(Err(Status::not_found(one_line(&error.to_string()))));
         // The worker may have stopped reading.
-        let _ = in_pace(failed).await;
+        let _ = with_part_timeout(failed).await;
     }
 }
 

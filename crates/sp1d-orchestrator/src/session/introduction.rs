@@ -22,7 +22,8 @@ sp1d_model::limits! {
 pub(super) struct WorkerIntroduction {
     pub(super) name: String,
     pub(super) supported_kinds: KindSet,
-    pub(super) missing: BTreeMap<TaskKind, String>,
+    /// Why it does not support the other task kinds.
+    pub(super) missing_capabilities: BTreeMap<TaskKind, String>,
     pub(super) threads: u32,
     /// Maximum number of attempts that it may hold.
     pub(super) slots: u32,
@@ -41,7 +42,7 @@ pub(super) struct WorkerIntroduction {
 impl WorkerIntroduction {
     /// Reads the hello of the worker at `address`. A worker without a name is named after its address.
     pub(super) fn new(hello: HelloRequest, address: &WorkerAddress, settings: &OrchestratorSettings) -> Self {
-        let (supported_kinds, missing) = (hello.kind_set(), hello.missing_capability_texts());
+        let (supported_kinds, missing_capabilities) = (hello.kind_set(), hello.missing_capability_texts());
         let short = |text: String| clean_line(&text, MAX_TEXT_CHARACTERS).trim().to_owned();
         let name = short(hello.name);
         let name = if name.is_empty() { address.to_string() } else { name };
@@ -66,7 +67,7 @@ impl WorkerIntroduction {
         Self {
             name,
             supported_kinds,
-            missing,
+            missing_capabilities,
             threads,
             slots,
             machine_bytes,

@@ -11,11 +11,11 @@ sp1d_model::limits! {
     pub(super) const MAX_PART_TIME: Duration = Duration::from_secs(60); Time by Worker;
 }
 
-/// Waits for the next part of a transfer.
+/// Sends or receives the next part of a transfer, within [`MAX_PART_TIME`].
 ///
 /// # Errors
-/// Fails if the part takes longer than [`MAX_PART_TIME`].
-pub(super) async fn in_pace<T>(part: impl Future<Output = T>) -> Result<T, Status> {
+/// Fails if the part takes longer.
+pub(super) async fn with_part_timeout<T>(part: impl Future<Output = T>) -> Result<T, Status> {
     let late = |_| {
         let seconds = MAX_PART_TIME.as_secs();
         Status::deadline_exceeded(format!("the transfer made no progress for {seconds} s"))

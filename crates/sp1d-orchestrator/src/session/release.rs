@@ -9,7 +9,7 @@ impl WorkerSession {
     /// Resolves when this orchestrator's turn is over and the worker holds no attempt. Attempts that have started end
     /// first, and the other ones go to other workers, or wait.
     pub(super) async fn turn_over(&self) {
-        let (mut others, mut demand) = (self.others.subscribe(), self.shared.demand.subscribe());
+        let (mut others, mut demand) = (self.waiting_orchestrators.subscribe(), self.shared.demand.subscribe());
         let mut end = TurnEnd::default();
         loop {
             let waiting = *others.borrow_and_update();

@@ -43,8 +43,8 @@ impl From<CancellationToken> for SessionStop {
 }
 
 impl SessionStop {
-    /// Resolves when the session must end, at once or later. Without a session, both are the same.
-    pub(crate) async fn any(&self) {
+    /// Resolves when the session must end, at once or when its worker is idle. Without a session, both are the same.
+    pub(crate) async fn requested(&self) {
         tokio::select! {
             () = self.at_once.cancelled() => {}
             () = self.when_idle.cancelled() => {}
@@ -62,21 +62,21 @@ pub(crate) struct EndedSession {
 }
 
 /// Serves the worker at the other end of `stream` until the session ends, `stop` ends it, this orchestrator's turn at
-/// the worker is over, or the worker leaves. `peer` is who the worker is, with TLS. `welcome` receives the outcome of
-/// the handshake: the worker's name, or why it is refused.
+/// the worker is over, or the worker leaves. `peer` is who the worker is, with TLS. `handshake` gets the outcome of the
+/// handshake: the worker's name, or why it is refused.
 pub(crate) async fn serve<S>(
     stream: S,
     address: WorkerAddress,
     peer: Option<PeerIdentity>,
     shared: Arc<SharedState>,
-    welcome: oneshot::Sender<Result<String, Mismatch>>,
+    handshake: oneshot::Sender<Result<String, Mismatch>>,
     stop: &SessionStop,
 ) -> EndedSession
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (connection, closer) = Connection::new(stream);
-    let session = Arc::new(WorkerSession::new(address, peer, closer.clone(), shared, welcome));
+    let session = Arc::new(WorkerSession::new(address, peer, closer.clone(), shared, handshake));
     let mut is_release = false;
     let served = {
         // Dropping this future closes the connection, so it must outlive the goodbyes.
@@ -115,6 +115,7 @@ where
         (None, Err(error)) => format!("the connection failed: {error}"),
         (None, Ok(())) => "the connection was closed".to_owned(),
     };
-    session.leave(&reason, stop.at_once.is_cancelled() || stop.when_idle.is_cancelled()).await;
+    let should_return = !stop.at_once.is_cancelled() && !stop.when_idle.is_cancelled();
+    session.remove_worker(&reason, should_return).await;
     EndedSession { reason, is_release }
 }

@@ -70,7 +70,7 @@ impl Session for SessionService {
         let session = &self.0;
         let introduction =
             session.introduction.get().ok_or_else(|| Status::invalid_argument("the hello must come first"))?.clone();
-        if session.controlled.swap(true, Ordering::Relaxed) {
+        if session.has_control_stream.swap(true, Ordering::Relaxed) {
             return Err(Status::invalid_argument("the session already has a control stream"));
         }
         let (outbox, messages) = mpsc::channel(MAX_WAITING_MESSAGES);
@@ -85,7 +85,7 @@ impl Session for SessionService {
             address: session.address.clone(),
             address_text: session.address.to_string().into(),
             supported_kinds: introduction.supported_kinds,
-            missing: introduction.missing.clone(),
+            missing_capabilities: introduction.missing_capabilities.clone(),
             outbox: outbox.clone(),
             closer: session.closer.clone(),
             close_reason: session.close_reason.clone(),

@@ -20,7 +20,7 @@ sp1d_model::limits! {
     const MIN_SHARE_BYTES: u64 = 16 << 20; Bytes by Worker;
 }
 
-/// The uploads under way, and the memory that they hold. Times and stored artifacts are not its concern.
+/// The uploads under way, and the memory that they hold. It knows neither times nor stored artifacts.
 #[derive(Debug)]
 pub(crate) struct UploadBudget {
     accounts: Mutex<UploadAccounts>,
@@ -92,8 +92,8 @@ impl OpenUpload {
         self.held += bytes;
     }
 
-    /// Gives back `bytes` of what is reserved.
-    pub(super) fn give_back(&mut self, bytes: u64) {
+    /// Releases `bytes` of the reserved memory.
+    pub(super) fn release(&mut self, bytes: u64) {
         self.held -= bytes;
         lock(&self.budget.accounts).release(self.session, bytes);
         self.budget.released.notify_waiters();
@@ -110,7 +110,7 @@ impl Drop for OpenUpload {
     }
 }
 
-/// Who holds how much of the budget.
+/// How much of the budget each session and each attempt holds.
 #[derive(Debug)]
 struct UploadAccounts {
     limit: u64,
@@ -242,14 +242,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_upload_that_waits_continues_when_memory_is_given_back() {
+    async fn an_upload_that_waits_continues_when_memory_is_released() {
         let budget = Arc::new(UploadBudget::new(0));
         let (mut first, mut second) = (open(&budget, 1, 1, 0), open(&budget, 1, 1, 0));
         assert!(gets(&mut first, 64 * MB).await);
         let waiting = tokio::spawn(async move { second.reserve(MB).await });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        first.give_back(MB);
+        first.release(MB);
         waiting.await.unwrap();
     }
 

@@ -4,7 +4,7 @@
 //! nearly nothing on the wire.
 
 use super::{
-    pace::in_pace,
+    pace::with_part_timeout,
     upload_budget::{OpenUpload, OtherUploads},
     worker_session::WorkerSession,
 };
@@ -51,7 +51,7 @@ const SMALL_BYTES: usize = 32 << 10;
 impl WorkerSession {
     /// Receives the artifact that an attempt uploads, and stores it.
     pub(super) async fn receive_upload(&self, mut parts: Streaming<UploadPart>) -> Result<(), Status> {
-        let first = in_pace(parts.message()).await??.and_then(|part| part.part);
+        let first = with_part_timeout(parts.message()).await??.and_then(|part| part.part);
         let Some(upload_part::Part::Header(header)) = first else {
             return Err(invalid("an upload must start with a header"));
         };
@@ -72,8 +72,8 @@ impl WorkerSession {
             drop(upload);
         };
         let is_small = blob.len() <= SMALL_BYTES as u64;
-        let tried = if is_small { shared.store.put_in_memory(scope, &name, blob) } else { Ok(Some(blob)) };
-        let kept = match tried {
+        let in_memory = if is_small { shared.store.put_in_memory(scope, &name, blob) } else { Ok(Some(blob)) };
+        let kept = match in_memory {
             Ok(Some(blob)) => {
                 let put = move || {
                     let kept = shared.store.put(scope, name, blob);
@@ -254,14 +254,14 @@ async fn receive_blob(mut parts: Streaming<UploadPart>, length: u64, upload: &mu
             let seconds = MAX_ROOM_WAIT.as_secs();
             return Err(Status::resource_exhausted(format!("there was no memory for the upload for {seconds} s")));
         }
-        let Some(part) = in_pace(parts.message()).await?? else { break };
+        let Some(part) = with_part_timeout(parts.message()).await?? else { break };
         let stored = match &part.part {
             Some(upload_part::Part::Chunk(chunk)) => chunk.content.len() as u64 + CHUNK_OVERHEAD_BYTES,
             _ => 0,
         };
         artifact = push_part(artifact, part).await.map_err(invalid)?;
         // The stored bytes of a chunk that was accepted are at most what was reserved.
-        upload.give_back(reserved - stored);
+        upload.release(reserved - stored);
     }
     artifact.finish().map_err(invalid)
 }

@@ -59,14 +59,14 @@ pub(super) struct WorkerSession {
     pub(super) peer: Option<PeerIdentity>,
     pub(super) closer: Closer,
     pub(super) introduction: OnceLock<WorkerIntroduction>,
-    /// Receives the outcome of the handshake.
-    welcome: Mutex<Option<oneshot::Sender<Result<String, Mismatch>>>>,
-    /// The session has its control stream.
-    pub(super) controlled: AtomicBool,
+    /// Gets the outcome of the handshake. `None` once it is sent.
+    handshake: Mutex<Option<oneshot::Sender<Result<String, Mismatch>>>>,
+    /// True once the worker has opened the control stream. A session has only one.
+    pub(super) has_control_stream: AtomicBool,
     /// What the scheduler knows about the worker's provers.
     pub(super) reported_provers: Mutex<ReportedProvers>,
     /// How many other orchestrators wait for the worker.
-    pub(super) others: watch::Sender<u32>,
+    pub(super) waiting_orchestrators: watch::Sender<u32>,
     /// Cancelled when the worker reports that it leaves.
     pub(super) leaving: CancellationToken,
     pub(super) close_reason: Arc<CloseReason>,
@@ -80,7 +80,7 @@ impl WorkerSession {
         peer: Option<PeerIdentity>,
         closer: Closer,
         shared: Arc<SharedState>,
-        welcome: oneshot::Sender<Result<String, Mismatch>>,
+        handshake: oneshot::Sender<Result<String, Mismatch>>,
     ) -> Self {
         Self {
             id: SessionId(shared.next_session.fetch_add(1, Ordering::Relaxed)),
@@ -88,10 +88,10 @@ impl WorkerSession {
             peer,
             closer,
             introduction: OnceLock::new(),
-            welcome: Mutex::new(Some(welcome)),
-            controlled: AtomicBool::new(false),
+            handshake: Mutex::new(Some(handshake)),
+            has_control_stream: AtomicBool::new(false),
             reported_provers: Mutex::new(ReportedProvers::NeverLoaded),
-            others: watch::Sender::new(0),
+            waiting_orchestrators: watch::Sender::new(0),
             leaving: CancellationToken::new(),
             close_reason: Arc::default(),
             tasks: BackgroundTasks::new(),
@@ -101,8 +101,8 @@ impl WorkerSession {
 
     /// Reports the outcome of the handshake: the worker's name, or why it is refused. Only the first outcome counts.
     pub(super) fn report_handshake(&self, outcome: Result<String, Mismatch>) {
-        if let Some(welcome) = lock(&self.welcome).take() {
-            let _ = welcome.send(outcome);
+        if let Some(handshake) = lock(&self.handshake).take() {
+            let _ = handshake.send(outcome);
         }
     }
 
@@ -121,17 +121,17 @@ impl WorkerSession {
         }
     }
 
-    /// Sends `event` to the dispatcher. Returns false if the dispatcher has ended, which ends every session.
-    pub(super) async fn event(&self, event: ForwardedEvent) -> bool {
+    /// Sends `event` to the dispatcher. Returns false if the dispatcher has ended. Then every session ends.
+    pub(super) async fn send_event(&self, event: ForwardedEvent) -> bool {
         self.shared.inbox.send(DispatcherInput::Event(event)).await.is_ok()
     }
 
-    /// Removes the worker from the shared state. `is_unwanted` is true if the orchestrator is stopping, if the worker
-    /// was forgotten, or if the list or the name server no longer has it. The worker is then not listed as
-    /// disconnected.
-    pub(super) async fn leave(&self, reason: &str, is_unwanted: bool) {
+    /// Removes the worker from the shared state, because the session has ended. `should_return` is true if the worker
+    /// should be connected again. It is then listed as disconnected, unless it left on purpose. It should not return if
+    /// the orchestrator is stopping, if the worker was forgotten, or if the list or the name server no longer has it.
+    pub(super) async fn remove_worker(&self, reason: &str, should_return: bool) {
         let Some(worker) = self.shared.workers().remove(&self.id) else { return };
-        if !is_unwanted && !worker.left_on_purpose.load(Ordering::Relaxed) {
+        if should_return && !worker.left_on_purpose.load(Ordering::Relaxed) {
             let mut disconnected = self.shared.disconnected();
             // A worker that joins may be connected again before the end of its old session is noticed.
             let is_back = self.shared.workers().values().any(|other| is_same(other, &worker));
@@ -143,7 +143,7 @@ impl WorkerSession {
         *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
         let lost = ProofEvent::WorkerLost { worker: worker.name.to_string(), reason: reason.to_owned() };
         self.shared.publish_to_tries(worker.origin, &lost);
-        self.event(ForwardedEvent::SessionEnded { session: self.id }).await;
+        self.send_event(ForwardedEvent::SessionEnded { session: self.id }).await;
     }
 
     /// Returns the attempt if the worker holds it.

@@ -36,7 +36,7 @@ pub(crate) struct ConnectedWorker {
     pub(crate) address_text: Arc<str>,
     pub(crate) supported_kinds: KindSet,
     /// Why it does not support the other task kinds.
-    pub(crate) missing: BTreeMap<TaskKind, String>,
+    pub(crate) missing_capabilities: BTreeMap<TaskKind, String>,
     pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,
     pub(crate) closer: Closer,
     pub(crate) close_reason: Arc<CloseReason>,

@@ -1,7 +1,7 @@
 //! Proofs that wait for a worker that supports a task kind, before they submit a task.
 
 use super::{
-    hostile::{Pipe, message},
+    hostile::{PIPE_BYTES, message},
     *,
 };
 use sp1d_orchestrator::{ShardSize, ShardWorker};
@@ -206,8 +206,8 @@ async fn exclusion(connections: &mut mpsc::UnboundedReceiver<DuplexStream>) -> E
 /// Runs a proof that excludes a worker on small GPUs. The worker connects before the proof excludes it, or after.
 async fn check_notified(connects_later: bool) {
     let large = RunningWorker::ready("large", FakeEngine::honest()).await;
-    let (sender, mut connections) = mpsc::unbounded_channel();
-    let orchestrator = Arc::new(Orchestrator::start(settings(), Some(Arc::new(Pipe(sender))), None));
+    let (connector, mut connections) = PipeConnector::new(PIPE_BYTES);
+    let orchestrator = Arc::new(Orchestrator::start(settings(), Some(Arc::new(connector)), None));
     let runner = ExcludingRunner::default();
     let prove = || {
         let (orchestrator, runner) = (orchestrator.clone(), Arc::new(runner.clone()));

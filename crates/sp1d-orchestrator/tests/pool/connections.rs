@@ -95,23 +95,16 @@ async fn a_name_of_two_workers_selects_none_to_forget() {
     orchestrator.shutdown().await;
 }
 
-struct Door(LocalEndpoint);
-
-impl LocalConnector for Door {
-    fn connect(&self) -> Option<Box<dyn Stream>> {
-        self.0.connect().map(|stream| Box::new(stream) as Box<dyn Stream>)
-    }
-}
-
 #[tokio::test]
 async fn the_local_worker_takes_its_share() {
-    let (local, door) = LocalWorker::new(sp1d_testing::introduction("local"));
+    let (local, endpoint) = LocalWorker::new(sp1d_testing::introduction("local"));
     let stop = CancellationToken::new();
     let engine = sp1d_testing::ready(slow(Duration::from_millis(20)));
     let serving = tokio::spawn(local.serve(engine, stop.clone()));
     let other = RunningWorker::ready("other", slow(Duration::from_millis(20))).await;
     let members = WorkerList(vec![WorkerAddress::Local, other.address.into()]);
-    let orchestrator = Orchestrator::connect(&members, settings(), Some(Arc::new(Door(door)))).await.unwrap();
+    let orchestrator =
+        Orchestrator::connect(&members, settings(), Some(Arc::new(EndpointConnector(endpoint)))).await.unwrap();
     wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.ready).count() == 2).await;
     let proven = check_proven(orchestrator, 12).await;
     let shares: Vec<_> = proven.workers.iter().map(|share| (share.address.as_str(), share.tasks)).collect();

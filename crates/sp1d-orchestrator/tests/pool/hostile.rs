@@ -6,24 +6,12 @@ use sp1d_protocol::{
     Closer, Connection, chunk_to_wire, connect_client, kind_to_wire,
     wire::{self, FromWorker, UploadPart, from_worker, session_client::SessionClient, to_worker, upload_part::Part},
 };
-use tokio::{
-    io::{DuplexStream, duplex},
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, transport::Channel};
 
-/// Connects the orchestrator to a worker of the test that speaks the protocol by itself.
-pub(super) struct Pipe(pub(super) mpsc::UnboundedSender<DuplexStream>);
-
-impl LocalConnector for Pipe {
-    fn connect(&self) -> Option<Box<dyn Stream>> {
-        let (theirs, ours) = duplex(4 << 20);
-        self.0.send(ours).ok()?;
-        Some(Box::new(theirs))
-    }
-}
+/// Bytes that can be on the way to or from a worker that speaks the protocol by itself: some chunks of an artifact.
+pub(super) const PIPE_BYTES: usize = 4 << 20;
 
 /// A proof whose first shard was assigned to a hostile worker.
 struct HostileWorker {
@@ -45,8 +33,8 @@ impl Drop for HostileWorker {
 
 impl HostileWorker {
     async fn start() -> Self {
-        let (sender, mut connections) = mpsc::unbounded_channel();
-        let orchestrator = Arc::new(Orchestrator::start(settings(), Some(Arc::new(Pipe(sender))), None));
+        let (connector, mut connections) = PipeConnector::new(PIPE_BYTES);
+        let orchestrator = Arc::new(Orchestrator::start(settings(), Some(Arc::new(connector)), None));
         orchestrator.set_list(&WorkerList(vec![WorkerAddress::Local]));
         let (connection, closer) = Connection::new(connections.recv().await.unwrap());
         let mut client = connect_client(connection).await.unwrap();

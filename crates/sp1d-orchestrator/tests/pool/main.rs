@@ -14,17 +14,17 @@ mod secure;
 use futures::FutureExt;
 use sp1d_artifacts::{Blob, Digest};
 use sp1d_orchestrator::{
-    CachedResult, Holdings, LocalConnector, Orchestrator, OrchestratorSettings, ProbeError, ProofEvent, ProofFailure,
-    ProofHandle, ProofOutput, ProofRequest, ProofRunner, Proven, Reached, ResultCache, Stream, TaskOutcome, TaskSpec,
-    WorkerAddress, WorkerInfo, WorkerList, probe,
+    CachedResult, Holdings, Orchestrator, OrchestratorSettings, ProbeError, ProofEvent, ProofFailure, ProofHandle,
+    ProofOutput, ProofRequest, ProofRunner, Proven, Reached, ResultCache, TaskOutcome, TaskSpec, WorkerAddress,
+    WorkerInfo, WorkerList, probe,
 };
 use sp1d_protocol::{TaskPayload, WrapTask};
 use sp1d_scheduler::TaskKind;
 use sp1d_testing::{
-    FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs, free_address,
-    honest_result,
+    EndpointConnector, FakeEngine, FakeRunner, PipeConnector, RunningWorker, do_honestly, expected_proof, fake_build,
+    fetch_inputs, free_address, honest_result,
 };
-use sp1d_worker::{AttemptError, Capabilities, EngineState, LocalEndpoint, LocalWorker, engine_state};
+use sp1d_worker::{AttemptError, Capabilities, EngineState, LocalWorker, engine_state};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,

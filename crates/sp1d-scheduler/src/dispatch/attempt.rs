@@ -22,7 +22,7 @@ pub(super) struct DispatchAttempt {
     pub(super) session: SessionId,
     pub(super) report: ResultReport,
     pub(super) events_check: DeferredEventsCheck,
-    /// True once the check of the deferred events is delayed. Means nothing while none runs.
+    /// True once the running check of the deferred events is delayed. Not used while no check runs.
     pub(super) is_check_delayed: bool,
     pub(super) published: PublishedState,
 }
@@ -90,16 +90,16 @@ pub(super) enum ResultReport {
     Received,
     /// The result does not count, because the deferred events or the claim were rejected. Further reports of deferred
     /// events and of the result are ignored.
-    Unwanted,
+    Ignored,
 }
 
 /// State of the check of an attempt's deferred events. They are checked at most once per session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeferredEventsCheck {
-    /// The events were not reported, or their list had not arrived.
-    Unreported,
+    /// The worker has not reported the upload, or the list of the events had not arrived.
+    NotStarted,
     /// The driver checks the uploaded deferred events.
-    Checking,
+    Running,
     /// The check has ended.
     Ended,
 }
@@ -110,7 +110,7 @@ impl DispatchAttempt {
             task,
             session,
             report: ResultReport::Awaited,
-            events_check: DeferredEventsCheck::Unreported,
+            events_check: DeferredEventsCheck::NotStarted,
             is_check_delayed: false,
             published: PublishedState::Assigned,
         }
@@ -123,7 +123,7 @@ impl DispatchAttempt {
 
     /// Returns true while the deferred events are checked.
     pub(super) fn is_check_running(&self) -> bool {
-        self.events_check == DeferredEventsCheck::Checking
+        self.events_check == DeferredEventsCheck::Running
     }
 
     /// Continues the attempt in `session`, which repeats all its reports. A running check of the deferred events
@@ -133,7 +133,7 @@ impl DispatchAttempt {
         self.session = session;
         self.report = ResultReport::Awaited;
         if self.events_check == DeferredEventsCheck::Ended {
-            self.events_check = DeferredEventsCheck::Unreported;
+            self.events_check = DeferredEventsCheck::NotStarted;
         }
     }
 }

@@ -157,11 +157,11 @@ pub enum DispatchCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TryFailureCause {
     /// The task failed, was lost or was refused too often. If it is a shard, none of its attempts ran out of memory.
-    FailedTask,
+    TaskFailed,
     /// The task is not a shard. It ran out of memory, and no ready worker is larger. Smaller shards would not help.
     TaskOutOfMemory,
     /// The task is a shard, and one of its attempts ran out of memory. A smaller shard may help.
-    OutOfMemory,
+    ShardOutOfMemory,
     /// The task is a shard. The workers that are large enough for it have left, and the connected ones are too small.
     /// None of its attempts ran out of memory.
     NoLargeWorkerRemains,
@@ -173,15 +173,15 @@ impl TryFailureCause {
     pub(super) fn of(kind: TaskKind, history: &[PastAttempt], failed_for_lack_of_memory: bool) -> Self {
         if !kind.is_shard() {
             // Only shards become smaller with a smaller cut. Another task that lacks memory has run out of it.
-            if failed_for_lack_of_memory { Self::TaskOutOfMemory } else { Self::FailedTask }
+            if failed_for_lack_of_memory { Self::TaskOutOfMemory } else { Self::TaskFailed }
         } else if history.iter().any(|past| past.reason.is_out_of_memory()) {
             // One attempt that ran out of memory is reason enough for a smaller cut: on other workers, the kernel may
             // have killed provers for the same cause.
-            Self::OutOfMemory
+            Self::ShardOutOfMemory
         } else if failed_for_lack_of_memory {
             Self::NoLargeWorkerRemains
         } else {
-            Self::FailedTask
+            Self::TaskFailed
         }
     }
 }
@@ -189,8 +189,8 @@ impl TryFailureCause {
 impl fmt::Display for TryFailureCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::FailedTask => "failed",
-            Self::OutOfMemory | Self::TaskOutOfMemory => "ran out of memory",
+            Self::TaskFailed => "failed",
+            Self::ShardOutOfMemory | Self::TaskOutOfMemory => "ran out of memory",
             Self::NoLargeWorkerRemains => "finds no large worker",
         })
     }

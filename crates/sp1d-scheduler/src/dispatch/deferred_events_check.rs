@@ -17,7 +17,7 @@ const CONTRADICTED: &str = "workers of two origins claimed other deferred events
 impl DispatchState {
     /// Starts the check of the deferred events that `attempt` uploaded for its marker, unless it has run in this
     /// session or the task has no marker. SP1 makes precompile shards from the events without checking them.
-    pub(super) fn on_deferred_events_reported(
+    pub(super) fn on_deferred_events_uploaded(
         &mut self,
         session: SessionId,
         attempt: AttemptId,
@@ -27,10 +27,10 @@ impl DispatchState {
             return;
         };
         let task = entry.task;
-        if entry.events_check == DeferredEventsCheck::Unreported
+        if entry.events_check == DeferredEventsCheck::NotStarted
             && self.tasks.get(task).is_some_and(|task| task.has_marker)
         {
-            entry.events_check = DeferredEventsCheck::Checking;
+            entry.events_check = DeferredEventsCheck::Running;
             entry.is_check_delayed = false;
             handling.commands.push(DispatchCommand::CheckDeferredEvents { attempt, task });
         }
@@ -44,7 +44,7 @@ impl DispatchState {
     ) {
         // The attempt may have been discarded while its uploads were checked.
         let Some(entry) =
-            self.attempts.get(&attempt).filter(|entry| entry.events_check == DeferredEventsCheck::Checking).copied()
+            self.attempts.get(&attempt).filter(|entry| entry.events_check == DeferredEventsCheck::Running).copied()
         else {
             return;
         };
@@ -98,7 +98,7 @@ impl DispatchState {
         let entry = self.attempt_mut(attempt);
         let session = entry.session;
         let is_proving = entry.report == ResultReport::Awaited;
-        (entry.events_check, entry.report) = (DeferredEventsCheck::Ended, ResultReport::Unwanted);
+        (entry.events_check, entry.report) = (DeferredEventsCheck::Ended, ResultReport::Ignored);
         if is_proving {
             // Cancel first, so that the cancellation arrives before the task that replaces the attempt.
             handling.commands.push(DispatchCommand::Cancel { session, attempt });

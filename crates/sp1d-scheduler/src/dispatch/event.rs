@@ -78,7 +78,7 @@ pub enum DispatchEvent {
     },
     /// A worker reports that an attempt has uploaded the deferred events of its shard, and their list. They are not yet
     /// checked.
-    DeferredEventsReported {
+    DeferredEventsUploaded {
         /// The session that reports this.
         session: SessionId,
         /// The attempt that uploaded the events.
@@ -200,11 +200,11 @@ impl fmt::Display for DispatchEvent {
             Self::DrainCancelled { session } => write!(f, "drain cancelled for {session}"),
             Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
-            Self::DeferredEventsReported { session, attempt, has_list: true } => {
-                write!(f, "{session} reported the deferred events of {attempt}")
+            Self::DeferredEventsUploaded { session, attempt, has_list: true } => {
+                write!(f, "{session} uploaded the deferred events of {attempt}")
             }
-            Self::DeferredEventsReported { session, attempt, has_list: false } => {
-                write!(f, "{session} reported the deferred events of {attempt}, but the list is missing")
+            Self::DeferredEventsUploaded { session, attempt, has_list: false } => {
+                write!(f, "{session} uploaded the deferred events of {attempt}, but the list is missing")
             }
             Self::DeferredEventsChecked { attempt, outcome: Ok(_) } => {
                 write!(f, "the deferred events of {attempt} passed their check")

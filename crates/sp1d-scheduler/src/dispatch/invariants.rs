@@ -43,11 +43,11 @@ impl DispatchState {
             let task = self.tasks.get(entry.task);
             assert!(task.is_some(), "{attempt} belongs to {}, which is not open", entry.task);
             assert!(
-                entry.events_check == DeferredEventsCheck::Unreported || task.is_some_and(|task| task.has_marker),
+                entry.events_check == DeferredEventsCheck::NotStarted || task.is_some_and(|task| task.has_marker),
                 "the task of {attempt} has no marker, but the attempt is {entry:?}"
             );
             assert!(
-                entry.report != ResultReport::Unwanted || entry.events_check == DeferredEventsCheck::Ended,
+                entry.report != ResultReport::Ignored || entry.events_check == DeferredEventsCheck::Ended,
                 "the result of {attempt} does not count, but its deferred events were not rejected: {entry:?}"
             );
             // The end of a session would lose a delivered result that the scheduler does not know.

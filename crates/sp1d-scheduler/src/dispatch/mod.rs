@@ -26,7 +26,7 @@
 //!
 //! | events of the driver | events of the scheduler |
 //! |---|---|
-//! | `DeferredEventsReported` | none |
+//! | `DeferredEventsUploaded` | none |
 //! | `DeferredEventsChecked`, if the claim is accepted | first `ProvenWrong` for each refuted worker |
 //! | | then `DeferredEventsAccepted` |
 //! | `DeferredEventsChecked` otherwise | `AttemptFailed` |

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - A delivered result is kept when its session ends, also while it waits for the check of the deferred events.
 ///   Reports of the worker about the attempt do not count any more.
 /// - The driver checks the deferred events of an attempt first. Then the dispatch state machine judges the claim: see
-///   [`ClaimHistory`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
+///   [`ClaimHistory`]. The file `dispatch/mod.rs` says when the scheduler learns of a marker and of a result.
 /// - A task that a worker started before the orchestrator restarted is offered first to that worker, which gets it if
 ///   it may take it and has a free slot. If several workers started the task, it is offered first to the one that
 ///   reported this first.
@@ -176,9 +176,9 @@ impl DispatchState {
                 }
                 self.pass_to_scheduler(Event::AttemptStarted { session, attempt }, handling);
             }
-            DispatchEvent::DeferredEventsReported { session, attempt, has_list } => {
+            DispatchEvent::DeferredEventsUploaded { session, attempt, has_list } => {
                 if has_list {
-                    self.on_deferred_events_reported(session, attempt, handling);
+                    self.on_deferred_events_uploaded(session, attempt, handling);
                 }
             }
             DispatchEvent::DeferredEventsChecked { attempt, outcome } => {
@@ -409,7 +409,7 @@ impl DispatchState {
         match entry.report {
             ResultReport::Awaited => entry.is_check_delayed = entry.is_check_running(),
             ResultReport::Received => self.pass_to_scheduler(Event::CheckDelayed { attempt }, handling),
-            ResultReport::Unwanted => {}
+            ResultReport::Ignored => {}
         }
     }
 
@@ -423,7 +423,7 @@ impl DispatchState {
     /// Returns true if the deferred events of `attempt` were never checked. If their check has ended and the marker is
     /// incomplete nevertheless, the events passed while the worker counted as lost, and the scheduler ignored that.
     fn has_withheld_events(&self, attempt: AttemptId) -> bool {
-        self.attempts.get(&attempt).is_some_and(|entry| entry.events_check == DeferredEventsCheck::Unreported)
+        self.attempts.get(&attempt).is_some_and(|entry| entry.events_check == DeferredEventsCheck::NotStarted)
     }
 
     /// Returns true if `session` holds `attempt` or held it last.

@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-/// Attempts that an idle worker can take over, the newest first. Such an attempt is held but not started, was not
+/// Attempts whose tasks an idle worker can steal, the newest first. Such an attempt is held but not started, was not
 /// resumed, and is not the only one on its worker.
 pub(crate) type Stealable = ExclusionBuckets<Reverse<AttemptId>>;
 
@@ -25,22 +25,22 @@ pub(crate) struct PlacementInputs<'a> {
     /// The worker on which the current event ended an attempt.
     pub(crate) freed_worker: Option<FreedWorker>,
     /// Every task that can still be assigned excludes fewer workers than this.
-    pub(crate) max_excluded: usize,
-    /// How far workers have come with their attempts. `None` if the configuration ignores task durations.
-    pub(crate) pacing: Option<Pacing<'a>>,
+    pub(crate) excluded_bound: usize,
+    /// How far workers have come with their attempts. `None` if the configuration ignores how long tasks take.
+    pub(crate) progress: Option<AttemptProgress<'a>>,
 }
 
 /// How far workers have come with their attempts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pacing<'a> {
+pub(crate) struct AttemptProgress<'a> {
     pub(crate) attempts: &'a BTreeMap<AttemptId, ScheduledAttempt>,
     /// The time on the lease clock.
     pub(crate) now: Timestamp,
 }
 
-impl Pacing<'_> {
+impl AttemptProgress<'_> {
     /// Returns the time that an attempt still needs, or `None` if that is unknown.
-    fn left(&self, sessions: &WorkerSessions, id: AttemptId) -> Option<Duration> {
+    fn remaining_time(&self, sessions: &WorkerSessions, id: AttemptId) -> Option<Duration> {
         let attempt = &self.attempts[&id];
         let pace = sessions.pace(attempt.session, attempt.kind)?;
         let ran =
@@ -57,7 +57,7 @@ impl Pacing<'_> {
     /// `None` if that is unknown.
     fn busy_for(&self, sessions: &WorkerSessions, session: SessionId, last: Option<AttemptId>) -> Option<Duration> {
         let held = sessions.get(session)?.held().iter().copied();
-        held.filter(|id| last.is_none_or(|last| *id <= last)).map(|id| self.left(sessions, id)).sum()
+        held.filter(|id| last.is_none_or(|last| *id <= last)).map(|id| self.remaining_time(sessions, id)).sum()
     }
 }
 
@@ -75,7 +75,7 @@ impl PlacementInputs<'_> {
     pub(crate) fn next_assignment(&self) -> Option<(TaskId, SessionId)> {
         let kinds: KindSet = TaskKind::ALL
             .into_iter()
-            .filter(|kind| self.sessions.any_partly_free(*kind) || self.any_idle_may_start(*kind))
+            .filter(|kind| self.sessions.any_busy_with_free_slot(*kind) || self.any_idle_may_take(*kind))
             .collect();
         if kinds.is_empty() {
             return None;
@@ -92,13 +92,13 @@ impl PlacementInputs<'_> {
     /// Picks the newest attempt that waits behind another one on its worker while an idle worker may take its task.
     /// Also returns the idle worker.
     pub(crate) fn next_steal(&self) -> Option<(AttemptId, SessionId)> {
-        let kinds = TaskKind::ALL.into_iter().filter(|kind| self.any_idle_may_start(*kind));
+        let kinds = TaskKind::ALL.into_iter().filter(|kind| self.any_idle_may_take(*kind));
         let newest_of_each = kinds.filter_map(|kind| {
             // Exclusions apply here even if every worker is excluded: it is better for the task to wait for its slot
             // than to go to a worker that it failed on.
             self.stealable.heads(kind).find_map(|(attempt, excluded)| {
                 let thief = self.choose_idle(kind, excluded)?;
-                self.gains(kind, attempt.0, thief).then_some((attempt, thief))
+                self.thief_is_sooner(kind, attempt.0, thief).then_some((attempt, thief))
             })
         });
         let (Reverse(attempt), session) = newest_of_each.min_by_key(|(attempt, _)| *attempt)?;
@@ -109,38 +109,38 @@ impl PlacementInputs<'_> {
     /// is excluded too. Otherwise the task waits for a worker that is not excluded, even if that one is busy,
     /// quarantined or starting its prover.
     pub(crate) fn choose_worker(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
-        self.choose_outside(kind, excluded).or_else(|| {
-            let any = || self.choose_outside(kind, &excluded.lasting());
+        self.choose_not_excluded(kind, excluded).or_else(|| {
+            let any = || self.choose_not_excluded(kind, &excluded.lasting());
             self.sessions.all_excluded(kind, excluded).then(any).flatten()
         })
     }
 
-    fn choose_outside(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
+    fn choose_not_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
         let Some(idle) = self.choose_idle(kind, excluded) else { return self.sessions.least_busy(kind, excluded) };
-        Some(self.sooner(kind, excluded, idle).unwrap_or(idle))
+        Some(self.sooner_busy_worker(kind, excluded, idle).unwrap_or(idle))
     }
 
-    /// Returns a busy worker that would finish a task of `kind` earlier than `idle` would, its current attempts
-    /// included. This keeps the last task away from a slow machine. While more tasks wait, the slots of the fast worker
-    /// fill quickly and the slow worker gets its share.
-    fn sooner(&self, kind: TaskKind, excluded: &Exclusions, idle: SessionId) -> Option<SessionId> {
-        let pacing = self.pacing.filter(|_| self.pack_plans.is_none())?;
-        let alone = self.sessions.pace(idle, kind)?;
+    /// Returns a busy worker that would finish its attempts and then a task of `kind` earlier than `idle` would finish
+    /// the task alone. This keeps the last task away from a slow machine. While more tasks wait, the slots of the fast
+    /// worker fill quickly and the slow worker gets its share.
+    fn sooner_busy_worker(&self, kind: TaskKind, excluded: &Exclusions, idle: SessionId) -> Option<SessionId> {
+        let progress = self.progress.filter(|_| self.pack_plans.is_none())?;
+        let time_on_idle = self.sessions.pace(idle, kind)?;
         let fastest =
             self.sessions.fastest(kind).filter(|id| *id != idle && !self.sessions.is_excluded(*id, excluded))?;
-        let free = self.sessions.get(fastest).is_some_and(|session| session.has_free_slot(kind));
-        let behind = pacing.busy_for(self.sessions, fastest, None)? + self.sessions.pace(fastest, kind)?;
-        (free && behind < alone).then_some(fastest)
+        let has_free_slot = self.sessions.get(fastest).is_some_and(|session| session.has_free_slot(kind));
+        let time_on_fastest = progress.busy_for(self.sessions, fastest, None)? + self.sessions.pace(fastest, kind)?;
+        (has_free_slot && time_on_fastest < time_on_idle).then_some(fastest)
     }
 
     /// Returns true if `thief`, which is idle, would finish the task of `attempt` earlier than its holder would.
     /// Returns true if the durations are unknown.
-    fn gains(&self, kind: TaskKind, attempt: AttemptId, thief: SessionId) -> bool {
+    fn thief_is_sooner(&self, kind: TaskKind, attempt: AttemptId, thief: SessionId) -> bool {
         let comparison = || {
-            let pacing = self.pacing.filter(|_| self.pack_plans.is_none())?;
-            let holder = pacing.attempts[&attempt].session;
-            let waits = pacing.busy_for(self.sessions, holder, Some(attempt))?;
-            Some(self.sessions.pace(thief, kind)? < waits)
+            let progress = self.progress.filter(|_| self.pack_plans.is_none())?;
+            let holder = progress.attempts[&attempt].session;
+            let time_on_holder = progress.busy_for(self.sessions, holder, Some(attempt))?;
+            Some(self.sessions.pace(thief, kind)? < time_on_holder)
         };
         comparison().unwrap_or(true)
     }
@@ -152,20 +152,20 @@ impl PlacementInputs<'_> {
             .filter(|freed_worker| !self.sessions.is_excluded(freed_worker.session, excluded));
         let session = freed_worker
             .map(|freed_worker| freed_worker.session)
-            .or_else(|| self.sessions.first_idle(kind, excluded))?;
+            .or_else(|| self.sessions.fastest_idle(kind, excluded))?;
         let may_start = self.has_room(kind)
-            || freed_worker.is_some_and(|freed_worker| self.may_continue(kind, freed_worker))
-            || !self.sessions.any_holds(kind, excluded);
+            || freed_worker.is_some_and(|freed_worker| self.may_take_one_more(kind, freed_worker))
+            || !self.sessions.any_holder_outside(kind, excluded);
         may_start.then_some(session)
     }
 
     /// Returns false if no task of `kind` can go to an idle worker, whatever workers the task excludes. Without this
     /// check every event would search all buckets for one that excludes every worker holding the kind.
-    fn any_idle_may_start(&self, kind: TaskKind) -> bool {
+    fn any_idle_may_take(&self, kind: TaskKind) -> bool {
         self.sessions.any_idle(kind)
             && (self.has_room(kind)
-                || self.idle_freed_worker(kind).is_some_and(|freed_worker| self.may_continue(kind, freed_worker))
-                || self.sessions.holders(kind) < self.max_excluded)
+                || self.idle_freed_worker(kind).is_some_and(|freed_worker| self.may_take_one_more(kind, freed_worker))
+                || self.sessions.holders(kind) < self.excluded_bound)
     }
 
     /// Returns true if fewer workers hold tasks of `kind` than the plan uses.
@@ -183,7 +183,7 @@ impl PlacementInputs<'_> {
     /// Returns true if `freed_worker` may take one more task of `kind` even though fewer workers are enough: once after
     /// each new plan. While tasks arrive one by one, each makes a new plan. If workers stopped meanwhile, the tasks
     /// still to come would finish late.
-    fn may_continue(&self, kind: TaskKind, freed_worker: FreedWorker) -> bool {
+    fn may_take_one_more(&self, kind: TaskKind, freed_worker: FreedWorker) -> bool {
         self.pack_plans.is_some_and(|pack_plans| pack_plans.of(kind).is_newer_than(freed_worker.attempt))
     }
 }

@@ -5,5 +5,5 @@
 mod choice;
 mod pack_plan;
 
-pub(crate) use choice::{FreedWorker, Pacing, PlacementInputs, Stealable};
+pub(crate) use choice::{AttemptProgress, FreedWorker, PlacementInputs, Stealable};
 pub(crate) use pack_plan::PackPlans;

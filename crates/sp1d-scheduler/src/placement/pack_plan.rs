@@ -34,7 +34,7 @@ impl PackPlans {
     }
 
     /// Notes that a held attempt of `kind` has delivered its result.
-    pub(crate) const fn deliver(&mut self, kind: TaskKind) {
+    pub(crate) const fn note_delivery(&mut self, kind: TaskKind) {
         self.0[kind.index()].remaining_tasks -= 1;
     }
 

@@ -15,12 +15,12 @@ pub(crate) struct Exclusions {
     /// `too_small_bytes`, this applies even if no other worker is left.
     shard_size: Option<ShardSize>,
     /// The try of the task is only for trusted workers. This applies even if no other worker is left, too.
-    untrusted: bool,
+    trusted_only: bool,
 }
 
 impl Exclusions {
     pub(crate) const NONE: Self =
-        Self { workers: BTreeSet::new(), too_small_bytes: None, shard_size: None, untrusted: false };
+        Self { workers: BTreeSet::new(), too_small_bytes: None, shard_size: None, trusted_only: false };
 
     pub(crate) fn add(&mut self, worker: WorkerId) {
         self.workers.insert(worker);
@@ -43,7 +43,7 @@ impl Exclusions {
 
     /// Excludes every worker that is not trusted.
     pub(crate) fn set_trusted_only(&mut self) {
-        self.untrusted = true;
+        self.trusted_only = true;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -58,17 +58,19 @@ impl Exclusions {
         comparable_bytes: u64,
         shard_room: ShardRoom,
     ) -> bool {
-        self.is_untrusted(trusted) || self.is_too_small(comparable_bytes, shard_room) || self.workers.contains(&worker)
+        self.excludes_trust(trusted)
+            || self.excludes_size(comparable_bytes, shard_room)
+            || self.workers.contains(&worker)
     }
 
-    /// Returns true if the task is only for trusted workers, and this one is not `trusted`.
-    pub(crate) const fn is_untrusted(&self, trusted: bool) -> bool {
-        self.untrusted && !trusted
+    /// Returns true if the task is only for trusted workers, and excludes a worker that is `trusted` or not.
+    pub(crate) const fn excludes_trust(&self, trusted: bool) -> bool {
+        self.trusted_only && !trusted
     }
 
-    /// Returns true if the task ran out of memory on a worker with at least `comparable_bytes`, less the tolerance of
-    /// `add_memory`, or if the task is a shard that does not fit into `shard_room`.
-    pub(crate) fn is_too_small(&self, comparable_bytes: u64, shard_room: ShardRoom) -> bool {
+    /// Returns true if a worker with `comparable_bytes` of memory and this `shard_room` is too small: the task ran out
+    /// of memory on a worker with as much or more, less the tolerance of `add_memory`, or its shard does not fit.
+    pub(crate) fn excludes_size(&self, comparable_bytes: u64, shard_room: ShardRoom) -> bool {
         self.too_small_bytes.is_some_and(|bytes| comparable_bytes <= bytes.saturating_add(bytes / 16))
             || self.shard_size.is_some_and(|size| !shard_room.fits(size))
     }
@@ -77,29 +79,29 @@ impl Exclusions {
         &self.workers
     }
 
-    /// Returns true if workers may be excluded because they are too small.
+    /// Returns true if the task excludes workers that are too small.
     pub(crate) const fn excludes_by_memory(&self) -> bool {
         self.too_small_bytes.is_some() || self.shard_size.is_some()
     }
 
-    /// Returns true if workers may be excluded for what they are, and not because of their number in `workers`.
-    pub(crate) const fn is_by_property(&self) -> bool {
-        self.excludes_by_memory() || self.untrusted
+    /// Returns true if the task excludes workers by their memory or their trust, whatever their number is.
+    pub(crate) const fn excludes_by_property(&self) -> bool {
+        self.excludes_by_memory() || self.trusted_only
     }
 
     /// Returns true if only trusted workers get the task.
     pub(crate) const fn is_trusted_only(&self) -> bool {
-        self.untrusted
+        self.trusted_only
     }
 
     /// Returns the exclusions that apply even if no other worker is left.
     pub(crate) const fn lasting(&self) -> Self {
-        let Self { too_small_bytes, shard_size, untrusted, .. } = *self;
-        Self { workers: BTreeSet::new(), too_small_bytes, shard_size, untrusted }
+        let Self { too_small_bytes, shard_size, trusted_only, .. } = *self;
+        Self { workers: BTreeSet::new(), too_small_bytes, shard_size, trusted_only }
     }
 
     /// Returns only the exclusion of workers that are not trusted.
     pub(crate) fn by_trust(&self) -> Self {
-        Self { untrusted: self.untrusted, ..Self::NONE }
+        Self { trusted_only: self.trusted_only, ..Self::NONE }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(crate) struct TaskQueue {
     /// Tries that have or had waiting or held tasks, by the order of their start. A try stays until it is forgotten.
-    tries: BTreeMap<u64, TryShare>,
+    tries: BTreeMap<u64, TryEntry>,
     /// The groups of the tries by the order of their start. A try without an entry is in the common group.
     group_of: BTreeMap<u64, ShareGroup>,
     /// Groups with tries that have or had waiting or held tasks.
@@ -25,14 +25,14 @@ pub(crate) struct TaskQueue {
 
 /// The queue entry of one try.
 #[derive(Debug)]
-struct TryShare {
+struct TryEntry {
     waiting: ExclusionBuckets<Rank>,
-    position: FairSharePosition,
+    position: TryPosition,
 }
 
 /// The position of a try in fair-share order. The lowest position gets the next slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct FairSharePosition {
+struct TryPosition {
     /// Number of attempts that workers hold, without overdue ones.
     held: usize,
     /// The latest attempt of the try, as a tie-breaker. Without it, with more tries than slots, a try that has
@@ -47,7 +47,7 @@ struct FairSharePosition {
 struct GroupEntry {
     position: GroupPosition,
     /// The positions of its tries that have waiting tasks.
-    positions: BTreeSet<FairSharePosition>,
+    positions: BTreeSet<TryPosition>,
 }
 
 /// The position of a group in fair-share order. The lowest position gets the next slot.
@@ -69,16 +69,16 @@ impl GroupEntry {
         Self { position: GroupPosition { held: 0, last: newest, group }, positions: BTreeSet::new() }
     }
 
-    /// Follows a change of a try of the group, from the position `before` to `after`. The try has waiting tasks
-    /// afterwards if it `waits`.
-    fn follow(&mut self, before: FairSharePosition, after: FairSharePosition, waits: bool) {
+    /// Updates the entry after a try of the group has moved from the position `before` to `after`. `has_waiting` is
+    /// true if the try has waiting tasks now.
+    fn update(&mut self, before: TryPosition, after: TryPosition, has_waiting: bool) {
         self.position.held = self.position.held + after.held - before.held;
         self.position.last = self.position.last.max(after.last);
         // Usually the position stays the same.
-        if after != before || !waits {
+        if after != before || !has_waiting {
             self.positions.remove(&before);
         }
-        if waits {
+        if has_waiting {
             self.positions.insert(after);
         }
     }
@@ -91,7 +91,7 @@ impl GroupEntry {
 
 impl TaskQueue {
     /// Puts a new try into `group`. It has no waiting or held tasks yet.
-    pub(crate) fn join(&mut self, try_order: u64, group: ShareGroup) {
+    pub(crate) fn add_try(&mut self, try_order: u64, group: ShareGroup) {
         if group != ShareGroup::default() {
             self.group_of.insert(try_order, group);
         }
@@ -111,22 +111,22 @@ impl TaskQueue {
         self.len[kind.index()]
     }
 
-    /// Changes the entry of a try and updates its position.
-    fn change<T>(&mut self, try_order: u64, change: impl FnOnce(&mut TryShare) -> T) -> T {
-        let new = || TryShare {
+    /// Changes the entry of a try, and updates its position and that of its group.
+    fn change<T>(&mut self, try_order: u64, change: impl FnOnce(&mut TryEntry) -> T) -> T {
+        let new = || TryEntry {
             waiting: ExclusionBuckets::new(),
-            position: FairSharePosition { held: 0, last: AttemptId(0), try_order },
+            position: TryPosition { held: 0, last: AttemptId(0), try_order },
         };
         let group = self.group(try_order);
-        let share = self.tries.entry(try_order).or_insert_with(new);
-        let before = share.position;
-        let outcome = change(share);
-        let (after, waits) = (share.position, share.waiting.len() > 0);
+        let try_entry = self.tries.entry(try_order).or_insert_with(new);
+        let before = try_entry.position;
+        let outcome = change(try_entry);
+        let (after, has_waiting) = (try_entry.position, try_entry.waiting.len() > 0);
         let newest = self.newest.unwrap_or(AttemptId(0));
-        let entry = self.groups.entry(group).or_insert_with(|| GroupEntry::new(group, newest));
-        let group_before = entry.waiting_position();
-        entry.follow(before, after, waits);
-        let group_after = entry.waiting_position();
+        let group_entry = self.groups.entry(group).or_insert_with(|| GroupEntry::new(group, newest));
+        let group_before = group_entry.waiting_position();
+        group_entry.update(before, after, has_waiting);
+        let group_after = group_entry.waiting_position();
         if group_after != group_before {
             if let Some(position) = group_before {
                 self.group_positions.remove(&position);
@@ -138,33 +138,33 @@ impl TaskQueue {
 
     /// Adds a task that is not in the queue.
     pub(crate) fn insert(&mut self, kind: TaskKind, excluded: &Exclusions, rank: Rank) {
-        self.change(rank.try_order, |share| share.waiting.insert(kind, excluded, rank));
+        self.change(rank.try_order, |entry| entry.waiting.insert(kind, excluded, rank));
         self.len[kind.index()] += 1;
     }
 
     /// Removes a task. Does nothing if the task is not in the queue.
     pub(crate) fn remove(&mut self, kind: TaskKind, excluded: &Exclusions, rank: Rank) {
-        if self.change(rank.try_order, |share| share.waiting.remove(kind, excluded, rank)) {
+        if self.change(rank.try_order, |entry| entry.waiting.remove(kind, excluded, rank)) {
             self.len[kind.index()] -= 1;
         }
     }
 
-    /// Counts `attempt` at the task of `rank` in the try's share.
-    pub(crate) fn count_held(&mut self, rank: Rank, attempt: AttemptId) {
+    /// Counts `attempt` at the task of `rank` as held by a worker.
+    pub(crate) fn add_held(&mut self, rank: Rank, attempt: AttemptId) {
         self.newest = self.newest.max(Some(attempt));
-        self.change(rank.try_order, |share| {
-            share.position.held += 1;
-            share.position.last = share.position.last.max(attempt);
+        self.change(rank.try_order, |entry| {
+            entry.position.held += 1;
+            entry.position.last = entry.position.last.max(attempt);
         });
     }
 
     /// Stops counting an attempt at the task of `rank`: it ended, or it is overdue.
-    pub(crate) fn uncount_held(&mut self, rank: Rank) {
-        self.change(rank.try_order, |share| share.position.held -= 1);
+    pub(crate) fn remove_held(&mut self, rank: Rank) {
+        self.change(rank.try_order, |entry| entry.position.held -= 1);
     }
 
     /// Forgets a try that has no waiting or held tasks.
-    pub(crate) fn forget(&mut self, try_order: u64) {
+    pub(crate) fn remove_try(&mut self, try_order: u64) {
         self.tries.remove(&try_order);
         let group = self.group(try_order);
         self.group_of.remove(&try_order);
@@ -183,21 +183,21 @@ impl TaskQueue {
 
     /// Returns the waiting tasks of a try, by the order of the try's start.
     pub(crate) fn waiting_of(&self, try_order: u64) -> Option<&ExclusionBuckets<Rank>> {
-        self.tries.get(&try_order).map(|share| &share.waiting)
+        self.tries.get(&try_order).map(|entry| &entry.waiting)
     }
 
     /// Checks the positions against the waiting tasks and `held`, the number of held attempts by the order of the
     /// tries' start. Returns every waiting task.
     pub(crate) fn check_invariants(&self, held: &BTreeMap<u64, usize>) -> BTreeMap<Rank, (TaskKind, &Exclusions)> {
-        let counted = self.tries.iter().map(|(try_order, share)| (*try_order, share.position.held));
+        let counted = self.tries.iter().map(|(try_order, entry)| (*try_order, entry.position.held));
         let counted: BTreeMap<u64, usize> = counted.filter(|(_, held)| *held > 0).collect();
         assert_eq!(counted, *held, "the number of held attempts of a try is wrong");
-        let mut groups: BTreeMap<ShareGroup, (usize, BTreeSet<FairSharePosition>)> = BTreeMap::new();
-        for (try_order, share) in &self.tries {
+        let mut groups: BTreeMap<ShareGroup, (usize, BTreeSet<TryPosition>)> = BTreeMap::new();
+        for (try_order, entry) in &self.tries {
             let (held, positions) = groups.entry(self.group(*try_order)).or_default();
-            *held += share.position.held;
-            if share.waiting.len() > 0 {
-                positions.insert(share.position);
+            *held += entry.position.held;
+            if entry.waiting.len() > 0 {
+                positions.insert(entry.position);
             }
         }
         groups.retain(|_, (held, positions)| *held > 0 || !positions.is_empty());
@@ -218,7 +218,7 @@ impl TaskQueue {
             "a group has a newer attempt than the newest one"
         );
         let mut tasks = BTreeMap::new();
-        for (try_order, TryShare { waiting, position }) in &self.tries {
+        for (try_order, TryEntry { waiting, position }) in &self.tries {
             let of_try = waiting.check_invariants();
             assert_eq!(position.try_order, *try_order, "a try has the position of another try");
             assert!(of_try.keys().all(|rank| rank.try_order == *try_order), "a task waits under another try");

@@ -23,13 +23,13 @@ impl Scheduler {
         self.check_workers();
         self.check_queue();
         self.check_stealable();
-        self.check_health();
+        self.check_pace_and_standing();
         self.check_memory_waits();
     }
 
     /// The watched attempts are exactly those that have started and are not overdue. Sessions and standing match the
     /// connected workers.
-    fn check_health(&self) {
+    fn check_pace_and_standing(&self) {
         let started = self.attempts.iter().filter(|(_, attempt)| {
             let started = attempt.is_started();
             started && !attempt.overdue && self.config.pace.is_some()
@@ -96,7 +96,7 @@ impl Scheduler {
                     Some(AttemptState::Delivered),
                     "{id} waits for the verification of {attempt}, which has not reported"
                 ),
-                TaskState::Shelved => assert!(failed, "{id} is shelved though its try has not failed"),
+                TaskState::TryFailed => assert!(failed, "{id} has failed with its try, but the try has not failed"),
                 TaskState::Accepted(attempt) => {
                     assert!(
                         task.attempts.iter().eq([&attempt]),
@@ -223,14 +223,14 @@ impl Scheduler {
         let sessions = self.sessions.check_invariants();
         for (id, task) in self.tasks.iter().filter(|(_, task)| matches!(task.state, TaskState::Waiting { .. })) {
             let available = || sessions.iter().filter(|(_, session)| session.available_kinds().contains(task.kind));
-            let prospects = || sessions.iter().filter(|(_, session)| session.is_prospect(task.kind));
+            let eligible = || sessions.iter().filter(|(_, session)| session.is_eligible(task.kind));
             // A quarantined worker that is the last resort gets tasks, unless it was proven wrong. A worker that
             // starts its prover will be ready later.
-            if prospects().any(|(_, session)| session.is_starting() && !session.is_excluded(&task.excluded)) {
+            if eligible().any(|(_, session)| session.is_starting() && !session.is_excluded(&task.excluded)) {
                 continue;
             }
-            let everywhere = prospects().all(|(_, session)| session.is_excluded(&task.excluded));
-            let excluded = if everywhere { task.excluded.lasting() } else { task.excluded.clone() };
+            let excludes_all = eligible().all(|(_, session)| session.is_excluded(&task.excluded));
+            let excluded = if excludes_all { task.excluded.lasting() } else { task.excluded.clone() };
             let mut may_take = available().filter(|(_, session)| !session.is_excluded(&excluded)).peekable();
             if may_take.peek().is_some() {
                 let awaited = may_take.any(|(_, session)| !session.held().is_empty());

@@ -1,16 +1,17 @@
 //! The scheduler's state machine, with a file for each group of its events.
 //!
 //! ```text
-//!   state_machine ── apply ──► tries, sessions, reports ──► outcomes, health ──► slots
+//!   state_machine ── apply ──► tries, sessions, reports ──► outcomes, pace, standing ──► slots
 //! ```
 
-mod health;
 mod invariants;
 mod outcomes;
+mod pace;
 mod queries;
 mod reports;
 mod sessions;
 mod slots;
+mod standing;
 mod state_machine;
 mod tries;
 mod waiting;

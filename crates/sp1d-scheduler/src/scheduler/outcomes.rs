@@ -46,21 +46,21 @@ impl Scheduler {
         }
     }
 
-    /// Continues `task` after a failed attempt or a rejected result: another worker gets it, or it has failed for good.
-    pub(super) fn continue_after_failure(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
-        self.continue_after(task, past, ScheduledTask::count_failure, commands);
+    /// Counts a failed attempt of `task` or a rejected result, and retries the task, unless it has failed for good.
+    pub(super) fn retry_after_failure(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+        self.retry_after(task, past, ScheduledTask::count_failure, commands);
     }
 
-    /// Continues `task` after its worker was lost, or after its attempt was overdue or never started: another worker
-    /// gets it, or it has failed for good.
-    pub(super) fn continue_after_loss(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
-        self.continue_after(task, past, ScheduledTask::count_loss, commands);
+    /// Counts a loss of `task`, and retries the task, unless it has failed for good. Its worker was lost, or its
+    /// attempt was overdue or never started.
+    pub(super) fn retry_after_loss(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+        self.retry_after(task, past, ScheduledTask::count_loss, commands);
     }
 
-    /// Continues `task` after its worker reported that it does not support the task: another worker gets it, or it has
-    /// failed for good because it was refused often enough and no other worker is left.
-    pub(super) fn continue_after_refusal(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
-        self.continue_after(task, past, ScheduledTask::count_refusal, commands);
+    /// Counts a refusal of `task`, and retries the task, unless it has failed for good. Its worker reported that it
+    /// does not support the task.
+    pub(super) fn retry_after_refusal(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+        self.retry_after(task, past, ScheduledTask::count_refusal, commands);
     }
 
     /// Returns `worker` with its origin, for the counts of a task.
@@ -68,12 +68,12 @@ impl Scheduler {
         CountedWorker { id: worker, origin: self.workers.get(worker).map(KnownWorker::origin) }
     }
 
-    /// Notes that `task` may exclude one more worker.
-    pub(super) fn note_exclusions(&mut self, task: TaskId) {
+    /// Updates `max_excluded_workers`, because `task` may exclude one more worker.
+    pub(super) fn update_max_excluded(&mut self, task: TaskId) {
         self.max_excluded_workers = self.max_excluded_workers.max(self.task(task).excluded.workers().len());
     }
 
-    fn continue_after(
+    fn retry_after(
         &mut self,
         id: TaskId,
         past: PastAttempt,
@@ -83,18 +83,19 @@ impl Scheduler {
         let worker = self.counted(past.worker);
         let task = self.task_mut(id);
         count(task, worker);
-        task.record(past);
-        self.note_exclusions(id);
-        self.continue_task(id, commands);
+        task.add_to_history(past);
+        self.update_max_excluded(id);
+        self.retry_task(id, commands);
     }
 
-    /// Continues `task` after its attempt `id` ended for a reason that counts neither as a failure nor as a loss.
-    pub(super) fn continue_uncounted(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
+    /// Retries `task` if it relied on its attempt `id`, which ended for a reason that counts neither as a failure nor
+    /// as a loss.
+    pub(super) fn retry_uncounted(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
         let entry = self.task_mut(task);
         if entry.second == Some(id) {
             entry.second = None;
         } else if entry.state == TaskState::Held(id) {
-            self.continue_task(task, commands);
+            self.retry_task(task, commands);
         }
     }
 
@@ -105,8 +106,9 @@ impl Scheduler {
         PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, reason: reason.into() }
     }
 
-    /// Returns true if `task` failed on workers of enough origins, was lost with workers of enough origins, or failed,
-    /// was lost or was refused often enough in total and no other worker is left.
+    /// Returns true if `task` has failed for good: it failed on workers of enough origins, or was lost with workers of
+    /// enough origins. If it excludes every worker, the same numbers of failures, losses or refusals in total are
+    /// enough.
     fn has_reached_limit(&self, task: &ScheduledTask) -> bool {
         let is_spent = |counts: &WorkerCounts, max: u32| {
             let enough = counts.distinct() >= usize::try_from(max).unwrap_or(usize::MAX);
@@ -124,8 +126,10 @@ impl Scheduler {
     /// task that is only for trusted workers does not lack memory while it waits for the first of them.
     pub(super) fn lacks_memory(&self, task: &ScheduledTask) -> bool {
         let excluded = &task.excluded;
-        let is_for_none = || excluded.is_trusted_only() && self.sessions.all_excluded(task.kind, &excluded.by_trust());
-        excluded.excludes_by_memory() && self.sessions.all_excluded(task.kind, &excluded.lasting()) && !is_for_none()
+        let waits_for_trust =
+            || excluded.is_trusted_only() && self.sessions.all_excluded(task.kind, &excluded.by_trust());
+        let excludes_all = || self.sessions.all_excluded(task.kind, &excluded.lasting());
+        excluded.excludes_by_memory() && excludes_all() && !waits_for_trust()
     }
 
     /// Fails the tries of tasks that have waited too long for a worker with more memory.
@@ -160,8 +164,8 @@ impl Scheduler {
         })
     }
 
-    /// Continues task `id` after an attempt ran out of memory on a worker with `comparable_bytes`: a worker with more
-    /// memory gets it, or it has failed for good.
+    /// Retries task `id` after an attempt ran out of memory on a worker with `comparable_bytes`: only a worker with
+    /// more memory gets it. If no such worker is ready, the task has failed for good.
     pub(super) fn retry_with_more_memory(
         &mut self,
         id: TaskId,
@@ -172,13 +176,13 @@ impl Scheduler {
         self.tasks_excluding_by_memory.insert(id);
         let task = self.task_mut(id);
         task.excluded.add_memory(comparable_bytes);
-        task.record(past);
-        self.continue_task(id, commands);
+        task.add_to_history(past);
+        self.retry_task(id, commands);
     }
 
-    /// Continues task `id` after it lost the attempt that it relied on. It relies on its second attempt, waits for a
-    /// new one, or has failed for good.
-    pub(super) fn continue_task(&mut self, id: TaskId, commands: &mut Vec<Command>) {
+    /// Retries task `id`, which lost the attempt that it relied on. The task now relies on its second attempt, or waits
+    /// for a new one. If it has failed for good, its try fails.
+    pub(super) fn retry_task(&mut self, id: TaskId, commands: &mut Vec<Command>) {
         let task = self.task(id);
         let has_reached_limit = self.has_reached_limit(task);
         if has_reached_limit || self.lacks_memory(task) {
@@ -190,13 +194,13 @@ impl Scheduler {
         }
         let second = self.task(id).second.filter(|second| !self.attempt(*second).overdue);
         if self.try_of(self.task(id)).failed {
-            self.task_mut(id).state = TaskState::Shelved;
+            self.task_mut(id).state = TaskState::TryFailed;
         } else if let Some(second) = second {
             let task = self.task_mut(id);
             (task.state, task.second) = (TaskState::Held(second), None);
             if self.attempt(second).is_started() {
                 // It may become a straggler again.
-                self.watch(second);
+                self.start_watching(second);
             } else {
                 self.update_stealable(second);
             }

@@ -90,7 +90,7 @@ impl Scheduler {
                 TaskStatus::Held { session: attempt.session, attempt: id, assigned: attempt.assigned, started }
             }
             TaskState::Verifying(attempt) => TaskStatus::Verifying { session: self.attempt(attempt).session, attempt },
-            TaskState::Shelved => TaskStatus::TryFailed,
+            TaskState::TryFailed => TaskStatus::TryFailed,
             TaskState::Accepted(attempt) => TaskStatus::Accepted { session: self.attempt(attempt).session, attempt },
         }
     }

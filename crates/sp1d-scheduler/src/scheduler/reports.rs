@@ -22,7 +22,7 @@ impl Scheduler {
             self.sessions.note_work(session);
             self.update_stealable(id);
             self.update_start_deadline(session);
-            self.watch(id);
+            self.start_watching(id);
         }
     }
 
@@ -58,15 +58,15 @@ impl Scheduler {
                     task.state = TaskState::Verifying(id);
                     // The plan does not include attempts on workers that are not available.
                     if self.sessions.is_available(session, kind) {
-                        self.pack_plans.deliver(kind);
+                        self.pack_plans.note_delivery(kind);
                     }
                 } else {
-                    // The task continues with its other attempt until this result is verified.
+                    // The task relies on its other attempt until this result is verified.
                     task.second = None;
                 }
             }
-            // The worker may have been lost and have returned in a new session. The task continues meanwhile, because
-            // the result may be wrong.
+            // The worker may have been lost and have returned in a new session. The task does not wait for the check,
+            // because the result may be wrong.
             AttemptState::Lapsed => self.attempt_mut(id).state = AttemptState::Delivered,
             AttemptState::Held { .. } | AttemptState::Delivered | AttemptState::Accepted => {}
         }
@@ -97,7 +97,7 @@ impl Scheduler {
         let entry = self.task_mut(task);
         if entry.second == Some(id) {
             entry.second = None;
-            // The task continues with its other attempt, but must not come back to this worker.
+            // The task relies on its other attempt, but must not go to this worker again.
             if past.reason.is_out_of_memory() {
                 let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
                 self.tasks_excluding_by_memory.insert(task);
@@ -105,16 +105,16 @@ impl Scheduler {
             } else if past.reason.is_unsupported() {
                 let counted = self.counted(worker);
                 self.change_exclusions(task, |task| task.count_refusal(counted));
-                self.note_exclusions(task);
+                self.update_max_excluded(task);
             }
-            self.task_mut(task).record(past);
+            self.task_mut(task).add_to_history(past);
         } else if past.reason.is_unsupported() {
-            self.continue_after_refusal(task, past, commands);
+            self.retry_after_refusal(task, past, commands);
         } else if past.reason.is_out_of_memory() {
             let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
             self.retry_with_more_memory(task, past, comparable_bytes, commands);
         } else {
-            self.continue_after_failure(task, past, commands);
+            self.retry_after_failure(task, past, commands);
         }
     }
 
@@ -133,9 +133,9 @@ impl Scheduler {
         }
         let past = self.past(id, AttemptEndReason::CheckDelayed);
         self.change_exclusions(task, |task| task.excluded.add(worker));
-        self.note_exclusions(task);
-        self.task_mut(task).record(past);
-        self.continue_task(task, commands);
+        self.update_max_excluded(task);
+        self.task_mut(task).add_to_history(past);
+        self.retry_task(task, commands);
     }
 
     pub(super) fn on_result_passed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
@@ -167,7 +167,7 @@ impl Scheduler {
         self.record_fault_at(task, worker, fault, &past.reason, commands);
         // A lapsed attempt is already recorded in the history, and its task has continued without it.
         if self.task(task).state == TaskState::Verifying(id) {
-            self.continue_after_failure(task, past, commands);
+            self.retry_after_failure(task, past, commands);
         }
     }
 

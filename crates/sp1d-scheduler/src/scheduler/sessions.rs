@@ -11,11 +11,11 @@ use std::{collections::BTreeSet, time::Duration};
 /// The fault of a worker whose last prover ended while its tasks waited.
 const PROVER_ENDED: &str = "its prover ended before it started any of its tasks";
 
-/// Whether a returning attempt finishes earlier than the attempt that replaced it.
+/// Whether an attempt that returns with its worker is expected to end earlier than the attempt that replaced it.
 enum ReturnComparison {
-    /// It finishes earlier, or the durations are unknown.
+    /// It is expected to end earlier, or that is unknown, or the other one has not started.
     Earlier,
-    /// It finishes later, but it is running.
+    /// It has started, and is expected to end later.
     Later,
     /// It never started.
     NeverStarted,
@@ -40,7 +40,7 @@ impl Scheduler {
             commands.push(Command::EndSession { session: earlier });
         }
         self.sessions.insert(session, ready, self.paces_of(worker));
-        self.keep_standing(session, worker, commands);
+        self.restore_standing(session, worker, commands);
         if draining {
             self.sessions.set_draining(session, true);
         }
@@ -58,9 +58,9 @@ impl Scheduler {
         TaskKind::ALL.map(|kind| known.and_then(|paces| paces.expected(kind)).unwrap_or_default())
     }
 
-    /// Continues attempt `id` of an earlier session of `worker`, if its task still needs it. That is so if the task
-    /// waits, or if another attempt holds it and `id` has started: the one that finishes earlier is preferred. Returns
-    /// false if the attempt is not continued.
+    /// Continues attempt `id` of an earlier session of `worker`, if its task still needs it: the task waits, or relies
+    /// on an attempt that replaced `id`, and `id` has started. If `id` is expected to end earlier than the other
+    /// attempt, the other one is cancelled. Returns false if the attempt is not continued.
     fn continue_attempt(
         &mut self,
         session: SessionId,
@@ -75,14 +75,14 @@ impl Scheduler {
         if !found.has_free_slot(attempt.kind) {
             return false;
         }
-        let is_unavailable = found.quarantined().contains(attempt.kind) || found.is_draining();
+        let may_start = !found.quarantined().contains(attempt.kind) && !found.is_draining();
         let task = attempt.task;
         // The worker may have been trusted in its earlier session only.
-        if self.task(task).excluded.is_untrusted(found.is_trusted()) {
+        if self.task(task).excluded.excludes_trust(found.is_trusted()) {
             return false;
         }
-        let is_useless = attempt.overdue || attempt.failed || is_unavailable && attempt.proving_since.is_none();
-        if attempt.state != AttemptState::Lapsed || is_useless || self.try_of(self.task(task)).failed {
+        let is_useful = !attempt.overdue && !attempt.failed && (may_start || attempt.proving_since.is_some());
+        if attempt.state != AttemptState::Lapsed || !is_useful || self.try_of(self.task(task)).failed {
             return false;
         }
         // Set the state first: the calls below may forget lapsed attempts, and `id` must not be among them.
@@ -102,10 +102,10 @@ impl Scheduler {
                     self.task_mut(task).state = TaskState::Held(id);
                 }
                 ReturnComparison::Later => self.task_mut(task).second = Some(id),
-                ReturnComparison::NeverStarted => return self.refuse(id, earlier),
+                ReturnComparison::NeverStarted => return self.undo_continuation(id, earlier),
             },
-            TaskState::Held(_) | TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => {
-                return self.refuse(id, earlier);
+            TaskState::Held(_) | TaskState::Verifying(_) | TaskState::TryFailed | TaskState::Accepted(_) => {
+                return self.undo_continuation(id, earlier);
             }
         }
         let loss = std::mem::take(&mut self.attempt_mut(id).lost);
@@ -113,10 +113,10 @@ impl Scheduler {
             self.task_mut(task).undo_loss(id, worker, loss);
             self.workers.undo_loss(worker);
         }
-        self.hold(session, id);
+        self.take_slot(session, id);
         self.update_stealable_of(session, id);
         if started.is_some() {
-            self.watch(id);
+            self.start_watching(id);
             if self.task(task).second == Some(id) {
                 self.watch.end_straggling(id);
             }
@@ -126,14 +126,14 @@ impl Scheduler {
     }
 
     /// Undoes the continuation of `id`. Returns false.
-    fn refuse(&mut self, id: AttemptId, earlier: SessionId) -> bool {
+    fn undo_continuation(&mut self, id: AttemptId, earlier: SessionId) -> bool {
         let attempt = self.attempt_mut(id);
         (attempt.session, attempt.state) = (earlier, AttemptState::Lapsed);
         false
     }
 
     /// Compares `id`, which would continue, with `other`, which replaced it. `id` started earlier, so it counts as
-    /// sooner if the durations are unknown.
+    /// earlier if the expected durations are unknown.
     fn compare_return(&self, id: AttemptId, other: AttemptId) -> ReturnComparison {
         let Some(proving_since) = self.attempt(id).proving_since else { return ReturnComparison::NeverStarted };
         let AttemptState::Held { started: Some(_) } = self.attempt(other).state else {
@@ -177,20 +177,20 @@ impl Scheduler {
             let entry = self.task_mut(task);
             if entry.second == Some(attempt) {
                 entry.second = None;
-                entry.record(past);
+                entry.add_to_history(past);
             } else if counted {
-                self.attempt_lost(attempt, Loss::Counted);
+                self.note_loss(attempt, Loss::Counted);
                 if self.config.quarantine.is_some() && proved {
                     self.task_mut(task).recorded_faults.push((worker, 1));
                 }
-                self.continue_after_loss(task, past, commands);
+                self.retry_after_loss(task, past, commands);
             } else {
-                self.attempt_lost(attempt, Loss::Bystander);
-                self.task_mut(task).record(past);
-                self.continue_uncounted(task, attempt, commands);
+                self.note_loss(attempt, Loss::Bystander);
+                self.task_mut(task).add_to_history(past);
+                self.retry_uncounted(task, attempt, commands);
             }
         }
-        self.workers.leave(worker, session);
+        self.workers.disconnect(worker, session);
         self.sessions.remove(session);
         self.leases.remove(session);
         if let (Some(rules), true) = (self.config.quarantine, proved) {
@@ -199,7 +199,7 @@ impl Scheduler {
     }
 
     /// Notes how the loss of `id` was counted, so that it can be undone if the worker returns with `id`.
-    fn attempt_lost(&mut self, id: AttemptId, loss: Loss) {
+    fn note_loss(&mut self, id: AttemptId, loss: Loss) {
         // The attempt is already forgotten if the task had too many lapsed attempts.
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.lost = loss;
@@ -241,7 +241,7 @@ impl Scheduler {
 
     /// Reports the draining workers that hold nothing any more.
     pub(super) fn announce_drained(&mut self, commands: &mut Vec<Command>) {
-        commands.extend(self.sessions.drained().into_iter().map(|session| Command::WorkerDrained { session }));
+        commands.extend(self.sessions.take_drained().into_iter().map(|session| Command::WorkerDrained { session }));
     }
 
     /// Removes workers that were silent for longer than a lease.

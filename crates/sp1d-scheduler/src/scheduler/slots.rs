@@ -1,9 +1,9 @@
-//! Assigning waiting tasks to free slots.
+//! Gives tasks to free slots, and takes them back.
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptEndReason, AttemptId, Command, Placement, SessionId, TaskId,
-    placement::{FreedWorker, Pacing, PlacementInputs},
+    AttemptEndReason, AttemptId, Command, KindSet, Placement, SessionId, TaskId,
+    placement::{AttemptProgress, FreedWorker, PlacementInputs},
     tasks::{AttemptState, Loss, ScheduledAttempt, ScheduledTask, TaskState},
 };
 use std::cmp::Reverse;
@@ -42,13 +42,17 @@ impl Scheduler {
                 Placement::Pack => Some(&self.pack_plans),
             },
             freed_worker: None,
-            max_excluded: self.max_excluded(),
-            pacing: self.config.pace.map(|_| Pacing { attempts: &self.attempts, now: self.clock.lease_time() }),
+            excluded_bound: self.excluded_bound(),
+            progress: self
+                .config
+                .pace
+                .map(|_| AttemptProgress { attempts: &self.attempts, now: self.clock.lease_time() }),
         }
     }
 
-    /// Returns a bound that is larger than the number of workers excluded by any task that can still be assigned.
-    fn max_excluded(&self) -> usize {
+    /// Returns a number that is larger than the number of workers that any task excludes. Tasks that cannot be assigned
+    /// any more do not count.
+    fn excluded_bound(&self) -> usize {
         // Exclusions by memory or trust can exclude any number of workers.
         if !self.tasks_excluding_by_memory.is_empty() || self.tries.values().any(|entry| entry.trusted_only) {
             return usize::MAX;
@@ -82,23 +86,42 @@ impl Scheduler {
             state,
         };
         self.attempts.insert(attempt, entry);
-        self.hold(session, attempt);
+        self.take_slot(session, attempt);
         self.update_stealable_of(session, attempt);
         commands.push(Command::Assign { session, attempt, try_id, task: id, kind });
     }
 
-    /// Moves the task of attempt `id`, which waits behind another attempt, to the idle `session`.
+    /// Takes back attempt `id`, which has not started, and assigns its task to `session`.
     fn steal(&mut self, id: AttemptId, session: SessionId, commands: &mut Vec<Command>) {
         let attempt = self.attempt(id);
         let (task, holder) = (attempt.task, attempt.session);
         commands.push(Command::Cancel { session: holder, attempt: id });
-        let past = self.past(id, AttemptEndReason::Cancelled);
-        self.task_mut(task).record(past);
+        let past = self.past(id, AttemptEndReason::TakenBack);
+        self.task_mut(task).add_to_history(past);
         self.lapse(id, commands);
         self.assign(task, session, commands);
     }
 
-    /// Assigns `id`, if it has not started elsewhere, to `session`, which started it before the orchestrator restarted.
+    /// Takes back the attempts of `session` at tasks of `kinds` that have not started. The tasks wait, or go to other
+    /// workers.
+    pub(super) fn take_back_waiting(&mut self, session: SessionId, kinds: KindSet, commands: &mut Vec<Command>) {
+        let Some(held) = self.sessions.get(session).map(|session| session.held().clone()) else { return };
+        let waiting = |id: &AttemptId| {
+            let attempt = self.attempt(*id);
+            attempt.state == AttemptState::Held { started: None } && kinds.contains(attempt.kind)
+        };
+        for id in held.into_iter().filter(waiting).collect::<Vec<_>>() {
+            commands.push(Command::Cancel { session, attempt: id });
+            let past = self.past(id, AttemptEndReason::TakenBack);
+            let task = self.attempt(id).task;
+            self.task_mut(task).add_to_history(past);
+            self.lapse(id, commands);
+            self.retry_uncounted(task, id, commands);
+        }
+    }
+
+    /// Assigns task `id`, if no worker has started it since, to `session`, which started it before the orchestrator
+    /// restarted.
     pub(super) fn resume_task(&mut self, id: TaskId, session: SessionId, commands: &mut Vec<Command>) {
         let (Some(task), Some(found)) = (self.tasks.get(&id), self.sessions.get(session)) else { return };
         let may = found.has_free_slot(task.kind) && self.sessions.is_available(session, task.kind);
@@ -113,7 +136,7 @@ impl Scheduler {
             TaskState::Held(attempt) if self.is_stealable(attempt) && self.attempt(attempt).session != session => {
                 self.steal(attempt, session, commands);
             }
-            TaskState::Held(_) | TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => return,
+            TaskState::Held(_) | TaskState::Verifying(_) | TaskState::TryFailed | TaskState::Accepted(_) => return,
         }
         let attempt = AttemptId(self.attempts_assigned);
         self.attempt_mut(attempt).resumed = true;
@@ -121,10 +144,10 @@ impl Scheduler {
     }
 
     /// Puts an existing attempt into a slot of `session`.
-    pub(super) fn hold(&mut self, session: SessionId, id: AttemptId) {
+    pub(super) fn take_slot(&mut self, session: SessionId, id: AttemptId) {
         let ScheduledAttempt { task, kind, .. } = *self.attempt(id);
-        self.queue.count_held(self.task(task).rank, id);
-        self.sessions.hold(session, id, kind);
+        self.queue.add_held(self.task(task).rank, id);
+        self.sessions.take_slot(session, id, kind);
         self.update_start_deadline(session);
     }
 
@@ -132,7 +155,7 @@ impl Scheduler {
     pub(super) fn free_slot(&mut self, id: AttemptId) {
         let ScheduledAttempt { task, kind, session, overdue, .. } = *self.attempt(id);
         if !overdue {
-            self.queue.uncount_held(self.task(task).rank);
+            self.queue.remove_held(self.task(task).rank);
         }
         self.remove_stealable(id, task);
         self.watch.end(id);
@@ -173,13 +196,13 @@ impl Scheduler {
         match state {
             TaskState::Waiting { .. } => self.leave_queue(id),
             TaskState::Held(attempt) => self.remove_stealable(attempt, id),
-            TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => {}
+            TaskState::Verifying(_) | TaskState::TryFailed | TaskState::Accepted(_) => {}
         }
         change(self.task_mut(id));
         match state {
             TaskState::Waiting { .. } => self.enqueue(id),
             TaskState::Held(attempt) => self.update_stealable(attempt),
-            TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => {}
+            TaskState::Verifying(_) | TaskState::TryFailed | TaskState::Accepted(_) => {}
         }
     }
 

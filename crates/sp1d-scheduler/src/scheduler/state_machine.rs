@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - A task goes to an idle worker if there is one, unless a faster busy worker would finish it earlier. Otherwise it
 ///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
 ///   free instead.
-/// - A task usually has one live attempt, and never more than two. It has two while one of them is slow, overdue, on a
-///   slow worker or starts late, or after a reconnect. The first result that passes its check is final, even if the
-///   task has given that attempt up.
+/// - A task usually has one live attempt, and never more than two. It can have two if one of them is slow, overdue or
+///   on a slow worker, if it starts late, or after a reconnect. The first result that passes its check is final, even
+///   if the task no longer relied on that attempt.
 /// - A failed attempt is retried on another worker, or on a worker that was tried if no other is left. A task whose
 ///   worker was lost is requeued. Both happen a limited number of times.
 /// - A slow attempt gets a speculative attempt beside it, and so does one on a worker that is much slower than an idle
@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - A task whose result waits for a slow check goes to another worker meanwhile: see [`Event::CheckDelayed`].
 /// - A worker with too many faults at tasks of a kind is quarantined for the kind: see
 ///   [`QuarantineRules`](crate::QuarantineRules).
-/// - A worker that reconnects continues the attempts that it still holds and that are still wanted, even after a
+/// - A worker that reconnects continues the attempts that it still holds and that their tasks still need, even after a
 ///   restart of the orchestrator.
 /// - Everything about a try is forgotten when the try ends.
 ///
@@ -52,7 +52,7 @@ pub struct Scheduler {
     pub(super) attempts: BTreeMap<AttemptId, ScheduledAttempt>,
     /// The waiting tasks.
     pub(super) queue: TaskQueue,
-    /// The attempts that an idle worker may take over.
+    /// The attempts whose tasks an idle worker may steal.
     pub(super) stealable: Stealable,
     /// Open tasks that exclude workers by memory: those that ran out of memory on at least one worker, and the shards
     /// of tries that exclude small workers.
@@ -119,12 +119,12 @@ impl Scheduler {
         self.clock.advance(now, self.sessions.len() > 0);
         let mut commands = Vec::new();
         let freed_worker = self.freed_worker(&event);
-        // The event is applied before leases expire: a worker that was just heard from is not silent, however late the
-        // message is.
+        // The event is applied before leases expire: a worker whose message has just arrived is not silent, however
+        // late the message is.
         self.apply(event, &mut commands);
         self.expire_leases(&mut commands);
         self.expire_attempts(&mut commands);
-        self.expire_starts(&mut commands);
+        self.expire_start_deadlines(&mut commands);
         self.expire_memory_waits(&mut commands);
         self.end_quarantines(&mut commands);
         self.end_quarantines_of_needed_workers(&mut commands);

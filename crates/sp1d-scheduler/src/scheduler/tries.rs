@@ -14,7 +14,7 @@ use std::{
 impl Scheduler {
     pub(super) fn on_try_started(&mut self, try_id: TryId, group: ShareGroup, trusted_only: bool) {
         if let Entry::Vacant(entry) = self.tries.entry(try_id) {
-            self.queue.join(self.tries_started, group);
+            self.queue.add_try(self.tries_started, group);
             entry.insert(ScheduledTry {
                 order: self.tries_started,
                 failed: false,
@@ -97,7 +97,7 @@ impl Scheduler {
             self.markers.remove(&marker);
         }
         if let Some(entry) = self.tries.remove(&try_id) {
-            self.queue.forget(entry.order);
+            self.queue.remove_try(entry.order);
         }
     }
 
@@ -120,7 +120,7 @@ impl Scheduler {
         self.stop_try(self.task(task).try_id);
         if is_held {
             self.end_attempt(id, commands);
-            self.continue_uncounted(task, id, commands);
+            self.retry_uncounted(task, id, commands);
         }
     }
 
@@ -134,9 +134,9 @@ impl Scheduler {
         for other in entry.tasks.clone() {
             self.leave_queue(other);
             match self.task(other).state {
-                TaskState::Waiting { .. } => self.task_mut(other).state = TaskState::Shelved,
+                TaskState::Waiting { .. } => self.task_mut(other).state = TaskState::TryFailed,
                 TaskState::Held(attempt) => self.update_stealable(attempt),
-                TaskState::Verifying(_) | TaskState::Shelved | TaskState::Accepted(_) => {}
+                TaskState::Verifying(_) | TaskState::TryFailed | TaskState::Accepted(_) => {}
             }
         }
         true

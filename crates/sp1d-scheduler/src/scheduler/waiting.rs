@@ -63,18 +63,18 @@ impl Scheduler {
             return WaitReason::NoWorkerReady;
         }
         let supporting = self.sessions.iter().filter(|session| session.supported_kinds().contains(kind));
-        let untrusted = supporting.filter(|session| excluded.is_untrusted(session.is_trusted())).count();
+        let untrusted = supporting.filter(|session| excluded.excludes_trust(session.is_trusted())).count();
         // A task that failed on every worker may return to any of them that has enough memory.
-        let everywhere = self.sessions.all_excluded(kind, excluded);
-        let tally = if everywhere { self.tally(kind, &excluded.lasting()) } else { self.tally(kind, excluded) };
+        let excludes_all = self.sessions.all_excluded(kind, excluded);
+        let tally = if excludes_all { self.tally(kind, &excluded.lasting()) } else { self.tally(kind, excluded) };
         let WorkerTally { draining, quarantined, starting, available, on_probation, fit, fit_free, .. } = tally;
-        let prospects = available + quarantined + starting;
-        if prospects + draining == 0 && untrusted > 0 {
+        let eligible = available + quarantined + starting;
+        if eligible + draining == 0 && untrusted > 0 {
             WaitReason::NoTrustedWorker { kind, untrusted }
-        } else if prospects + draining == 0 {
+        } else if eligible + draining == 0 {
             WaitReason::KindUnsupported { kind, ready }
-        } else if excluded.excludes_by_memory() && prospects > 0 && fit + tally.unavailable_fit == 0 {
-            WaitReason::TooLittleMemory { kind, workers: prospects }
+        } else if excluded.excludes_by_memory() && eligible > 0 && fit + tally.unavailable_fit == 0 {
+            WaitReason::TooLittleMemory { kind, workers: eligible }
         } else if available == 0 {
             WaitReason::AllUnavailable { kind, draining, quarantined, starting }
         } else if fit == 0 {
@@ -94,7 +94,7 @@ impl Scheduler {
     fn tally(&self, kind: TaskKind, excluded: &Exclusions) -> WorkerTally {
         let mut tally = WorkerTally::default();
         let may_get_it = |session: &&SessionState| {
-            session.supported_kinds().contains(kind) && !excluded.is_untrusted(session.is_trusted())
+            session.supported_kinds().contains(kind) && !excluded.excludes_trust(session.is_trusted())
         };
         for session in self.sessions.iter().filter(may_get_it) {
             let free = usize::from(session.has_free_slot(kind));
@@ -111,7 +111,7 @@ impl Scheduler {
                 tally.on_probation += usize::from(session.on_probation().contains(kind));
                 let (all, with_free) = if fits {
                     (&mut tally.fit, &mut tally.fit_free)
-                } else if excluded.is_too_small(session.comparable_bytes(), session.shard_room()) {
+                } else if excluded.excludes_size(session.comparable_bytes(), session.shard_room()) {
                     (&mut tally.too_small, &mut tally.too_small_free)
                 } else {
                     (&mut tally.tried, &mut tally.tried_free)

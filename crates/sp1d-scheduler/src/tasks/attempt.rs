@@ -23,13 +23,14 @@ pub(crate) struct ScheduledAttempt {
     pub(crate) assigned: Timestamp,
     /// When proving started, on the lease clock. Kept when the attempt lapses, because it may be continued later.
     pub(crate) proving_since: Option<Timestamp>,
-    /// The attempt has run for too long, and its task no longer relies on it.
+    /// True if the attempt has run for too long, so its task no longer relies on it.
     pub(crate) overdue: bool,
-    /// Its worker reported a failure, or something that it delivered before its result was wrong.
+    /// True if its worker reported a failure, or if its deferred events or its claim were rejected.
     pub(crate) failed: bool,
     /// How the loss of its worker was counted, if the worker was lost.
     pub(crate) lost: Loss,
-    /// Its worker had started the task before the orchestrator restarted, so the attempt looks quicker than it is.
+    /// True if its worker had started the task before the orchestrator restarted. The attempt then looks quicker than
+    /// it is.
     pub(crate) resumed: bool,
     /// How long proving took, set when the result is delivered. `None` if unknown: the attempt reported no start, or
     /// was resumed.

@@ -53,9 +53,11 @@ pub(crate) struct ScheduledTask {
     pub(crate) excluded: Exclusions,
     /// All attempts of the task that are not forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
-    /// A second live attempt beside the one in `state`: an attempt that is slow, that is on a slow worker, or that
-    /// starts late, and got a speculative attempt beside it, an overdue attempt, or an attempt that returned after a
-    /// reconnect and is expected to end later.
+    /// A live attempt on which the task does not rely, beside the one in `state`. It is one of these:
+    ///
+    /// - an attempt that got a speculative attempt beside it, because it is slow, is on a slow worker, or starts late
+    /// - an overdue attempt
+    /// - an attempt that returned after a reconnect, and is expected to end later than the other one
     pub(crate) second: Option<AttemptId>,
     /// The faults recorded for failures or losses of the task, by worker.
     pub(crate) recorded_faults: Vec<(WorkerId, u32)>,
@@ -126,7 +128,7 @@ pub(crate) enum TaskState {
     /// events. A lapsed attempt's result is verified independently of this state.
     Verifying(AttemptId),
     /// The try has failed: the task is not assigned any more.
-    Shelved,
+    TryFailed,
     /// The result of this attempt is final.
     Accepted(AttemptId),
 }
@@ -208,11 +210,11 @@ impl ScheduledTask {
         }
     }
 
-    /// Adds an entry to the history.
-    pub(crate) fn record(&mut self, past: PastAttempt) {
+    /// Adds an attempt to the history. Drops another one if the history is full.
+    pub(crate) fn add_to_history(&mut self, past: PastAttempt) {
         if self.history.len() == MAX_HISTORY {
-            // A cancelled attempt explains least, so it is dropped first.
-            let least = self.history.iter().position(|past| past.reason == AttemptEndReason::Cancelled).unwrap_or(0);
+            // An attempt that was taken back explains least, so it is dropped first.
+            let least = self.history.iter().position(|past| past.reason == AttemptEndReason::TakenBack).unwrap_or(0);
             self.history.remove(least);
         }
         self.history.push(past);

@@ -108,7 +108,7 @@ fn a_duplicate_attempt_is_continued_once() {
     table.check([ready_holding(2, 1, 2, &[1, 1])], [continue_attempt(2, 1)]);
 }
 
-/// The connection of one worker is lost many times, and each time another worker takes over.
+/// The connection of one worker is lost many times, and each time another worker gets its task.
 #[test]
 fn a_worker_may_return_any_number_of_times() {
     let mut table = Table::with(SchedulerConfig { max_losses: 1000, ..plain() });
@@ -120,10 +120,10 @@ fn a_worker_may_return_any_number_of_times() {
             Command::Assign { attempt, .. } => Some(attempt.0),
             _ => None,
         });
-        let taken_over = assigned.expect("worker 2 is free");
-        let commands = table.send([started(2, taken_over), ready_holding(new, 1, 1, &[1])]);
+        let replacement = assigned.expect("worker 2 is free");
+        let commands = table.send([started(2, replacement), ready_holding(new, 1, 1, &[1])]);
         assert!(
-            commands.contains(&cancel(2, taken_over)) && commands.contains(&continue_attempt(new, 1)),
+            commands.contains(&cancel(2, replacement)) && commands.contains(&continue_attempt(new, 1)),
             "{commands:?}"
         );
     }
@@ -134,7 +134,7 @@ fn a_worker_may_return_any_number_of_times() {
 
 /// The worker was disconnected when its deferred events were accepted, so no worker is blamed for the late result.
 #[test]
-fn a_late_result_without_its_marker_blames_no_worker() {
+fn a_late_result_without_its_marker_is_the_fault_of_no_worker() {
     let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
     table.send([new_try(1), ready(1, 1), marked(1, 1, 2), started(1, 1), lost(1)]);
     table.send([ready_holding(3, 1, 1, &[]), ready(2, 1), started(3, 2)]);

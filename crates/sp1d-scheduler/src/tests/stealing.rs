@@ -1,4 +1,4 @@
-//! Attempts that idle workers take over from busy ones.
+//! Tasks that idle workers steal from busy ones.
 
 use super::*;
 use crate::tasks::{MAX_HISTORY, MAX_LAPSED};
@@ -108,7 +108,7 @@ fn a_stolen_attempt_is_not_a_failure() {
     table.check([ready(2, 2)], [cancel(1, 2), assign(2, 3, 1, 11)]);
     // A failure report for the stolen attempt does not count either.
     table.check([failed(1, 2)], []);
-    let history = vec![past(2, 1, AttemptEndReason::Cancelled), past(3, 2, broken())];
+    let history = vec![past(2, 1, AttemptEndReason::TakenBack), past(3, 2, broken())];
     table.check([failed(2, 3)], [fail_try(1, 11, history)]);
 }
 

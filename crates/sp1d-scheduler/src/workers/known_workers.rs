@@ -33,7 +33,7 @@ pub(crate) struct KnownWorker {
     records: [KindRecord; TaskKind::ALL.len()],
     /// The kinds for which the last loss of the worker counts as a fault. The faults are removed if the worker returns
     /// with its attempts.
-    lost: KindSet,
+    lost_kinds: KindSet,
 }
 
 /// A quarantine for some kinds, with the same end and the same reason.
@@ -100,9 +100,9 @@ sp1d_model::limits! {
 #[derive(Debug, Default)]
 pub(crate) struct KnownWorkers {
     workers: BTreeMap<WorkerId, KnownWorker>,
-    of_origin: BTreeMap<OriginId, BTreeSet<WorkerId>>,
+    by_origin: BTreeMap<OriginId, BTreeSet<WorkerId>>,
     /// Quarantines by their end.
-    ends: BTreeSet<(Timestamp, WorkerId, TaskKind)>,
+    quarantine_ends: BTreeSet<(Timestamp, WorkerId, TaskKind)>,
     /// The disconnected workers.
     disconnected: BTreeSet<WorkerId>,
     /// The workers whose standing changed since the last call of [`KnownWorkers::take_changed`].
@@ -126,14 +126,14 @@ impl KnownWorkers {
         let before = std::mem::replace(&mut worker.origin, origin);
         if before != origin {
             self.leave_origin(id, before);
-            self.of_origin.entry(origin).or_default().insert(id);
+            self.by_origin.entry(origin).or_default().insert(id);
         }
         earlier
     }
 
     fn add(&mut self, id: WorkerId, origin: OriginId) {
         let mut records: [KindRecord; TaskKind::ALL.len()] = Default::default();
-        for other in self.of_origin.get(&origin).into_iter().flatten() {
+        for other in self.by_origin.get(&origin).into_iter().flatten() {
             for (own, of_other) in records.iter_mut().zip(&self.workers[other].records) {
                 if of_other.is_worse_than(own) {
                     own.clone_from(of_other);
@@ -141,37 +141,38 @@ impl KnownWorkers {
             }
         }
         for (kind, record) in TaskKind::ALL.into_iter().zip(&records) {
-            self.ends.extend(record.quarantined_until().map(|until| (until, id, kind)));
+            self.quarantine_ends.extend(record.quarantined_until().map(|until| (until, id, kind)));
             if record.standing() != Standing::Normal {
                 self.changed.insert(id);
             }
         }
-        self.of_origin.entry(origin).or_default().insert(id);
-        let worker = KnownWorker { session: None, paces: Paces::default(), origin, records, lost: KindSet::default() };
+        self.by_origin.entry(origin).or_default().insert(id);
+        let worker =
+            KnownWorker { session: None, paces: Paces::default(), origin, records, lost_kinds: KindSet::default() };
         self.workers.insert(id, worker);
     }
 
     fn leave_origin(&mut self, id: WorkerId, origin: OriginId) {
-        if let Some(workers) = self.of_origin.get_mut(&origin) {
+        if let Some(workers) = self.by_origin.get_mut(&origin) {
             workers.remove(&id);
             if workers.is_empty() {
-                self.of_origin.remove(&origin);
+                self.by_origin.remove(&origin);
             }
         }
     }
 
     /// Notes that `session` of `id` has ended.
-    pub(crate) fn leave(&mut self, id: WorkerId, session: SessionId) {
+    pub(crate) fn disconnect(&mut self, id: WorkerId, session: SessionId) {
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.session == Some(session)) else { return };
         worker.session = None;
         let origin = worker.origin;
         self.disconnected.insert(id);
         let is_disconnected = |id: &&WorkerId| self.disconnected.contains(*id);
-        let of_origin: Vec<WorkerId> = self.of_origin[&origin].iter().filter(is_disconnected).copied().collect();
+        let of_origin: Vec<WorkerId> = self.by_origin[&origin].iter().filter(is_disconnected).copied().collect();
         let forgotten = if of_origin.len() > MAX_DISCONNECTED_PER_ORIGIN {
-            self.least_useful(of_origin.into_iter())
+            self.first_to_forget(of_origin.into_iter())
         } else if self.disconnected.len() > MAX_DISCONNECTED {
-            self.least_useful(self.disconnected.iter().copied())
+            self.first_to_forget(self.disconnected.iter().copied())
         } else {
             None
         };
@@ -181,7 +182,7 @@ impl KnownWorkers {
     }
 
     /// Returns the first worker of `from` without faults, or else the first worker.
-    fn least_useful(&self, mut from: impl Iterator<Item = WorkerId> + Clone) -> Option<WorkerId> {
+    fn first_to_forget(&self, mut from: impl Iterator<Item = WorkerId> + Clone) -> Option<WorkerId> {
         let clean = from.clone().find(|id| self.workers[id].is_clean());
         clean.or_else(|| from.next())
     }
@@ -192,7 +193,7 @@ impl KnownWorkers {
         self.leave_origin(id, worker.origin);
         for (kind, record) in TaskKind::ALL.into_iter().zip(&worker.records) {
             if let Some(until) = record.quarantined_until() {
-                self.ends.remove(&(until, id, kind));
+                self.quarantine_ends.remove(&(until, id, kind));
             }
         }
         self.changed.insert(id);
@@ -219,9 +220,9 @@ impl KnownWorkers {
         if record.standing() != before {
             self.changed.insert(id);
             if let Some(until) = end_before {
-                self.ends.remove(&(until, id, kind));
+                self.quarantine_ends.remove(&(until, id, kind));
             }
-            self.ends.extend(end.map(|until| (until, id, kind)));
+            self.quarantine_ends.extend(end.map(|until| (until, id, kind)));
         }
         Some(outcome)
     }
@@ -274,14 +275,14 @@ impl KnownWorkers {
             self.record_faults(id, kind, faults, rules, replaceable_kinds.contains(kind), now);
         }
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.lost = kinds;
+            worker.lost_kinds = kinds;
         }
     }
 
     /// Removes the faults of the last loss: `id` has returned with an attempt that it held.
     pub(crate) fn undo_loss(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        for kind in std::mem::take(&mut worker.lost).iter() {
+        for kind in std::mem::take(&mut worker.lost_kinds).iter() {
             worker.records[kind.index()].forgive(1);
         }
     }
@@ -299,7 +300,7 @@ impl KnownWorkers {
     /// Puts the workers whose quarantine has ended at `now` on probation. Returns them with the kinds.
     pub(crate) fn end_quarantines(&mut self, now: Timestamp) -> BTreeMap<WorkerId, KindSet> {
         let mut ended: BTreeMap<WorkerId, KindSet> = BTreeMap::new();
-        while let Some((_, id, kind)) = self.ends.first().copied().filter(|(until, ..)| *until <= now) {
+        while let Some((_, id, kind)) = self.quarantine_ends.first().copied().filter(|(until, ..)| *until <= now) {
             self.update(id, kind, KindRecord::end_quarantine);
             let kinds = ended.entry(id).or_default();
             *kinds = kinds.with(KindSet::only(kind));
@@ -313,14 +314,14 @@ impl KnownWorkers {
             let kinds = TaskKind::ALL.into_iter().zip(&worker.records);
             kinds.filter_map(|(kind, record)| Some((record.quarantined_until()?, *id, kind)))
         });
-        assert_eq!(self.ends, ends.collect(), "the index of quarantines is wrong");
+        assert_eq!(self.quarantine_ends, ends.collect(), "the index of quarantines is wrong");
         let disconnected = self.workers.iter().filter(|(_, worker)| worker.session.is_none()).map(|(id, _)| *id);
         assert_eq!(self.disconnected, disconnected.collect(), "the index of disconnected workers is wrong");
         let mut of_origin: BTreeMap<OriginId, BTreeSet<WorkerId>> = BTreeMap::new();
         for (id, worker) in &self.workers {
             of_origin.entry(worker.origin).or_default().insert(*id);
         }
-        assert_eq!(self.of_origin, of_origin, "the index of origins is wrong");
+        assert_eq!(self.by_origin, of_origin, "the index of origins is wrong");
         self.workers.iter().filter_map(|(id, worker)| Some((worker.session?, *id))).collect()
     }
 }
@@ -340,7 +341,7 @@ mod tests {
             let faults = Faults { count: 1, reason: "wrong" };
             workers.record_faults(worker, TaskKind::ProveShard, faults, &RULES, true, Timestamp::default());
         }
-        workers.leave(worker, session);
+        workers.disconnect(worker, session);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The connected workers and their slots.
 //!
-//! A worker is *available* for a task kind if it supports the kind, is not quarantined for it, and is neither draining
-//! nor starting its prover. An *idle* worker is available and holds no attempt.
+//! - An *eligible* worker for a task kind supports the kind and is not draining. It may get such a task now or later.
+//! - An *available* worker for the kind is eligible, is not quarantined for the kind, and does not start its prover.
+//! - An *idle* worker is available and holds no attempt.
 
 use super::ready_worker::ReadyWorker;
 use crate::{AttemptId, KindSet, SessionId, ShardRoom, TaskKind, Timestamp, WorkerId, queue::Exclusions};
@@ -32,7 +33,7 @@ pub(crate) struct SessionState {
     /// The kinds that the worker is available for.
     available_kinds: KindSet,
     /// The kinds of which the worker may hold only one attempt at a time.
-    probation: KindSet,
+    on_probation: KindSet,
     /// The worker finishes the attempts that it has started, and gets no others.
     draining: bool,
     /// The kinds of which the worker gets no task until its quarantine ends.
@@ -83,7 +84,7 @@ impl SessionState {
 
     /// Returns the kinds for which the worker is on probation.
     pub(crate) const fn on_probation(&self) -> KindSet {
-        self.probation
+        self.on_probation
     }
 
     pub(crate) const fn is_starting(&self) -> bool {
@@ -109,8 +110,8 @@ impl SessionState {
         self.start_deadline
     }
 
-    /// Returns true if a task of `kind` may reach the worker now or later: it supports the kind and is not draining.
-    pub(crate) const fn is_prospect(&self, kind: TaskKind) -> bool {
+    /// Returns true if the worker is eligible for `kind`, even if it is quarantined or starts its prover.
+    pub(crate) const fn is_eligible(&self, kind: TaskKind) -> bool {
         self.supported_kinds.contains(kind) && !self.draining
     }
 
@@ -137,8 +138,8 @@ impl SessionState {
 
     /// Returns true if the worker may hold one more attempt of `kind`.
     pub(crate) fn has_free_slot(&self, kind: TaskKind) -> bool {
-        let is_at_work_on_probation = self.probation.contains(kind) && self.held_of[kind.index()] > 0;
-        self.held.len() < self.slots && !is_at_work_on_probation
+        let is_at_limit_of_probation = self.on_probation.contains(kind) && self.held_of[kind.index()] > 0;
+        self.held.len() < self.slots && !is_at_limit_of_probation
     }
 
     /// Returns the kinds that the worker should be available for.
@@ -161,11 +162,10 @@ pub(crate) struct WorkerSessions {
     quarantined: BTreeSet<SessionId>,
     /// By kind: number of available workers, with or without a free slot.
     available: [usize; TaskKind::ALL.len()],
-    /// By kind: number of workers that support it and are not draining. This includes workers that are quarantined or
-    /// starting their prover.
-    prospects: [usize; TaskKind::ALL.len()],
+    /// By kind: number of eligible workers, with those that are quarantined or start their prover.
+    eligible: [usize; TaskKind::ALL.len()],
     /// The session of each connected worker.
-    of_worker: BTreeMap<WorkerId, SessionId>,
+    by_worker: BTreeMap<WorkerId, SessionId>,
     /// Workers that hold attempts and have started none of them, by start deadline.
     start_deadlines: BTreeSet<(Timestamp, SessionId)>,
     /// Number of attempts that all workers hold.
@@ -213,7 +213,7 @@ impl WorkerSessions {
     }
 
     /// Returns true if a worker outside `excluded` is available for `kind` and holds an attempt of it.
-    pub(crate) fn any_holds(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
+    pub(crate) fn any_holder_outside(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
         let holds =
             |session: &SessionState| session.available_kinds.contains(kind) && session.held_of[kind.index()] > 0;
         self.holders(kind) > self.excluded(excluded).filter(|session| holds(session)).count()
@@ -222,10 +222,10 @@ impl WorkerSessions {
     /// Returns the connected workers that `exclusions` excludes. Only exclusions by memory or trust require a look at
     /// every worker.
     fn excluded<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a SessionState> {
-        let by_property = exclusions.is_by_property();
+        let by_property = exclusions.excludes_by_property();
         let all = self.sessions.values().filter(move |session| by_property && session.is_excluded(exclusions));
         let named = exclusions.workers().iter().filter(move |_| !by_property);
-        all.chain(named.filter_map(|worker| self.get(*self.of_worker.get(worker)?)))
+        all.chain(named.filter_map(|worker| self.get(*self.by_worker.get(worker)?)))
     }
 
     /// Returns true if `exclusions` excludes `id`, or if `id` is not connected.
@@ -248,7 +248,7 @@ impl WorkerSessions {
             slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),
             supported_kinds,
             available_kinds: supported_kinds,
-            probation: KindSet::default(),
+            on_probation: KindSet::default(),
             draining: false,
             quarantined: KindSet::default(),
             starting: false,
@@ -260,18 +260,18 @@ impl WorkerSessions {
         };
         let added = self.sessions.insert(id, session);
         assert!(added.is_none(), "{id} was added twice");
-        let other = self.of_worker.insert(worker, id);
+        let other = self.by_worker.insert(worker, id);
         assert!(other.is_none(), "{worker} has two sessions");
         self.changed.insert(id);
-        self.enter(id);
+        self.enter_indexes(id);
     }
 
     /// Removes a worker that holds no attempt any more.
     pub(crate) fn remove(&mut self, id: SessionId) {
-        self.leave(id);
+        self.leave_indexes(id);
         let session = self.sessions.remove(&id).expect("only connected workers are removed");
         assert!(session.held.is_empty(), "{id} is removed while it holds {:?}", session.held);
-        self.of_worker.remove(&session.worker);
+        self.by_worker.remove(&session.worker);
         self.draining.remove(&id);
         self.quarantined.remove(&id);
         self.changed.insert(id);
@@ -288,8 +288,8 @@ impl WorkerSessions {
     }
 
     /// Sets the kinds for which `id` is quarantined, and those of which it may hold only one attempt.
-    pub(crate) fn set_standing(&mut self, id: SessionId, quarantined: KindSet, probation: KindSet) {
-        self.change(id, |session| (session.quarantined, session.probation) = (quarantined, probation));
+    pub(crate) fn set_standing(&mut self, id: SessionId, quarantined: KindSet, on_probation: KindSet) {
+        self.change(id, |session| (session.quarantined, session.on_probation) = (quarantined, on_probation));
         if quarantined.is_empty() {
             self.quarantined.remove(&id);
         } else {
@@ -318,7 +318,7 @@ impl WorkerSessions {
 
     /// Returns the workers that hold attempts and have started none of them, with their start deadlines. The earliest
     /// deadline comes first.
-    pub(crate) fn unstarted(&self) -> impl Iterator<Item = (Timestamp, SessionId)> {
+    pub(crate) fn start_deadlines(&self) -> impl Iterator<Item = (Timestamp, SessionId)> {
         self.start_deadlines.iter().copied()
     }
 
@@ -338,7 +338,7 @@ impl WorkerSessions {
     }
 
     /// Returns the draining workers that hold nothing now. Each is returned once.
-    pub(crate) fn drained(&mut self) -> Vec<SessionId> {
+    pub(crate) fn take_drained(&mut self) -> Vec<SessionId> {
         let empty: Vec<SessionId> =
             self.draining.iter().copied().filter(|id| self.sessions[id].held.is_empty()).collect();
         empty.iter().for_each(|id| {
@@ -388,18 +388,18 @@ impl WorkerSessions {
 
     /// Applies a change that may move the worker within the indexes.
     fn change(&mut self, id: SessionId, change: impl FnOnce(&mut SessionState)) {
-        self.leave(id);
+        self.leave_indexes(id);
         let session = self.sessions.get_mut(&id).expect("only connected workers change");
         change(session);
         session.available_kinds = session.compute_available_kinds();
         self.changed.insert(id);
-        self.enter(id);
+        self.enter_indexes(id);
     }
 
-    fn enter(&mut self, id: SessionId) {
+    fn enter_indexes(&mut self, id: SessionId) {
         let session = &self.sessions[&id];
         for kind in TaskKind::ALL {
-            self.prospects[kind.index()] += usize::from(session.is_prospect(kind));
+            self.eligible[kind.index()] += usize::from(session.is_eligible(kind));
         }
         for kind in session.available_kinds.iter() {
             self.available[kind.index()] += 1;
@@ -415,10 +415,10 @@ impl WorkerSessions {
         }
     }
 
-    fn leave(&mut self, id: SessionId) {
+    fn leave_indexes(&mut self, id: SessionId) {
         let session = &self.sessions[&id];
         for kind in TaskKind::ALL {
-            self.prospects[kind.index()] -= usize::from(session.is_prospect(kind));
+            self.eligible[kind.index()] -= usize::from(session.is_eligible(kind));
         }
         for kind in session.available_kinds.iter() {
             self.available[kind.index()] -= 1;
@@ -430,7 +430,7 @@ impl WorkerSessions {
     }
 
     /// Puts `attempt`, whose task is of `kind`, into a free slot of `id`.
-    pub(crate) fn hold(&mut self, id: SessionId, attempt: AttemptId, kind: TaskKind) {
+    pub(crate) fn take_slot(&mut self, id: SessionId, attempt: AttemptId, kind: TaskKind) {
         let of_kind = self.change_held(id, |session| {
             assert!(session.has_free_slot(kind), "{id} has no slot for {attempt}");
             assert!(session.held.insert(attempt), "{id} already holds {attempt}");
@@ -487,7 +487,7 @@ impl WorkerSessions {
     }
 
     /// Returns true if a worker available for `kind` holds an attempt and has a free slot.
-    pub(crate) fn any_partly_free(&self, kind: TaskKind) -> bool {
+    pub(crate) fn any_busy_with_free_slot(&self, kind: TaskKind) -> bool {
         self.free[kind.index()].last().is_some_and(|(held, ..)| *held > 0)
     }
 
@@ -497,11 +497,11 @@ impl WorkerSessions {
         found.is_some_and(|found| found.has_free_slot(kind))
     }
 
-    /// Returns true if `excluded` excludes every worker that supports `kind` and is not draining. This includes workers
-    /// that are quarantined or starting their prover.
+    /// Returns true if `excluded` excludes every eligible worker, with those that are quarantined or start their
+    /// prover.
     pub(crate) fn all_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
-        let prospects = self.excluded(excluded).filter(|session| session.is_prospect(kind));
-        prospects.count() == self.prospects[kind.index()]
+        let eligible = self.excluded(excluded).filter(|session| session.is_eligible(kind));
+        eligible.count() == self.eligible[kind.index()]
     }
 
     /// Returns true if `excluded` excludes every worker available for `kind`.
@@ -510,7 +510,7 @@ impl WorkerSessions {
     }
 
     /// Returns the fastest idle worker for `kind` outside `excluded`.
-    pub(crate) fn first_idle(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
+    pub(crate) fn fastest_idle(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
         self.first_free(kind, ..BUSY, excluded)
     }
 
@@ -549,12 +549,8 @@ impl WorkerSessions {
             assert_eq!(self.free[kind.index()], free, "the index of free slots for {kind} is wrong");
             let held_of = || available().map(|(_, session)| session.held_of[kind.index()]);
             assert_eq!(self.held_of(kind), held_of().sum::<usize>(), "the number of held attempts of {kind} is wrong");
-            let prospects = self.sessions.values().filter(|session| session.is_prospect(kind)).count();
-            assert_eq!(
-                self.prospects[kind.index()],
-                prospects,
-                "the number of prospective workers for {kind} is wrong"
-            );
+            let eligible = self.sessions.values().filter(|session| session.is_eligible(kind)).count();
+            assert_eq!(self.eligible[kind.index()], eligible, "the number of eligible workers for {kind} is wrong");
             let holders = held_of().filter(|held| *held > 0).count();
             assert_eq!(self.holders(kind), holders, "the number of workers that hold attempts of {kind} is wrong");
         }
@@ -564,7 +560,7 @@ impl WorkerSessions {
         let quarantined = quarantined.map(|(id, _)| *id);
         assert_eq!(self.quarantined, quarantined.collect(), "the index of quarantined workers is wrong");
         let of_worker = self.sessions.iter().map(|(id, session)| (session.worker, *id));
-        assert_eq!(self.of_worker, of_worker.collect(), "the index of sessions is wrong");
+        assert_eq!(self.by_worker, of_worker.collect(), "the index of sessions is wrong");
         let deadlines = self.sessions.iter().filter_map(|(id, session)| Some((session.start_deadline?, *id)));
         assert_eq!(self.start_deadlines, deadlines.collect(), "the index of start deadlines is wrong");
         for (id, session) in &self.sessions {
@@ -639,12 +635,12 @@ mod tests {
     fn a_new_pace_keeps_the_indexes_exact() {
         let only = KindSet::only(KIND);
         check_paces(|_| {});
-        check_paces(|sessions| sessions.hold(ID, AttemptId(1), KIND));
-        check_paces(|sessions| sessions.hold(ID, AttemptId(1), TaskKind::ShrinkWrap));
-        check_paces(|sessions| (1..=2).for_each(|id| sessions.hold(ID, AttemptId(id), KIND)));
+        check_paces(|sessions| sessions.take_slot(ID, AttemptId(1), KIND));
+        check_paces(|sessions| sessions.take_slot(ID, AttemptId(1), TaskKind::ShrinkWrap));
+        check_paces(|sessions| (1..=2).for_each(|id| sessions.take_slot(ID, AttemptId(id), KIND)));
         check_paces(|sessions| {
             sessions.set_standing(ID, KindSet::default(), only);
-            sessions.hold(ID, AttemptId(1), KIND);
+            sessions.take_slot(ID, AttemptId(1), KIND);
         });
         check_paces(|sessions| sessions.set_standing(ID, only, KindSet::default()));
         check_paces(|sessions| sessions.set_starting(ID, true));

@@ -27,7 +27,7 @@ pub struct QuarantineRules {
     /// Number of faults that lead to quarantine, at least 1.
     pub max_faults: u32,
     /// Duration of the first quarantine. Each further quarantine lasts twice as long as the one before. Each accepted
-    /// result of a worker without faults takes back one doubling.
+    /// result of a worker without faults undoes one doubling.
     pub first: Duration,
     /// Maximum duration of a quarantine.
     pub longest: Duration,

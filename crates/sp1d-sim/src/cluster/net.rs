@@ -70,7 +70,7 @@ impl Net {
             | DispatchEvent::MarkerSubmitted { .. }
             | DispatchEvent::SessionEnded { .. }
             | DispatchEvent::AttemptStarted { .. }
-            | DispatchEvent::DeferredEventsReported { .. }
+            | DispatchEvent::DeferredEventsUploaded { .. }
             | DispatchEvent::DeferredEventsChecked { .. }
             | DispatchEvent::ResultDelivered { .. }
             | DispatchEvent::ResultChecked { .. }

@@ -99,7 +99,7 @@ impl AProofFailsOnlyForRealFailures {
             AttemptEndReason::NeverStarted => {
                 self.cancelled.contains(&attempt) && self.books.started_at(attempt).is_none()
             }
-            AttemptEndReason::Cancelled => self.cancelled.contains(&attempt),
+            AttemptEndReason::TakenBack => self.cancelled.contains(&attempt),
             AttemptEndReason::CheckDelayed => self.delayed.contains(&attempt),
             AttemptEndReason::Overdue => {
                 let earliest = step.config.pace.map(|rules| rules.overdue_floor.min(rules.overdue_cap));
@@ -142,7 +142,7 @@ impl AProofFailsOnlyForRealFailures {
                     losses.insert(past.attempt);
                     culprits[1].insert(past.worker);
                 }
-                AttemptEndReason::Cancelled => {}
+                AttemptEndReason::TakenBack => {}
             }
         }
         let reached = |count: usize, limit: u32| count >= usize::try_from(limit).unwrap_or(usize::MAX);

@@ -31,7 +31,7 @@ impl ResumableTaskReturnsToItsWorker {
         }
         let worker = self.workers.get(&session);
         let excludes = |past: &PastAttempt| {
-            past.reason.is_out_of_memory() || past.reason != AttemptEndReason::Cancelled && Some(&past.worker) == worker
+            past.reason.is_out_of_memory() || past.reason != AttemptEndReason::TakenBack && Some(&past.worker) == worker
         };
         step.scheduler.task_history(task).iter().any(excludes)
     }

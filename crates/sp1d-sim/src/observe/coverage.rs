@@ -12,6 +12,7 @@ pub const MARKS: &[&str] = &[
     "attempt continued",
     "attempt continued in place of another",
     "attempt never started",
+    "attempt not continued",
     "attempt overdue",
     "attempt resumed",
     "check delayed",
@@ -20,7 +21,6 @@ pub const MARKS: &[&str] = &[
     "claims not confirmed",
     "claims refuted later",
     "clock paused",
-    "continuation refused",
     "deferred events rejected",
     "deferred events without their list ignored",
     "duplicate report ignored",
@@ -47,19 +47,19 @@ pub const MARKS: &[&str] = &[
     "result rejected",
     "result waited for its marker",
     "result waited for its marker after the end of its session",
+    "resumable task assigned to its worker",
+    "resumable task stolen by its worker",
     "session expired",
     "session replaced by a newer one",
     "speculative attempt started",
     "speculative attempt won",
-    "started task assigned to its worker",
-    "started task taken back for its worker",
     "task assigned again to a worker that failed it",
     "task assigned to a larger worker",
-    "task given back before it started",
     "task requeued",
     "task retried",
     "task stolen",
     "unsupported task passed on",
+    "waiting attempt taken back",
     "worker drained",
     "worker found disconnected",
     "worker on probation",
@@ -151,7 +151,7 @@ impl Coverage {
                     Some(_) => self.mark("duplicate report ignored"),
                 }
             }
-            DispatchEvent::DeferredEventsReported { has_list: false, .. } => {
+            DispatchEvent::DeferredEventsUploaded { has_list: false, .. } => {
                 self.mark("deferred events without their list ignored");
             }
             DispatchEvent::DeferredEventsChecked { .. } if commands.is_empty() => {
@@ -224,7 +224,7 @@ impl Coverage {
                 let refused =
                     |attempt: &AttemptId| step.commands.contains(&Command::Cancel { session, attempt: *attempt });
                 if holds.iter().any(refused) {
-                    self.mark("continuation refused");
+                    self.mark("attempt not continued");
                 }
             }
             Event::SessionEnded { session } => {
@@ -258,11 +258,11 @@ impl Coverage {
             let Command::Assign { session: by, task, .. } = command else { continue };
             if by == session && resumable.contains(task) {
                 let of_task = |command: &Command| matches!(command, Command::Cancel { attempt, session: other } if other != by && self.books.task_of(*attempt) == Some(*task));
-                let taken = step.commands[..at].iter().any(of_task);
-                self.mark(if taken {
-                    "started task taken back for its worker"
+                let stolen = step.commands[..at].iter().any(of_task);
+                self.mark(if stolen {
+                    "resumable task stolen by its worker"
                 } else {
-                    "started task assigned to its worker"
+                    "resumable task assigned to its worker"
                 });
             }
         }
@@ -343,13 +343,13 @@ impl Coverage {
             Some(AttemptEndReason::Overdue) => self.mark("attempt overdue"),
             Some(AttemptEndReason::CheckDelayed) => self.mark("check delayed"),
             Some(AttemptEndReason::NeverStarted) => self.mark("attempt never started"),
-            Some(AttemptEndReason::Cancelled) => {
+            Some(AttemptEndReason::TakenBack) => {
                 let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.books.task_of(attempt) == Some(task));
                 // A `Discard` of an older attempt may be between the `Cancel` and this `Assign`.
                 let stolen = before.iter().rev().take(2).any(taken_back)
                     && !matches!(step.event, Event::DrainRequested { .. })
                     && !before.iter().any(|command| matches!(command, Command::Quarantine { .. }));
-                self.mark(if stolen { "task stolen" } else { "task given back before it started" });
+                self.mark(if stolen { "task stolen" } else { "waiting attempt taken back" });
             }
             None => {}
         }

@@ -11,7 +11,7 @@ fn a_killed_worker_is_replaced_at_once() {
     let killed = Instant::now();
     orchestrator.wait_for("lost dies", 1);
     let noticed = killed.elapsed();
-    // The other workers take over when they have a free slot. They start the shard from its beginning.
+    // Another worker gets the shard when it has a free slot. It starts the shard from its beginning.
     let deadline = Instant::now() + PATIENCE;
     let again = loop {
         let all = [&first, &second].map(|worker| worker.output.matching(|other| other == line));
@@ -31,7 +31,7 @@ fn a_killed_worker_is_replaced_at_once() {
 }
 
 #[test]
-fn a_free_worker_takes_over_from_a_killed_one_within_half_a_second() {
+fn a_free_worker_gets_the_task_of_a_killed_one_within_half_a_second() {
     let (a, dies) = worker("dies", 3000);
     let (b, idle) = worker("idle", 200);
     let orchestrator = orchestrator(&[a, b], &["--shards", "2", "--batch", "1"]);

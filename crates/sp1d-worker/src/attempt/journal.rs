@@ -117,7 +117,7 @@ impl JournalContents {
 /// The journal of one attempt.
 ///
 /// A message that was sent may not have arrived. So the journal keeps every report, and sends all of them again when
-/// another session takes over the attempt. The orchestrator ignores duplicates. Deliveries are kept for an orchestrator
+/// another session continues the attempt. The orchestrator ignores duplicates. Deliveries are kept for an orchestrator
 /// that restarts and loses its artifacts.
 pub(super) struct AttemptJournal {
     route: watch::Sender<Option<AttemptRoute>>,

@@ -57,7 +57,7 @@ pub(super) struct OrchestratorIdentity {
 struct KeptAttempts {
     orchestrator: OrchestratorIdentity,
     attempts: Arc<AssignedAttempts>,
-    /// Cancelled when a session takes over the attempts, or when they are dropped.
+    /// Cancelled when a session continues the attempts, or when they are dropped.
     taken: CancellationToken,
 }
 

@@ -16,7 +16,7 @@ pub(super) fn code_of(error: &anyhow::Error) -> Option<u8> {
             ProofFailure::NoWorkers { .. }
             | ProofFailure::WorkersTaken { .. }
             | ProofFailure::Unsupported { .. }
-            | ProofFailure::OutOfMemory(_)
+            | ProofFailure::ShardTooLarge(_)
             | ProofFailure::TaskOutOfMemory { .. }
             | ProofFailure::NoLargeWorkerRemains { .. } => WORKERS,
             ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => TIMEOUT,

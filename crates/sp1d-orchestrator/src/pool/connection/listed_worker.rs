@@ -125,7 +125,7 @@ pub(crate) async fn keep_connected(
         let pause = match next {
             NextConnection::WhenNeeded => {
                 tokio::select! {
-                    () = worker.stop.any() => return,
+                    () = worker.stop.requested() => return,
                     () = worker.shared.demand.started() => worker.note(Contact::Connecting),
                     () = sleep(NOT_NEEDED_PAUSE) => {}
                 }
@@ -137,7 +137,7 @@ pub(crate) async fn keep_connected(
             NextConnection::AfterPause => backoff.pause(started.elapsed()),
         };
         tokio::select! {
-            () = worker.stop.any() => return,
+            () = worker.stop.requested() => return,
             () = sleep(pause) => {}
         }
     }
@@ -149,7 +149,7 @@ impl ListedWorker {
         let (has_proof, local) = (self.shared.demand.exists(), self.shared.local.as_deref());
         let settings = &self.shared.settings;
         let established = tokio::select! {
-            () = self.stop.any() => return Err(ReachError::Stopping),
+            () = self.stop.requested() => return Err(ReachError::Stopping),
             established = establish(&self.worker_address, local, &*settings.resolver, settings.tls.as_ref(), has_proof) => established,
         };
         let (stream, reached, peer): (Box<dyn Stream>, Option<IpAddr>, Option<PeerIdentity>) = match established {
@@ -183,7 +183,7 @@ impl ListedWorker {
         self.is_known = true;
         loop {
             let place = tokio::select! {
-                () = self.stop.any() => return Err(ReachError::Stopping),
+                () = self.stop.requested() => return Err(ReachError::Stopping),
                 place = receive_place(&mut stream) => place?,
             };
             let Some(place) = place else { return Ok(stream) };
@@ -293,16 +293,16 @@ pub(crate) async fn serve_session<S: Stream>(
     first: &mut FirstOutcomeSender,
     stop: &SessionStop,
 ) -> Result<EndedSession, ReachError> {
-    let (welcome, mut welcomed) = oneshot::channel();
+    let (outcome_sender, mut handshake) = oneshot::channel();
     // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
     // hello has a time limit.
-    let mut session = std::pin::pin!(serve(stream, worker_address.clone(), peer, shared.clone(), welcome, stop));
+    let mut session = std::pin::pin!(serve(stream, worker_address.clone(), peer, shared.clone(), outcome_sender, stop));
     let on_connected = |first: &mut FirstOutcomeSender, name: String| {
         note(shared, worker_address, stop, Contact::Connected);
         report(first, Ok(Reached::Connected(name)));
     };
     let hello = tokio::select! {
-        ended = &mut session => return match welcomed.try_recv() {
+        ended = &mut session => return match handshake.try_recv() {
             // The session started, and ended at once.
             Ok(Ok(name)) => {
                 on_connected(first, name);
@@ -311,7 +311,7 @@ pub(crate) async fn serve_session<S: Stream>(
             Ok(Err(mismatch)) => Err(mismatch.into()),
             Err(_) => Err(ReachError::SessionEnded(ended.reason)),
         },
-        hello = timeout(HELLO_TIMEOUT, &mut welcomed) => hello,
+        hello = timeout(HELLO_TIMEOUT, &mut handshake) => hello,
     };
     let error = match hello {
         Ok(Ok(Ok(name))) => {

@@ -216,7 +216,7 @@ fn deferred_events_count_once_and_only_from_the_session_of_their_attempt() {
 fn deferred_events_are_not_checked_before_their_list_has_arrived() {
     let mut table = one_marker();
     let (session, attempt) = (SessionId(1), AttemptId(1));
-    table.check([DispatchEvent::DeferredEventsReported { session, attempt, has_list: false }], []);
+    table.check([DispatchEvent::DeferredEventsUploaded { session, attempt, has_list: false }], []);
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
 }
 

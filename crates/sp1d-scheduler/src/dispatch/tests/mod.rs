@@ -150,7 +150,7 @@ fn failed_with(session: u64, attempt: u64, kind: FailureKind, text: &str) -> Dis
 
 const fn events_uploaded(session: u64, attempt: u64) -> DispatchEvent {
     let (session, attempt) = (SessionId(session), AttemptId(attempt));
-    DispatchEvent::DeferredEventsReported { session, attempt, has_list: true }
+    DispatchEvent::DeferredEventsUploaded { session, attempt, has_list: true }
 }
 
 /// The claim number `number`. All claims are about the same shard.

@@ -129,7 +129,7 @@ fn a_failure_is_published_even_after_the_loss_of_its_worker() {
 fn the_observer_sees_each_event_of_the_scheduler() {
     let mut table = one_task();
     let mut seen = Vec::new();
-    let event = DispatchEvent::DeferredEventsReported { session: SessionId(1), attempt: AttemptId(1), has_list: true };
+    let event = DispatchEvent::DeferredEventsUploaded { session: SessionId(1), attempt: AttemptId(1), has_list: true };
     let _no_commands = table.dispatch.handle_observed(table.now, event, &mut |_, event, _| seen.push(event.clone()));
     assert_eq!(seen, [], "the task has no marker, so the scheduler does not hear of it");
     let _commands = table.dispatch.handle_observed(table.now, delivered(1, 1), &mut |scheduler, event, commands| {

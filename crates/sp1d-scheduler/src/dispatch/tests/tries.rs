@@ -101,8 +101,8 @@ fn check_failure(submitted: DispatchEvent, cause: TryFailureCause, suspect: bool
 
 #[test]
 fn a_shard_without_a_marker_casts_doubt_on_the_claims() {
-    check_failure(task(1, 10), TryFailureCause::FailedTask, true);
-    check_failure(marked(1, 10, 90), TryFailureCause::FailedTask, false);
+    check_failure(task(1, 10), TryFailureCause::TaskFailed, true);
+    check_failure(marked(1, 10, 90), TryFailureCause::TaskFailed, false);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_shard_that_needs_too_much_memory_is_reported_as_such() {
     let mut table = Table::new();
     table.send([ready(1), new_try(1), marked(1, 10, 90)]);
     let step = step_failed(10, 1, 1, "out of memory: too large");
-    let failed = failure(10, vec![past(1, too_large())], TryFailureCause::OutOfMemory, false);
+    let failed = failure(10, vec![past(1, too_large())], TryFailureCause::ShardOutOfMemory, false);
     table.check([out_of_memory(1, 1)], [step, failed]);
 }
 
@@ -156,12 +156,12 @@ fn the_cause_of_a_failure_says_whether_smaller_shards_may_help() {
     let (broken, out_of_memory) = ([past(1, broken())], [past(1, too_large()), past(2, broken())]);
     let fold = TaskKind::RecursionReduce;
     for (kind, history, failed_for_lack_of_memory, expected) in [
-        (SHARD, &broken[..], false, TryFailureCause::FailedTask),
+        (SHARD, &broken[..], false, TryFailureCause::TaskFailed),
         (SHARD, &broken[..], true, TryFailureCause::NoLargeWorkerRemains),
-        (SHARD, &out_of_memory[..], false, TryFailureCause::OutOfMemory),
-        (SHARD, &out_of_memory[..], true, TryFailureCause::OutOfMemory),
+        (SHARD, &out_of_memory[..], false, TryFailureCause::ShardOutOfMemory),
+        (SHARD, &out_of_memory[..], true, TryFailureCause::ShardOutOfMemory),
         (fold, &out_of_memory[..], true, TryFailureCause::TaskOutOfMemory),
-        (fold, &out_of_memory[..], false, TryFailureCause::FailedTask),
+        (fold, &out_of_memory[..], false, TryFailureCause::TaskFailed),
     ] {
         let cause = TryFailureCause::of(kind, history, failed_for_lack_of_memory);
         assert_eq!(cause, expected, "{kind} {history:?} {failed_for_lack_of_memory}");

@@ -1,10 +1,12 @@
-//! Runs the checks of workers' outputs, each on a thread that runs no other check meanwhile. Only the look-up whether a
-//! result is present needs no thread.
+//! Runs the checks of workers' outputs, and limits how many run and how long their callers wait.
 //!
-//! A check runs code of SP1 on bytes of a worker, and it cannot be interrupted. So its caller only waits for a limited
-//! time. A slow check does not delay the checks of other workers for long, and the checks of one worker never use more
-//! than one thread. The caller hears of a check that takes much longer than usual, or that waits behind such a check of
-//! the same worker, so that the task need not wait.
+//! A check runs code of SP1 on bytes of a worker, and it cannot be interrupted. So it gets a thread that runs no other
+//! check meanwhile, and its caller waits for a limited time only. A slow check does not delay the checks of other
+//! workers for long, and the checks of one worker never use more than one thread. The caller is notified of a check
+//! that takes much longer than usual, or that waits behind such a check of the same worker. The task then need not
+//! wait.
+//!
+//! A test whether a result is present does not run code of SP1. It needs neither a thread nor a slot.
 
 use crate::{check_threads::CheckThreads, lock::lock};
 use sp1d_scheduler::{TaskKind, WorkerId};
@@ -22,12 +24,12 @@ use tokio::{
 };
 
 sp1d_model::limits! {
-    /// Maximum time for which a check keeps its place: ten times `MIN_SLOW_TIME`. A check that takes `SLOW_FACTOR`
-    /// times as long as usual gives it up earlier. Afterwards it continues without a place. Each worker has at most one
-    /// check, so the number of threads without a place is at most that of the workers.
-    const MAX_PLACE_TIME: Duration = Duration::from_secs(2); Time by Worker;
+    /// Maximum time for which a check keeps its slot: ten times `MIN_SLOW_TIME`. A check that takes `SLOW_FACTOR` times
+    /// as long as usual gives it up earlier. Afterwards it continues without a slot. Each worker has at most one check,
+    /// so the number of threads without a slot is at most that of the workers.
+    const MAX_SLOT_TIME: Duration = Duration::from_secs(2); Time by Worker;
     /// No check of a result is slow before this time. Usual checks take 50 ms. Checks of deferred events differ more.
-    /// None of them is slow before `MAX_PLACE_TIME`.
+    /// None of them is slow before `MAX_SLOT_TIME`.
     const MIN_SLOW_TIME: Duration = Duration::from_millis(200); Time by Worker;
     /// Maximum duration of a check. Usual checks take 50 ms on one core, and some seconds on a busy machine. A check
     /// that takes longer counts as failed. Its thread continues until the check returns. Until then, the other checks
@@ -76,15 +78,17 @@ pub(crate) enum CheckEnd<T> {
     NotStarted(io::Error),
 }
 
-/// The places for checks. One place serves one check at a time.
-pub(crate) struct CheckPlaces {
-    places: Arc<Semaphore>,
+/// Runs checks within three limits: one check at a time for each worker, one check at a time in each slot, and a
+/// maximum time.
+pub(crate) struct CheckLimiter {
+    /// One permit for each slot. A slot stands for a core.
+    slots: Arc<Semaphore>,
     threads: CheckThreads,
     /// The workers whose checks run or wait.
     workers: Mutex<HashMap<WorkerId, Weak<WorkerChecks>>>,
     /// How long checks usually take, a moving average.
     usual_durations: Mutex<BTreeMap<CheckedOutput, Duration>>,
-    place_time: Duration,
+    slot_time: Duration,
     check_time: Duration,
 }
 
@@ -118,19 +122,20 @@ impl Drop for CheckPermit {
     }
 }
 
-/// The place of a check. The check's thread and its caller both hold it, and the first that drops it gives it up: the
-/// thread when the check returns, so that the next check need not wait for the caller's task, and the caller when
-/// the check has had the place for long, or when it stops waiting.
-struct SharedPlace(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+/// The slot of a check. The check's thread and its caller both hold it, and the first that drops it frees it:
+///
+/// - the thread, when the check returns. The next check then need not wait until the caller runs again.
+/// - the caller, when the check has had the slot for long, or when the caller stops waiting.
+struct SharedSlot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
-impl SharedPlace {
+impl SharedSlot {
     fn pair(permit: OwnedSemaphorePermit) -> (Self, Self) {
-        let place = Arc::new(Mutex::new(Some(permit)));
-        (Self(place.clone()), Self(place))
+        let slot = Arc::new(Mutex::new(Some(permit)));
+        (Self(slot.clone()), Self(slot))
     }
 }
 
-impl Drop for SharedPlace {
+impl Drop for SharedSlot {
     fn drop(&mut self) {
         let _permit = lock(&self.0).take();
     }
@@ -173,18 +178,18 @@ impl WorkerChecks {
     }
 }
 
-impl CheckPlaces {
-    /// Returns places for half of the cores. A check uses one core for about 50 ms. The other half is left to the
-    /// executor.
+impl CheckLimiter {
+    /// Returns a limiter with slots for half of the cores. A check uses one core for about 50 ms. The other half is
+    /// left to the executor.
     pub(crate) fn for_this_machine() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self::with_times(cores.div_ceil(2), MAX_PLACE_TIME, MAX_CHECK_TIME)
+        Self::with_times(cores.div_ceil(2), MAX_SLOT_TIME, MAX_CHECK_TIME)
     }
 
-    fn with_times(places: usize, place_time: Duration, check_time: Duration) -> Self {
+    fn with_times(slots: usize, slot_time: Duration, check_time: Duration) -> Self {
         let (workers, usual_durations) = (Mutex::default(), Mutex::default());
-        let places = Arc::new(Semaphore::new(places));
-        Self { places, threads: CheckThreads::default(), workers, usual_durations, place_time, check_time }
+        let slots = Arc::new(Semaphore::new(slots));
+        Self { slots, threads: CheckThreads::default(), workers, usual_durations, slot_time, check_time }
     }
 
     fn checks_of(&self, worker: WorkerId) -> Arc<WorkerChecks> {
@@ -202,10 +207,10 @@ impl CheckPlaces {
     fn slow_time(&self, output: CheckedOutput) -> Duration {
         let floor = match output {
             CheckedOutput::Result(_) | CheckedOutput::ResultPresence => MIN_SLOW_TIME,
-            CheckedOutput::DeferredEvents => MAX_PLACE_TIME,
+            CheckedOutput::DeferredEvents => MAX_SLOT_TIME,
         };
         let usual = lock(&self.usual_durations).get(&output).copied();
-        let slow = usual.map_or(MAX_PLACE_TIME, |usual| usual.saturating_mul(SLOW_FACTOR));
+        let slow = usual.map_or(MAX_SLOT_TIME, |usual| usual.saturating_mul(SLOW_FACTOR));
         slow.max(floor).min(self.check_time)
     }
 
@@ -219,9 +224,9 @@ impl CheckPlaces {
         *usual = (*usual * 3 + counted) / 4;
     }
 
-    /// Runs `check` on an output of `worker`, when there is a place and no other output of the worker is checked.
+    /// Runs `check` on an output of `worker`, when there is a slot and no other output of the worker is checked.
     /// `output` says which it is. Sends to `delayed` if the check is slow, or if it waits behind a slow one of the same
-    /// worker. A check of [`CheckedOutput::ResultPresence`] needs no place and no thread. `check` returns an error if
+    /// worker. A check of [`CheckedOutput::ResultPresence`] needs no slot and no thread. `check` returns an error if
     /// the output did not pass.
     ///
     /// # Cancel safety
@@ -244,18 +249,18 @@ impl CheckPlaces {
                 Err(_) => CheckEnd::Panicked,
             };
         }
-        let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let (place, place_of_thread) = SharedPlace::pair(place);
+        let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let (slot, slot_of_thread) = SharedSlot::pair(slot);
         let start = Instant::now();
         let slow_time = self.slow_time(output);
         let (deadline, slow_at) = (start + self.check_time, start + slow_time);
         checks.running.send_replace(Some(RunningCheck { deadline, slow_at }));
-        let mut outcome = match self.threads.start(check, (permit, place_of_thread)) {
+        let mut outcome = match self.threads.start(check, (permit, slot_of_thread)) {
             Ok(outcome) => outcome,
             Err(error) => return CheckEnd::NotStarted(error),
         };
-        let mut ended = timeout_at(start + slow_time.min(self.place_time), &mut outcome).await;
-        drop(place);
+        let mut ended = timeout_at(start + slow_time.min(self.slot_time), &mut outcome).await;
+        drop(slot);
         if ended.is_err() {
             ended = timeout_at(slow_at, &mut outcome).await;
         }
@@ -289,7 +294,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const OUTPUT: CheckedOutput = CheckedOutput::Result(TaskKind::ProveShard);
 
-    impl CheckPlaces {
+    impl CheckLimiter {
         /// Runs `check`, which passes if it returns.
         async fn run_passing<T: Send + 'static>(
             &self,
@@ -334,14 +339,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_check_that_hangs_does_not_block_the_checks_of_others() {
-        let places = Arc::new(CheckPlaces::with_times(1, SHORT, LONG));
+        let limiter = Arc::new(CheckLimiter::with_times(1, SHORT, LONG));
         let (release, started, check) = hanging();
         let hangs = tokio::spawn({
-            let places = places.clone();
-            async move { places.run_quietly(WorkerId(1), check).await }
+            let limiter = limiter.clone();
+            async move { limiter.run_quietly(WorkerId(1), check).await }
         });
         started.await.unwrap();
-        let other = timeout(LONG / 2, places.run_quietly(WorkerId(2), || 7)).await;
+        let other = timeout(LONG / 2, limiter.run_quietly(WorkerId(2), || 7)).await;
         assert!(matches!(other, Ok(CheckEnd::Returned(7, _))), "{other:?}");
         assert!(!hangs.is_finished());
         drop(release);
@@ -351,47 +356,47 @@ mod tests {
 
     #[tokio::test]
     async fn a_check_that_hangs_counts_as_failed_and_blocks_its_worker_until_it_returns() {
-        let places = CheckPlaces::with_times(1, SHORT, LONG);
+        let limiter = CheckLimiter::with_times(1, SHORT, LONG);
         let (release, _started, check) = hanging();
         // The paused clock ends each wait at once.
         tokio::time::pause();
-        let ended = places.run_quietly(WorkerId(1), check).await;
+        let ended = limiter.run_quietly(WorkerId(1), check).await;
         assert!(matches!(ended, CheckEnd::TimedOut(time) if time == LONG), "{ended:?}");
-        let next = places.run_quietly(WorkerId(1), || 7).await;
+        let next = limiter.run_quietly(WorkerId(1), || 7).await;
         assert!(matches!(next, CheckEnd::Blocked(time) if time == LONG), "{next:?}");
         // The threads of the other checks take real time.
         tokio::time::resume();
-        let other = places.run_quietly(WorkerId(2), || 7).await;
+        let other = limiter.run_quietly(WorkerId(2), || 7).await;
         assert!(matches!(other, CheckEnd::Returned(7, _)), "{other:?}");
-        let mut running = places.checks_of(WorkerId(1)).running.subscribe();
+        let mut running = limiter.checks_of(WorkerId(1)).running.subscribe();
         drop(release);
         running.wait_for(Option::is_none).await.unwrap();
-        let last = places.run_quietly(WorkerId(1), || 7).await;
+        let last = limiter.run_quietly(WorkerId(1), || 7).await;
         assert!(matches!(last, CheckEnd::Returned(7, _)), "{last:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_check_that_waits_behind_one_that_hangs_never_starts() {
-        let places = CheckPlaces::with_times(4, SHORT, LONG);
+        let limiter = CheckLimiter::with_times(4, SHORT, LONG);
         let (_release, _started, check) = hanging();
-        let first = places.run_quietly(WorkerId(1), check);
+        let first = limiter.run_quietly(WorkerId(1), check);
         tokio::pin!(first);
         assert!(first.as_mut().now_or_never().is_none(), "the first check has the permit");
-        let (first, second) = tokio::join!(first, places.run_quietly(WorkerId(1), || 7));
+        let (first, second) = tokio::join!(first, limiter.run_quietly(WorkerId(1), || 7));
         assert!(matches!(first, CheckEnd::TimedOut(_)), "{first:?}");
         assert!(matches!(second, CheckEnd::Blocked(_)), "{second:?}");
     }
 
     #[tokio::test]
     async fn a_check_whose_caller_has_left_still_blocks_its_worker() {
-        let places = CheckPlaces::with_times(4, SHORT, LONG);
+        let limiter = CheckLimiter::with_times(4, SHORT, LONG);
         let (release, started, check) = hanging();
         tokio::select! {
             biased;
-            ended = places.run_quietly(WorkerId(1), check) => panic!("{ended:?}"),
+            ended = limiter.run_quietly(WorkerId(1), check) => panic!("{ended:?}"),
             started = started => started.unwrap(),
         }
-        let next = places.run_quietly(WorkerId(1), || 7);
+        let next = limiter.run_quietly(WorkerId(1), || 7);
         tokio::pin!(next);
         assert!(next.as_mut().now_or_never().is_none(), "the thread of the first check still runs");
         drop(release);
@@ -401,10 +406,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_has_one_check_at_a_time() {
-        let places = CheckPlaces::with_times(4, SHORT, LONG);
+        let limiter = CheckLimiter::with_times(4, SHORT, LONG);
         let (release, _started, check) = hanging();
-        let first = places.run_quietly(WorkerId(1), check);
-        let second = places.run_quietly(WorkerId(1), || ());
+        let first = limiter.run_quietly(WorkerId(1), check);
+        let second = limiter.run_quietly(WorkerId(1), || ());
         tokio::pin!(first, second);
         let waits = timeout(3 * SHORT, async {
             // The first check takes the permit first.
@@ -415,21 +420,21 @@ mod tests {
         drop(release);
         first.await;
         second.await;
-        assert_eq!(lock(&places.workers).len(), 1);
-        places.run_quietly(WorkerId(2), || ()).await;
-        assert_eq!(lock(&places.workers).len(), 1, "a worker without checks is forgotten");
+        assert_eq!(lock(&limiter.workers).len(), 1);
+        limiter.run_quietly(WorkerId(2), || ()).await;
+        assert_eq!(lock(&limiter.workers).len(), 1, "a worker without checks is forgotten");
     }
 
     #[tokio::test]
-    async fn a_check_that_returns_frees_its_place_before_its_caller_is_polled() {
-        let places = CheckPlaces::with_times(1, LONG, LONG);
+    async fn a_check_that_returns_frees_its_slot_before_its_caller_is_polled() {
+        let limiter = CheckLimiter::with_times(1, LONG, LONG);
         let (release, _started, check) = hanging();
-        let first = places.run_quietly(WorkerId(1), check);
+        let first = limiter.run_quietly(WorkerId(1), check);
         tokio::pin!(first);
         assert!(first.as_mut().now_or_never().is_none(), "the check has not returned");
-        let second = places.run_quietly(WorkerId(2), || 7);
+        let second = limiter.run_quietly(WorkerId(2), || 7);
         tokio::pin!(second);
-        assert!(second.as_mut().now_or_never().is_none(), "the only place is taken");
+        assert!(second.as_mut().now_or_never().is_none(), "the only slot is taken");
         drop(release);
         let second = timeout(LONG / 2, second).await;
         assert!(matches!(second, Ok(CheckEnd::Returned(7, _))), "{second:?}");
@@ -438,70 +443,70 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_whose_caller_has_left_has_no_place() {
-        let places = CheckPlaces::with_times(1, LONG, LONG);
+    async fn a_check_whose_caller_has_left_has_no_slot() {
+        let limiter = CheckLimiter::with_times(1, LONG, LONG);
         let (_release, _started, check) = hanging();
-        assert!(places.run_quietly(WorkerId(1), check).now_or_never().is_none(), "the check has not returned");
+        assert!(limiter.run_quietly(WorkerId(1), check).now_or_never().is_none(), "the check has not returned");
         for _ in 0..2 {
-            let other = timeout(LONG / 2, places.run_quietly(WorkerId(2), || 7)).await;
+            let other = timeout(LONG / 2, limiter.run_quietly(WorkerId(2), || 7)).await;
             assert!(matches!(other, Ok(CheckEnd::Returned(7, _))), "{other:?}");
         }
     }
 
     #[tokio::test]
-    async fn each_place_serves_one_check_at_a_time() {
-        let places = CheckPlaces::with_times(1, SHORT, LONG);
+    async fn each_slot_serves_one_check_at_a_time() {
+        let limiter = CheckLimiter::with_times(1, SHORT, LONG);
         let (release, _started, check) = hanging();
         tokio::time::pause();
-        // The check gives up its place when it is slow. Its end must not free a second one.
-        let slow = places.run_quietly(WorkerId(1), check).await;
+        // The check gives up its slot when it is slow. Its end must not free a second one.
+        let slow = limiter.run_quietly(WorkerId(1), check).await;
         assert!(matches!(slow, CheckEnd::TimedOut(_)), "{slow:?}");
-        let mut running = places.checks_of(WorkerId(1)).running.subscribe();
+        let mut running = limiter.checks_of(WorkerId(1)).running.subscribe();
         tokio::time::resume();
         drop(release);
         running.wait_for(Option::is_none).await.unwrap();
-        places.run_quietly(WorkerId(1), || ()).await;
-        assert_eq!(places.places.available_permits(), 1);
+        limiter.run_quietly(WorkerId(1), || ()).await;
+        assert_eq!(limiter.slots.available_permits(), 1);
     }
 
     /// Runs a check of a result's presence for the worker that has the hanging check.
     async fn run_presence<T: Send + 'static>(
-        places: &CheckPlaces,
+        limiter: &CheckLimiter,
         check: impl FnOnce() -> T + Send + 'static,
     ) -> CheckEnd<T> {
-        places.run_passing(WorkerId(1), CheckedOutput::ResultPresence, oneshot::channel().0, check).await
+        limiter.run_passing(WorkerId(1), CheckedOutput::ResultPresence, oneshot::channel().0, check).await
     }
 
     #[tokio::test]
     async fn the_presence_of_a_result_is_checked_on_the_thread_of_the_caller() {
-        let places = CheckPlaces::with_times(1, SHORT, LONG);
-        let ended = run_presence(&places, || thread::current().id()).await;
+        let limiter = CheckLimiter::with_times(1, SHORT, LONG);
+        let ended = run_presence(&limiter, || thread::current().id()).await;
         assert!(matches!(ended, CheckEnd::Returned(id, _) if id == thread::current().id()), "{ended:?}");
-        let ended = run_presence(&places, || panic!("planted")).await;
+        let ended = run_presence(&limiter, || panic!("planted")).await;
         assert!(matches!(ended, CheckEnd::<()>::Panicked), "{ended:?}");
         let (_release, _started, check) = hanging();
-        assert!(places.run_quietly(WorkerId(1), check).now_or_never().is_none(), "the check has not returned");
+        assert!(limiter.run_quietly(WorkerId(1), check).now_or_never().is_none(), "the check has not returned");
         tokio::time::pause();
-        let ended = run_presence(&places, || 7).await;
+        let ended = run_presence(&limiter, || 7).await;
         assert!(matches!(ended, CheckEnd::Blocked(_)), "{ended:?}");
     }
 
     #[tokio::test]
     async fn a_check_that_panics_is_reported() {
-        let places = CheckPlaces::with_times(1, SHORT, LONG);
-        let ended = places.run_quietly(WorkerId(1), || panic!("planted")).await;
+        let limiter = CheckLimiter::with_times(1, SHORT, LONG);
+        let ended = limiter.run_quietly(WorkerId(1), || panic!("planted")).await;
         assert!(matches!(ended, CheckEnd::<()>::Panicked), "{ended:?}");
-        let next = places.run_quietly(WorkerId(1), || 7).await;
+        let next = limiter.run_quietly(WorkerId(1), || 7).await;
         assert!(matches!(next, CheckEnd::Returned(7, _)), "{next:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_check_and_one_that_waits_behind_it_are_reported() {
-        let places = CheckPlaces::with_times(4, SHORT, LONG);
-        places.learn(OUTPUT, Duration::from_millis(50));
+        let limiter = CheckLimiter::with_times(4, SHORT, LONG);
+        limiter.learn(OUTPUT, Duration::from_millis(50));
         let (_release, _started, check) = hanging();
         let ((slow, is_slow), (behind, is_behind)) = (oneshot::channel(), oneshot::channel());
-        let first = places.run_passing(WorkerId(1), OUTPUT, slow, check);
+        let first = limiter.run_passing(WorkerId(1), OUTPUT, slow, check);
         tokio::pin!(first);
         assert!(first.as_mut().now_or_never().is_none(), "the first check has the permit");
         let start = Instant::now();
@@ -510,76 +515,76 @@ mod tests {
             let delay = Duration::from_millis(500);
             assert!((delay..2 * delay).contains(&start.elapsed()));
         };
-        tokio::join!(first, places.run_passing(WorkerId(1), OUTPUT, behind, || ()), reports);
+        tokio::join!(first, limiter.run_passing(WorkerId(1), OUTPUT, behind, || ()), reports);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_check_that_waits_behind_one_whose_caller_has_left_is_reported() {
-        let places = CheckPlaces::with_times(4, SHORT, LONG);
+        let limiter = CheckLimiter::with_times(4, SHORT, LONG);
         let (_release, _started, check) = hanging();
-        let first = places.run_quietly(WorkerId(1), check);
+        let first = limiter.run_quietly(WorkerId(1), check);
         assert!(first.now_or_never().is_none(), "the check runs, and its caller leaves");
         let (behind, is_behind) = oneshot::channel();
-        let (_, reported) = tokio::join!(places.run_passing(WorkerId(1), OUTPUT, behind, || ()), is_behind);
+        let (_, reported) = tokio::join!(limiter.run_passing(WorkerId(1), OUTPUT, behind, || ()), is_behind);
         assert!(reported.is_ok());
     }
 
     #[tokio::test]
     async fn a_quick_check_is_not_reported() {
-        let places = CheckPlaces::with_times(1, LONG, LONG);
+        let limiter = CheckLimiter::with_times(1, LONG, LONG);
         for _ in 0..10 {
-            places.learn(OUTPUT, LONG);
+            limiter.learn(OUTPUT, LONG);
         }
         let (sender, delayed) = oneshot::channel();
-        let ended = places.run_passing(WorkerId(1), OUTPUT, sender, || 7).await;
+        let ended = limiter.run_passing(WorkerId(1), OUTPUT, sender, || 7).await;
         assert!(matches!(ended, CheckEnd::Returned(7, _)), "{ended:?}");
         assert!(delayed.await.is_err());
     }
 
     #[tokio::test]
     async fn only_a_check_that_passes_changes_what_is_usual() {
-        let places = CheckPlaces::with_times(4, SHORT, LONG);
-        let refused = places.run(WorkerId(1), OUTPUT, oneshot::channel().0, || Err::<(), _>("refused")).await;
+        let limiter = CheckLimiter::with_times(4, SHORT, LONG);
+        let refused = limiter.run(WorkerId(1), OUTPUT, oneshot::channel().0, || Err::<(), _>("refused")).await;
         assert!(matches!(refused, CheckEnd::Returned(Err("refused"), _)), "{refused:?}");
-        let panicked = places.run_quietly(WorkerId(1), || panic!("planted")).await;
+        let panicked = limiter.run_quietly(WorkerId(1), || panic!("planted")).await;
         assert!(matches!(panicked, CheckEnd::<()>::Panicked), "{panicked:?}");
         let (_release, _started, check) = hanging();
         // The paused clock ends each wait at once.
         tokio::time::pause();
-        let hung = places.run_quietly(WorkerId(2), check).await;
+        let hung = limiter.run_quietly(WorkerId(2), check).await;
         assert!(matches!(hung, CheckEnd::TimedOut(_)), "{hung:?}");
         tokio::time::resume();
-        assert_eq!(places.usual_duration(), None);
-        places.run_quietly(WorkerId(1), || ()).await;
-        let usual = places.usual_duration();
+        assert_eq!(limiter.usual_duration(), None);
+        limiter.run_quietly(WorkerId(1), || ()).await;
+        let usual = limiter.usual_duration();
         assert!(usual.is_some());
-        let refused = places.run(WorkerId(1), OUTPUT, oneshot::channel().0, || Err::<(), _>("refused")).await;
+        let refused = limiter.run(WorkerId(1), OUTPUT, oneshot::channel().0, || Err::<(), _>("refused")).await;
         assert!(matches!(refused, CheckEnd::Returned(..)), "{refused:?}");
-        assert_eq!(places.usual_duration(), usual);
+        assert_eq!(limiter.usual_duration(), usual);
     }
 
     #[test]
     fn a_check_is_slow_if_it_takes_ten_times_as_long_as_usual() {
-        let places = CheckPlaces::with_times(1, MAX_PLACE_TIME, MAX_CHECK_TIME);
-        let slow_time = |output| places.slow_time(output).as_millis();
-        assert_eq!(places.slow_time(OUTPUT), MAX_PLACE_TIME, "nothing is known yet");
+        let limiter = CheckLimiter::with_times(1, MAX_SLOT_TIME, MAX_CHECK_TIME);
+        let slow_time = |output| limiter.slow_time(output).as_millis();
+        assert_eq!(limiter.slow_time(OUTPUT), MAX_SLOT_TIME, "nothing is known yet");
         // A long check counts with twice the usual time.
         for (took, slow) in [(1, 200), (9000, 200)] {
-            places.learn(OUTPUT, Duration::from_millis(took));
+            limiter.learn(OUTPUT, Duration::from_millis(took));
             assert_eq!(slow_time(OUTPUT), slow, "after {took} ms");
         }
         for _ in 0..100 {
-            places.learn(OUTPUT, Duration::from_millis(64));
+            limiter.learn(OUTPUT, Duration::from_millis(64));
         }
         for (took, slow) in [(64, 640), (9000, 800), (32, 680)] {
-            places.learn(OUTPUT, Duration::from_millis(took));
+            limiter.learn(OUTPUT, Duration::from_millis(took));
             let found = slow_time(OUTPUT);
             assert!((slow - 10..=slow).contains(&found), "{found} ms after {took} ms");
         }
-        places.learn(CheckedOutput::DeferredEvents, Duration::from_millis(1));
-        assert_eq!(places.slow_time(CheckedOutput::DeferredEvents), MAX_PLACE_TIME);
+        limiter.learn(CheckedOutput::DeferredEvents, Duration::from_millis(1));
+        assert_eq!(limiter.slow_time(CheckedOutput::DeferredEvents), MAX_SLOT_TIME);
         let rare = CheckedOutput::Result(TaskKind::ShrinkWrap);
-        places.learn(rare, MAX_CHECK_TIME);
+        limiter.learn(rare, MAX_CHECK_TIME);
         assert_eq!(slow_time(rare), 2500, "one check decides little");
     }
 }

@@ -113,7 +113,7 @@ fn waiting_attempts_of_a_quarantined_worker_go_to_others() {
 }
 
 #[test]
-fn a_task_that_fails_everywhere_blames_no_worker() {
+fn a_task_that_fails_everywhere_is_the_fault_of_no_worker() {
     let mut table = table();
     table.send([ready(1, 1), ready(2, 1), ready(3, 1)]);
     for poison in 1..=5 {
@@ -238,7 +238,7 @@ fn pack_excludes_draining_workers_from_the_plan() {
 }
 
 #[test]
-fn a_worker_blamed_while_disconnected_returns_with_the_reason() {
+fn a_worker_with_faults_while_it_was_disconnected_returns_with_the_reason() {
     let mut table = table();
     table.send([ready(1, 1), ready(2, 1), lost(1)]);
     table.check([Event::ProvenWrong { worker: WorkerId(1), reason: "wrong".to_owned() }], []);

@@ -7,9 +7,6 @@ use crate::{
 use sp1d_artifacts::{Digest, Stored};
 use std::sync::Arc;
 
-/// The deferred events that an attempt uploaded, and their list. Held until its result is accepted.
-pub(crate) type DeferredEventUploads = Vec<(String, Stored)>;
-
 /// A submitted task without an accepted result.
 pub(crate) struct SubmittedTask {
     pub(crate) running_try: Arc<RunningTry>,
@@ -22,3 +19,6 @@ pub(crate) struct SubmittedTask {
     /// if its results are not cached.
     pub(crate) event_uploads: DeferredEventUploads,
 }
+
+/// The deferred events that an attempt uploaded, and their list. Held until its result is accepted.
+pub(crate) type DeferredEventUploads = Vec<(String, Stored)>;

@@ -1,6 +1,6 @@
 //! One chunk of a blob, and how its bytes are compressed.
 
-use crate::Digest;
+use super::{DecodeError, Encoding};
 use bytes::Bytes;
 use std::{cell::RefCell, io};
 use zstd::bulk::{Compressor, Decompressor};
@@ -14,59 +14,6 @@ sp1d_model::limits! {
 /// Level 1 reduces shard records to a quarter of their size, at 250 MB/s on one core. Higher levels take more time than
 /// they save on the network.
 const ZSTD_LEVEL: i32 = 1;
-
-/// Why a blob or one of its chunks is invalid.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// A chunk is empty.
-    #[error("a chunk is empty")]
-    Empty,
-    /// The content of a chunk exceeds the rest of the announced length or [`CHUNK_BYTES`], or its stored bytes exceed
-    /// its content.
-    #[error("a chunk has {got} bytes, and at most {limit} are allowed")]
-    TooLong {
-        /// Decoded bytes that the chunk claims to contain, or its stored bytes.
-        got: u64,
-        /// Maximum number of bytes.
-        limit: u64,
-    },
-    /// A chunk that is not the last one has less than [`CHUNK_BYTES`].
-    #[error("a chunk has {got} bytes instead of {expected}")]
-    Partial {
-        /// Decoded bytes that the chunk claims to contain.
-        got: u64,
-        /// Bytes of the next chunk.
-        expected: u64,
-    },
-    /// The chunks end before the announced length.
-    #[error("only {got} of {expected} bytes arrived")]
-    TooShort {
-        /// Bytes received.
-        got: u64,
-        /// Bytes announced.
-        expected: u64,
-    },
-    /// A chunk does not decompress to the length that it claims.
-    #[error("a chunk does not decompress to the length that it claims")]
-    Corrupt,
-    /// The content does not have the announced digest.
-    #[error("the content has the digest {got}, but {expected} was announced")]
-    Digest {
-        /// Digest of the received content.
-        got: Digest,
-        /// Announced digest.
-        expected: Digest,
-    },
-}
-
-/// How the bytes of a chunk are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// Uncompressed.
-    Raw,
-    /// As one zstd frame.
-    Zstd,
-}
 
 /// A part of a blob that can be decoded without the other parts.
 #[derive(Debug, Clone, PartialEq, Eq)]

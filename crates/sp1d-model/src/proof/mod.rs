@@ -2,6 +2,7 @@
 //!
 //! It does not know how tasks are made or run.
 
+mod cut;
 mod event;
 mod failure;
 mod mode;
@@ -11,6 +12,7 @@ mod request;
 mod state;
 mod summary;
 
+pub use cut::cut_sentence;
 pub use event::{AttemptInfo, EventRecord, ProofEvent};
 pub use failure::{FailureInfo, ProofFailureKind};
 pub use mode::ProofMode;

@@ -145,7 +145,11 @@ function words(event) {
       return `program executed: ${counted(event.cycles, "cycle")}${unread}`;
     }
     case "worker_ready": return `worker ${event.worker} is ready`;
-    case "cut": return `run is cut into shards by ${event.name}: ${event.reason}`;
+    case "cut": {
+      const [setting, cells] = event.name.split("=");
+      const size = cells ? `of ${cells} trace cells (setting ${setting})` : `(${event.name})`;
+      return `the run is cut into shards ${size}: ${event.reason}`;
+    }
     case "worker_draining": return `worker ${event.worker} is draining: it finishes the tasks that it has started, and gets no others`;
     case "worker_lost": return `worker ${event.worker} disconnected: ${event.reason}`;
     case "restarted": return `proof started again: ${event.reason}`;

@@ -2,7 +2,7 @@
 
 use super::screen::{SCREEN, say_text};
 use indicatif::{ProgressBar, ProgressStyle};
-use sp1d_model::{AttemptInfo, ProofEvent, TaskKind, counted};
+use sp1d_model::{AttemptInfo, ProofEvent, TaskKind, counted, cut_sentence};
 use std::{
     io::{self, IsTerminal},
     time::{Duration, Instant},
@@ -108,7 +108,7 @@ impl ProofProgressView {
                 self.bar.suspend(|| say_text(&text));
             }
             ProofEvent::Cut { name, reason, .. } => {
-                let text = format!("cut {name}: {reason}\n");
+                let text = format!("{}\n", cut_sentence(&name, &reason));
                 self.bar.suspend(|| say_text(&text));
             }
             ProofEvent::Verifying => {

@@ -11,6 +11,7 @@ mod program;
 mod request;
 mod state;
 mod summary;
+mod time_left;
 
 pub use cut::cut_sentence;
 pub use event::{AttemptInfo, EventRecord, ProofEvent};

@@ -311,7 +311,7 @@ fn doctor_fails_if_a_listed_worker_is_unreachable() {
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let findings = report["findings"].as_array().unwrap().iter();
         let is_worker = |finding: &&serde_json::Value| finding["what"].as_str().unwrap().starts_with("worker");
-        let wrong = findings.filter(|finding| finding["verdict"] == "wrong");
+        let wrong = findings.filter(|finding| finding["outcome"] == "failed");
         let (peers, machine): (Vec<_>, Vec<_>) = wrong.partition(is_worker);
         (output.status.code().unwrap(), peers.len(), !machine.is_empty())
     };

@@ -168,7 +168,10 @@ fn an_invalid_program_file_is_reported_with_the_reason() {
     check_elf(&with(4, &[1]), &["32-bit", "SP1 v6"]);
     check_elf(&with(18, &[62, 0]), &["another machine", "62"]);
     check_elf(&with(16, &[3, 0]), &["not an executable"]);
-    check_elf(&good[..100], &["cannot decode"]);
+    for length in [20, 100, good.len() / 2, good.len() - 1] {
+        let end = format!("it ends too early, after {length} bytes");
+        check_elf(&good[..length], &["cannot use the program program", &end, "hint: copy the program again"]);
+    }
     // The size in memory of the first loaded segment, in the second program header.
     check_elf(&with(64 + 56 + 40, &u64::MAX.to_le_bytes()), &["the maximum is 134217728"]);
     check(folder.path(), &["vkey", "--elf", "missing"], 2, &["missing", "No such file"]);

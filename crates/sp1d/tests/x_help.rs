@@ -20,7 +20,7 @@ fn help(arguments: &[&str]) -> String {
     text
 }
 
-/// Checks that `text` has a line for each word that `./x` accepts: the labels of the shell's `case` after `start`, which
+/// Checks that `text` has a line for each word that `./x` accepts: the labels of the shell's `case` after `start` that
 /// have this indentation.
 #[track_caller]
 fn check_complete(text: &str, start: &str, indentation: usize) {

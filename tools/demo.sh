@@ -28,7 +28,8 @@ demo_usage() {
   --steps N      number of steps of the Fibonacci loop to prove [default: 60000]
   --output FILE  file to write the proof to [default: demo-proof.bin in sp1d's temporary folder]
 
-The demo needs 5.6 GB of free memory, and 10.6 GB to run two workers instead of one.
+The first build compiles SP1 and takes about 15 minutes on two cores. The demo needs 5.6 GB of free memory,
+and 10.6 GB to run two workers instead of one.
 TEXT
 }
 

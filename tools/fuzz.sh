@@ -7,7 +7,8 @@ fuzz_limits=(-timeout=60 -rss_limit_mb=6144)
 
 fuzz_usage() {
   cat <<'TEXT'
-./x fuzz SECONDS [TARGET…]: run each target for SECONDS, and print executions, coverage and crashes
+./x fuzz SECONDS [TARGET…]: run each target for SECONDS, and print executions, coverage and crashes. A target sends
+changed inputs to a parser of untrusted bytes.
 
   TARGET  name of a target; `light` stands for those that do not compile SP1 [default: all targets]
 

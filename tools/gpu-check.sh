@@ -8,7 +8,7 @@ gpu_check_usage() {
 Usage: ./x gpu-check [--binary PATH] [--gpus LIST] [--transactions N] [--output FOLDER] [--limit SECONDS]
 
 Starts a worker on the GPUs of this machine and proves a block of Ethereum transactions: a core proof, then a compressed
-proof during which one prover process is killed. Verifies both. Takes some minutes.
+proof during which one prover process is killed. Verifies both. Takes some minutes, and compiles nothing.
 
   --binary PATH     sp1d with GPU support, or a file that `./x gpu --pack` wrote [default: target/gpu/sp1d, as `./x gpu`
                     builds it]

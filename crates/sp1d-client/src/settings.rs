@@ -10,6 +10,7 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
     redirect::Policy,
 };
+use sp1d_model::counted;
 use std::{
     fs::File,
     io::Read,
@@ -117,12 +118,21 @@ fn trust(builder: ClientBuilder, ca_file: Option<&Path>) -> Result<ClientBuilder
 fn given_roots(path: &Path) -> Result<Vec<Certificate>, ClientError> {
     let content = "certificates";
     let pem = read_file(path, content, MAX_CA_BYTES)?;
-    let roots = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(path, content, root_cause(&error)))?;
+    let roots = Certificate::from_pem_bundle(&pem)
+        .map_err(|error| unusable(path, content, early_end(&pem).unwrap_or_else(|| root_cause(&error))))?;
     if roots.is_empty() {
         let text = "it contains no certificate in PEM form, which starts with the line `-----BEGIN CERTIFICATE-----`";
         return Err(unusable(path, content, text.to_owned()));
     }
     Ok(roots)
+}
+
+/// Describes certificates that cannot be read because the file was cut off: it does not end with the mark of an end.
+fn early_end(pem: &[u8]) -> Option<String> {
+    let bytes = counted(pem.len(), "byte");
+    (!pem.trim_ascii_end().ends_with(b"-----")).then(|| {
+        format!("it ends too early, after {bytes}\nhint: copy the file again, because a part at its end is missing")
+    })
 }
 
 /// Returns the root certificates of the system, without those that TLS cannot use.
@@ -227,6 +237,10 @@ mod tests {
         check("BEGIN CERTIFICATE");
         std::fs::write(&ca, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
         check("ca.pem");
+        for cut_off in ["-----BEGIN CERTIFICATE-----\nAAAA", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERT"] {
+            std::fs::write(&ca, cut_off).unwrap();
+            check(&format!("it ends too early, after {} bytes\nhint: copy the file again", cut_off.len()));
+        }
         // The file is not needed without encryption.
         http_client(&ClientSettings { url: "http://localhost:1".parse().unwrap(), ..settings }).unwrap();
     }

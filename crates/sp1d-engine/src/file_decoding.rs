@@ -1,13 +1,17 @@
 //! Decodes the content of files that users name.
 
-use bincode::{DefaultOptions, Options};
+use bincode::{DefaultOptions, ErrorKind, Options};
 use serde::de::DeserializeOwned;
 use sp1d_model::counted;
+use std::io;
 
 /// Why a file does not contain a value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileDecodeError {
+    /// The bytes end before the value does.
+    #[error("it ends too early")]
+    Truncated,
     /// The bytes are not a value of the expected type.
     #[error(transparent)]
     Invalid(bincode::Error),
@@ -28,7 +32,10 @@ pub(crate) fn decode_file<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FileDe
         let counter = DefaultOptions::new().with_fixint_encoding().with_limit(bytes.len() as u64);
         match counter.deserialize_from::<_, T>(&mut rest) {
             Ok(_) if !rest.is_empty() => FileDecodeError::Rest(rest.len()),
-            _ => FileDecodeError::Invalid(error),
+            _ => match *error {
+                ErrorKind::Io(reason) if reason.kind() == io::ErrorKind::UnexpectedEof => FileDecodeError::Truncated,
+                other => FileDecodeError::Invalid(Box::new(other)),
+            },
         }
     })
 }

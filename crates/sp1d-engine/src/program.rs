@@ -3,6 +3,7 @@
 use elf::{ElfBytes, abi, endian::LittleEndian, file::Class};
 use serde::{Deserialize, Serialize};
 use sp1_core_executor::Program;
+use sp1d_model::counted;
 use std::panic::catch_unwind;
 
 /// Why a file is not a program for SP1.
@@ -33,6 +34,15 @@ pub enum ProgramError {
          hint: make large tables and buffers smaller, or allocate them at run time"
     )]
     TooLarge(u64, u64),
+    /// The file ends before a part that its headers name: the number of its bytes, then that of the bytes that the
+    /// headers need.
+    #[error(
+        "it ends too early, after {}, and its headers name {} bytes\n\
+         hint: copy the program again, or build it again: a part at its end is missing",
+        counted(*.0, "byte"),
+        .1
+    )]
+    Truncated(u64, u64),
     /// The program contains something that SP1 cannot decode.
     #[error("SP1 cannot decode it: {0}\nhint: build the program with the toolchain of SP1 v6")]
     Undecodable(String),
@@ -98,8 +108,11 @@ fn check_headers(program: &[u8]) -> Result<(), ProgramError> {
     if program.get(abi::EI_CLASS) == Some(&abi::ELFCLASS32) {
         return Err(ProgramError::Class32);
     }
-    let undecodable = |error: elf::ParseError| ProgramError::Undecodable(error.to_string());
-    let file = ElfBytes::<LittleEndian>::minimal_parse(program).map_err(undecodable)?;
+    let length = program.len() as u64;
+    let file = ElfBytes::<LittleEndian>::minimal_parse(program).map_err(|error| match error {
+        elf::ParseError::SliceReadError((_, end)) => ProgramError::Truncated(length, end as u64),
+        error => ProgramError::Undecodable(error.to_string()),
+    })?;
     if file.ehdr.class != Class::ELF64 {
         return Err(ProgramError::Class32);
     }
@@ -122,6 +135,10 @@ fn check_headers(program: &[u8]) -> Result<(), ProgramError> {
     }
     if loaded().any(|segment| segment.p_vaddr.saturating_add(size(&segment)) > MAX_ADDRESS) {
         return Err(ProgramError::Undecodable("a segment ends beyond the address space of a program".to_owned()));
+    }
+    let end = loaded().map(|segment| segment.p_offset.saturating_add(segment.p_filesz)).max().unwrap_or(0);
+    if end > length {
+        return Err(ProgramError::Truncated(length, end));
     }
     Ok(())
 }

@@ -44,13 +44,13 @@ impl ProofFile {
     /// Fails if `bytes` are not a proof, or if bytes follow the proof.
     pub fn decode(bytes: &[u8]) -> Result<Self, FileDecodeError> {
         let error = match decode_file(bytes) {
-            Err(error @ FileDecodeError::Invalid(_)) => error,
+            Err(error @ (FileDecodeError::Invalid(_) | FileDecodeError::Truncated)) => error,
             decided => return decided,
         };
         match decode_file::<ProofFromNetwork>(bytes) {
             Ok(proof) => Ok(proof.into()),
             Err(rest @ FileDecodeError::Rest(_)) => Err(rest),
-            Err(FileDecodeError::Invalid(_)) => Err(error),
+            Err(FileDecodeError::Invalid(_) | FileDecodeError::Truncated) => Err(error),
         }
     }
 }

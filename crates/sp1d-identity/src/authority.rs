@@ -4,12 +4,13 @@ use crate::{
     error::KeysError,
     files,
     peer::{ENROLLMENT_NAME, Fingerprint, PeerIdentity, PeerName, PeerRole, hosts_of},
+    pem_problem::pem_problem,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::{
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -83,8 +84,14 @@ impl KeyAuthority {
     pub fn open(folder: &Path) -> Result<Self, KeysError> {
         let (key_file, certificate_file) = files_of(folder);
         let certificate = files::read(&certificate_file)?;
-        let key = KeyPair::from_pem(&files::read(&key_file)?)
-            .map_err(|error| KeysError::Content { path: key_file, reason: error.to_string() })?;
+        let text = files::read(&key_file)?;
+        let key = KeyPair::from_pem(&text).map_err(|error| {
+            let reason = match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
+                Ok(_) => error.to_string(),
+                Err(error) => pem_problem("private key", &text, &error),
+            };
+            KeysError::Content { path: key_file, reason }
+        })?;
         Ok(Self { folder: folder.to_owned(), certificate, issuer: Issuer::new(authority_params(), key) })
     }
 
@@ -111,8 +118,9 @@ impl KeyAuthority {
         let (is_here, fetched) = (path.exists(), self.issued_file(name));
         let old = if is_here || !fetched.exists() { &path } else { &fetched };
         let content = |reason: String| KeysError::Content { path: old.clone(), reason };
-        let certificate = CertificateDer::from_pem_slice(files::read(old)?.as_bytes());
-        let certificate = certificate.map_err(|error| content(format!("no certificate in PEM: {error}")))?;
+        let text = files::read(old)?;
+        let certificate = CertificateDer::from_pem_slice(text.as_bytes())
+            .map_err(|error| content(pem_problem("certificate", &text, &error)))?;
         let identity = PeerIdentity::of_certificate(&certificate).map_err(|error| content(error.to_string()))?;
         if identity.name != *name {
             return Err(content(format!("it belongs to the {identity}")));
@@ -133,8 +141,10 @@ impl KeyAuthority {
 
     /// Returns the fingerprint of the certificate of this authority.
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint, KeysError> {
-        let der = CertificateDer::from_pem_slice(self.certificate.as_bytes())
-            .map_err(|error| KeysError::Content { path: files_of(&self.folder).1, reason: error.to_string() })?;
+        let der = CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(|error| {
+            let reason = pem_problem("certificate", &self.certificate, &error);
+            KeysError::Content { path: files_of(&self.folder).1, reason }
+        })?;
         Ok(Fingerprint::of(&der))
     }
 

@@ -25,6 +25,7 @@ mod http;
 mod https;
 mod load;
 mod peer;
+mod pem_problem;
 mod revocation;
 mod stream;
 mod tls;

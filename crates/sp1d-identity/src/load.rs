@@ -5,6 +5,7 @@ use crate::{
     files::{self, FileStamp},
     http::{HttpConfigs, without_resumption},
     peer::{Fingerprint, PeerIdentity, PeerRole},
+    pem_problem::pem_problem,
     revocation::{Revocations, SharedRevocations},
     verifier::PeerVerifier,
 };
@@ -122,8 +123,9 @@ impl IdentityFiles {
         let authorities = match &self.authorities {
             Some(path) => certificates(path)?,
             None if chain.len() < 2 => {
-                let reason = "expected a certificate, and after it that of the authority".to_owned();
-                return Err(content(&self.chain, reason));
+                let reason = "expected a certificate, and after it that of the authority\n\
+                              hint: copy the whole file again: the certificate of the authority is its last part";
+                return Err(content(&self.chain, reason.to_owned()));
             }
             None => chain.split_off(chain.len() - 1),
         };
@@ -159,8 +161,9 @@ impl IdentityFiles {
 /// Returns the configuration of a port that shows the identity `text` with its authority, and accepts all clients.
 pub(crate) fn enrollment_config(text: &str, path: &Path) -> Result<Arc<ServerConfig>, KeysError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let chain = chain.map_err(|error| content(path, error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| content(path, error.to_string()))?;
+    let chain = chain.map_err(|error| content(path, pem_problem("certificate", text, &error)))?;
+    let key = PrivateKeyDer::from_pem_slice(text.as_bytes())
+        .map_err(|error| content(path, pem_problem("private key", text, &error)))?;
     let configured = || -> Result<_, rustls::Error> {
         ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&TLS13])?
@@ -180,15 +183,20 @@ pub(crate) fn content(path: &Path, reason: String) -> KeysError {
 pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, KeysError> {
     let text = files::read(path)?;
     PrivateKeyDer::from_pem_slice(text.as_bytes())
-        .map_err(|error| content(path, format!("no private key in PEM: {error}")))
+        .map_err(|error| content(path, pem_problem("private key", &text, &error)))
 }
 
 /// Reads all certificates of a file. There is at least one.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeysError> {
     let text = files::read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let found = found.map_err(|error| content(path, format!("no certificate in PEM: {error}")))?;
-    if found.is_empty() { Err(content(path, "it has no certificate in PEM".to_owned())) } else { Ok(found) }
+    let found = found.map_err(|error| content(path, pem_problem("certificate", &text, &error)))?;
+    if found.is_empty() {
+        let reason = "it has no certificate in PEM\n\
+                      hint: if the file should have one, copy the whole file again";
+        return Err(content(path, reason.to_owned()));
+    }
+    Ok(found)
 }
 
 /// What all configurations of an identity share.

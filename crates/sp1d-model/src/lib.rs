@@ -30,6 +30,7 @@ pub use plain_text::clean_line;
 pub use proof::{
     AttemptInfo, EventRecord, FailureInfo, NewProof, OpenTask, OpenTaskState, OpenTasks, ProgramSummary, ProofEvent,
     ProofFailureKind, ProofMode, ProofState, ProofSummary, TaskCounts, WaitCode, WaitingTasks, WorkerTasks,
+    cut_sentence,
 };
 pub use task::{FailureKind, KindSet, TaskKind};
 pub use worker::{Disconnection, GpuState, ListStatus, WorkerActivity, WorkerSummary, WorkersReport};

@@ -63,6 +63,7 @@ impl WorkerPool {
     /// # Errors
     /// If no worker can be reached.
     pub async fn open(config: &Config) -> Result<Self, ConnectError> {
+        tracing::info!(workers = config.list.0.len(), "connecting to the workers");
         let local = LocalProver::of(config).await;
         let connector = local.as_ref().map(LocalProver::connector);
         let orchestrator = Orchestrator::connect(&config.list, config.orchestrator.clone(), connector).await?;
@@ -85,6 +86,7 @@ impl WorkerPool {
         progress: broadcast::Sender<ProofEvent>,
         cancel: CancellationToken,
     ) -> Result<Proven, ProofFailure> {
+        tracing::info!(mode = %request.mode, "proof started");
         self.orchestrator.prove(request, runner, progress, cancel).await
     }
 

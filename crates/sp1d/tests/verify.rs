@@ -58,6 +58,10 @@ fn a_key_file_takes_the_place_of_the_program() {
         fs::write(folder.join(file), [whole.as_slice(), b"rest"].concat()).unwrap();
         let output = outcome(folder, &["verify", "--vkey", "key.bin", "proof.bin"]);
         check_refused(&output, 2, &[refused, "4 bytes too many at its end"]);
+        fs::write(folder.join(file), &whole[..whole.len() / 2]).unwrap();
+        let output = outcome(folder, &["verify", "--vkey", "key.bin", "proof.bin"]);
+        let end = format!("ends too early, after {} bytes", whole.len() / 2);
+        check_refused(&output, 2, &[file, &end, "hint: copy or fetch the file again"]);
         fs::write(folder.join(file), whole).unwrap();
     }
     let from_stdin = sp1d(folder, &["verify", "--vkey", "key.bin", "-"])

@@ -43,8 +43,13 @@ pub(super) async fn choose_for_workers(
     if choice.excludes_small_workers {
         options = options.excluding_small_workers();
     }
+    tracing::info!(
+        proof_id = proof.label(),
+        trace_cells = options.threshold(),
+        reason = %choice.reason,
+        "cut chosen"
+    );
     let name = options.threshold_name();
-    tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "cut chosen");
     proof.publish(ProofEvent::Cut { name, reason: choice.reason, options: options.encode() });
     Ok(options)
 }

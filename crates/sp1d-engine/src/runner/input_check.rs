@@ -25,7 +25,8 @@ type InputProof = (InnerRecursionProof, InnerVerifyingKey);
 
 fn invalid(reason: impl Display) -> ProofFailure {
     ProofFailure::Request(format!(
-        "the stdin is not a serialized SP1Stdin: {reason}\nhint: write it with bincode 1, as SP1's own tools do"
+        "the stdin is not a serialized SP1Stdin: {reason}\nhint: pass the whole input, written with bincode 1 as \
+         SP1's own tools do"
     ))
 }
 

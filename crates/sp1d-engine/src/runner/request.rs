@@ -76,7 +76,8 @@ pub(super) async fn decode_elf(program: &[u8]) -> Result<Program, ProofFailure> 
 pub(super) fn decode_stdin(stdin: &[u8]) -> Result<SP1Stdin, ProofFailure> {
     decode_file(stdin).map_err(|error| {
         ProofFailure::Request(format!(
-            "the stdin is not a serialized SP1Stdin: {error}\nhint: write it with bincode 1, as SP1's own tools do"
+            "the stdin is not a serialized SP1Stdin: {error}\nhint: pass the whole input, written with bincode 1 as \
+             SP1's own tools do"
         ))
     })
 }

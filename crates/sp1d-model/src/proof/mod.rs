@@ -2,6 +2,7 @@
 //!
 //! It does not know how tasks are made or run.
 
+mod cut;
 mod event;
 mod failure;
 mod mode;
@@ -10,7 +11,9 @@ mod program;
 mod request;
 mod state;
 mod summary;
+mod time_left;
 
+pub use cut::cut_sentence;
 pub use event::{AttemptInfo, EventRecord, ProofEvent};
 pub use failure::{FailureInfo, ProofFailureKind};
 pub use mode::ProofMode;

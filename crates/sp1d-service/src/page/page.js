@@ -38,12 +38,19 @@ function clock(text) {
 }
 const span = (proof) => (proof.started ? (proof.ended ? Date.parse(proof.ended) : Date.now()) - Date.parse(proof.started) : NaN) / 1000;
 
-// Estimates the remaining seconds from the number of remaining tasks. The number grows until the execution has ended,
-// so the estimate is too low until then.
-function left(proof) {
+// Number of proven tasks below which no time is estimated.
+const MIN_PROVEN_TASKS = 3;
+
+const heldBy = (workers) => workers.reduce((sum, worker) => sum + worker.holds, 0);
+
+// Estimates the remaining seconds from the number of remaining tasks, like `sp1d top`. The number grows until the
+// execution has ended, so the estimate is too low until then. NaN while too few tasks are proven: less than three, or
+// less than the remaining ones that workers have now. `held` is the number of attempts of all workers.
+function left(proof, held) {
   const { known, done, cached } = proof.tasks;
-  const made = done - cached;
-  return proof.state === "running" && made > 0 ? (span(proof) / made) * (known - done) : NaN;
+  const made = done - cached, open = known - done;
+  const isKnown = proof.state === "running" && open > 0 && made >= MIN_PROVEN_TASKS && made >= Math.min(held, open);
+  return isKnown ? (span(proof) / made) * open : NaN;
 }
 
 // Updates the rows of a table in place, by key, so that rows under the pointer do not move or flicker.
@@ -97,6 +104,7 @@ function showOverview(now) {
   $("list-error").textContent = now.list.error ? `Cannot read the worker list: ${now.list.error}` : "";
   $("no-proofs").hidden = now.proofs.length > 0;
   $("no-workers").hidden = now.workers.length > 0;
+  const held = heldBy(now.workers);
   rows($("proofs"), now.proofs, (proof) => proof.id, (proof) => {
     const link = fresh("a", { className: "id", href: `#/proofs/${proof.id}`, textContent: proof.id });
     const tasks = fresh("span");
@@ -106,8 +114,8 @@ function showOverview(now) {
       tasks.append(bar);
     }
     tasks.append(proof.tasks.known ? `${proof.tasks.done}/${proof.tasks.known}` : "");
-    const more = left(proof);
-    const took = seconds(span(proof)) + (Number.isFinite(more) && more > 0 ? `, about ${seconds(more)} left` : "");
+    const more = left(proof, held);
+    const took = seconds(span(proof)) + (Number.isFinite(more) ? `, about ${seconds(more)} left` : "");
     return [cell(link), ...(hasTenants ? [cell(proof.tenant)] : []), cell(state(proof.state)), cell(proof.mode), cell(tasks), cell(clock(proof.created)), cell(took)];
   });
   rows($("workers"), now.workers, (worker) => `${worker.name} ${worker.address}`, (worker) => [
@@ -145,7 +153,11 @@ function words(event) {
       return `program executed: ${counted(event.cycles, "cycle")}${unread}`;
     }
     case "worker_ready": return `worker ${event.worker} is ready`;
-    case "cut": return `run is cut into shards by ${event.name}: ${event.reason}`;
+    case "cut": {
+      const [setting, cells] = event.name.split("=");
+      const size = cells ? `of ${cells} trace cells (setting ${setting})` : `(${event.name})`;
+      return `the run is cut into shards ${size}: ${event.reason}`;
+    }
     case "worker_draining": return `worker ${event.worker} is draining: it finishes the tasks that it has started, and gets no others`;
     case "worker_lost": return `worker ${event.worker} disconnected: ${event.reason}`;
     case "restarted": return `proof started again: ${event.reason}`;
@@ -291,12 +303,13 @@ class Looked {
 }
 
 function showFacts(proof) {
+  const more = left(proof, heldBy(told?.now?.workers ?? []));
   $("detail-title").replaceChildren("Proof ", fresh("span", { className: "id", textContent: proof.id }), " ", state(proof.state));
   $("detail-failure").hidden = !proof.failure;
   $("detail-failure").textContent = proof.failure?.text ?? "";
   const facts = {
     Mode: proof.mode, Tasks: `${proof.tasks.done} of ${proof.tasks.known} done${proof.tasks.cached ? `, ${proof.tasks.cached} of them from the result cache` : ""}`,
-    Duration: seconds(span(proof)), Remaining: Number.isFinite(left(proof)) ? `about ${seconds(left(proof))}` : "", Accepted: clock(proof.created), Deadline: clock(proof.deadline),
+    Duration: seconds(span(proof)), Remaining: Number.isFinite(more) ? `about ${seconds(more)}` : "", Accepted: clock(proof.created), Deadline: clock(proof.deadline),
     Priority: String(proof.priority), Cycles: proof.cycles?.toLocaleString() ?? "", Gas: proof.gas?.toLocaleString() ?? "", Shards: proof.shards?.toString() ?? "", Starts: proof.starts > 1 ? String(proof.starts) : "",
     Tenant: hasTenants ? proof.tenant : "", Requester: proof.requester ?? "", Program: proof.program,
   };

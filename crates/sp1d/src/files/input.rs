@@ -1,6 +1,9 @@
 //! The input of a program.
 
-use super::{decode::check_end, read::read_file};
+use super::{
+    decode::{ValueDecodeError, check_end},
+    read::read_file,
+};
 use crate::exit::CliError;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -80,7 +83,8 @@ pub(crate) fn read_stdin(stdin: Option<&Path>, inputs: &[InputArgument]) -> Resu
 
 /// Checks that `bytes` are a serialized `SP1Stdin`. The proofs in it are not checked.
 fn check_form(bytes: &[u8]) -> Result<(), String> {
-    let PlainStdin { values, proofs, .. } = bincode::deserialize(bytes).map_err(|error| error.to_string())?;
+    let decoded = bincode::deserialize(bytes).map_err(|error| ValueDecodeError::from(error).of_file(bytes.len()));
+    let PlainStdin { values, proofs, .. } = decoded?;
     // Each value follows its length. The other fields and the number of values have eight bytes each.
     let end = 3 * 8 + values.iter().map(|value| 8 + value.len()).sum::<usize>();
     if proofs > 0 { Ok(()) } else { check_end(&bytes[end..]) }
@@ -164,6 +168,12 @@ mod tests {
         let whole = read_stdin(None, &[InputArgument::U32(7), InputArgument::Bytes(vec![1, 2])]).unwrap();
         fs::write(file.path(), &whole).unwrap();
         assert_eq!(read_stdin(Some(file.path()), &[]).unwrap(), whole);
+        for length in 0..whole.len() {
+            fs::write(file.path(), &whole[..length]).unwrap();
+            let text = read_stdin(Some(file.path()), &[]).unwrap_err().to_string();
+            let found = if length == 0 { "it is empty".to_owned() } else { format!("too early, after {length} byte") };
+            assert!(text.contains(&found) && text.contains("\nhint: copy or fetch the file again"), "{text}");
+        }
         fs::write(file.path(), [whole.as_slice(), b"rest"].concat()).unwrap();
         let text = read_stdin(Some(file.path()), &[]).unwrap_err().to_string();
         assert!(text.contains("SP1Stdin: 4 bytes too many at its end"), "{text}");

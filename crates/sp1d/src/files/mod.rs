@@ -6,7 +6,7 @@ mod input;
 mod output;
 mod read;
 
-pub(crate) use decode::{check_end, decode_start};
+pub(crate) use decode::{ValueDecodeError, check_end, decode_start};
 pub(crate) use input::{InputArgument, read_stdin};
 pub(crate) use output::OutputFile;
 #[cfg(feature = "prover")]

@@ -2,8 +2,9 @@
 
 use super::screen::{SCREEN, say_text};
 use indicatif::{ProgressBar, ProgressStyle};
-use sp1d_model::{AttemptInfo, ProofEvent, TaskKind, counted};
+use sp1d_model::{AttemptId, AttemptInfo, ProofEvent, TaskCounts, TaskKind, counted, cut_sentence};
 use std::{
+    collections::BTreeSet,
     io::{self, IsTerminal},
     time::{Duration, Instant},
 };
@@ -29,8 +30,9 @@ pub(crate) struct PhaseStarts {
 struct ProofProgressView {
     bar: ProgressBar,
     terminal: bool,
-    known: u64,
-    done: u64,
+    tasks: TaskCounts,
+    /// The attempts that workers have now.
+    held: BTreeSet<AttemptId>,
     executed: bool,
     ready: bool,
     /// When the first worker became ready. The time before is not part of the rate.
@@ -49,8 +51,16 @@ impl ProofProgressView {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
         bar.set_prefix("starting");
-        let (started, phases) = (Instant::now(), PhaseStarts::default());
-        Self { bar, terminal, known: 0, done: 0, executed: false, ready: false, started, phases }
+        Self {
+            bar,
+            terminal,
+            tasks: TaskCounts::default(),
+            held: BTreeSet::new(),
+            executed: false,
+            ready: false,
+            started: Instant::now(),
+            phases: PhaseStarts::default(),
+        }
     }
 
     fn line(&self, text: &str) {
@@ -62,24 +72,36 @@ impl ProofProgressView {
     fn on_event(&mut self, event: ProofEvent) {
         match event {
             ProofEvent::Submitted { .. } => {
-                self.known += 1;
-                self.bar.set_length(self.known);
+                self.tasks.known += 1;
+                self.bar.set_length(self.tasks.known);
             }
-            ProofEvent::Done(AttemptInfo { kind, worker, .. }) => {
-                self.done += 1;
+            ProofEvent::Assigned(AttemptInfo { attempt, .. }) | ProofEvent::Continued(AttemptInfo { attempt, .. }) => {
+                self.held.insert(attempt);
+            }
+            ProofEvent::AttemptFailed { attempt: AttemptInfo { attempt, .. }, .. }
+            | ProofEvent::Dropped(AttemptInfo { attempt, .. })
+            | ProofEvent::Interrupted(AttemptInfo { attempt, .. })
+            | ProofEvent::TakenBack(AttemptInfo { attempt, .. }) => {
+                self.held.remove(&attempt);
+            }
+            ProofEvent::Done(AttemptInfo { attempt, kind, worker, .. }) => {
+                self.tasks.done += 1;
+                self.held.remove(&attempt);
                 if !self.ready {
                     // The workers were ready before this view subscribed to events.
                     self.ready = true;
                     self.phases.proving = Some(self.started);
                     self.bar.set_prefix("proving");
                 }
-                self.bar.set_position(self.done);
-                self.bar.set_message(format!(", {}", self.pace()));
-                self.line(&self.summary(kind, &worker));
+                let elapsed = self.started.elapsed();
+                self.bar.set_position(self.tasks.done);
+                self.bar.set_message(self.pace(elapsed));
+                self.line(&self.summary(kind, &worker, elapsed));
             }
             ProofEvent::CachedResult { .. } => {
-                self.done += 1;
-                self.bar.set_position(self.done);
+                self.tasks.done += 1;
+                self.tasks.cached += 1;
+                self.bar.set_position(self.tasks.done);
             }
             // The orchestrator logs a warning if the program did not read all of its input.
             ProofEvent::Executed { cycles, unread_values: _ } => {
@@ -100,15 +122,17 @@ impl ProofProgressView {
                 self.bar.suspend(|| say_text(&text));
             }
             ProofEvent::Restarted { reason } => {
-                (self.known, self.done, self.executed, self.started) = (0, 0, false, Instant::now());
+                (self.tasks, self.executed, self.started) = (TaskCounts::default(), false, Instant::now());
+                self.held.clear();
                 self.bar.set_length(0);
                 self.bar.set_position(0);
+                self.bar.set_message("");
                 self.bar.reset_elapsed();
                 let text = format!("the proof restarts: {reason}\n");
                 self.bar.suspend(|| say_text(&text));
             }
             ProofEvent::Cut { name, reason, .. } => {
-                let text = format!("cut {name}: {reason}\n");
+                let text = format!("{}\n", cut_sentence(&name, &reason));
                 self.bar.suspend(|| say_text(&text));
             }
             ProofEvent::Verifying => {
@@ -116,13 +140,13 @@ impl ProofProgressView {
                 self.bar.set_prefix("verifying");
                 self.line("verifying");
             }
-            // Only finished tasks change the counts. The other events are about attempts, or only a service has them.
+            // The other events change nothing that is shown, or only a service has them.
             _ => {}
         }
     }
 
     fn on_silence(&self) {
-        let (elapsed, done, known) = (self.started.elapsed().as_secs(), self.done, self.known);
+        let (elapsed, TaskCounts { known, done, .. }) = (self.started.elapsed().as_secs(), self.tasks);
         if self.ready {
             self.line(&format!("proving: {done}/{known} tasks done, {elapsed} s elapsed"));
         } else {
@@ -130,17 +154,28 @@ impl ProofProgressView {
         }
     }
 
-    fn summary(&self, kind: TaskKind, worker: &str) -> String {
-        let elapsed = self.started.elapsed().as_secs();
+    fn summary(&self, kind: TaskKind, worker: &str, elapsed: Duration) -> String {
         let more = if self.executed { "" } else { "+" };
-        let (done, known, pace) = (self.done, self.known, self.pace());
-        format!("{done}/{known}{more} tasks done ({kind} on {worker}), {elapsed} s elapsed, {pace}")
+        let (TaskCounts { known, done, .. }, pace) = (self.tasks, self.pace(elapsed));
+        format!("{done}/{known}{more} tasks done ({kind} on {worker}), {} s elapsed{pace}", elapsed.as_secs())
     }
 
-    fn pace(&self) -> String {
-        let rate = self.done as f64 / self.started.elapsed().as_secs_f64().max(0.001);
-        let left = self.known.saturating_sub(self.done) as f64 / rate;
-        format!("{:.1} tasks per minute, about {left:.0} s left", rate * 60.0)
+    /// Returns the pace and the time left, each after a comma. Empty while too few tasks are proven for an estimate.
+    fn pace(&self, elapsed: Duration) -> String {
+        let Some(left) = self.tasks.time_left(self.held.len() as u64, elapsed) else { return String::new() };
+        let rate = self.tasks.proven() as f64 / elapsed.as_secs_f64().max(0.001) * 60.0;
+        // A program that still runs makes more tasks.
+        let bound = if self.executed { "about" } else { "at least" };
+        format!(", {rate:.1} tasks per minute, {bound} {} left", rounded(left))
+    }
+}
+
+/// Returns a duration in a unit that is fine enough for an estimate.
+fn rounded(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{:.1} h", seconds as f64 / 3600.0),
     }
 }
 
@@ -185,15 +220,49 @@ mod tests {
         assert!(both.proving.unwrap() <= both.verifying.unwrap());
     }
 
-    #[test]
-    fn workers_that_were_ready_before_the_view_prove_from_its_start() {
-        let attempt = AttemptInfo {
-            task: TaskId(1),
-            attempt: AttemptId(1),
+    fn attempt(number: u64) -> AttemptInfo {
+        AttemptInfo {
+            task: TaskId(number),
+            attempt: AttemptId(number),
             kind: TaskKind::ProveShard,
             cycles: 0,
             worker: "one".to_owned(),
-        };
-        assert!(phases([ProofEvent::Done(attempt)]).proving.is_some());
+        }
+    }
+
+    #[test]
+    fn workers_that_were_ready_before_the_view_prove_from_its_start() {
+        assert!(phases([ProofEvent::Done(attempt(1))]).proving.is_some());
+    }
+
+    /// Checks the pace after a minute, when `assigned` of the known tasks were assigned and `done` of these are done.
+    #[track_caller]
+    fn check_pace(tasks: u64, assigned: u64, done: u64, executed: bool, expected: &str) {
+        let mut view = ProofProgressView::new();
+        (0..tasks).for_each(|_| view.on_event(ProofEvent::Submitted { kind: TaskKind::ProveShard }));
+        (0..assigned).for_each(|number| view.on_event(ProofEvent::Assigned(attempt(number))));
+        (0..done).for_each(|number| view.on_event(ProofEvent::Done(attempt(number))));
+        if executed {
+            view.on_event(ProofEvent::Executed { cycles: 1, unread_values: 0 });
+        }
+        assert_eq!(view.pace(Duration::from_secs(60)), expected);
+    }
+
+    #[test]
+    fn the_time_left_is_shown_once_the_first_round_of_tasks_is_done() {
+        check_pace(10, 2, 1, true, "");
+        check_pace(10, 4, 2, true, "");
+        check_pace(10, 4, 3, false, ", 3.0 tasks per minute, at least 2 min left");
+        check_pace(10, 4, 3, true, ", 3.0 tasks per minute, about 2 min left");
+        check_pace(10, 7, 3, true, "");
+        check_pace(10, 8, 5, true, ", 5.0 tasks per minute, about 60 s left");
+        check_pace(10, 10, 10, true, "");
+    }
+
+    #[test]
+    fn estimates_are_rounded() {
+        for (seconds, expected) in [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (9000, "2.5 h")] {
+            assert_eq!(rounded(Duration::from_secs(seconds)), expected);
+        }
     }
 }

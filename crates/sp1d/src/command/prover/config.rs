@@ -100,7 +100,9 @@ async fn automatic_cut(config: &Config) -> String {
     };
     let workers: Vec<_> = found.into_iter().flatten().map(bounds).collect();
     let mut text = match preview_cut(ProofMode::Core, INSTRUCTIONS, &workers) {
-        Some((cut, reason)) if !workers.is_empty() => format!("ELEMENT_THRESHOLD={cut} for a core proof: {reason}"),
+        Some((cut, reason)) if !workers.is_empty() => {
+            format!("a core proof gets shards of {cut} trace cells (setting ELEMENT_THRESHOLD): {reason}")
+        }
         _ => "chosen when a proof starts".to_owned(),
     };
     for (count, why) in [(busy, "in use by another orchestrator"), (silent, "unreachable")] {

@@ -3,7 +3,7 @@
 
 use super::{
     config,
-    finding::{CheckFinding, CheckVerdict, finding, wrong},
+    finding::{CheckFinding, CheckOutcome, failed, finding},
     gpu_findings::gpus_of_this_machine,
     shared_memory::{SharedMemoryDemand, SmallSharedMemory},
 };
@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
     match code {
         None => Ok(()),
         Some(code) => {
-            let failed = findings.iter().filter(|finding| finding.verdict == CheckVerdict::Wrong).count();
+            let failed = findings.iter().filter(|finding| finding.outcome == CheckOutcome::Failed).count();
             Err(CliError::new(code, format!("{failed} of {} failed", counted(findings.len(), "check"))).into())
         }
     }
@@ -70,7 +70,7 @@ const WORKERS_VARIABLE: &str = "SP1_DISTRIBUTED_WORKERS";
 /// settings, then one of the workers and the service.
 fn exit_code(machine: &[CheckFinding], settings: &[CheckFinding], peers: &[CheckFinding]) -> Option<u8> {
     let groups = [(machine, exit::HOST), (settings, exit::USAGE), (peers, exit::WORKERS)];
-    let is_failed = |finding: &CheckFinding| finding.verdict == CheckVerdict::Wrong;
+    let is_failed = |finding: &CheckFinding| finding.outcome == CheckOutcome::Failed;
     groups.into_iter().find(|(findings, _)| findings.iter().any(is_failed)).map(|(_, code)| code)
 }
 
@@ -79,11 +79,14 @@ fn exit_code(machine: &[CheckFinding], settings: &[CheckFinding], peers: &[Check
 fn unusable_list(error: &ConfigError, is_named: bool) -> CheckFinding {
     let what = "worker list";
     match error {
-        ConfigError::List(ListError::Read { reason, .. }) if reason.kind() == io::ErrorKind::NotFound && !is_named => {
-            let (found, _) = hint::separate([error.to_string()]);
-            finding(what, CheckVerdict::Odd, found, "to check workers, pass a list with `--workers`")
+        ConfigError::List(ListError::Read { path, reason })
+            if reason.kind() == io::ErrorKind::NotFound && !is_named =>
+        {
+            let found = format!("this folder has no worker list {}", path.display());
+            let remedy = "only to check workers: create the list, or pass another one with `--workers`";
+            finding(what, CheckOutcome::NotChecked, found, remedy)
         }
-        _ => wrong(what, error, "correct the list, or pass another one with `--workers`"),
+        _ => failed(what, error, "correct the list, or pass another one with `--workers`"),
     }
 }
 
@@ -92,10 +95,10 @@ fn show(findings: &[CheckFinding], as_json: bool) -> Result<()> {
         return print(&json!({ "findings": findings }).to_string());
     }
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(["", "verdict", "found", "what to do"]);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(["check", "outcome", "found", "what to do"]);
     table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-    for CheckFinding { what, verdict, found, remedy } in findings {
-        table.add_row([what.as_str(), verdict.name(), found, remedy]);
+    for CheckFinding { what, outcome, found, remedy } in findings {
+        table.add_row([what.as_str(), outcome.name(), found, remedy]);
     }
     print(&table.to_string())
 }
@@ -103,33 +106,35 @@ fn show(findings: &[CheckFinding], as_json: bool) -> Result<()> {
 fn memory(memory: Option<Memory>) -> CheckFinding {
     let what = "memory";
     let Some(Memory { available_bytes, total_bytes }) = memory else {
-        return finding(what, CheckVerdict::Odd, "the system does not report its memory", "");
+        return finding(what, CheckOutcome::NotChecked, "the system does not report its memory", "");
     };
     let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let found = format!("{} free of {}", gigabytes(available_bytes), gigabytes(total_bytes));
     let worker = smallest_worker_bytes();
-    let (verdict, enough) = match (available_bytes >= worker, available_bytes >= ORCHESTRATOR_BYTES) {
-        (true, true) => return finding(what, CheckVerdict::Good, found, ""),
-        (true, false) => (CheckVerdict::Odd, "enough for a worker, but not for an orchestrator"),
-        (false, true) => (CheckVerdict::Odd, "enough for an orchestrator, but not for a worker"),
-        (false, false) => (CheckVerdict::Wrong, "too little for an orchestrator or a worker"),
+    let (outcome, enough) = match (available_bytes >= worker, available_bytes >= ORCHESTRATOR_BYTES) {
+        (true, true) => return finding(what, CheckOutcome::Passed, found, ""),
+        (true, false) => (CheckOutcome::Warning, "enough for a worker, but not for an orchestrator"),
+        (false, true) => (CheckOutcome::Warning, "enough for an orchestrator, but not for a worker"),
+        (false, false) => (CheckOutcome::Failed, "too little for an orchestrator or a worker"),
     };
     let remedy = format!(
         "stop other programs: a worker needs {} for the smallest shards, an orchestrator {}",
         gigabytes(worker),
         gigabytes(ORCHESTRATOR_BYTES)
     );
-    finding(what, verdict, format!("{found}: {enough}"), remedy)
+    finding(what, outcome, format!("{found}: {enough}"), remedy)
 }
 
 fn processor() -> CheckFinding {
     match unused_processor_feature() {
-        None => finding("processor", CheckVerdict::Good, "this build uses all its features that matter", ""),
+        None => {
+            finding("processor", CheckOutcome::Passed, "this build uses all its features that make proving faster", "")
+        }
         Some(feature) => finding(
             "processor",
-            CheckVerdict::Odd,
-            format!("this build does not use its feature {feature}: proving takes up to four times as long"),
-            "build sp1d with `RUSTFLAGS=\"-C target-cpu=native\"`",
+            CheckOutcome::Warning,
+            format!("this build does not use its feature {feature}, so proving takes up to four times as long"),
+            "build sp1d on this machine with `RUSTFLAGS=\"-C target-cpu=native\"`",
         ),
     }
 }
@@ -140,15 +145,15 @@ fn cores(cores: usize) -> Option<CheckFinding> {
     const MAX_UNTUNED_CORES: usize = 8;
     (cores > MAX_UNTUNED_CORES).then(|| {
         let remedy = "several provers can be faster than one: measure with `sp1d tune`";
-        finding("cores", CheckVerdict::Good, cores.to_string(), remedy)
+        finding("cores", CheckOutcome::Passed, cores.to_string(), remedy)
     })
 }
 
 /// Checks what executions need on this machine. The hints of the errors are the remedy.
 fn executor() -> Vec<CheckFinding> {
     let of = |what: &str, outcome: Result<(), MachineError>| match outcome {
-        Ok(()) => finding(what, CheckVerdict::Good, "suitable for executions", ""),
-        Err(error) => wrong(what, error, ""),
+        Ok(()) => finding(what, CheckOutcome::Passed, "suitable for executions", ""),
+        Err(error) => failed(what, error, ""),
     };
     let folder = check_temporary_folder(&std::env::temp_dir());
     let is_good = folder.is_ok();
@@ -174,7 +179,7 @@ fn little_shared_memory(small: SmallSharedMemory) -> CheckFinding {
             "{size_mb} MB: enough without gas limits, but a large program with a gas limit uses up to {wanted_mb} MB"
         ),
     };
-    finding("/dev/shm", CheckVerdict::Odd, found, small.remedy())
+    finding("/dev/shm", CheckOutcome::Warning, found, small.remedy())
 }
 
 async fn port(address: &Address) -> CheckFinding {
@@ -184,8 +189,8 @@ async fn port(address: &Address) -> CheckFinding {
         TcpListener::bind(found.as_slice()).await
     };
     match bound.await {
-        Ok(_) => finding(what, CheckVerdict::Good, "free", ""),
-        Err(error) => wrong(what, error, "choose another port, or stop the program that uses it"),
+        Ok(_) => finding(what, CheckOutcome::Passed, "free", ""),
+        Err(error) => failed(what, error, "choose another port, or stop the program that uses it"),
     }
 }
 
@@ -193,15 +198,17 @@ async fn workers(config: &Config) -> Vec<CheckFinding> {
     let look = async |worker_address: &WorkerAddress| {
         let what = format!("worker {worker_address}");
         if *worker_address == WorkerAddress::Local {
-            return finding(what, CheckVerdict::Good, "the orchestrator's own process", "");
+            return finding(what, CheckOutcome::Passed, "it runs in the orchestrator's own process", "");
         }
         match probe(worker_address, &config.orchestrator.build, config.orchestrator.tls.as_ref()).await {
             Ok(probed) => reached(what, &probed),
             Err(ProbeError::Busy(text)) => {
-                finding(what, CheckVerdict::Good, format!("in use: {}", hint::separate([text]).0), "")
+                finding(what, CheckOutcome::Passed, format!("in use: {}", hint::separate([text]).0), "")
             }
-            Err(ProbeError::Build(mismatch)) => wrong(what, mismatch, "install the same sp1d release on both machines"),
-            Err(error @ (ProbeError::Unreachable(_) | ProbeError::NoAddress(_))) => wrong(what, error, UNREACHABLE),
+            Err(ProbeError::Build(mismatch)) => {
+                failed(what, mismatch, "install the same sp1d release on both machines")
+            }
+            Err(error @ (ProbeError::Unreachable(_) | ProbeError::NoAddress(_))) => failed(what, error, UNREACHABLE),
         }
     };
     // Probe all workers at the same time: unreachable workers only fail after a timeout.
@@ -214,12 +221,12 @@ fn reached(what: String, probed: &Probed) -> CheckFinding {
     let threads = counted(probed.threads, "thread");
     let found = format!("{name}: {threads}, {:.0} GB, {cpu}", *memory_bytes as f64 / 1e9);
     if *failed_provers == 0 {
-        return finding(what, CheckVerdict::Good, found, "");
+        return finding(what, CheckOutcome::Passed, found, "");
     }
     // With provers that still load, the worker may soon prove.
-    let verdict = if *ready_provers == 0 { CheckVerdict::Wrong } else { CheckVerdict::Odd };
+    let outcome = if *ready_provers == 0 { CheckOutcome::Failed } else { CheckOutcome::Warning };
     let failed = counted(*failed_provers, "prover");
-    finding(what, verdict, format!("{found}: {failed} cannot be loaded"), "see the log of the worker")
+    finding(what, outcome, format!("{found}: {failed} cannot be loaded"), "see the log of the worker")
 }
 
 const UNREACHABLE: &str =
@@ -233,7 +240,7 @@ async fn service(url: &str, client: Result<Client, ClientError>) -> Vec<CheckFin
         Err(error) => Err(error),
     };
     if let Err(error) = outcome {
-        findings.push(wrong(what, error, ""));
+        findings.push(failed(what, error, ""));
     }
     findings
 }
@@ -243,13 +250,13 @@ async fn ask_service(client: &Client, what: &str, findings: &mut Vec<CheckFindin
     let own = env!("CARGO_PKG_VERSION");
     findings.push(if health.release == own {
         let found = format!("release {own}, {} of {} ready", health.ready_workers, counted(health.workers, "worker"));
-        finding(what, CheckVerdict::Good, found, "")
+        finding(what, CheckOutcome::Passed, found, "")
     } else {
         let found = format!("release {}, but this sp1d is release {own}", health.release);
-        finding(what, CheckVerdict::Odd, found, "install the same sp1d release on both machines")
+        finding(what, CheckOutcome::Warning, found, "install the same sp1d release on both machines")
     });
     for warning in &health.warnings {
-        findings.push(finding(what, CheckVerdict::Odd, warning.as_str(), "see the log of the service"));
+        findings.push(finding(what, CheckOutcome::Warning, warning.as_str(), "see the log of the service"));
     }
     if let Some(clock) = client.clock().await? {
         findings.push(clocks(Moment::now(), clock));
@@ -260,7 +267,7 @@ async fn ask_service(client: &Client, what: &str, findings: &mut Vec<CheckFindin
         let why = worker_problem(&worker);
         findings.push(finding(
             format!("worker {}", worker.name),
-            CheckVerdict::Wrong,
+            CheckOutcome::Failed,
             format!("disconnected: {why}"),
             UNREACHABLE,
         ));
@@ -272,12 +279,13 @@ fn clocks(own: Moment, other: Moment) -> CheckFinding {
     // The service reports whole seconds, rounded down.
     let apart = (own.0 - other.0) / 1000;
     if apart.abs() <= MAX_CLOCK_DIFFERENCE_SECONDS {
-        finding("clock", CheckVerdict::Good, "same time as the service's", "")
+        finding("clock", CheckOutcome::Passed, "it shows the same time as that of the service", "")
     } else {
-        let found = format!("{} s {} the service's", apart.abs(), if apart > 0 { "ahead of" } else { "behind" });
+        let found =
+            format!("it is {} s {} that of the service", apart.abs(), if apart > 0 { "ahead of" } else { "behind" });
         finding(
             "clock",
-            CheckVerdict::Odd,
+            CheckOutcome::Warning,
             found,
             "synchronize both machines with the same time server (systemd-timesyncd, chrony)",
         )
@@ -289,40 +297,41 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(found: &CheckFinding, verdict: CheckVerdict, part: &str) {
-        assert_eq!(found.verdict, verdict, "{found:?}");
+    fn check(found: &CheckFinding, outcome: CheckOutcome, part: &str) {
+        assert_eq!(found.outcome, outcome, "{found:?}");
         assert!(found.found.contains(part), "{found:?}");
-        assert_eq!(found.remedy.is_empty(), verdict == CheckVerdict::Good, "{found:?}");
+        assert_eq!(found.remedy.is_empty(), outcome == CheckOutcome::Passed, "{found:?}");
     }
 
     #[test]
     fn memory_verdict_depends_on_the_available_memory() {
         let of = |available_bytes| memory(Some(Memory { available_bytes, total_bytes: 16_000_000_000 }));
-        check(&of(5_000_000_000), CheckVerdict::Good, "5.0 GB free of 16.0 GB");
-        check(&of(4_000_000_000), CheckVerdict::Odd, "not for a worker");
-        check(&of(1_000_000_000), CheckVerdict::Wrong, "too little");
+        check(&of(5_000_000_000), CheckOutcome::Passed, "5.0 GB free of 16.0 GB");
+        check(&of(4_000_000_000), CheckOutcome::Warning, "not for a worker");
+        check(&of(1_000_000_000), CheckOutcome::Failed, "too little");
     }
 
     #[test]
-    fn shared_memory_of_a_default_container_is_odd() {
+    fn the_small_shared_memory_of_a_default_container_is_a_warning() {
         let small = SmallSharedMemory { size_mb: 67, wanted_mb: 1600, demand: SharedMemoryDemand::Executions(1) };
-        check(&little_shared_memory(small), CheckVerdict::Odd, "67 MB: enough for small programs");
+        check(&little_shared_memory(small), CheckOutcome::Warning, "67 MB: enough for small programs");
         let small = SmallSharedMemory { size_mb: 4000, wanted_mb: 4900, demand: SharedMemoryDemand::GasCount };
-        check(&little_shared_memory(small), CheckVerdict::Odd, "4000 MB: enough without gas limits");
+        check(&little_shared_memory(small), CheckOutcome::Warning, "4000 MB: enough without gas limits");
     }
 
     #[test]
     fn the_exit_code_names_the_first_group_with_a_failed_check() {
-        use CheckVerdict::{Good, Odd, Wrong};
-        let of = |verdict| vec![finding("what", verdict, "found", "")];
+        use CheckOutcome::{Failed, NotChecked, Passed, Warning};
+        let of = |outcome| vec![finding("what", outcome, "found", "")];
         let check = |machine, settings, peers, expected| {
             assert_eq!(exit_code(&of(machine), &of(settings), &of(peers)), expected);
         };
-        check(Good, Odd, Odd, None);
-        check(Odd, Good, Wrong, Some(exit::WORKERS));
-        check(Good, Wrong, Wrong, Some(exit::USAGE));
-        check(Wrong, Wrong, Wrong, Some(exit::HOST));
-        check(Wrong, Good, Good, Some(exit::HOST));
+        check(Passed, Warning, Warning, None);
+        check(NotChecked, NotChecked, Passed, None);
+        check(Warning, Passed, Failed, Some(exit::WORKERS));
+        check(Passed, Failed, Failed, Some(exit::USAGE));
+        check(Failed, Failed, Failed, Some(exit::HOST));
+        check(Failed, Passed, Passed, Some(exit::HOST));
     }
 
     #[test]
@@ -331,16 +340,16 @@ mod tests {
             ConfigError::List(ListError::Read { path: "distributed.json".into(), reason: reason.into() })
         };
         let missing = error(io::ErrorKind::NotFound);
-        check(&unusable_list(&missing, false), CheckVerdict::Odd, "cannot read the worker list distributed.json");
-        check(&unusable_list(&missing, true), CheckVerdict::Wrong, "cannot read the worker list distributed.json");
+        check(&unusable_list(&missing, false), CheckOutcome::NotChecked, "no worker list distributed.json");
+        check(&unusable_list(&missing, true), CheckOutcome::Failed, "cannot read the worker list distributed.json");
         let unreadable = error(io::ErrorKind::PermissionDenied);
-        check(&unusable_list(&unreadable, false), CheckVerdict::Wrong, "cannot read the worker list");
+        check(&unusable_list(&unreadable, false), CheckOutcome::Failed, "cannot read the worker list");
         let empty = ConfigError::List(ListError::Empty { path: "distributed.json".into() });
-        check(&unusable_list(&empty, false), CheckVerdict::Wrong, "names no worker");
+        check(&unusable_list(&empty, false), CheckOutcome::Failed, "names no worker");
     }
 
     #[test]
-    fn a_worker_whose_provers_cannot_be_loaded_is_wrong() {
+    fn a_worker_whose_provers_cannot_be_loaded_fails() {
         let of = |ready_provers, failed_provers| {
             let probed = Probed {
                 name: "w".to_owned(),
@@ -354,31 +363,31 @@ mod tests {
             };
             reached("worker".to_owned(), &probed)
         };
-        check(&of(0, 0), CheckVerdict::Good, "w: 1 thread, 16 GB, a processor");
-        check(&of(1, 1), CheckVerdict::Odd, "1 prover cannot be loaded");
-        check(&of(0, 2), CheckVerdict::Wrong, "2 provers cannot be loaded");
+        check(&of(0, 0), CheckOutcome::Passed, "w: 1 thread, 16 GB, a processor");
+        check(&of(1, 1), CheckOutcome::Warning, "1 prover cannot be loaded");
+        check(&of(0, 2), CheckOutcome::Failed, "2 provers cannot be loaded");
     }
 
     #[test]
-    fn clocks_that_differ_by_a_minute_are_odd() {
-        check(&clocks(Moment(10_900), Moment(10_000)), CheckVerdict::Good, "same time as the service's");
-        check(&clocks(Moment(70_000), Moment(10_000)), CheckVerdict::Odd, "60 s ahead of");
-        check(&clocks(Moment(10_000), Moment(70_000)), CheckVerdict::Odd, "60 s behind");
+    fn clocks_that_differ_by_a_minute_are_a_warning() {
+        check(&clocks(Moment(10_900), Moment(10_000)), CheckOutcome::Passed, "the same time as that of the service");
+        check(&clocks(Moment(70_000), Moment(10_000)), CheckOutcome::Warning, "60 s ahead of that of the service");
+        check(&clocks(Moment(10_000), Moment(70_000)), CheckOutcome::Warning, "60 s behind that of the service");
     }
 
     #[test]
     fn the_hints_of_an_error_are_the_remedy() {
-        let found = wrong("port", "it is taken\nhint: choose another", "otherwise");
+        let found = failed("port", "it is taken\nhint: choose another", "otherwise");
         assert_eq!((found.found.as_str(), found.remedy.as_str()), ("it is taken", "choose another"));
-        assert_eq!(wrong("port", "it is taken", "otherwise").remedy, "otherwise");
+        assert_eq!(failed("port", "it is taken", "otherwise").remedy, "otherwise");
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_wrong() {
+    async fn a_port_in_use_fails() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: Address = taken.local_addr().unwrap().into();
-        check(&port(&address).await, CheckVerdict::Wrong, "in use");
+        check(&port(&address).await, CheckOutcome::Failed, "in use");
         drop(taken);
-        check(&port(&address).await, CheckVerdict::Good, "free");
+        check(&port(&address).await, CheckOutcome::Passed, "free");
     }
 }

@@ -106,7 +106,7 @@ fn read_key(path: &Path) -> Result<SP1VerifyingKey> {
             path.display()
         ))
     };
-    let (key, rest) = decode_start(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let (key, rest) = decode_start(&bytes).map_err(|error| invalid(error.of_file(bytes.len())))?;
     check_end(rest).map_err(invalid)?;
     Ok(key)
 }
@@ -138,7 +138,8 @@ mod tests {
             let text = read_key(file.path()).err().unwrap().to_string();
             assert!(text.contains(part), "no {part:?} in {text}");
         };
-        check(b"", "does not contain a verifying key");
+        check(b"", "does not contain a verifying key of SP1: it is empty\nhint: copy or fetch the file again");
+        check(&[0; 5], "it ends too early, after 5 bytes\nhint: copy or fetch the file again");
         check(&[1; 5000], "does not contain a verifying key");
         check(&vec![0; 100_000], "more than 65536 bytes");
     }

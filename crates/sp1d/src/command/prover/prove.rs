@@ -11,7 +11,7 @@ use crate::{
     args::ProveArguments,
     command::public_values::{hexadecimal, shown},
     files::{OutputFile, read_stdin},
-    terminal::{PhaseStarts, print, show_progress},
+    terminal::{PhaseStarts, print, say_text, show_progress},
 };
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 use sp1d_engine::check_executor_host;
 use sp1d_machine::Memory;
 use sp1d_model::{WorkerTasks, counted};
-use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode, ProofRequest};
+use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode, ProofRequest, WorkerAddress, WorkerList};
 use sp1d_roles::{CallDeadline, WorkerPool, check_local_memory, config::Config, start_proving_threads};
 use std::{
     path::Path,
@@ -93,12 +93,25 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
         small.warn();
     }
     check_local_memory(&config.list, Memory::now())?;
+    say_text(&format!("{}\n", first_line(arguments.mode, &arguments.program.elf, &config.list)));
     if config.orchestrator.tls.is_none() {
         warn_of_plain_workers(&config.list).await;
     }
     let cancel = cancelled_by_signals()?;
     let (summary, _) = prove(&config, request, output, &arguments.output, cancel).await?;
     if arguments.json { print(&serde_json::to_string(&summary)?) } else { summary.print_table() }
+}
+
+/// Says what the command does, before anything else appears.
+fn first_line(mode: ProofMode, program: &Path, list: &WorkerList) -> String {
+    let listed = list.0.iter().filter(|worker| **worker != WorkerAddress::Local).count();
+    let others = counted(listed, "listed worker");
+    let place = match (list.has_local(), listed) {
+        (true, 0) => "in this process".to_owned(),
+        (true, _) => format!("in this process and on {others}"),
+        (false, _) => format!("on {others}"),
+    };
+    format!("making a {mode} proof of {} {place}", program.display())
 }
 
 /// Returns a random nonce, so that two proofs of the same run differ.
@@ -151,4 +164,22 @@ pub(super) async fn prove(
         workers: proven.workers,
     };
     Ok((summary, phases))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_says_what_is_proven_and_where() {
+        for (list, expected) in [
+            (&["local"][..], "making a core proof of program.elf in this process"),
+            (&["127.0.0.1:9"], "making a core proof of program.elf on 1 listed worker"),
+            (&["127.0.0.1:9", "worker:9"], "making a core proof of program.elf on 2 listed workers"),
+            (&["127.0.0.1:9", "local"], "making a core proof of program.elf in this process and on 1 listed worker"),
+        ] {
+            let list = WorkerList(list.iter().map(|worker| worker.parse().unwrap()).collect());
+            assert_eq!(first_line(ProofMode::Core, Path::new("program.elf"), &list), expected);
+        }
+    }
 }

@@ -10,9 +10,10 @@ use crate::{
         runtime::block_on,
         verify::{ProofBytes, VerifiedProof, rejection},
     },
+    files::ValueDecodeError,
 };
 use anyhow::Result;
-use sp1d_engine::{HashableKey, ProofFile, named_key};
+use sp1d_engine::{FileDecodeError, HashableKey, ProofFile, named_key};
 use sp1d_orchestrator::ProofFailure;
 
 /// Verifies `proof` with the key that the user named.
@@ -26,7 +27,10 @@ pub(in crate::command) fn verify(proof: &ProofBytes, key: &KeyArguments) -> Resu
 
 async fn verify_with(proof: &ProofBytes, key: &KeyArguments) -> Result<VerifiedProof> {
     let (mode, _) = proof.mode()?;
-    let decoded = ProofFile::decode(proof.bytes()).map_err(|error| proof.invalid(error))?;
+    let decoded = ProofFile::decode(proof.bytes()).map_err(|error| match error {
+        FileDecodeError::Truncated => proof.undecodable(&ValueDecodeError::Truncated),
+        error => proof.invalid(error),
+    })?;
     let runner = runner().await;
     let key = verifying_key(key, &runner).await?;
     let verified = VerifiedProof {

@@ -17,7 +17,7 @@ use serde_json::json;
 use sp1d_client::{
     AttemptInfo, Client, EventRecord, NewProof, ProofEvent, ProofFailureKind, ProofState, ProofSummary, WorkerAction,
 };
-use sp1d_model::{counted, hint};
+use sp1d_model::{counted, cut_sentence, hint};
 use std::{iter, pin::pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
@@ -280,7 +280,7 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
             counted(*cycles, "cycle"),
             counted(*unread_values, "input value")
         ),
-        ProofEvent::Cut { name, reason, .. } => format!("cut {name}: {reason}"),
+        ProofEvent::Cut { name, reason, .. } => cut_sentence(name, reason),
         ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
         ProofEvent::WorkerDraining { worker } => {
             format!("worker {worker} is draining: it finishes the tasks that it has started, and gets no others")

@@ -46,7 +46,7 @@ pub(super) fn verify(proof: &ProofBytes, hash: &str) -> Result<VerifiedProof> {
         );
         return Err(CliError::usage(text).into());
     }
-    let (decoded, rest): (OnChainProof, _) = decode_start(rest).map_err(|error| proof.invalid(error))?;
+    let (decoded, rest): (OnChainProof, _) = decode_start(rest).map_err(|error| proof.undecodable(&error))?;
     check_rest(rest).map_err(|reason| proof.invalid(reason))?;
     if let Err(reason) = verify_decoded(mode, &decoded, hash) {
         // Not a hint about another program: a proof of a mock prover has no valid inputs.
@@ -151,6 +151,20 @@ mod tests {
         let of_network = &whole[..whole.len() - 1];
         check_longer(of_network, b"", "made by a mock prover");
         check_longer(of_network, b"xyz", "3 bytes too many at its end");
+    }
+
+    #[test]
+    fn a_shortened_proof_is_named_as_such() {
+        let proof = SP1Proof::Groth16(Groth16Bn254Proof::default());
+        let saved = SP1ProofWithPublicValues::new(proof, SP1PublicValues::new(), "v6.1.0".to_owned());
+        let whole = bincode::serialize(&saved).unwrap();
+        for length in [0, 3, 4, 50, whole.len() - 2] {
+            let end = if length == 0 { "it is empty".to_owned() } else { format!("too early, after {length} bytes") };
+            check_bytes(
+                &whole[..length],
+                &["is not a complete SP1 proof", &end, "\nhint: copy or fetch the file again"],
+            );
+        }
     }
 
     #[test]

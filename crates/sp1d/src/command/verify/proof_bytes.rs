@@ -2,7 +2,7 @@
 
 use crate::{
     exit::{self, CliError},
-    files::read_bounded,
+    files::{ValueDecodeError, read_bounded},
 };
 use anyhow::Result;
 use sp1d_model::ProofMode;
@@ -35,7 +35,8 @@ impl ProofBytes {
 
     /// Returns the kind of the proof and the bytes that follow. bincode writes the number of the kind in four bytes.
     pub(in crate::command) fn mode(&self) -> Result<(ProofMode, &[u8])> {
-        let (kind, rest) = self.bytes.split_first_chunk::<4>().ok_or_else(|| self.invalid("it is too short"))?;
+        let (kind, rest) =
+            self.bytes.split_first_chunk::<4>().ok_or_else(|| self.undecodable(&ValueDecodeError::Truncated))?;
         let mode = match u32::from_le_bytes(*kind) {
             0 => ProofMode::Core,
             1 => ProofMode::Compressed,
@@ -61,6 +62,18 @@ impl ProofBytes {
                 );
                 Err(CliError::new(exit::UNVERIFIED, text).into())
             }
+        }
+    }
+
+    /// Returns the error for bytes that cannot be decoded as a proof.
+    pub(in crate::command) fn undecodable(&self, error: &ValueDecodeError) -> CliError {
+        match error {
+            ValueDecodeError::Invalid(error) => self.invalid(error),
+            ValueDecodeError::Truncated => CliError::usage(format!(
+                "{} is not a complete SP1 proof: {}",
+                self.name,
+                error.of_file(self.bytes.len())
+            )),
         }
     }
 
@@ -137,6 +150,8 @@ mod tests {
         assert_eq!(mode(&[0, 0, 0, 0, 1]), Ok(ProofMode::Core));
         assert_eq!(mode(&[3, 0, 0, 0]), Ok(ProofMode::Groth16));
         assert!(mode(&[4, 0, 0, 0]).is_err_and(|text| text.contains("unknown kind")));
-        assert!(mode(b"abc").is_err_and(|text| text.contains("x is not an SP1 proof: it is too short")));
+        let short = "x is not a complete SP1 proof: it ends too early, after 3 bytes\nhint: copy or fetch";
+        assert!(mode(b"abc").is_err_and(|text| text.starts_with(short)));
+        assert!(mode(b"").is_err_and(|text| text.starts_with("x is not a complete SP1 proof: it is empty\nhint: ")));
     }
 }

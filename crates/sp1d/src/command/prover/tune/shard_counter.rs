@@ -2,7 +2,7 @@
 
 use super::search::TuneFigures;
 use sp1d_engine::CutOptions;
-use sp1d_model::{AttemptInfo, ProofEvent, TaskId};
+use sp1d_model::{AttemptInfo, ProofEvent, TaskId, cut_sentence};
 use std::{collections::BTreeMap, time::Instant};
 
 /// Counts the first shards of a proof.
@@ -34,7 +34,7 @@ impl ShardCounter {
         match event {
             ProofEvent::Cut { name, reason, options } => {
                 self.cut = CutOptions::decode(&options).ok().map(|options| options.threshold());
-                Some(format!("cut {name}: {reason}"))
+                Some(cut_sentence(&name, &reason))
             }
             // Shards of precompiles and of memory have no cycles.
             ProofEvent::Proving(AttemptInfo { task, cycles, .. }) if cycles > 0 => {

@@ -4,7 +4,7 @@ use super::attempts::{ExplainedAttempt, ExplainedStep, ExplainedTask, shown};
 use sp1d_client::{
     EventRecord, Health, OpenTask, OpenTaskState, OpenTasks, ProofEvent, ProofState, ProofSummary, WaitCode,
 };
-use sp1d_model::{counted, hint};
+use sp1d_model::{counted, cut_sentence, hint};
 use std::collections::BTreeMap;
 
 /// The current state of a service.
@@ -142,7 +142,7 @@ fn is_unusual(code: WaitCode) -> bool {
 /// Describes the cut that was chosen last. A choice stays valid until the next one, also after restarts.
 fn cut(events: &[EventRecord]) -> Option<String> {
     events.iter().rev().find_map(|record| match &record.event {
-        ProofEvent::Cut { name, reason, .. } => Some(format!("cut {name}: {reason}")),
+        ProofEvent::Cut { name, reason, .. } => Some(cut_sentence(name, reason)),
         _ => None,
     })
 }
@@ -285,7 +285,7 @@ mod tests {
             &[
                 "proof 0123456789ab is running",
                 "the proof restarted: the executor was killed",
-                "cut ELEMENT_THRESHOLD=7: the workers are small",
+                "the run is cut into shards of 7 trace cells (setting ELEMENT_THRESHOLD): the workers are small",
                 "the program is still executing and creates more tasks",
                 "done so far: 2 of 7 tasks (results from the cache: 1); assigned to workers: 3; waiting: 2",
                 "2 tasks wait: all workers are full",

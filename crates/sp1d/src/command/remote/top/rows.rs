@@ -7,7 +7,7 @@ use ratatui::{
 };
 use sp1d_client::{Moment, ProofState, ProofSummary, WorkerActivity, WorkerSummary};
 use sp1d_model::hint;
-use std::iter;
+use std::{iter, time::Duration};
 
 /// Width of a progress bar in characters.
 const BAR_WIDTH: u64 = 10;
@@ -41,8 +41,9 @@ pub(super) fn worker_row(worker: &WorkerSummary) -> Row<'static> {
     .style(color)
 }
 
-/// Returns the row of a proof, with its tenant as the second cell if `has_tenants`.
-pub(super) fn proof_row(proof: &ProofSummary, has_tenants: bool, now: Moment) -> Row<'static> {
+/// Returns the row of a proof, with its tenant as the second cell if `has_tenants`. `in_progress` is the number of
+/// attempts that all workers have.
+pub(super) fn proof_row(proof: &ProofSummary, has_tenants: bool, in_progress: u64, now: Moment) -> Row<'static> {
     let color = match proof.state {
         ProofState::Running => Style::new().fg(Color::Green),
         ProofState::Failed => Style::new().fg(Color::Red),
@@ -57,7 +58,7 @@ pub(super) fn proof_row(proof: &ProofSummary, has_tenants: bool, now: Moment) ->
         proof.priority.to_string(),
         bar(proof),
         takes.map(clock).unwrap_or_default(),
-        time_left(proof, now).map(|seconds| format!("~{}", clock(seconds))).unwrap_or_default(),
+        time_left(proof, in_progress, now).map(|seconds| format!("~{}", clock(seconds))).unwrap_or_default(),
         hint::separate(proof.failure.as_ref().map(|failure| failure.text.clone())).0,
     ];
     Row::new(iter::once(proof.id.clone()).chain(tenant).chain(cells)).style(color)
@@ -67,12 +68,11 @@ fn seconds_between(from: Moment, to: Moment) -> u64 {
     u64::try_from(to.0.saturating_sub(from.0) / 1000).unwrap_or(0)
 }
 
-/// Estimates the seconds until all known tasks are done. A program that still runs adds more tasks.
-fn time_left(proof: &ProofSummary, now: Moment) -> Option<u64> {
-    let proven = proof.tasks.done.checked_sub(proof.tasks.cached).filter(|proven| *proven > 0)?;
+/// Estimates the seconds until all known tasks of a running proof are done. A program that still runs adds more tasks.
+fn time_left(proof: &ProofSummary, in_progress: u64, now: Moment) -> Option<u64> {
     let started = proof.started.filter(|_| proof.state == ProofState::Running)?;
-    let missing = proof.tasks.open();
-    Some(seconds_between(started, now).saturating_mul(missing) / proven)
+    let elapsed = Duration::from_secs(seconds_between(started, now));
+    proof.tasks.time_left(in_progress, elapsed).map(|left| left.as_secs())
 }
 
 fn bar(proof: &ProofSummary) -> String {
@@ -124,17 +124,20 @@ mod tests {
         }
     }
 
-    /// Checks the estimate after `seconds`, with these numbers of known, done and cached tasks.
-    fn check_left(seconds: i64, known: u64, done: u64, cached: u64, left: Option<u64>) {
-        let proof = running_proof(TaskCounts { known, done, cached });
-        assert_eq!(time_left(&proof, Moment(seconds * 1000)), left);
+    /// Checks the estimate after 100 seconds, when 5 of 10 tasks are done.
+    #[track_caller]
+    fn check_left(change: impl FnOnce(&mut ProofSummary), in_progress: u64, left: Option<u64>) {
+        let mut proof = running_proof(TaskCounts { known: 10, done: 5, cached: 0 });
+        change(&mut proof);
+        assert_eq!(time_left(&proof, in_progress, Moment(100_000)), left);
     }
 
     #[test]
-    fn the_time_left_ignores_cached_tasks() {
-        check_left(100, 10, 5, 0, Some(100));
-        check_left(100, 10, 5, 4, Some(500));
-        check_left(100, 10, 4, 4, None);
-        check_left(0, 0, 0, 0, None);
+    fn only_a_running_proof_with_enough_proven_tasks_has_a_time_left() {
+        check_left(|_| {}, 2, Some(100));
+        check_left(|proof| proof.tasks.cached = 3, 2, None);
+        check_left(|proof| proof.tasks.done = 4, 6, None);
+        check_left(|proof| proof.state = ProofState::Done, 2, None);
+        check_left(|proof| proof.started = None, 2, None);
     }
 }

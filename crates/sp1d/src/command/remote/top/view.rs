@@ -182,7 +182,8 @@ impl TopView {
         let (name, width) = (has_tenants.then_some("tenant"), has_tenants.then_some(TENANT_WIDTH));
         let columns = ["mode", "state", "priority", "tasks done", "ran for", "time left", "failure"];
         let widths = iter::once(12).chain(width).chain([10, 9, 8, 20, 8, 9]).map(Constraint::Length);
-        let rows = self.snapshot.proofs.iter().map(|proof| proof_row(proof, has_tenants, now));
+        let in_progress: u64 = self.snapshot.workers.workers.iter().map(|worker| worker.holds as u64).sum();
+        let rows = self.snapshot.proofs.iter().map(|proof| proof_row(proof, has_tenants, in_progress, now));
         let table = Table::new(rows, widths.chain([Constraint::Fill(1)]))
             .header(header(iter::once("proof").chain(name).chain(columns)))
             .row_highlight_style(highlight(self.focus == TopPane::Proofs))

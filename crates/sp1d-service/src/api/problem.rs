@@ -39,6 +39,11 @@ impl Problem {
         }
     }
 
+    /// Returns the HTTP status of the response.
+    pub(crate) const fn status(&self) -> u16 {
+        self.status
+    }
+
     pub(crate) fn malformed(text: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", text)
     }

@@ -54,21 +54,6 @@ impl AuditEntry {
         let (token, method) = ("(machine)".to_owned(), "COMMAND".to_owned());
         Self { at, token, tenant, from: None, method, path: command.to_owned(), object, status: None }
     }
-
-    /// Returns the entry for a call that `signer` has signed, and that has made `object`. No token has the name in the
-    /// entry.
-    pub(crate) fn of_signer(
-        at: Moment,
-        signer: &str,
-        tenant: String,
-        from: Option<String>,
-        path: String,
-        object: String,
-    ) -> Self {
-        let (token, method) = (format!("(signer {signer})"), "POST".to_owned());
-        // Successful calls of gRPC have this status.
-        Self { at, token, tenant, from, method, path, object: Some(object), status: Some(200) }
-    }
 }
 
 /// The audit log in a folder.

@@ -8,7 +8,7 @@ use crate::{
 use reqwest::StatusCode;
 use sp1d_service::{NewApiToken, TenantQuota, TokenStore};
 use sp1d_testing::{FakeEngine, RunningWorker};
-use std::{fmt::Debug, fs, time::Duration};
+use std::{fmt::Debug, fs, path::Path, time::Duration};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
@@ -215,22 +215,61 @@ async fn refused_uploads_of_a_signer_count_for_the_quota_of_the_tenant() {
     hosted.service.shutdown().await;
 }
 
+/// Checks that the audit log has these lines about the client, in this order, and returns their objects. A line is a
+/// method, a path and a status.
+#[track_caller]
+fn check_audit_log(folder: &Path, client: &SdkClient, expected: &[(&str, &str, u16)]) -> Vec<Option<String>> {
+    let log = fs::read_to_string(folder.join("state/audit.log")).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        assert_eq!(line["token"], format!("(signer {})", client.address_text()));
+        assert_eq!((&line["tenant"], &line["from"]), (&"default".into(), &"127.0.0.1".into()), "{line}");
+    }
+    let text = |line: &serde_json::Value, field: &str| line[field].as_str().map(ToOwned::to_owned);
+    let found: Vec<_> =
+        lines.iter().map(|line| (text(line, "method"), text(line, "path"), line["status"].as_u64())).collect();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(method, path, status)| (Some((*method).to_owned()), Some((*path).to_owned()), Some(u64::from(*status))))
+        .collect();
+    assert_eq!(found, expected, "{log}");
+    lines.iter().map(|line| text(line, "object")).collect()
+}
+
 #[tokio::test]
-async fn the_audit_log_names_the_signer_of_a_program_and_of_a_proof() {
+async fn the_audit_log_names_the_signer_of_each_change() {
     let folder = tempfile::tempdir().unwrap();
     let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
     let client = hosted.client(1);
     client.register(PROGRAM).await.unwrap();
-    client.request_proof(&client.body(PROGRAM, 1).await.unwrap()).await.unwrap();
-    let log = fs::read_to_string(folder.path().join("state/audit.log")).unwrap();
-    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2, "{log}");
-    for (line, call) in lines.iter().zip(["CreateProgram", "RequestProof"]) {
-        assert_eq!(line["token"], format!("(signer {})", client.address_text()));
-        assert_eq!(line["path"], format!("/network.ProverNetwork/{call}"));
-        assert_eq!((&line["tenant"], &line["from"]), (&"default".into(), &"127.0.0.1".into()), "{line}");
-    }
-    let proof = hosted.service.proof(lines[1]["object"].as_str().unwrap()).await.unwrap();
-    assert_eq!(lines[0]["object"], proof.program);
+    let body = client.body(PROGRAM, 1).await.unwrap();
+    client.request_proof(&body).await.unwrap();
+    let upload = ("PUT", "/hosted/v1/files", 200);
+    let call = |name| ("POST", name, 200);
+    let expected =
+        [upload, call("/network.ProverNetwork/CreateProgram"), upload, call("/network.ProverNetwork/RequestProof")];
+    let objects = check_audit_log(folder.path(), &client, &expected);
+    let proof = hosted.service.proof(objects[3].as_ref().unwrap()).await.unwrap();
+    assert_eq!(objects[..3], [proof.program.clone(), proof.program, proof.input].map(Some));
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_audit_log_names_the_signer_of_a_refused_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let client = hosted.client(1);
+    client.create_artifact(ArtifactType::Proof).await.unwrap_err();
+    let url = client.create_artifact(ArtifactType::Stdin).await.unwrap().artifact_presigned_url;
+    assert_eq!(client.put(&url, b"not compressed".to_vec()).await, StatusCode::UNPROCESSABLE_ENTITY);
+    let unknown = client.create_program(PROGRAM, vec![7; 32]).await;
+    assert!(unknown.is_err(), "{unknown:?}");
+    let expected = [
+        ("POST", "/artifact.ArtifactStore/CreateArtifact", 400),
+        ("PUT", "/hosted/v1/files", 422),
+        ("PUT", "/hosted/v1/files", 200),
+        ("POST", "/network.ProverNetwork/CreateProgram", 400),
+    ];
+    check_audit_log(folder.path(), &client, &expected);
     hosted.service.shutdown().await;
 }

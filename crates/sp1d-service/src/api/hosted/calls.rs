@@ -2,6 +2,7 @@
 
 use super::{
     address::{RequesterAddress, from_hex, to_hex},
+    audit::{SignerOutcome, SignerRequest},
     interface::HostedInterface,
     program_hash::ProgramHash,
     progress::progress_of,
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     access::{TenantName, TenantScope},
     queue::{ClientNetwork, RequestError, Service},
-    state::{AuditEntry, HostedArtifact, HostedRequest},
+    state::{HostedArtifact, HostedRequest},
 };
 use sp1d_model::{Moment, NewProof, ProofMode, ProofSummary};
 use std::time::Duration;
@@ -53,13 +54,24 @@ impl CallContext {
         self.interface.service()
     }
 
-    /// Adds the change to the audit log that `signer` has made with `call`. The line is also written if the connection
-    /// ends now.
-    async fn record_change(&self, call: &str, signer: RequesterAddress, tenant: &TenantName, object: &str) {
-        let (path, from) = (format!("/network.ProverNetwork/{call}"), self.from.map(|from| from.to_string()));
-        let (service, signer) = (self.service(), signer.to_string());
-        let entry = AuditEntry::of_signer(service.now(), &signer, tenant.to_string(), from, path, object.to_owned());
-        service.record_audit(entry).await;
+    /// Returns the response of `call` by `signer`, and adds to the audit log what the call has made, or its refusal.
+    async fn record<T>(
+        &self,
+        call: &str,
+        signer: RequesterAddress,
+        tenant: &TenantName,
+        outcome: Result<CallOutcome<T>, HostedRefusal>,
+    ) -> Result<T, HostedRefusal> {
+        let recorded = match &outcome {
+            Ok(outcome) => outcome.made.clone().map(SignerOutcome::Made),
+            Err(refusal) => Some(SignerOutcome::Refused(refusal.http_status())),
+        };
+        if let Some(recorded) = recorded {
+            let path = format!("/{call}");
+            let request = SignerRequest { signer, tenant, from: self.from, method: "POST", path };
+            self.interface.record(request, recorded).await;
+        }
+        outcome.map(|outcome| outcome.response)
     }
 
     /// Returns an address that grants `permit` for a limited time.
@@ -110,6 +122,13 @@ impl CallContext {
     }
 }
 
+/// What a call has done.
+struct CallOutcome<T> {
+    response: T,
+    /// Id of the program or proof that the call has made. `None` if it has changed nothing.
+    made: Option<String>,
+}
+
 /// Returns 32 bytes that belong to `of`. The client shows them as the hash of a transaction.
 fn transaction_hash(of: &[u8]) -> Vec<u8> {
     blake3::hash(of).as_bytes().to_vec()
@@ -134,7 +153,17 @@ pub(super) async fn create_artifact(
     request: CreateArtifactRequest,
 ) -> Result<CreateArtifactResponse, HostedRefusal> {
     let requester = artifact_signer(&request.signature)?;
-    context.interface.check_signer(requester)?;
+    let SignerTerms { tenant, .. } = context.interface.check_signer(requester)?;
+    let outcome = grant_upload(&context, requester, &request);
+    context.record("artifact.ArtifactStore/CreateArtifact", requester, &tenant, outcome).await
+}
+
+/// Grants an upload to `requester`.
+fn grant_upload(
+    context: &CallContext,
+    requester: RequesterAddress,
+    request: &CreateArtifactRequest,
+) -> Result<CallOutcome<CreateArtifactResponse>, HostedRefusal> {
     let kind = match ArtifactType::try_from(request.artifact_type) {
         Ok(ArtifactType::Program) => HostedFileKind::Program,
         Ok(ArtifactType::Stdin) => HostedFileKind::Stdin,
@@ -148,10 +177,12 @@ pub(super) async fn create_artifact(
         }
     };
     let file = Service::random_id()?;
-    Ok(CreateArtifactResponse {
+    let response = CreateArtifactResponse {
         artifact_uri: artifact_uri(file),
         artifact_presigned_url: context.address("files", &UrlPermit::Send { file, kind, requester }),
-    })
+    };
+    // Nothing is stored before the upload itself.
+    Ok(CallOutcome { response, made: None })
 }
 
 /// Returns the id of the program with this hash, if `tenant` has it.
@@ -198,11 +229,22 @@ pub(super) async fn create_program(
 ) -> Result<CreateProgramResponse, HostedRefusal> {
     let (signer, body) = open_signed::<CreateProgramRequestBody>(&request)?;
     let SignerTerms { tenant, .. } = context.interface.check_signer(signer)?;
+    let outcome = register_program(&context, signer, &tenant, &body).await;
+    context.record("network.ProverNetwork/CreateProgram", signer, &tenant, outcome).await
+}
+
+/// Registers an uploaded program of `signer`, if the request names its verifying key.
+async fn register_program(
+    context: &CallContext,
+    signer: RequesterAddress,
+    tenant: &TenantName,
+    body: &CreateProgramRequestBody,
+) -> Result<CallOutcome<CreateProgramResponse>, HostedRefusal> {
     let hash = program_hash(&body.vk_hash)?;
     let id = artifact_id(&body.program_uri, "program_uri")?;
     context.interface.use_nonce(signer, body.nonce).await?;
     let program = context.artifact(id, "program_uri", &[HostedFileKind::Program], signer).await?.blob;
-    let Some(key) = context.service().verifying_key(&tenant, &program, MAX_KEY_WAIT).await? else {
+    let Some(key) = context.service().verifying_key(tenant, &program, MAX_KEY_WAIT).await? else {
         let text = "the verifying key of the program is still being computed\nhint: try again in a minute";
         return Err(HostedRefusal::unavailable(text));
     };
@@ -212,8 +254,9 @@ pub(super) async fn create_program(
             hash.key()
         )));
     }
-    context.record_change("CreateProgram", signer, &tenant, &program).await;
-    Ok(CreateProgramResponse { tx_hash: transaction_hash(hash.bytes()), body: Some(CreateProgramResponseBody {}) })
+    let response =
+        CreateProgramResponse { tx_hash: transaction_hash(hash.bytes()), body: Some(CreateProgramResponseBody {}) };
+    Ok(CallOutcome { response, made: Some(program) })
 }
 
 pub(super) async fn request_proof(
@@ -221,13 +264,24 @@ pub(super) async fn request_proof(
     request: SignedRequest,
 ) -> Result<RequestProofResponse, HostedRefusal> {
     let (signer, body) = open_signed::<RequestProofRequestBody>(&request)?;
+    let terms = context.interface.check_signer(signer)?;
+    let outcome = submit_request(&context, signer, &terms, &body).await;
+    context.record("network.ProverNetwork/RequestProof", signer, &terms.tenant, outcome).await
+}
+
+/// Submits the proof that `signer` requests. An identical earlier request is returned again.
+async fn submit_request(
+    context: &CallContext,
+    signer: RequesterAddress,
+    SignerTerms { tenant, trusted_only }: &SignerTerms,
+    body: &RequestProofRequestBody,
+) -> Result<CallOutcome<RequestProofResponse>, HostedRefusal> {
     let (interface, service) = (&context.interface, context.service());
-    let SignerTerms { tenant, trusted_only } = interface.check_signer(signer)?;
-    let asked = check_body(&body, interface.version(), interface.seconds())?;
+    let asked = check_body(body, interface.version(), interface.seconds())?;
     // A worker sees the inputs of its tasks, so a private input is for trusted workers.
-    let trusted_only = trusted_only || asked.private;
+    let trusted_only = *trusted_only || asked.private;
     interface.use_nonce(signer, asked.nonce).await?;
-    let program = known_program(&context, Some(tenant.clone()), asked.program).await?;
+    let program = known_program(context, Some(tenant.clone()), asked.program).await?;
     let suitable = service.workers().into_iter().filter(|worker| worker.trusted || !trusted_only);
     let kinds: Vec<_> = suitable.map(|worker| worker.kinds).collect();
     if let Some(kind) = missing_kind(asked.mode, &kinds) {
@@ -269,13 +323,11 @@ pub(super) async fn request_proof(
         ..NewProof::default()
     };
     let (proof, is_new) = service.submit_hosted(tenant.clone(), new, hosted).await?;
-    if is_new {
-        context.record_change("RequestProof", signer, &tenant, &proof.id).await;
-    }
-    Ok(RequestProofResponse {
+    let response = RequestProofResponse {
         tx_hash: transaction_hash(&id),
         body: Some(RequestProofResponseBody { request_id: id.to_vec() }),
-    })
+    };
+    Ok(CallOutcome { response, made: is_new.then_some(proof.id) })
 }
 
 /// Returns how long a status call may be held open at `now`, for a request with this `deadline`. Both are in seconds

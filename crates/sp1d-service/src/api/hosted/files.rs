@@ -2,11 +2,13 @@
 
 use super::{
     address::{RequesterAddress, to_hex},
+    audit::{SignerOutcome, SignerRequest},
     interface::HostedInterface,
     upload::receive_compressed,
     url_permit::{HostedFileKind, MAX_URL_PERMIT_AGE, UrlPermit, UrlPermitFault},
 };
 use crate::{
+    access::TenantName,
     api::{
         body::PacedBody,
         problem::Problem,
@@ -51,25 +53,39 @@ pub(super) async fn send(
     let UrlPermit::Send { file, kind, requester } = open(&interface, &address)? else {
         return Err(unknown_address());
     };
-    let outcome = store(&interface, client, &headers, body, file, kind, requester).await;
-    let code = if outcome.is_ok() { "ok" } else { "refused" };
+    // The address of the file is older than the list of signers may be.
+    let tenant = interface.tenant_of(requester).ok_or_else(unknown_address)?;
+    let upload = PermittedUpload { file, kind, requester, tenant: &tenant };
+    let outcome = store(&interface, client, &headers, body, upload).await;
+    let (code, recorded) = match &outcome {
+        Ok(blob) => ("ok", SignerOutcome::Made(blob.clone())),
+        Err(problem) => ("refused", SignerOutcome::Refused(problem.status())),
+    };
     interface.service().metrics().on_hosted_call("send", code);
-    outcome.map(|()| StatusCode::OK)
+    let (method, path) = ("PUT", "/hosted/v1/files".to_owned());
+    let request = SignerRequest { signer: requester, tenant: &tenant, from: Some(client), method, path };
+    interface.record(request, recorded).await;
+    outcome.map(|_| StatusCode::OK)
 }
 
+/// An upload that an address permits.
+struct PermittedUpload<'a> {
+    file: [u8; 16],
+    kind: HostedFileKind,
+    requester: RequesterAddress,
+    tenant: &'a TenantName,
+}
+
+/// Stores the content of an upload, and returns the id of the program or input.
 async fn store(
     interface: &HostedInterface,
     client: ClientNetwork,
     headers: &HeaderMap,
     body: Body,
-    file: [u8; 16],
-    kind: HostedFileKind,
-    requester: RequesterAddress,
-) -> Result<(), Problem> {
+    PermittedUpload { file, kind, requester, tenant }: PermittedUpload<'_>,
+) -> Result<String, Problem> {
     let service = interface.service();
-    // The address of the file is older than the list of signers may be.
-    let tenant = interface.tenant_of(requester).ok_or_else(unknown_address)?;
-    let place = service.place_for_upload(client, &tenant).await.map_err(|error| match error {
+    let place = service.place_for_upload(client, tenant).await.map_err(|error| match error {
         // sp1-sdk repeats an upload only after an error with `timeout` in its name, and this one says so.
         RequestError::Busy => Problem::new(StatusCode::REQUEST_TIMEOUT, "busy", &error.to_string()),
         error => error.into(),
@@ -81,8 +97,8 @@ async fn store(
     let body = PacedBody::limit(body, &service.settings().http).into_data_stream();
     let blob = receive_compressed(service, &place, upload, declared_length(headers), body).await?;
     let blob = match upload {
-        UploadKind::Program => service.add_program(&tenant, blob).await?.id,
-        UploadKind::Input => service.add_input(&tenant, blob).await?.digest,
+        UploadKind::Program => service.add_program(tenant, blob).await?.id,
+        UploadKind::Input => service.add_input(tenant, blob).await?.digest,
     };
     let artifact = HostedArtifact {
         id: to_hex(&file),
@@ -93,7 +109,7 @@ async fn store(
     };
     match service.add_artifact(artifact.clone()).await? {
         // A client that did not get the response sends the same content again.
-        Some(stored) if stored.blob == artifact.blob => Ok(()),
+        Some(stored) if stored.blob == artifact.blob => Ok(artifact.blob),
         Some(_) => {
             let text = "the address was used before, for another content\nhint: create a new artifact";
             Err(Problem::new(StatusCode::CONFLICT, "used_address", text))

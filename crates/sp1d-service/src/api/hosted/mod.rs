@@ -13,6 +13,7 @@
 //! (`upload`).
 
 mod address;
+mod audit;
 mod calls;
 mod files;
 mod fuzzing;

@@ -62,6 +62,22 @@ impl HostedRefusal {
         Self { code: Code::Unimplemented, text }
     }
 
+    /// Returns the HTTP status that the audit log has for a call with this refusal. It is the one that
+    /// [`google.rpc.Code`](https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto) names.
+    pub(super) const fn http_status(&self) -> u16 {
+        match self.code {
+            Code::InvalidArgument | Code::FailedPrecondition => 400,
+            Code::Unauthenticated => 401,
+            Code::PermissionDenied => 403,
+            Code::NotFound => 404,
+            Code::Aborted => 409,
+            Code::ResourceExhausted => 429,
+            Code::Unimplemented => 501,
+            Code::Unavailable => 503,
+            _ => 500,
+        }
+    }
+
     /// Returns the name of the code, for metrics.
     pub(super) const fn code_name(&self) -> &'static str {
         match self.code {

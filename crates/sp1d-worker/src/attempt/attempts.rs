@@ -68,7 +68,7 @@ impl AssignedAttempts {
         }
         let key = assignment.key;
         let journal = Arc::new(AttemptJournal::new(route, key.is_some()));
-        let held = HeldAttempt { journal, cancel: self.end.child_token(), key, first: attempt };
+        let held = HeldAttempt { journal, cancel: self.end.child_token(), key, first_number: attempt };
         {
             let mut all = self.held();
             if all.len() >= MessageLimits::HELD_ATTEMPTS || all.contains_key(&attempt) {
@@ -97,17 +97,21 @@ impl AssignedAttempts {
         self.tasks.spawn(run_attempt(held, link, engine, places, assignment, is_supported).instrument(span));
     }
 
-    /// Resumes the attempt that was `first` before the orchestrator restarted. It continues under its number on
-    /// `route`. Returns false if the worker no longer has the attempt, cannot resume it, or has it with another key.
-    fn resume(&self, first: AttemptId, key: Option<Digest>, route: AttemptRoute) -> bool {
-        let Some(found) = self.resumable.take(first, key) else { return false };
+    /// Resumes the attempt that started under the number `first_number`. It continues on `route`, under the number
+    /// there. Returns false if the worker no longer has the attempt, cannot resume it, or has it with another key.
+    fn resume(&self, first_number: AttemptId, key: Option<Digest>, route: AttemptRoute) -> bool {
+        let Some(found) = self.resumable.take(first_number, key) else { return false };
+        // Change the number at once: the session may end before it reports anything, and the next session uses the new
+        // number.
+        if !found.journal.renumber(route.attempt, route.outputs.clone()) {
+            found.cancel.cancel();
+            return false;
+        }
         tracing::info!(
             attempt = route.attempt.0,
-            first = first.0,
+            first_number = first_number.0,
             "attempt continues after a restart of the orchestrator"
         );
-        // Rename at once: the session may end before it reports anything, and the next session uses the new number.
-        found.journal.rename(route.attempt, route.outputs.clone());
         if let Some(replaced) = self.held().insert(route.attempt, found.clone()) {
             replaced.cancel.cancel();
         }

@@ -13,5 +13,5 @@ pub(super) struct HeldAttempt {
     pub(super) cancel: CancellationToken,
     pub(super) key: Option<Digest>,
     /// The number under which the attempt started. The names of artifacts that it makes contain this number.
-    pub(super) first: AttemptId,
+    pub(super) first_number: AttemptId,
 }

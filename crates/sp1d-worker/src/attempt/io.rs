@@ -121,7 +121,7 @@ impl AttemptLink {
 pub(super) struct SessionIo {
     link: AttemptLink,
     journal: Arc<AttemptJournal>,
-    /// Output names of the first assignment. The engine uses these names even after the attempt is renamed.
+    /// Output names of the first assignment. The engine uses these names even after the attempt gets another number.
     outputs: TaskOutputs,
     prefetched: Mutex<HashMap<String, Blob>>,
     memory: OnceLock<MemoryUse>,

@@ -86,22 +86,26 @@ impl AttemptRoute {
     }
 }
 
-#[derive(Default)]
 struct JournalContents {
+    /// The attempt's current number and output names. They are known also while no session is attached.
+    attempt: AttemptId,
+    outputs: Arc<TaskOutputs>,
     /// The latest report at each position of the sending order.
     reports: BTreeMap<usize, AttemptReport>,
-    deliveries: Vec<JournalDelivery>,
+    /// By index. A delivery is kept as a whole or not at all, so that no delivery is sent without its content.
+    deliveries: BTreeMap<usize, JournalDelivery>,
     bytes: usize,
-    /// The journal does not have all deliveries. Deliveries that have arrived need not be kept.
+    /// The journal does not have all deliveries, and the attempt keeps its number. So deliveries that have arrived need
+    /// not be kept.
     incomplete: bool,
 }
 
-#[derive(Clone)]
 struct JournalDelivery {
     output: AttemptOutput,
     content: Bytes,
-    /// The attempt number under which the delivery last arrived.
-    arrived: Option<AttemptId>,
+    /// The delivery has arrived under the attempt's current number. An arrival under an earlier number does not count:
+    /// the orchestrator has lost the artifact.
+    has_arrived: bool,
 }
 
 impl JournalContents {
@@ -109,8 +113,20 @@ impl JournalContents {
     /// that have not arrived are kept, because they must still arrive.
     fn mark_incomplete(&mut self) {
         self.incomplete = true;
-        let arrived = self.deliveries.iter_mut().filter(|delivery| delivery.arrived.is_some());
-        arrived.for_each(|delivery| delivery.content = Bytes::new());
+        self.deliveries.retain(|_, delivery| !delivery.has_arrived);
+    }
+
+    /// Returns the deliveries that have not arrived under the attempt's current number, with their indexes.
+    fn pending(&self) -> Vec<(usize, AttemptOutput, Bytes)> {
+        let pending = self.deliveries.iter().filter(|(_, delivery)| !delivery.has_arrived);
+        pending.map(|(index, delivery)| (*index, delivery.output.clone(), delivery.content.clone())).collect()
+    }
+
+    /// Returns true if a restarted orchestrator can resume the attempt: it has started, it has not failed, and the
+    /// journal has all its deliveries.
+    fn is_resumable(&self) -> bool {
+        let failed = self.reports.values().any(|report| matches!(report, AttemptReport::Failed(_)));
+        self.reports.contains_key(&AttemptReport::Started.position()) && !failed && !self.incomplete
     }
 }
 
@@ -121,8 +137,6 @@ impl JournalContents {
 /// that restarts and loses its artifacts.
 pub(super) struct AttemptJournal {
     route: watch::Sender<Option<AttemptRoute>>,
-    /// The attempt's current number and output names. They are known also while no session is attached.
-    names: Mutex<(AttemptId, Arc<TaskOutputs>)>,
     contents: Mutex<JournalContents>,
     /// Held while reports are sent, so that no report is sent before the deliveries that it refers to.
     order: tokio::sync::Mutex<()>,
@@ -131,9 +145,15 @@ pub(super) struct AttemptJournal {
 impl AttemptJournal {
     /// Creates an empty journal that is attached to `route`. Deliveries are kept if `keeps_deliveries` is true.
     pub(super) fn new(route: AttemptRoute, keeps_deliveries: bool) -> Self {
-        let contents = JournalContents { incomplete: !keeps_deliveries, ..JournalContents::default() };
+        let contents = JournalContents {
+            attempt: route.attempt,
+            outputs: route.outputs.clone(),
+            reports: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            bytes: 0,
+            incomplete: !keeps_deliveries,
+        };
         Self {
-            names: Mutex::new((route.attempt, route.outputs.clone())),
             route: watch::Sender::new(Some(route)),
             contents: Mutex::new(contents),
             order: tokio::sync::Mutex::default(),
@@ -146,8 +166,8 @@ impl AttemptJournal {
 
     /// Returns a route over `session` with the attempt's current number and output names.
     pub(super) fn route_over(&self, session: &SessionHandle) -> AttemptRoute {
-        let (attempt, outputs) = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        AttemptRoute { session: session.clone(), attempt, outputs }
+        let contents = self.contents();
+        AttemptRoute { session: session.clone(), attempt: contents.attempt, outputs: contents.outputs.clone() }
     }
 
     /// Returns a receiver of the route that the attempt is attached to: `None` while no session is attached.
@@ -174,15 +194,22 @@ impl AttemptJournal {
             return None;
         }
         contents.bytes += content.len();
-        contents.deliveries.push(JournalDelivery { output, content, arrived: None });
-        Some(contents.deliveries.len() - 1)
+        // Deliveries are removed only once the journal is incomplete, and it then keeps no further ones. So no index is
+        // used twice.
+        let index = contents.deliveries.len();
+        contents.deliveries.insert(index, JournalDelivery { output, content, has_arrived: false });
+        Some(index)
     }
 
-    /// Records that the delivery with this index has arrived under the number `attempt`.
+    /// Records that the delivery with this index has arrived under the number `attempt`. Has no effect if the attempt
+    /// has another number now.
     pub(super) fn record_arrival(&self, index: usize, attempt: AttemptId) {
         let mut contents = self.contents();
-        if let Some(delivery) = contents.deliveries.get_mut(index) {
-            delivery.arrived = Some(attempt);
+        if contents.attempt != attempt {
+            return;
+        }
+        if let Some(delivery) = contents.deliveries.get_mut(&index) {
+            delivery.has_arrived = true;
         }
         if contents.incomplete {
             contents.mark_incomplete();
@@ -194,12 +221,10 @@ impl AttemptJournal {
         self.contents().reports.contains_key(&AttemptReport::Started.position())
     }
 
-    /// Returns true if a restarted orchestrator can resume the attempt: it has started, it has not failed, and the
-    /// journal has all its deliveries.
+    /// Returns true if a restarted orchestrator can resume the attempt. This may change at any time, so
+    /// [`Self::renumber`] decides it again.
     pub(super) fn is_resumable(&self) -> bool {
-        let contents = self.contents();
-        let failed = contents.reports.values().any(|report| matches!(report, AttemptReport::Failed(_)));
-        contents.reports.contains_key(&AttemptReport::Started.position()) && !failed && !contents.incomplete
+        self.contents().is_resumable()
     }
 
     /// Records that the attempt needs an artifact that only its current orchestrator has. It then ends with this
@@ -208,9 +233,16 @@ impl AttemptJournal {
         self.contents().mark_incomplete();
     }
 
-    /// Gives the attempt another number and other output names.
-    pub(super) fn rename(&self, attempt: AttemptId, outputs: Arc<TaskOutputs>) {
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = (attempt, outputs);
+    /// Gives the attempt another number and other output names, if it can be resumed. All its deliveries must then
+    /// arrive again. Returns false if it cannot be resumed: it then keeps its number.
+    pub(super) fn renumber(&self, attempt: AttemptId, outputs: Arc<TaskOutputs>) -> bool {
+        let mut contents = self.contents();
+        if !contents.is_resumable() {
+            return false;
+        }
+        (contents.attempt, contents.outputs) = (attempt, outputs);
+        contents.deliveries.values_mut().for_each(|delivery| delivery.has_arrived = false);
+        true
     }
 
     /// Detaches the attempt from its session.
@@ -232,11 +264,8 @@ impl AttemptJournal {
             self.route.send_if_modified(|now| now.take_if(|now| now.session.is_same(&route.session)).is_some());
             return Ok(());
         }
-        let deliveries = self.contents().deliveries.clone();
-        for (index, JournalDelivery { output, content, arrived }) in deliveries.into_iter().enumerate() {
-            if arrived == Some(route.attempt) {
-                continue;
-            }
+        let pending = self.contents().pending();
+        for (index, output, content) in pending {
             let name = route.name(&output);
             match route.session.upload(route.attempt, name.clone(), content).await {
                 Ok(()) => self.record_arrival(index, route.attempt),
@@ -284,10 +313,22 @@ mod tests {
         AttemptJournal::new(AttemptRoute { session: session(), attempt: AttemptId(1), outputs }, keeps_deliveries)
     }
 
+    /// Checks whether the attempt is resumable after `act`, and that it gets another number only if it is.
     async fn check(keeps_deliveries: bool, act: impl AsyncFn(&AttemptJournal), is_resumable: bool) {
         let journal = journal(keeps_deliveries);
         act(&journal).await;
         assert_eq!(journal.is_resumable(), is_resumable);
+        assert_eq!(journal.renumber(AttemptId(2), outputs("other", None)), is_resumable);
+        let number = AttemptId(if is_resumable { 2 } else { 1 });
+        assert_eq!(journal.route_over(&session()).attempt, number);
+    }
+
+    /// Checks the index and the length of each delivery that the next session sends.
+    #[track_caller]
+    fn check_pending(journal: &AttemptJournal, expected: &[(usize, usize)]) {
+        let pending = journal.contents().pending();
+        let found: Vec<_> = pending.into_iter().map(|(index, _, content)| (index, content.len())).collect();
+        assert_eq!(found, expected);
     }
 
     #[tokio::test]
@@ -297,10 +338,34 @@ mod tests {
         assert_eq!((deliver(10), deliver(20), deliver(30)), (Some(0), Some(1), Some(2)));
         journal.record_arrival(0, AttemptId(1));
         assert_eq!(deliver(MAX_JOURNAL_BYTES), None);
-        let lengths = || journal.contents().deliveries.iter().map(|kept| kept.content.len()).collect::<Vec<_>>();
-        assert_eq!(lengths(), [0, 20, 30]);
+        let lengths = || journal.contents().deliveries.values().map(|kept| kept.content.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(), [20, 30]);
         journal.record_arrival(2, AttemptId(1));
-        assert_eq!(lengths(), [0, 20, 0]);
+        assert_eq!(lengths(), [20]);
+        check_pending(&journal, &[(1, 20)]);
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_arrived_under_an_earlier_number_is_delivered_again_with_its_content() {
+        let overfill = |journal: &AttemptJournal| {
+            assert_eq!(journal.keep(RESULT, vec![0; MAX_JOURNAL_BYTES].into()), None);
+        };
+        let ends: [fn(&AttemptJournal); 2] = [AttemptJournal::mark_incomplete, overfill];
+        for end in ends {
+            let journal = journal(true);
+            journal.report(AttemptReport::Started).await;
+            assert_eq!(journal.keep(RESULT, vec![0; 10].into()), Some(0));
+            journal.record_arrival(0, AttemptId(1));
+            check_pending(&journal, &[]);
+            assert!(journal.renumber(AttemptId(2), outputs("other", None)));
+            check_pending(&journal, &[(0, 10)]);
+            // The reply under the earlier number may be handled late.
+            journal.record_arrival(0, AttemptId(1));
+            end(&journal);
+            check_pending(&journal, &[(0, 10)]);
+            journal.record_arrival(0, AttemptId(2));
+            check_pending(&journal, &[]);
+        }
     }
 
     #[tokio::test]
@@ -324,10 +389,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rename_takes_effect_at_once() {
+    async fn another_number_takes_effect_at_once() {
         let journal = journal(true);
+        journal.report(AttemptReport::Started).await;
         let names = |attempt, outputs| {
-            journal.rename(attempt, outputs);
+            assert!(journal.renumber(attempt, outputs));
             let route = journal.route_over(&session());
             assert_eq!(route.attempt, attempt);
             assert_eq!(route.name(&AttemptOutput::Additional("a".into())), "a");

@@ -28,7 +28,7 @@ impl OrphanedAttempts {
     /// Keeps `kept` for `RESUME_TIMEOUT`. The caller must run [`Self::drop_expired`] afterwards.
     pub(super) fn keep(&self, kept: impl IntoIterator<Item = HeldAttempt>) {
         let until = Instant::now() + RESUME_TIMEOUT;
-        self.attempts().extend(kept.into_iter().map(|held| (held.first, (held, until))));
+        self.attempts().extend(kept.into_iter().map(|held| (held.first_number, (held, until))));
     }
 
     /// Cancels the attempts that have been kept for `RESUME_TIMEOUT`. Resolves after this time, or at `end`.
@@ -39,23 +39,18 @@ impl OrphanedAttempts {
         }
     }
 
-    /// Returns the attempt that started as `first`, and no longer keeps it. Returns `None` if there is no such attempt,
-    /// if it has another key, or if it cannot be resumed.
-    pub(super) fn take(&self, first: AttemptId, key: Option<Digest>) -> Option<HeldAttempt> {
-        let (found, _) = match self.attempts().entry(first) {
-            Entry::Occupied(entry) if entry.get().0.key == key => entry.remove(),
-            Entry::Occupied(_) | Entry::Vacant(_) => return None,
-        };
-        if !found.journal.is_resumable() {
-            found.cancel.cancel();
-            return None;
+    /// Returns the attempt that started under the number `first_number`, and no longer keeps it. Returns `None` if
+    /// there is no such attempt, or if it has another key.
+    pub(super) fn take(&self, first_number: AttemptId, key: Option<Digest>) -> Option<HeldAttempt> {
+        match self.attempts().entry(first_number) {
+            Entry::Occupied(entry) if entry.get().0.key == key => Some(entry.remove().0),
+            Entry::Occupied(_) | Entry::Vacant(_) => None,
         }
-        Some(found)
     }
 
     /// Returns the attempts that can be resumed, each with its key.
     pub(super) fn offers(&self) -> Vec<(AttemptId, Digest)> {
-        self.attempts().iter().filter_map(|(first, (held, _))| Some((*first, held.key?))).collect()
+        self.attempts().iter().filter_map(|(number, (held, _))| Some((*number, held.key?))).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -20,6 +20,6 @@ pub use blobs::{Assembler, Blob, BlobReader, CHUNK_BYTES, Chunk, DecodeError, En
 pub use digest::Digest;
 pub use limits::limits;
 pub use store::{
-    ArtifactDescription, ArtifactStats, Scope, SpilledBlob, SpilledChunks, Store, StoreError, StoreLimits, StoreUsage,
-    Stored, default_spill_folder, quarter_of_memory,
+    ArtifactDescription, ArtifactStats, Scope, ScopeDescription, SpilledBlob, SpilledChunks, Store, StoreError,
+    StoreLimits, StoreUsage, Stored, default_spill_folder, quarter_of_memory,
 };

@@ -1,8 +1,8 @@
 //! The store: one lock around its maps, and the spill that keeps memory within its budget.
 
 use super::{
-    ArtifactDescription, ArtifactStats, Scope, StoreError, StoreLimits, StoreUsage, Stored, contents::StoreContents,
-    limits::size, spill::Spill,
+    ArtifactDescription, ArtifactStats, Scope, ScopeDescription, StoreError, StoreLimits, StoreUsage, Stored,
+    contents::StoreContents, limits::size, spill::Spill,
 };
 use crate::Blob;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -242,6 +242,20 @@ impl Store {
         let state = self.lock();
         let found = state.scopes.get(&scope);
         found.map(|names| ArtifactStats { artifacts: names.numbers.len(), bytes: names.bytes }).unwrap_or_default()
+    }
+
+    /// Returns what `scope` contains, with the facts about its artifact `name`. All facts are of the same moment: other
+    /// threads may add, move and remove artifacts between two calls.
+    #[must_use]
+    pub fn describe_scope(&self, scope: Scope, name: &str) -> ScopeDescription {
+        let state = self.lock();
+        let Some(names) = state.scopes.get(&scope) else { return ScopeDescription::default() };
+        let number = names.numbers.get(name);
+        ScopeDescription {
+            named: number.map(|number| state.artifacts[number].describe()),
+            others: names.numbers.len() - usize::from(number.is_some()),
+            content_bytes: names.content_bytes,
+        }
     }
 
     /// Returns the uncompressed size of the artifacts of `scope` in bytes.

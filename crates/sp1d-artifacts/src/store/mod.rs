@@ -21,4 +21,4 @@ pub use limits::{StoreLimits, default_spill_folder, quarter_of_memory};
 pub use scope::Scope;
 pub use spilled_blob::{SpilledBlob, SpilledChunks};
 pub use stored::{ArtifactDescription, Stored};
-pub use usage::{ArtifactStats, StoreUsage};
+pub use usage::{ArtifactStats, ScopeDescription, StoreUsage};

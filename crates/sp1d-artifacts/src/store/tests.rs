@@ -48,6 +48,7 @@ fn check_content(store: &Store, scope: Scope, name: &str, on_disk: bool, content
     assert_eq!(matches!(stored, Stored::Disk(_)), on_disk, "{name}");
     let expected = ArtifactDescription { digest: Digest::of(content), len: content.len() as u64 };
     assert_eq!(store.describe(scope, name), Some(expected));
+    assert_eq!(store.describe_scope(scope, name).named, Some(expected));
     assert_eq!(stored.load().unwrap().decode().unwrap(), content, "{name}");
 }
 
@@ -100,6 +101,47 @@ fn removing_a_scope_removes_all_its_artifacts() {
     assert!(store.remove(ATTEMPT, "a"));
     assert!(!store.remove(ATTEMPT, "a"));
     assert_eq!(store.stats(), ArtifactStats::default());
+}
+
+/// Checks the facts about the scope `TRY` and its artifact `name`, whose length is `len` if the scope has it.
+#[track_caller]
+fn check_scope(store: &Store, name: &str, len: Option<u64>, others: usize, content_bytes: u64) {
+    let ScopeDescription { named, others: found, content_bytes: found_bytes } = store.describe_scope(TRY, name);
+    assert_eq!((named.map(|named| named.len), found, found_bytes), (len, others, content_bytes));
+}
+
+#[test]
+fn the_description_of_a_scope_counts_the_other_names() {
+    let store = Store::unbounded();
+    check_scope(&store, "a", None, 0, 0);
+    store.put(TRY, "a", Blob::encode(b"one")).unwrap();
+    store.put(TRY, "zeros", Blob::encode(&[0; 10_000])).unwrap();
+    store.put(ATTEMPT, "b", Blob::encode(b"of another scope")).unwrap();
+    check_scope(&store, "a", Some(3), 1, 10_003);
+    check_scope(&store, "zeros", Some(10_000), 1, 10_003);
+    check_scope(&store, "b", None, 2, 10_003);
+    store.remove_scope(TRY);
+    check_scope(&store, "a", None, 0, 0);
+}
+
+#[test]
+fn the_facts_about_a_scope_are_of_the_same_moment() {
+    let store = Store::unbounded();
+    let content = Blob::encode(b"one");
+    thread::scope(|threads| {
+        let changes = threads.spawn(|| {
+            for _ in 0..20_000 {
+                store.put(TRY, "a", content.clone()).unwrap();
+                store.remove_scope(TRY);
+            }
+        });
+        while !changes.is_finished() {
+            match store.describe_scope(TRY, "a") {
+                ScopeDescription { named: Some(_), others: 0, content_bytes: 3 } => {}
+                facts => assert_eq!(facts, ScopeDescription::default()),
+            }
+        }
+    });
 }
 
 #[test]

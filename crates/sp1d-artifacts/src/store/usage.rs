@@ -1,5 +1,7 @@
 //! How much a store contains.
 
+use super::ArtifactDescription;
+
 /// Number and size of the artifacts in a store or in one of its scopes, in memory and on disk together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ArtifactStats {
@@ -7,6 +9,17 @@ pub struct ArtifactStats {
     pub artifacts: usize,
     /// Their compressed size in bytes.
     pub bytes: u64,
+}
+
+/// What a scope contains at one moment, with the facts about one of its names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ScopeDescription {
+    /// The artifact that has the name; `None` if the scope has no such artifact.
+    pub named: Option<ArtifactDescription>,
+    /// Number of the other artifacts.
+    pub others: usize,
+    /// Uncompressed size of all artifacts in bytes.
+    pub content_bytes: u64,
 }
 
 /// Memory and disk space that a store uses. Blobs and files that the store has removed but a reader still holds are not

@@ -36,17 +36,16 @@ impl UploadBudget {
         Self { accounts: Mutex::new(accounts), released: Notify::new() }
     }
 
-    /// Opens an upload of `announced` uncompressed bytes. `check` gets the other uploads of the same attempt and
-    /// session, and can refuse the new one.
+    /// Opens an upload. `check` gets the other uploads of the same attempt and session. It returns the number of
+    /// uncompressed bytes that the upload adds, or refuses the upload. No upload is opened or ends meanwhile.
     pub(super) fn open<E>(
         self: &Arc<Self>,
         session: SessionId,
         attempt: AttemptId,
-        announced: u64,
-        check: impl FnOnce(OtherUploads) -> Result<(), E>,
+        check: impl FnOnce(OtherUploads) -> Result<u64, E>,
     ) -> Result<OpenUpload, E> {
         let mut accounts = lock(&self.accounts);
-        check(accounts.others(session, attempt))?;
+        let announced = check(accounts.others(session, attempt))?;
         accounts.open(session, attempt, announced);
         drop(accounts);
         Ok(OpenUpload { budget: self.clone(), session, attempt, announced, held: 0 })
@@ -196,8 +195,8 @@ mod tests {
     const MB: u64 = 1 << 20;
 
     fn open(budget: &Arc<UploadBudget>, session: u64, attempt: u64, announced: u64) -> OpenUpload {
-        let accept = |_| Ok::<(), ()>(());
-        budget.open(SessionId(session), AttemptId(attempt), announced, accept).unwrap()
+        let accept = |_| Ok::<u64, ()>(announced);
+        budget.open(SessionId(session), AttemptId(attempt), accept).unwrap()
     }
 
     /// Returns true if `upload` gets `bytes` at once.
@@ -258,7 +257,7 @@ mod tests {
         let budget = Arc::new(UploadBudget::new(0));
         let _first = open(&budget, 1, 1, 5);
         let _second = open(&budget, 1, 2, 7);
-        let refused = budget.open(SessionId(1), AttemptId(1), 1, Err).unwrap_err();
+        let refused = budget.open(SessionId(1), AttemptId(1), Err).unwrap_err();
         assert_eq!(refused, OtherUploads { attempt_uploads: 1, attempt_bytes: 5, session_bytes: 0 });
     }
 }

@@ -106,12 +106,12 @@ impl WorkerSession {
         header: &UploadHeader,
     ) -> Result<OpenUpload, Status> {
         let shared = &self.shared;
-        // An artifact that is uploaded again after a reconnect counts once.
-        let present = shared.store.describe(attempt_scope(attempt), &header.name);
-        let is_repeated = present.is_some_and(|present| present.len == header.length);
-        let announced = if is_repeated { 0 } else { header.length };
-        shared.uploads.open(self.id, attempt, announced, |others: OtherUploads| {
-            let stored = shared.store.scope_stats(attempt_scope(attempt));
+        shared.uploads.open(self.id, attempt, |others: OtherUploads| {
+            // The dispatcher may accept or discard artifacts of the attempt at any time.
+            let stored = shared.store.describe_scope(attempt_scope(attempt), &header.name);
+            // An artifact that is uploaded again after a reconnect counts once.
+            let is_repeated = stored.named.is_some_and(|named| named.len == header.length);
+            let announced = if is_repeated { 0 } else { header.length };
             let limits = shared.store.limits();
             let room = limits.memory_bytes.saturating_add(limits.disk_bytes);
             let max_session_bytes = (room / SESSION_STORE_DIVISOR).max(MIN_SESSION_BYTES);
@@ -122,14 +122,15 @@ impl WorkerSession {
             let max_unaccepted_bytes = max_session_bytes.saturating_sub(others.session_bytes);
             let unaccepted = bound_or_exact(usage.bytes(), max_unaccepted_bytes, || unaccepted_bytes(shared, entry));
             let quotas = UploadQuotas {
-                artifacts: stored.artifacts - usize::from(is_repeated) + others.attempt_uploads,
-                attempt_bytes: shared.store.scope_content_bytes(attempt_scope(attempt)) + others.attempt_bytes,
+                artifacts: stored.others + others.attempt_uploads,
+                attempt_bytes: stored.content_bytes + others.attempt_bytes,
                 max_attempt_bytes: entry.rights.upload_bytes,
                 proof_bytes: bound_or_exact(usage.content_bytes, max_proof_bytes, || self.proof_bytes(entry)),
                 session_bytes: unaccepted + others.session_bytes,
                 max_session_bytes,
             };
-            quotas.check(announced).map_err(Status::resource_exhausted)
+            quotas.check(announced).map_err(Status::resource_exhausted)?;
+            Ok(announced)
         })
     }
 
@@ -269,9 +270,15 @@ async fn receive_blob(mut parts: Streaming<UploadPart>, length: u64, upload: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_state::TestState;
-    use sp1d_artifacts::{DecodeError, Digest};
-    use sp1d_protocol::wire::{Chunk, UploadEnd, upload_part::Part};
+    use crate::{test_state::TestState, workers::worker_address::WorkerAddress};
+    use sp1d_artifacts::{DecodeError, Digest, Store};
+    use sp1d_protocol::{
+        Connection,
+        wire::{Chunk, UploadEnd, upload_part::Part},
+    };
+    use sp1d_scheduler::SessionId;
+    use std::thread;
+    use tokio::sync::oneshot;
 
     /// Checks whether an upload of 10 bytes is refused, and that the error contains `part`.
     #[track_caller]
@@ -304,6 +311,51 @@ mod tests {
         check(|quotas| quotas.proof_bytes = u64::MAX, Some("the proof may have"));
         check(|quotas| quotas.session_bytes = 100, None);
         check(|quotas| quotas.session_bytes = 101, Some("not accepted yet"));
+    }
+
+    /// Opens an upload of the result of attempt 1, which the store already has. Calls `change` while the upload waits
+    /// to be checked against the quotas. Returns the bytes that the upload adds.
+    fn added_bytes(state: &TestState, content: &[u8], change: impl FnOnce(&Store)) -> u64 {
+        let store = &state.shared.store;
+        store.put(attempt_scope(AttemptId(1)), "result", Blob::encode(content)).unwrap();
+        let entry = state.register(1, 1, 7);
+        let (_, closer) = Connection::new(tokio::io::empty());
+        let session =
+            WorkerSession::new(WorkerAddress::Local, None, closer, state.shared.clone(), oneshot::channel().0);
+        let header = UploadHeader { attempt: 1, name: "result".to_owned(), length: content.len() as u64 };
+        let (session, entry, header) = (&session, &entry, &header);
+        let announced = || {
+            let mut found = None;
+            let refused = state.shared.uploads.open(SessionId(2), AttemptId(1), |others| {
+                found = Some(others.attempt_bytes);
+                Err::<u64, ()>(())
+            });
+            assert!(refused.is_err());
+            found.unwrap()
+        };
+        thread::scope(|threads| {
+            let mut opening = None;
+            let first = state.shared.uploads.open(SessionId(2), AttemptId(2), |_| {
+                opening = Some(threads.spawn(move || session.open_upload(entry, AttemptId(1), header)));
+                // Long enough for the other thread to reach the lock that this closure holds.
+                thread::sleep(Duration::from_millis(50));
+                change(store);
+                Ok::<u64, ()>(0)
+            });
+            let upload = opening.unwrap().join().expect("the upload is checked without a panic").unwrap();
+            let added = announced();
+            drop((first, upload));
+            assert_eq!(announced(), 0);
+            added
+        })
+    }
+
+    #[tokio::test]
+    async fn an_artifact_that_is_uploaded_again_adds_nothing_unless_it_was_discarded_meanwhile() {
+        let state = TestState::new();
+        assert_eq!(added_bytes(&state, b"content", |_| {}), 0);
+        let discard = |store: &Store| store.remove_scope(attempt_scope(AttemptId(1)));
+        assert_eq!(added_bytes(&state, b"content", discard), 7);
     }
 
     #[tokio::test]

@@ -29,9 +29,9 @@ sp1d_model::limits! {
     /// Maximum uncompressed bytes of the artifacts of a proof, with all uploads of its attempts. Honest artifacts
     /// compress to a quarter, so 256 GiB of memory and disk hold less than this.
     const MAX_PROOF_BYTES: u64 = 1 << 40; Bytes by Worker;
-    /// Lower bound of `max_session_bytes`: what the uploads of a worker may use until they are accepted. A small store
+    /// Lower bound of `max_worker_bytes`: what the uploads of a worker may use until they are accepted. A small store
     /// must still take the uploads of honest attempts.
-    const MIN_SESSION_BYTES: u64 = 256 << 20; Bytes by Worker;
+    const MIN_WORKER_BYTES: u64 = 256 << 20; Bytes by Worker;
     /// Maximum wait of an upload for memory. Memory is free again when the uploads of other workers are stored, which
     /// takes seconds.
     const MAX_ROOM_WAIT: Duration = Duration::from_secs(60); Time by Worker;
@@ -39,7 +39,7 @@ sp1d_model::limits! {
 
 /// Until they are accepted, the uploads of a worker may use a quarter of the store's memory and disk. A worker that
 /// uploads and never reports a result then leaves room for the others.
-const SESSION_STORE_DIVISOR: u64 = 4;
+const WORKER_STORE_DIVISOR: u64 = 4;
 
 /// Memory that a chunk takes beyond its stored bytes.
 const CHUNK_OVERHEAD_BYTES: u64 = 80;
@@ -98,7 +98,7 @@ impl WorkerSession {
         }
     }
 
-    /// Opens an upload, if the attempt, its proof and this session are within their quotas with it.
+    /// Opens an upload, if the attempt, its proof and its worker are within their quotas with it.
     fn open_upload(
         &self,
         entry: &RegisteredAttempt,
@@ -114,20 +114,20 @@ impl WorkerSession {
             let announced = if is_repeated { 0 } else { header.length };
             let limits = shared.store.limits();
             let room = limits.memory_bytes.saturating_add(limits.disk_bytes);
-            let max_session_bytes = (room / SESSION_STORE_DIVISOR).max(MIN_SESSION_BYTES);
-            // A proof or a session never has more bytes than the whole store. The exact numbers take a lock of the
+            let max_worker_bytes = (room / WORKER_STORE_DIVISOR).max(MIN_WORKER_BYTES);
+            // A proof or a worker never has more bytes than the whole store. The exact numbers take a lock of the
             // store for each registered attempt, so they are only counted if the whole store has more than the limit.
             let usage = shared.store.usage();
             let max_proof_bytes = MAX_PROOF_BYTES.saturating_sub(announced);
-            let max_unaccepted_bytes = max_session_bytes.saturating_sub(others.session_bytes);
+            let max_unaccepted_bytes = max_worker_bytes.saturating_sub(others.session_bytes);
             let unaccepted = bound_or_exact(usage.bytes(), max_unaccepted_bytes, || unaccepted_bytes(shared, entry));
             let quotas = UploadQuotas {
                 artifacts: stored.others + others.attempt_uploads,
                 attempt_bytes: stored.content_bytes + others.attempt_bytes,
                 max_attempt_bytes: entry.rights.upload_bytes,
                 proof_bytes: bound_or_exact(usage.content_bytes, max_proof_bytes, || self.proof_bytes(entry)),
-                session_bytes: unaccepted + others.session_bytes,
-                max_session_bytes,
+                worker_bytes: unaccepted + others.session_bytes,
+                max_worker_bytes,
             };
             quotas.check(announced).map_err(Status::resource_exhausted)?;
             Ok(announced)
@@ -162,7 +162,7 @@ fn bound_or_exact(bound: u64, limit: u64, exact: impl FnOnce() -> u64) -> u64 {
     if bound <= limit { bound } else { exact() }
 }
 
-/// What an attempt, its proof and its session have uploaded, and how much they may upload.
+/// What an attempt, its proof and its worker have uploaded, and how much they may upload.
 struct UploadQuotas {
     artifacts: usize,
     /// Uncompressed.
@@ -171,8 +171,8 @@ struct UploadQuotas {
     /// Uncompressed. May be an upper bound that is within the limit.
     proof_bytes: u64,
     /// Compressed, without what was accepted. May be an upper bound that is within the limit.
-    session_bytes: u64,
-    max_session_bytes: u64,
+    worker_bytes: u64,
+    max_worker_bytes: u64,
 }
 
 impl UploadQuotas {
@@ -189,8 +189,8 @@ impl UploadQuotas {
         if exceeds(self.proof_bytes, MAX_PROOF_BYTES) {
             return Err(format!("the proof may have at most {MAX_PROOF_BYTES} bytes of artifacts before compression"));
         }
-        if self.session_bytes > self.max_session_bytes {
-            let limit = self.max_session_bytes;
+        if self.worker_bytes > self.max_worker_bytes {
+            let limit = self.max_worker_bytes;
             return Err(format!("the worker may have at most {limit} bytes of uploads that are not accepted yet"));
         }
         Ok(())
@@ -288,8 +288,8 @@ mod tests {
             attempt_bytes: 0,
             max_attempt_bytes: 100,
             proof_bytes: 0,
-            session_bytes: 0,
-            max_session_bytes: 100,
+            worker_bytes: 0,
+            max_worker_bytes: 100,
         };
         change(&mut quotas);
         match (quotas.check(10), part) {
@@ -309,8 +309,8 @@ mod tests {
         check(|quotas| quotas.proof_bytes = MAX_PROOF_BYTES - 10, None);
         check(|quotas| quotas.proof_bytes = MAX_PROOF_BYTES - 9, Some("the proof may have"));
         check(|quotas| quotas.proof_bytes = u64::MAX, Some("the proof may have"));
-        check(|quotas| quotas.session_bytes = 100, None);
-        check(|quotas| quotas.session_bytes = 101, Some("not accepted yet"));
+        check(|quotas| quotas.worker_bytes = 100, None);
+        check(|quotas| quotas.worker_bytes = 101, Some("not accepted yet"));
     }
 
     /// Opens an upload of the result of attempt 1, which the store already has. Calls `change` while the upload waits

@@ -34,7 +34,8 @@ pub struct WorkerSummary {
     /// Memory of the worker's machine in bytes; 0 if unknown.
     pub memory_bytes: u64,
     /// Processor of the worker's machine, after its GPUs if the worker proves on them.
-    pub cpu: String,
+    #[serde(rename = "cpu")]
+    pub hardware: String,
     /// State of the GPUs that the worker proves on.
     #[serde(default)]
     pub gpus: Vec<GpuState>,

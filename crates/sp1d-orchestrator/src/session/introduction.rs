@@ -36,7 +36,7 @@ pub(super) struct WorkerIntroduction {
     /// The most cells of a shard that it proves; `None` if only its memory bounds them.
     pub(super) largest_cut: Option<u64>,
     /// Its processor, after its GPUs if it proves on them.
-    pub(super) cpu: String,
+    pub(super) hardware: String,
 }
 
 impl WorkerIntroduction {
@@ -47,7 +47,7 @@ impl WorkerIntroduction {
         let name = short(hello.name);
         let name = if name.is_empty() { address.to_string() } else { name };
         let machine = hello.machine.unwrap_or_default();
-        let cpu = short(computes_on(&machine));
+        let hardware = short(hardware_text(&machine));
         let Machine {
             threads,
             memory_bytes: machine_bytes,
@@ -58,7 +58,7 @@ impl WorkerIntroduction {
             ..
         } = machine;
         tracing::debug!(
-            worker = %name, threads, machine_bytes, ?cpu, largest_cut, pinned_bytes, global_dependencies_opt, "hello"
+            worker = %name, threads, machine_bytes, ?hardware, largest_cut, pinned_bytes, global_dependencies_opt, "hello"
         );
         let attempt_memory = hello.readiness.and_then(|readiness| attempt_memory(readiness.memory));
         let provers = provers.max(1);
@@ -74,7 +74,7 @@ impl WorkerIntroduction {
             attempt_memory,
             provers,
             largest_cut,
-            cpu,
+            hardware,
         }
     }
 }
@@ -91,8 +91,8 @@ pub(super) fn gpu_states(readings: wire::GpuReadings) -> Vec<GpuState> {
     readings.gpus.into_iter().take(MAX_GPUS).map(state).collect()
 }
 
-/// Describes what a worker computes on, for people: its GPUs, then its processor.
-pub(crate) fn computes_on(machine: &Machine) -> String {
+/// Describes the hardware that a worker proves on, for people: its GPUs, then its processor.
+pub(crate) fn hardware_text(machine: &Machine) -> String {
     let Some(gpu) = machine.gpus.first() else { return machine.cpu.clone() };
     let count = match machine.gpus.len() {
         1 => String::new(),
@@ -121,7 +121,7 @@ mod tests {
             memory_bytes: gigabytes * 1_000_000_000,
         };
         let machine = Machine { cpu: "EPYC".to_owned(), gpus: gpus.iter().map(gpu).collect(), ..Machine::default() };
-        assert_eq!(computes_on(&machine), expected);
+        assert_eq!(hardware_text(&machine), expected);
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Session for SessionService {
             provers: introduction.provers,
             largest_cut: introduction.largest_cut,
             cut_of_last_result: Default::default(),
-            cpu: introduction.cpu.clone(),
+            hardware: introduction.hardware.clone(),
             gpus: Mutex::default(),
             done: AtomicU64::new(0),
             failed_attempts: AtomicU64::new(0),

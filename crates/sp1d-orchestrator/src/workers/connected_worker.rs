@@ -54,7 +54,8 @@ pub(crate) struct ConnectedWorker {
     /// By kind: the cut of the try of the last accepted result in this session, which says to which cut the pace
     /// belongs; 0 before.
     pub(crate) cut_of_last_result: [AtomicU64; TaskKind::ALL.len()],
-    pub(crate) cpu: String,
+    /// Its processor, after its GPUs if it proves on them.
+    pub(crate) hardware: String,
     /// The state of its GPUs, as it last reported it.
     pub(crate) gpus: Mutex<Vec<GpuState>>,
     pub(crate) done: AtomicU64,

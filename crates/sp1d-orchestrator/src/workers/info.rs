@@ -21,7 +21,7 @@ pub struct WorkerInfo {
     /// Memory of its machine in bytes, as the worker reports it; 0 if unknown.
     pub memory_bytes: u64,
     /// Its processor, as the worker reports it, after its GPUs if it proves on them.
-    pub cpu: String,
+    pub hardware: String,
     /// The state of the GPUs that it proves on, as it last reported it.
     pub gpus: Vec<GpuState>,
     /// Task kinds that it supports.
@@ -51,7 +51,7 @@ impl WorkerInfo {
             threads: worker.threads,
             slots: worker.slots,
             memory_bytes: worker.machine_bytes,
-            cpu: worker.cpu.clone(),
+            hardware: worker.hardware.clone(),
             gpus: worker.gpus().clone(),
             kinds: worker.supported_kinds.iter().collect(),
             holds: pool.held(session),

@@ -153,7 +153,7 @@ async fn a_pool_knows_the_bounds_of_gpus_and_processors() {
     };
     assert!(fits(285_212_672) && !fits(285_212_673));
     let shown = orchestrator.workers().into_iter().find(|worker| worker.name == "cards").unwrap();
-    assert_eq!(shown.cpu, "2 x L4 24 GB, EPYC");
+    assert_eq!(shown.hardware, "2 x L4 24 GB, EPYC");
     cards.stop().await;
     plain.stop().await;
 }

@@ -19,7 +19,7 @@ fn connected(info: WorkerInfo) -> WorkerSummary {
         disconnection: None,
         threads: info.threads,
         memory_bytes: info.memory_bytes,
-        cpu: info.cpu,
+        hardware: info.hardware,
         gpus: info.gpus,
         kinds: info.kinds.iter().map(ToString::to_string).collect(),
     }

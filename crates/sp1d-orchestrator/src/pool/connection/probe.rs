@@ -8,7 +8,7 @@ use crate::{
     lock::lock,
     resolver::SystemResolver,
     runner::task::AttemptMemory,
-    session::introduction::{attempt_memory, computes_on},
+    session::introduction::{attempt_memory, hardware_text},
     workers::worker_address::WorkerAddress,
 };
 use sp1d_identity::TlsIdentity;
@@ -49,7 +49,7 @@ pub struct Probed {
     /// The most cells of a shard that it proves; `None` if only its memory bounds them.
     pub largest_cut: Option<u64>,
     /// Its processor, after its GPUs if it proves on them.
-    pub cpu: String,
+    pub hardware: String,
     /// Number of its provers that are loaded.
     pub ready_provers: u32,
     /// Number of its provers that can never be loaded.
@@ -141,7 +141,7 @@ impl Session for ProbeSession {
             memory_bytes: machine.memory_bytes,
             memory: attempt_memory(request.readiness.and_then(|readiness| readiness.memory)),
             largest_cut: Some(machine.largest_cut).filter(|cut| *cut > 0),
-            cpu: short(computes_on(&machine)),
+            hardware: short(hardware_text(&machine)),
             ready_provers: request.ready_provers,
             failed_provers: request.failed_provers,
         });

@@ -217,9 +217,9 @@ async fn workers(config: &Config) -> Vec<CheckFinding> {
 
 /// Returns the finding for a worker that responds.
 fn reached(what: String, probed: &Probed) -> CheckFinding {
-    let Probed { name, memory_bytes, cpu, ready_provers, failed_provers, .. } = probed;
+    let Probed { name, memory_bytes, hardware, ready_provers, failed_provers, .. } = probed;
     let threads = counted(probed.threads, "thread");
-    let found = format!("{name}: {threads}, {:.0} GB, {cpu}", *memory_bytes as f64 / 1e9);
+    let found = format!("{name}: {threads}, {:.0} GB, {hardware}", *memory_bytes as f64 / 1e9);
     if *failed_provers == 0 {
         return finding(what, CheckOutcome::Passed, found, "");
     }
@@ -357,7 +357,7 @@ mod tests {
                 memory_bytes: 16_000_000_000,
                 memory: None,
                 largest_cut: None,
-                cpu: "a processor".to_owned(),
+                hardware: "a processor".to_owned(),
                 ready_provers,
                 failed_provers,
             };

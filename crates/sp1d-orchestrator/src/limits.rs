@@ -5,7 +5,7 @@ use crate::{
     dispatch::OPEN_TASK_LIMITS,
     pool::{connection::reach_error, join_port, names::named_workers},
     proof::{cache_entry, restart, run},
-    session::{CONTROL_LIMITS, PACE_LIMITS, SERVICE_LIMITS, UPLOAD_LIMITS, introduction, upload_budget},
+    session::{CONTROL_LIMITS, PART_TIMEOUT_LIMITS, SERVICE_LIMITS, UPLOAD_LIMITS, introduction, upload_budget},
     settings, shared_state,
     workers::{disconnected, identity},
 };
@@ -25,7 +25,7 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         disconnected::LIMITS,
         shared_state::LIMITS,
     ];
-    let of_artifacts = [UPLOAD_LIMITS, upload_budget::LIMITS, PACE_LIMITS, cache_entry::LIMITS];
+    let of_artifacts = [UPLOAD_LIMITS, upload_budget::LIMITS, PART_TIMEOUT_LIMITS, cache_entry::LIMITS];
     let of_proofs = [check_limiter::LIMITS, run::LIMITS, restart::LIMITS, OPEN_TASK_LIMITS];
     of_connections.into_iter().chain(of_artifacts).chain(of_proofs).flatten().chain(sp1d_scheduler::limits())
 }

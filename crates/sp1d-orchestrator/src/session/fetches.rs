@@ -1,6 +1,6 @@
 //! Sends the artifacts that attempts read.
 
-use super::{pace::with_part_timeout, worker_session::WorkerSession};
+use super::{part_timeout::with_part_timeout, worker_session::WorkerSession};
 use crate::{proof::running::RunningTry, runner::failure::ProofFailure, scope::try_scope, shared_state::SharedState};
 use sp1d_artifacts::{Blob, Chunk, SpilledBlob, SpilledChunks, StoreError, Stored};
 use sp1d_model::hint::one_line;

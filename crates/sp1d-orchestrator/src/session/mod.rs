@@ -4,7 +4,7 @@
 //!   the worker's outbox, which `service` sends.
 //! - `fetches`: sends the artifacts that attempts read.
 //! - `introduction`: what a worker reports about itself when a session starts.
-//! - `pace`: the minimum pace of these transfers.
+//! - `part_timeout`: the timeout for the next part of a transfer, which sets the minimum rate of transfers.
 //! - `release`: releases a worker for which other orchestrators wait.
 //! - `server`: serves a session until it ends.
 //! - `service`: the calls that a worker can make.
@@ -13,14 +13,19 @@
 //! - `uploads`: receives the artifacts that attempts upload, within their quotas.
 //! - `worker_session`: the state of one session.
 //!
-//! A session tells the dispatcher what happens. It decides nothing about tasks. It decides when to release its
-//! worker, when silence ends it, and which uploads exceed a quota. It does not know why a worker gets a task, or how a
-//! connection is established.
+//! A session tells the dispatcher what happens. It decides:
+//!
+//! - when to release its worker,
+//! - when silence ends it,
+//! - which uploads exceed a quota, and which transfers are too slow,
+//! - whether a GPU worker that becomes ready while tries run is too small for their shards.
+//!
+//! It decides nothing else about tasks. It does not know why a worker gets a task, or how a connection is established.
 
 mod control;
 mod fetches;
 pub(crate) mod introduction;
-mod pace;
+mod part_timeout;
 mod release;
 pub(crate) mod server;
 mod service;
@@ -30,6 +35,6 @@ mod uploads;
 mod worker_session;
 
 pub(crate) use control::LIMITS as CONTROL_LIMITS;
-pub(crate) use pace::LIMITS as PACE_LIMITS;
+pub(crate) use part_timeout::LIMITS as PART_TIMEOUT_LIMITS;
 pub(crate) use service::LIMITS as SERVICE_LIMITS;
 pub(crate) use uploads::LIMITS as UPLOAD_LIMITS;

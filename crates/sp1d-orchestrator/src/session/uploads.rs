@@ -4,7 +4,7 @@
 //! nearly nothing on the wire.
 
 use super::{
-    pace::with_part_timeout,
+    part_timeout::with_part_timeout,
     upload_budget::{OpenUpload, OtherUploads},
     worker_session::WorkerSession,
 };

@@ -1,4 +1,4 @@
-//! The minimum pace of transfers.
+//! The timeout for the next part of a transfer, which sets the minimum rate of transfers.
 
 use std::time::Duration;
 use tokio::time::timeout;

@@ -31,7 +31,7 @@ struct SimSession {
     machine: MachineId,
     open: bool,
     /// The connection broke, and all messages in flight are lost.
-    cut: bool,
+    loses_messages: bool,
     draining: bool,
 }
 
@@ -133,14 +133,14 @@ impl Driver {
     /// Starts a session on a connection to `machine`.
     pub(crate) fn open(&mut self, machine: MachineId) -> SessionId {
         let session = SessionId(self.sessions.len() as u64 + 1);
-        self.sessions.insert(session, SimSession { machine, open: true, cut: false, draining: false });
+        self.sessions.insert(session, SimSession { machine, open: true, loses_messages: false, draining: false });
         session
     }
 
     /// Loses all messages of `session` that are in flight.
-    pub(crate) fn cut(&mut self, session: SessionId) {
+    pub(crate) fn lose_messages(&mut self, session: SessionId) {
         if let Some(entry) = self.sessions.get_mut(&session) {
-            entry.cut = true;
+            entry.loses_messages = true;
         }
     }
 
@@ -155,7 +155,7 @@ impl Driver {
         let Some(entry) = self.sessions.get_mut(&session) else { return Ok(()) };
         let machine = entry.machine;
         let ends_anything = message == ToOrchestrator::Closed;
-        if entry.cut && !ends_anything {
+        if entry.loses_messages && !ends_anything {
             return Ok(());
         }
         if !entry.open {

@@ -13,7 +13,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// Length of the pieces in which marks are searched. Frames of a protocol may cut a longer mark.
+/// Length of the pieces in which marks are searched. Frames of a protocol may split a longer mark.
 const PIECE_BYTES: usize = 16;
 
 /// The bytes of each direction of each connection.

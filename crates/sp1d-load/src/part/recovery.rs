@@ -78,17 +78,17 @@ enum LossKind {
     /// SIGSTOP freezes the process of the worker. Its connection stays open.
     SilentWorker,
     /// The connection closes. The worker continues.
-    CutConnection,
+    LostConnection,
 }
 
 impl LossKind {
-    const ALL: [Self; 3] = [Self::KilledWorker, Self::SilentWorker, Self::CutConnection];
+    const ALL: [Self; 3] = [Self::KilledWorker, Self::SilentWorker, Self::LostConnection];
 
     const fn name(self) -> &'static str {
         match self {
             Self::KilledWorker => "killed worker",
             Self::SilentWorker => "silent worker",
-            Self::CutConnection => "cut connection",
+            Self::LostConnection => "lost connection",
         }
     }
 }
@@ -108,7 +108,7 @@ pub(crate) async fn run(arguments: &RecoveryArguments) -> Result<()> {
             measured.push(match loss {
                 LossKind::KilledWorker => lose_worker(Signal::KILL).await?,
                 LossKind::SilentWorker => lose_worker(Signal::STOP).await?,
-                LossKind::CutConnection => lose_connection().await?,
+                LossKind::LostConnection => lose_connection().await?,
             });
         }
         let attempts = measured.iter().map(|round| round.attempts).max().unwrap_or_default();
@@ -198,13 +198,13 @@ async fn lose_worker(signal: Signal) -> Result<RecoveryRound> {
     Ok(RecoveryRound { seconds, attempts: 2 })
 }
 
-/// Cuts the connection of the only worker during a task. Measures the time until its session continues. The attempt
+/// Closes the connection of the only worker during a task. Measures the time until its session continues. The attempt
 /// must then end without another one.
 async fn lose_connection() -> Result<RecoveryRound> {
     let time = ("milliseconds", SHORT_TASK.as_millis().to_string());
     let mut started = StartedTask::start(vec![FleetProcess::start(1, &[time, ("link", String::new())])?]).await?;
     let start = Instant::now();
-    started.pool.fleets[0].cut()?;
+    started.pool.fleets[0].disconnect()?;
     wait_for(&mut started.events, |event| matches!(event, ProofEvent::WorkerLost { .. }).then_some(())).await?;
     wait_for(&mut started.events, |event| matches!(event, ProofEvent::WorkerReady { .. }).then_some(())).await?;
     let seconds = start.elapsed().as_secs_f64();
@@ -214,7 +214,7 @@ async fn lose_connection() -> Result<RecoveryRound> {
     });
     let done = done.await?;
     let outcome = started.proof.handle.watch(started.task).await;
-    ensure!(outcome == Ok(TaskOutcome::Succeeded), "the task failed after the connection was cut");
+    ensure!(outcome == Ok(TaskOutcome::Succeeded), "the task failed after the connection was lost");
     let attempts = if done.attempt == started.first.attempt { 1 } else { 2 };
     started.proof.close().await?;
     started.pool.end().await;

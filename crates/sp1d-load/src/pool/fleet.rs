@@ -1,7 +1,7 @@
 //! The process with the workers: `load workers`. The bench starts it.
 //!
 //! It prints `worker ADDRESS` for each worker, `copy ADDRESS` for the port that receives raw copies, and `ready`. It
-//! ends with its stdin. The line `cut` on stdin closes the connections of the first worker, if that is behind a link.
+//! ends with its stdin. The line `disconnect` on stdin closes the connections of the first worker, if that is behind a link.
 
 use super::fleet_link::FleetLink;
 use anyhow::{Context, Result};
@@ -79,10 +79,10 @@ pub(crate) async fn serve_fleet(arguments: FleetArguments) -> Result<()> {
     println!("ready");
     let obeyed = tokio::task::spawn_blocking(move || {
         for line in io::stdin().lines().map_while(Result::ok) {
-            if line == "cut"
+            if line == "disconnect"
                 && let Some(link) = &link
             {
-                link.cut();
+                link.disconnect();
             }
         }
     });

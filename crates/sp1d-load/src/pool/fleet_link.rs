@@ -1,4 +1,4 @@
-//! A link to a worker, which can be slow and can be cut.
+//! A link to a worker, which can be slow and can be disconnected.
 
 use anyhow::{Context, Result};
 use std::{
@@ -40,7 +40,7 @@ impl FleetLink {
     }
 
     /// Closes all connections. New ones are accepted at once.
-    pub(super) fn cut(&self) {
+    pub(super) fn disconnect(&self) {
         for end in self.ends.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             // A connection that has ended needs no end.
             let _ = end.shutdown(Shutdown::Both);

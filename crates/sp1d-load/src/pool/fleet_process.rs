@@ -72,8 +72,8 @@ impl FleetProcess {
     ///
     /// # Errors
     /// Fails if the process has ended.
-    pub(crate) fn cut(&mut self) -> Result<()> {
-        writeln!(self.commands, "cut").context("cannot send a command to the workers")
+    pub(crate) fn disconnect(&mut self) -> Result<()> {
+        writeln!(self.commands, "disconnect").context("cannot send a command to the workers")
     }
 }
 

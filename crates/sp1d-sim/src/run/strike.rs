@@ -39,10 +39,10 @@ impl World {
                     net.after(away, Happening::PowerOn { machine: id });
                 }
             }
-            InjectedFault::Cut { away, loses } => {
+            InjectedFault::Disconnect { away, loses } => {
                 let Some(session) = session else { return Ok(false) };
                 if loses {
-                    driver.cut(session);
+                    driver.lose_messages(session);
                 }
                 machine.leave(away, net);
                 net.report(id, session, ToOrchestrator::Closed);

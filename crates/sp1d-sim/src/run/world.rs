@@ -170,9 +170,9 @@ impl World {
     /// The worker closes its connection if it still receives nothing.
     fn give_up(&mut self, id: MachineId, session: SessionId) {
         let Self { net, machines, driver, .. } = self;
-        let cut_off = net.link(id).blocked_until(Direction::ToWorker) > net.now;
+        let is_blocked = net.link(id).blocked_until(Direction::ToWorker) > net.now;
         let machine = &mut machines[id.0];
-        if machine.session == Some(session) && (cut_off || driver.frozen_until > net.now) {
+        if machine.session == Some(session) && (is_blocked || driver.frozen_until > net.now) {
             net.note(|| format!("{session} receives nothing and closes its connection"));
             let redial = net.dice.ms(200..=2000);
             machine.leave(redial, net);

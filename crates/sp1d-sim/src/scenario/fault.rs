@@ -31,7 +31,7 @@ pub(crate) enum InjectedFault {
         away: Option<Duration>,
     },
     /// The connection is closed. `loses`: messages in flight to the orchestrator are lost.
-    Cut {
+    Disconnect {
         away: Duration,
         loses: bool,
     },
@@ -107,7 +107,7 @@ impl InjectedFault {
         match self {
             Self::Crash { silent: false, .. } => "process crashes",
             Self::Crash { silent: true, .. } => "machine crashes",
-            Self::Cut { .. } => "connection lost",
+            Self::Disconnect { .. } => "connection lost",
             Self::Freeze { .. } => "worker frozen",
             Self::Partition { up: true, down: true, .. } => "partition, both directions",
             Self::Partition { up: true, down: false, .. } => "partition, toward the orchestrator",
@@ -163,7 +163,7 @@ fn draw_one(dice: &mut Dice, parameters: &WorldParameters) -> (MachineId, Inject
             let away = if expendable && dice.chance(200) { None } else { Some(dice.ms(200..=20_000)) };
             InjectedFault::Crash { silent: dice.chance(400), away }
         }
-        14..=25 => cut(dice),
+        14..=25 => disconnect(dice),
         26..=37 => InjectedFault::Freeze { lasts: dice.ms(500..=20_000) },
         38..=53 => {
             let (up, down) = dice.pick(&[(true, true), (true, false), (false, true)]);
@@ -184,15 +184,15 @@ fn draw_one(dice: &mut Dice, parameters: &WorldParameters) -> (MachineId, Inject
             // Never machine 0, so that one honest worker supports every task.
             return (MachineId(1 + dice.index(parameters.bad_workers)), bad(dice));
         }
-        _ => cut(dice),
+        _ => disconnect(dice),
     };
     (machine, fault)
 }
 
-fn cut(dice: &mut Dice) -> InjectedFault {
-    // Half of the cuts are short: the worker is back before other workers have its tasks.
+fn disconnect(dice: &mut Dice) -> InjectedFault {
+    // Half of the disconnections are short: the worker is back before other workers have its tasks.
     let longest = dice.pick(&[300, 8000]);
-    InjectedFault::Cut { away: dice.ms(50..=longest), loses: dice.chance(500) }
+    InjectedFault::Disconnect { away: dice.ms(50..=longest), loses: dice.chance(500) }
 }
 
 /// Draws a fault that only bad workers have.

@@ -27,15 +27,15 @@ fn a_connection_that_is_closed_and_refused_for_five_seconds_costs_no_shard() {
 
 #[test]
 fn a_connection_that_swallows_everything_is_noticed_and_costs_no_shard() {
-    let cut = Mutex::new(None);
+    let swallowed = Mutex::new(None);
     // Three shards take longer than the silence that ends a session.
     let (orchestrator, worker) = harmed(3, |proxy| {
-        *cut.lock().unwrap() = Some(Instant::now());
+        *swallowed.lock().unwrap() = Some(Instant::now());
         proxy.swallow(true, true);
     });
     let (at, _) = orchestrator.wait_for("lost only", 1);
-    let noticed = at - cut.lock().unwrap().unwrap();
-    show("a connection cut without being closed: noticed after", noticed);
+    let noticed = at - swallowed.lock().unwrap().unwrap();
+    show("a connection lost without being closed: noticed after", noticed);
     assert!(noticed < Duration::from_secs(4), "{noticed:?}");
     check_once(&[&worker], 3);
 }

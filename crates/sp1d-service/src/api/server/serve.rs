@@ -48,7 +48,8 @@ sp1d_model::limits! {
     /// Longest time in which a replaced connection may still serve a request that was sent before the client knew. A
     /// held status call takes 50 s.
     const MAX_CLOSING_TIME: Duration = Duration::from_secs(60); Time by Client;
-    /// Maximum time in which clients get their last responses when the service stops. Then their connections are cut.
+    /// Maximum time in which clients get their last responses when the service stops. Then their connections are
+    /// closed.
     const MAX_LAST_RESPONSES: Duration = Duration::from_secs(5); Time by Client;
 }
 

@@ -367,7 +367,7 @@ impl CutOptions {
     }
 
     /// Returns the setting of the number of cells as a user writes it: `ELEMENT_THRESHOLD=NUMBER`.
-    pub(crate) fn threshold_name(&self) -> String {
+    pub(crate) fn threshold_setting(&self) -> String {
         format!("{}={}", ELEMENTS.name, self.threshold())
     }
 
@@ -388,9 +388,9 @@ impl CutOptions {
         if fits.unwrap_or(false) {
             return Ok(());
         }
-        let name = self.threshold_name();
+        let setting = self.threshold_setting();
         Err(ProofFailure::Request(format!(
-            "the program does not fit into a shard with {name}\nhint: raise `{}`",
+            "the program does not fit into a shard with {setting}\nhint: raise `{}`",
             ELEMENTS.name
         )))
     }

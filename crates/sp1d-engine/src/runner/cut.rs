@@ -49,8 +49,8 @@ pub(super) async fn choose_for_workers(
         reason = %choice.reason,
         "cut chosen"
     );
-    let name = options.threshold_name();
-    proof.publish(ProofEvent::Cut { name, reason: choice.reason, options: options.encode() });
+    let setting = options.threshold_setting();
+    proof.publish(ProofEvent::Cut { setting, reason: choice.reason, options: options.encode() });
     Ok(options)
 }
 
@@ -94,7 +94,7 @@ pub(super) fn warn_of_large_cut(proof: &ProofHandle, options: &CutOptions, mode:
     let fitting = choose_cut(kind, instructions, &workers).map(|choice| choice.threshold);
     tracing::warn!(
         proof_id = proof.label(),
-        cut = options.threshold_name(),
+        cut = options.threshold_setting(),
         shard_gb = bytes as f64 / 1e9,
         largest_worker_gb = largest as f64 / 1e9,
         fitting,

@@ -149,7 +149,7 @@ impl ProofClient {
                 "a shard of this run takes about {:.1} GB of memory with {}, and the largest worker has {:.1} GB for \
                  it{}",
                 spec.needed_bytes as f64 / 1e9,
-                self.0.context.options.threshold_name(),
+                self.0.context.options.threshold_setting(),
                 bytes as f64 / 1e9,
                 self.0.context.smaller_cut_hint(bytes),
             ))),

@@ -49,11 +49,11 @@ impl ProofContext {
         let Some(choice) = choice.filter(|choice| choice.threshold < options.threshold()) else {
             return String::new();
         };
-        let name = options.clone().chosen(choice.threshold).threshold_name();
+        let setting = options.clone().chosen(choice.threshold).threshold_setting();
         if options.smaller().is_some() {
-            format!("; {name} may fit")
+            format!("; {setting} may fit")
         } else {
-            format!("\nhint: set `{name}` or `ELEMENT_THRESHOLD=auto`")
+            format!("\nhint: set `{setting}` or `ELEMENT_THRESHOLD=auto`")
         }
     }
 

@@ -313,7 +313,7 @@ impl ProofRunner for Sp1ProofRunner {
 
     fn smaller_cut(&self, options: &str) -> Option<Cut> {
         let smaller = CutOptions::decode(options).ok()?.smaller()?;
-        Some(Cut { options: smaller.encode(), name: smaller.threshold_name() })
+        Some(Cut { options: smaller.encode(), setting: smaller.threshold_setting() })
     }
 
     fn choose_cut_again(&self, options: &str) -> Option<String> {

@@ -79,7 +79,8 @@ pub enum ProofEvent {
     /// The orchestrator chose how to cut the run into shards.
     Cut {
         /// The setting with the chosen value: `ELEMENT_THRESHOLD=130023424`.
-        name: String,
+        #[serde(rename = "name")]
+        setting: String,
         /// Why the orchestrator chose this cut.
         reason: String,
         /// The options of the request with this choice, for use in another request. They stay where the proof runs:
@@ -201,7 +202,7 @@ mod tests {
         let draining = ProofEvent::WorkerDraining { worker: "one".to_owned() };
         check(draining, r#""event":"worker_draining","worker":"one""#);
         check(
-            ProofEvent::Cut { name: "ELEMENT_THRESHOLD=1".to_owned(), reason: reason(), options: String::new() },
+            ProofEvent::Cut { setting: "ELEMENT_THRESHOLD=1".to_owned(), reason: reason(), options: String::new() },
             r#""event":"cut","name":"ELEMENT_THRESHOLD=1","reason":"of this""#,
         );
         check(
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_options_of_a_cut_are_not_sent() {
-        let event = ProofEvent::Cut { name: String::new(), reason: String::new(), options: "secret".to_owned() };
+        let event = ProofEvent::Cut { setting: String::new(), reason: String::new(), options: "secret".to_owned() };
         assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"event":"cut","name":"","reason":""}"#);
     }
 }

@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_shard_that_needs_too_much_memory_leads_to_a_smaller_cut() {
-        let cut = Cut { options: "smaller".to_owned(), name: "ELEMENT_THRESHOLD=1".to_owned() };
+        let cut = Cut { options: "smaller".to_owned(), setting: "ELEMENT_THRESHOLD=1".to_owned() };
         let facts = RestartFacts { smaller_cut: Some(cut.clone()), ..FIRST };
         for failure in [ProofFailure::ShardTooLarge("too large".to_owned()), no_large_worker()] {
             check(&failure, &facts, Some(Restart::SmallerCut(cut.clone())));
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_try_whose_large_workers_have_left_chooses_its_cut_again() {
-        let (options, smaller) = ("auto".to_owned(), Cut { options: "smaller".to_owned(), name: String::new() });
+        let (options, smaller) = ("auto".to_owned(), Cut { options: "smaller".to_owned(), setting: String::new() });
         let facts = RestartFacts {
             options_to_choose_again: Some(options.clone()),
             smaller_cut: Some(smaller.clone()),
@@ -259,7 +259,7 @@ mod tests {
     fn other_failures_are_final() {
         let facts = RestartFacts {
             options_to_choose_again: Some(String::new()),
-            smaller_cut: Some(Cut { options: String::new(), name: String::new() }),
+            smaller_cut: Some(Cut { options: String::new(), setting: String::new() }),
             verify: Verify::Final,
             has_used_cached_results: true,
             has_wrong_result: true,

@@ -151,8 +151,8 @@ impl Orchestrator {
                 }
                 Restart::SmallerCut(cut) => {
                     request.options.clone_from(&cut.options);
-                    let text = format!("{reason}; the run is cut into smaller shards: {}", cut.name);
-                    cut_event = Some(ProofEvent::Cut { name: cut.name, reason, options: cut.options });
+                    let text = format!("{reason}; the run is cut into smaller shards: {}", cut.setting);
+                    cut_event = Some(ProofEvent::Cut { setting: cut.setting, reason, options: cut.options });
                     reason = text;
                 }
                 Restart::WithoutCachedResults => findings.clear_cached_results_used(),

@@ -103,7 +103,7 @@ pub struct Cut {
     /// The options, in the runner's serialization.
     pub options: String,
     /// The setting as users write it, for example `ELEMENT_THRESHOLD=130023424`.
-    pub name: String,
+    pub setting: String,
 }
 
 /// The outcome of a successful proof.

@@ -131,8 +131,8 @@ impl ProofProgressView {
                 let text = format!("the proof restarts: {reason}\n");
                 self.bar.suspend(|| say_text(&text));
             }
-            ProofEvent::Cut { name, reason, .. } => {
-                let text = format!("{}\n", cut_sentence(&name, &reason));
+            ProofEvent::Cut { setting, reason, .. } => {
+                let text = format!("{}\n", cut_sentence(&setting, &reason));
                 self.bar.suspend(|| say_text(&text));
             }
             ProofEvent::Verifying => {

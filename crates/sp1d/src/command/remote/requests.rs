@@ -280,7 +280,7 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
             counted(*cycles, "cycle"),
             counted(*unread_values, "input value")
         ),
-        ProofEvent::Cut { name, reason, .. } => cut_sentence(name, reason),
+        ProofEvent::Cut { setting, reason, .. } => cut_sentence(setting, reason),
         ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
         ProofEvent::WorkerDraining { worker } => {
             format!("worker {worker} is draining: it finishes the tasks that it has started, and gets no others")

@@ -32,9 +32,9 @@ impl ShardCounter {
     /// Processes an event. Returns a message if there is progress to report.
     pub(super) fn on_event(&mut self, event: ProofEvent, now: Instant) -> Option<String> {
         match event {
-            ProofEvent::Cut { name, reason, options } => {
+            ProofEvent::Cut { setting, reason, options } => {
                 self.cut = CutOptions::decode(&options).ok().map(|options| options.threshold());
-                Some(cut_sentence(&name, &reason))
+                Some(cut_sentence(&setting, &reason))
             }
             // Shards of precompiles and of memory have no cycles.
             ProofEvent::Proving(AttemptInfo { task, cycles, .. }) if cycles > 0 => {

@@ -142,7 +142,7 @@ fn is_unusual(code: WaitCode) -> bool {
 /// Describes the cut that was chosen last. A choice stays valid until the next one, also after restarts.
 fn cut(events: &[EventRecord]) -> Option<String> {
     events.iter().rev().find_map(|record| match &record.event {
-        ProofEvent::Cut { name, reason, .. } => Some(cut_sentence(name, reason)),
+        ProofEvent::Cut { setting, reason, .. } => Some(cut_sentence(setting, reason)),
         _ => None,
     })
 }
@@ -242,7 +242,7 @@ mod tests {
         let events = vec![
             ProofEvent::Started { start: 1 },
             ProofEvent::Cut {
-                name: "ELEMENT_THRESHOLD=7".to_owned(),
+                setting: "ELEMENT_THRESHOLD=7".to_owned(),
                 reason: "the workers are small".to_owned(),
                 options: String::new(),
             },

@@ -44,7 +44,7 @@ pub enum ProofFailure {
     },
     /// A task that is not a shard ran out of memory, and no connected worker is larger. Its kind is
     /// [`ProofFailureKind::OutOfMemory`].
-    #[error("{}\nhint: add a worker with more memory", too_large(*.task, *.kind, .history))]
+    #[error("{}\nhint: add a worker with more memory", out_of_memory_text(*.task, *.kind, .history))]
     TaskOutOfMemory {
         /// The task.
         task: TaskId,
@@ -163,7 +163,7 @@ pub(crate) fn failure_of_try(
     match cause {
         TryFailureCause::TaskFailed => ProofFailure::Task { task, kind, history },
         TryFailureCause::TaskOutOfMemory => ProofFailure::TaskOutOfMemory { task, kind, history },
-        TryFailureCause::ShardOutOfMemory => ProofFailure::ShardTooLarge(too_large(task, kind, &history)),
+        TryFailureCause::ShardOutOfMemory => ProofFailure::ShardTooLarge(out_of_memory_text(task, kind, &history)),
         TryFailureCause::NoLargeWorkerRemains => ProofFailure::NoLargeWorkerRemains { task, kind },
     }
 }
@@ -178,7 +178,7 @@ fn gas_failure(limit: u64, gas: Option<u64>) -> String {
 }
 
 /// Describes a task that ran out of memory.
-fn too_large(task: TaskId, kind: TaskKind, history: &[FailedAttempt]) -> String {
+fn out_of_memory_text(task: TaskId, kind: TaskKind, history: &[FailedAttempt]) -> String {
     format!("a {kind} task ran out of memory: {}", task_failure(task, kind, history))
 }
 

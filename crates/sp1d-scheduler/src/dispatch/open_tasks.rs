@@ -12,7 +12,7 @@ use std::{
 pub(super) struct OpenTaskTable {
     tasks: BTreeMap<TaskId, DispatchTask>,
     /// The tasks of each try that has open tasks. A try with many tasks must not make queries about other tries slow.
-    of_tries: BTreeMap<TryId, BTreeSet<TaskId>>,
+    by_try: BTreeMap<TryId, BTreeSet<TaskId>>,
 }
 
 impl OpenTaskTable {
@@ -31,24 +31,24 @@ impl OpenTaskTable {
 
     /// Returns the number of tasks of `try_id`.
     pub(super) fn count_of(&self, try_id: TryId) -> usize {
-        self.of_tries.get(&try_id).map_or(0, BTreeSet::len)
+        self.by_try.get(&try_id).map_or(0, BTreeSet::len)
     }
 
     /// Returns the tasks of `try_id` whose numbers are above `after`, in the order of their numbers.
     pub(super) fn of_try(&self, try_id: TryId, after: TaskId) -> impl Iterator<Item = (TaskId, &DispatchTask)> {
         let later: (Bound<TaskId>, Bound<TaskId>) = (Bound::Excluded(after), Bound::Unbounded);
-        let numbers = self.of_tries.get(&try_id).into_iter().flat_map(move |tasks| tasks.range(later));
+        let numbers = self.by_try.get(&try_id).into_iter().flat_map(move |tasks| tasks.range(later));
         numbers.filter_map(move |task| Some((*task, self.get(*task)?)))
     }
 
     pub(super) fn insert(&mut self, task: TaskId, entry: DispatchTask) {
-        self.of_tries.entry(entry.try_id).or_default().insert(task);
+        self.by_try.entry(entry.try_id).or_default().insert(task);
         self.tasks.insert(task, entry);
     }
 
     pub(super) fn remove(&mut self, task: TaskId) {
         let Some(DispatchTask { try_id, .. }) = self.tasks.remove(&task) else { return };
-        if let Entry::Occupied(mut of_try) = self.of_tries.entry(try_id) {
+        if let Entry::Occupied(mut of_try) = self.by_try.entry(try_id) {
             of_try.get_mut().remove(&task);
             if of_try.get().is_empty() {
                 of_try.remove();
@@ -58,17 +58,17 @@ impl OpenTaskTable {
 
     /// Removes all tasks of `try_id`.
     pub(super) fn remove_try(&mut self, try_id: TryId) {
-        for task in self.of_tries.remove(&try_id).unwrap_or_default() {
+        for task in self.by_try.remove(&try_id).unwrap_or_default() {
             self.tasks.remove(&task);
         }
     }
 
     /// Checks that both maps contain the same tasks.
     pub(super) fn check_invariants(&self) {
-        let mut of_tries: BTreeMap<TryId, BTreeSet<TaskId>> = BTreeMap::new();
+        let mut by_try: BTreeMap<TryId, BTreeSet<TaskId>> = BTreeMap::new();
         for (task, entry) in self.iter() {
-            of_tries.entry(entry.try_id).or_default().insert(task);
+            by_try.entry(entry.try_id).or_default().insert(task);
         }
-        assert_eq!(self.of_tries, of_tries, "the index of open tasks by try is wrong");
+        assert_eq!(self.by_try, by_try, "the index of open tasks by try is wrong");
     }
 }

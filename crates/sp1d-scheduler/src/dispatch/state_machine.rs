@@ -186,7 +186,7 @@ impl DispatchState {
             }
             DispatchEvent::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, handling),
             DispatchEvent::ResultChecked { attempt, outcome: Ok(()) } => {
-                if self.has_withheld_events(attempt) && self.scheduler.is_marker_missing(attempt) {
+                if self.events_were_never_checked(attempt) && self.scheduler.is_marker_missing(attempt) {
                     self.publish_step(attempt, AttemptStep::Failed(MARKER_MISSING.to_owned()), handling);
                 }
                 self.pass_to_scheduler(Event::ResultPassed { attempt }, handling);
@@ -422,7 +422,7 @@ impl DispatchState {
 
     /// Returns true if the deferred events of `attempt` were never checked. If their check has ended and the marker is
     /// incomplete nevertheless, the events passed while the worker counted as lost, and the scheduler ignored that.
-    fn has_withheld_events(&self, attempt: AttemptId) -> bool {
+    fn events_were_never_checked(&self, attempt: AttemptId) -> bool {
         self.attempts.get(&attempt).is_some_and(|entry| entry.events_check == DeferredEventsCheck::NotStarted)
     }
 

@@ -2,7 +2,7 @@
 //! decisions: it passes on what happens, and it carries out commands.
 
 use crate::{
-    cluster::{Happening, Net, ToOrchestrator, ToWorker},
+    cluster::{Net, ToOrchestrator, ToWorker, WorldEvent},
     invariant::{Invariants, SimOutcome, SimStep, TheDispatchAgrees, Violation, WatchersSeeEveryEnd},
     observe::{Coverage, DispatchStep, RunDigest},
     scenario::{Claims, LAST_ATTEMPT_BEFORE_RESTART, MachineId, Plan, UploadedClaims, Value, earlier_claims},
@@ -256,10 +256,10 @@ impl Driver {
         let folds = entry.tasks.iter().map(|task| (*task, plan.tasks[task].inputs)).filter(|(_, inputs)| *inputs > 0);
         self.tries.insert(try_id, SimTry { missing: folds.collect(), open_tasks: entry.tasks.len() });
         for (after, task) in &entry.shards {
-            net.after(*after, Happening::Submit(*task));
+            net.after(*after, WorldEvent::Submit(*task));
         }
         if let Some(after) = entry.cancelled {
-            net.after(after, Happening::TryCancelled(try_id));
+            net.after(after, WorldEvent::TryCancelled(try_id));
         }
         let claims = earlier_claims(try_id, plan, &mut net.dice);
         // Three groups, one of which is the common one.
@@ -309,7 +309,7 @@ impl Driver {
         if let Entry::Vacant(entry) = self.outcomes.entry(try_id) {
             entry.insert(outcome);
             let delay = net.dice.ms(10..=max_ms);
-            net.after(delay, Happening::TryOver(try_id));
+            net.after(delay, WorldEvent::TryOver(try_id));
         }
     }
 
@@ -471,7 +471,7 @@ impl Driver {
             self.coverage.mark("wrong claims uploaded");
         }
         let takes = Self::check_time(attempt, net);
-        net.after(takes, Happening::DeferredEventsChecked { attempt, task });
+        net.after(takes, WorldEvent::DeferredEventsChecked { attempt, task });
     }
 
     /// Returns how long the check of an output of `attempt` takes. Some checks are delayed: they are slow themselves,
@@ -481,7 +481,7 @@ impl Driver {
             return net.dice.ms(20..=400);
         }
         let noticed = net.dice.ms(500..=2000);
-        net.after(noticed, Happening::CheckDelayed { attempt });
+        net.after(noticed, WorldEvent::CheckDelayed { attempt });
         net.dice.ms(400..=10_000)
     }
 
@@ -492,7 +492,7 @@ impl Driver {
             self.coverage.mark(if value.is_some() { "wrong result delivered" } else { "no result delivered" });
         }
         let takes = Self::check_time(attempt, net);
-        net.after(takes, Happening::ResultChecked { attempt, good: right || self.sabotage.blind });
+        net.after(takes, WorldEvent::ResultChecked { attempt, good: right || self.sabotage.blind });
     }
 
     fn forget(&mut self, attempt: AttemptId) {
@@ -512,7 +512,7 @@ impl Driver {
             if *missing == 0 {
                 state.missing.remove(&parent);
                 let delay = net.dice.ms(1..=50);
-                net.after(delay, Happening::Submit(parent));
+                net.after(delay, WorldEvent::Submit(parent));
             }
         }
         if state.open_tasks == 0 {

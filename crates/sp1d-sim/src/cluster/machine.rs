@@ -1,9 +1,9 @@
 //! A simulated worker and how it reacts to messages.
 
 use super::{
-    happening::Happening,
     message::{ToOrchestrator, ToWorker},
     net::Net,
+    world_event::WorldEvent,
 };
 use crate::scenario::{Claims, Dice, Lie, MachineId, Plan, Value, WorldParameters, mixed};
 use sp1d_scheduler::{
@@ -148,7 +148,7 @@ impl SimMachine {
     /// Schedules a dial of the orchestrator after `delay`, unless a dial is already scheduled.
     pub(crate) fn await_dial(&mut self, delay: Duration, net: &mut Net) {
         if !std::mem::replace(&mut self.dialed, true) {
-            net.after(delay, Happening::Dial { machine: self.id });
+            net.after(delay, WorldEvent::Dial { machine: self.id });
         }
     }
 
@@ -181,7 +181,7 @@ impl SimMachine {
             net.report(self.id, session, ToOrchestrator::Unready);
         }
         let first = net.dice.ms(1..=1000).min(parameters.heartbeat);
-        net.after(first, Happening::Beat { machine: self.id, session });
+        net.after(first, WorldEvent::Beat { machine: self.id, session });
     }
 
     /// The worker notices that its connection is closed. It continues its attempts.
@@ -253,11 +253,11 @@ impl SimMachine {
                     hung: false,
                     ending: AttemptEnding::Failure(FailureKind::Killed, "the prover was killed"),
                 };
-                net.at(ends, Happening::JobEnd { machine: self.id, attempt: job.attempt });
+                net.at(ends, WorldEvent::JobEnd { machine: self.id, attempt: job.attempt });
             }
         }
         let loads = net.dice.ms(1000..=12_000);
-        net.after(loads, Happening::ProverUp { machine: self.id });
+        net.after(loads, WorldEvent::ProverUp { machine: self.id });
     }
 
     /// The prover is loaded again.
@@ -282,7 +282,7 @@ impl SimMachine {
             let usual = net.now + self.takes(task, plan, net);
             let ends = if hung { usual } else { ends.min(usual) };
             self.jobs[at].stage = JobStage::Runs { ends, hung: false, ending };
-            net.at(ends, Happening::JobEnd { machine: self.id, attempt });
+            net.at(ends, WorldEvent::JobEnd { machine: self.id, attempt });
         }
     }
 
@@ -356,9 +356,9 @@ impl SimMachine {
             if plan.tasks[&task].marker.is_some() && self.ills.mute_until <= net.now {
                 self.jobs[at].marker = MarkerStage::Due;
                 let percent = u32::try_from(net.dice.number(20..=90)).expect("the number was drawn from a small range");
-                net.after(takes * percent / 100, Happening::Marker { machine: self.id, attempt });
+                net.after(takes * percent / 100, WorldEvent::Marker { machine: self.id, attempt });
             }
-            net.at(ends, Happening::JobEnd { machine: self.id, attempt });
+            net.at(ends, WorldEvent::JobEnd { machine: self.id, attempt });
             if self.session == Some(session) {
                 net.report(self.id, session, ToOrchestrator::Started(attempt));
             }
@@ -427,7 +427,7 @@ impl SimMachine {
         let Some(at) = self.jobs.iter().position(|job| job.attempt == attempt) else { return };
         let JobStage::Runs { ends, hung: false, ending } = self.jobs[at].stage else { return };
         if ends > net.now {
-            net.at(ends, Happening::JobEnd { machine: self.id, attempt });
+            net.at(ends, WorldEvent::JobEnd { machine: self.id, attempt });
             return;
         }
         if let AttemptEnding::Death = ending {
@@ -437,7 +437,7 @@ impl SimMachine {
                 net.report(self.id, session, ToOrchestrator::Closed);
             }
             let away = net.dice.ms(100..=500);
-            return net.after(away, Happening::PowerOn { machine: self.id });
+            return net.after(away, WorldEvent::PowerOn { machine: self.id });
         }
         if let AttemptEnding::ProverDeath = ending {
             // The death of the prover also ends all other running attempts.

@@ -2,9 +2,9 @@
 
 use super::{
     agenda::Agenda,
-    happening::Happening,
     link::{Direction, SimLink},
     message::{ToOrchestrator, ToWorker},
+    world_event::WorldEvent,
 };
 use crate::scenario::{Dice, MachineId};
 use sp1d_scheduler::{DispatchEvent, SessionId, Timestamp};
@@ -21,7 +21,7 @@ pub type Trace = Box<dyn FnMut(&str)>;
 
 pub(crate) struct Net {
     pub(crate) now: Timestamp,
-    pub(crate) queue: Agenda<Happening>,
+    pub(crate) queue: Agenda<WorldEvent>,
     pub(crate) links: Vec<SimLink>,
     pub(crate) dice: Dice,
     /// True in the safety phase: faults strike.
@@ -32,12 +32,12 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    pub(crate) fn at(&mut self, at: Timestamp, happening: Happening) {
-        self.queue.put(at.max(self.now), happening);
+    pub(crate) fn at(&mut self, at: Timestamp, event: WorldEvent) {
+        self.queue.put(at.max(self.now), event);
     }
 
-    pub(crate) fn after(&mut self, delay: Duration, happening: Happening) {
-        self.at(self.now + delay, happening);
+    pub(crate) fn after(&mut self, delay: Duration, event: WorldEvent) {
+        self.at(self.now + delay, event);
     }
 
     pub(crate) fn link(&mut self, machine: MachineId) -> &mut SimLink {
@@ -53,13 +53,13 @@ impl Net {
             self.count("message out of order");
             arrival = arrival + self.dice.ms(100..=4000);
         }
-        self.at(arrival, Happening::ReachesOrchestrator { session, message });
+        self.at(arrival, WorldEvent::ReachesOrchestrator { session, message });
     }
 
     pub(crate) fn tell(&mut self, machine: MachineId, session: SessionId, message: ToWorker) {
         let heavy = matches!(message, ToWorker::Assign { .. });
         let arrival = self.links[machine.0].send(self.now, Direction::ToWorker, heavy, &mut self.dice);
-        self.at(arrival, Happening::ReachesWorker { machine, session, message });
+        self.at(arrival, WorldEvent::ReachesWorker { machine, session, message });
     }
 
     /// May schedule `event` a second time, if the contract of the dispatch state machine allows it twice. A repeated
@@ -92,7 +92,7 @@ impl Net {
         if self.unsafe_phase && may_come_twice && self.dice.chance(ECHOES) {
             self.count("duplicate event");
             let delay = self.dice.ms(0..=8000);
-            self.after(delay, Happening::Echo(event.clone()));
+            self.after(delay, WorldEvent::Echo(event.clone()));
         }
     }
 

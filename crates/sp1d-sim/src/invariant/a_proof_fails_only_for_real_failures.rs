@@ -2,7 +2,7 @@
 //! Each entry of the history in its `FailTry` command is true.
 
 use super::{
-    books::Books,
+    live_attempts::LiveAttempts,
     property::{Invariant, ensure},
     step::SimStep,
 };
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct AProofFailsOnlyForRealFailures {
-    books: Books,
+    live_attempts: LiveAttempts,
     failed: BTreeSet<AttemptId>,
     /// Attempts whose results were rejected, or passed their check without their marker.
     judged: BTreeSet<AttemptId>,
@@ -32,7 +32,7 @@ pub(crate) struct AProofFailsOnlyForRealFailures {
 
 impl AProofFailsOnlyForRealFailures {
     fn note_event(&mut self, step: &SimStep<'_>) {
-        self.books.on_event(step.event, step.now);
+        self.live_attempts.on_event(step.event, step.now);
         match step.event {
             Event::AttemptFailed { attempt, .. } => {
                 self.failed.insert(*attempt);
@@ -70,7 +70,7 @@ impl AProofFailsOnlyForRealFailures {
     }
 
     fn note_command(&mut self, command: &Command) {
-        self.books.on_command(command);
+        self.live_attempts.on_command(command);
         match command {
             Command::Cancel { attempt, .. } => {
                 self.cancelled.insert(*attempt);
@@ -85,7 +85,7 @@ impl AProofFailsOnlyForRealFailures {
 
     fn check_line(&self, task: TaskId, past: &PastAttempt, step: &SimStep<'_>) -> Result<(), String> {
         let attempt = past.attempt;
-        let of = self.books.task_of(attempt);
+        let of = self.live_attempts.task_of(attempt);
         ensure(of == Some(task), || format!("the history of {task} contains {attempt}, which belongs to {of:?}"))?;
         let happened = match past.reason {
             AttemptEndReason::Failed(
@@ -97,13 +97,13 @@ impl AProofFailsOnlyForRealFailures {
             }
             AttemptEndReason::WorkerLost => self.ended_sessions.contains(&past.session),
             AttemptEndReason::NeverStarted => {
-                self.cancelled.contains(&attempt) && self.books.started_at(attempt).is_none()
+                self.cancelled.contains(&attempt) && self.live_attempts.started_at(attempt).is_none()
             }
             AttemptEndReason::TakenBack => self.cancelled.contains(&attempt),
             AttemptEndReason::CheckDelayed => self.delayed.contains(&attempt),
             AttemptEndReason::Overdue => {
                 let earliest = step.config.pace.map(|rules| rules.overdue_floor.min(rules.overdue_cap));
-                let ran = self.books.started_at(attempt).map(|started| step.now.saturating_since(started));
+                let ran = self.live_attempts.started_at(attempt).map(|started| step.now.saturating_since(started));
                 ran.zip(earliest).is_some_and(|(ran, earliest)| ran >= earliest)
             }
         };

@@ -1,7 +1,7 @@
 //! A task has at most one live attempt, or two while one of them takes too long.
 
 use super::{
-    books::Books,
+    live_attempts::LiveAttempts,
     property::{Invariant, ensure},
     step::SimStep,
 };
@@ -10,19 +10,19 @@ use std::collections::BTreeSet;
 
 #[derive(Debug, Default)]
 pub(crate) struct AtMostOneLiveAttempt {
-    books: Books,
+    live_attempts: LiveAttempts,
 }
 
 impl AtMostOneLiveAttempt {
     /// Checks that `task` may get another attempt: each live attempt has run, or waited for its start, at least as long
     /// as the smallest limit for slow attempts.
     fn check_beside(&self, task: TaskId, step: &SimStep<'_>) -> Result<(), String> {
-        self.books.live_of(task).try_for_each(|other| {
+        self.live_attempts.of_task(task).try_for_each(|other| {
             let Some(rules) = step.config.pace else {
                 return Err(format!("{task} was assigned while {other} is live"));
             };
             let earliest = rules.straggler_floor.min(rules.overdue_floor).min(rules.overdue_cap);
-            let since = self.books.started_at(other).or_else(|| self.books.assigned_at(other));
+            let since = self.live_attempts.started_at(other).or_else(|| self.live_attempts.assigned_at(other));
             let slow_for = since.map(|since| step.now.saturating_since(since));
             ensure(slow_for.is_some_and(|slow_for| slow_for >= earliest), || {
                 format!("{task} was assigned while {other} is live, which has run or waited for {slow_for:?}")
@@ -31,7 +31,7 @@ impl AtMostOneLiveAttempt {
     }
 
     fn check_number(&self, task: TaskId, newest: AttemptId) -> Result<(), String> {
-        let live: Vec<AttemptId> = self.books.live_of(task).collect();
+        let live: Vec<AttemptId> = self.live_attempts.of_task(task).collect();
         ensure(live.len() <= 2, || format!("with {newest}, {task} has too many live attempts: {live:?}"))
     }
 }
@@ -42,25 +42,26 @@ impl Invariant for AtMostOneLiveAttempt {
     }
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
-        self.books.on_event(step.event, step.now);
+        self.live_attempts.on_event(step.event, step.now);
         // Tasks with two live attempts, one of which goes to another worker in this step.
         let mut moved = BTreeSet::new();
         for command in step.commands {
             match command {
                 Command::Cancel { attempt, .. } => {
-                    let task = self.books.task_of(*attempt);
-                    moved.extend(task.filter(|task| self.books.live_of(*task).count() == 2));
+                    let task = self.live_attempts.task_of(*attempt);
+                    moved.extend(task.filter(|task| self.live_attempts.of_task(*task).count() == 2));
                 }
                 Command::Assign { task, .. } if !moved.contains(task) => self.check_beside(*task, step)?,
                 _ => {}
             }
-            self.books.on_command(command);
+            self.live_attempts.on_command(command);
             if let Command::Assign { attempt, .. } | Command::Continue { attempt, .. } = command {
-                let task = self.books.task_of(*attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
+                let task =
+                    self.live_attempts.task_of(*attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
                 self.check_number(task, *attempt)?;
             }
         }
-        let (own, its) = (self.books.live(), step.scheduler.counts().live_attempts);
+        let (own, its) = (self.live_attempts.count(), step.scheduler.counts().live_attempts);
         ensure(own == its, || format!("{own} attempts are live, but the scheduler counts {its}"))
     }
 }

@@ -7,7 +7,7 @@
 //! - Histories, quarantines and the number of attempts do not exceed their limits.
 
 use super::{
-    books::Books,
+    live_attempts::LiveAttempts,
     property::{Invariant, ensure},
     step::SimStep,
 };
@@ -23,7 +23,7 @@ const MAX_ATTEMPTS: u32 = 200;
 
 #[derive(Debug, Default)]
 pub(crate) struct NoLimitIsExceeded {
-    books: Books,
+    live_attempts: LiveAttempts,
     seats: BTreeMap<SessionId, Seat>,
     /// The worker of every session, including ended ones.
     workers: BTreeMap<SessionId, WorkerId>,
@@ -64,10 +64,10 @@ impl NoLimitIsExceeded {
                 }
             }
             Event::AttemptFailed { session, attempt, ref failure }
-                if failure.is_out_of_memory() && self.books.holder(attempt) == Some(session) =>
+                if failure.is_out_of_memory() && self.live_attempts.holder(attempt) == Some(session) =>
             {
                 let memory = self.seats.get(&session).map(|seat| seat.memory);
-                if let Some(task) = self.books.task_of(attempt) {
+                if let Some(task) = self.live_attempts.task_of(attempt) {
                     let known = self.too_small.entry(task).or_default();
                     *known = (*known).max(memory);
                 }
@@ -79,7 +79,7 @@ impl NoLimitIsExceeded {
             }
             _ => {}
         }
-        self.books.on_event(step.event, step.now);
+        self.live_attempts.on_event(step.event, step.now);
     }
 
     fn seat(&self, session: SessionId) -> Result<&Seat, String> {
@@ -99,11 +99,11 @@ impl NoLimitIsExceeded {
     }
 
     fn check_slots(&self, session: SessionId) -> Result<(), String> {
-        let (held, slots) = (self.books.held_by(session), self.seat(session)?.slots);
+        let (held, slots) = (self.live_attempts.held_by(session), self.seat(session)?.slots);
         ensure(held <= slots, || format!("{session} holds {held} attempts, but has {slots} slots"))
     }
 
-    /// Checks an assignment that `books` already contains.
+    /// Checks an assignment that `live_attempts` already contains.
     fn check_assigned(
         &mut self,
         session: SessionId,
@@ -120,7 +120,7 @@ impl NoLimitIsExceeded {
         ensure(!seat.quarantined.contains(kind), || format!("{session} is quarantined, but gets {task}"))?;
         self.check_slots(session)?;
         let is_of_kind = |task: &TaskId| step.plan.tasks.get(task).is_some_and(|task| task.kind == kind);
-        let held = self.books.tasks_on(session).filter(is_of_kind).count();
+        let held = self.live_attempts.tasks_on(session).filter(is_of_kind).count();
         ensure(held == 1 || !self.on_probation(session).contains(kind), || {
             format!("{session} is on probation, but holds {held} attempts of {kind}")
         })?;
@@ -165,7 +165,7 @@ impl NoLimitIsExceeded {
                 Ok(())
             }
             Command::WorkerDrained { session } => {
-                let held = self.books.held_by(session);
+                let held = self.live_attempts.held_by(session);
                 ensure(held == 0, || format!("{session} is reported as drained, but holds {held} attempts"))?;
                 ensure(self.seat(session)?.draining, || {
                     format!("{session} is reported as drained, but is not draining")
@@ -180,7 +180,7 @@ impl NoLimitIsExceeded {
     }
 
     fn check_continued(&self, session: SessionId, attempt: AttemptId) -> Result<(), String> {
-        let of = self.books.task_of(attempt);
+        let of = self.live_attempts.task_of(attempt);
         ensure(of.is_some(), || format!("{session} continues {attempt}, which was never assigned"))?;
         self.check_slots(session)
     }
@@ -194,7 +194,7 @@ impl Invariant for NoLimitIsExceeded {
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         self.note_event(step);
         step.commands.iter().try_for_each(|command| {
-            self.books.on_command(command);
+            self.live_attempts.on_command(command);
             self.check_command(command, step)
         })
     }

@@ -2,7 +2,7 @@
 //! not excluded, and if the task has not started elsewhere.
 
 use super::{
-    books::Books,
+    live_attempts::LiveAttempts,
     property::{Invariant, ensure},
     step::SimStep,
 };
@@ -18,7 +18,7 @@ pub(crate) struct ResumableTaskReturnsToItsWorker {
     workers: BTreeMap<SessionId, WorkerId>,
     /// The sessions of trusted workers.
     trusted: BTreeSet<SessionId>,
-    books: Books,
+    live_attempts: LiveAttempts,
 }
 
 impl ResumableTaskReturnsToItsWorker {
@@ -38,7 +38,9 @@ impl ResumableTaskReturnsToItsWorker {
 
     /// Returns true if `newest` is a speculative attempt: `task` has another attempt that has started.
     fn is_speculative(&self, task: TaskId, newest: AttemptId) -> bool {
-        self.books.live_of(task).any(|attempt| attempt != newest && self.books.started_at(attempt).is_some())
+        self.live_attempts
+            .of_task(task)
+            .any(|attempt| attempt != newest && self.live_attempts.started_at(attempt).is_some())
     }
 }
 
@@ -48,8 +50,8 @@ impl Invariant for ResumableTaskReturnsToItsWorker {
     }
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
-        self.books.on_event(step.event, step.now);
-        step.commands.iter().for_each(|command| self.books.on_command(command));
+        self.live_attempts.on_event(step.event, step.now);
+        step.commands.iter().for_each(|command| self.live_attempts.on_command(command));
         if let Event::WorkerReady { session, ready, .. } = step.event {
             if !self.workers.contains_key(session) && ready.trusted {
                 self.trusted.insert(*session);

@@ -1,6 +1,6 @@
 //! Counts which situations occur. A test fails if no seed leads to one of them.
 
-use crate::invariant::{Books, SimOutcome, SimStep};
+use crate::invariant::{LiveAttempts, SimOutcome, SimStep};
 use sp1d_scheduler::{
     AttemptEndReason, AttemptFailure, AttemptId, AttemptStep, Command, DispatchCommand, DispatchEvent, Event,
     FailureKind, PastAttempt, ReadyWorker, SessionId, ShareGroup, TaskId, TaskKind, Timestamp, WorkerId,
@@ -85,7 +85,7 @@ pub(crate) struct DispatchStep<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
     counts: BTreeMap<&'static str, u64>,
-    books: Books,
+    live_attempts: LiveAttempts,
     last: Option<Timestamp>,
     workers: BTreeMap<SessionId, WorkerId>,
     probation: BTreeSet<(WorkerId, TaskKind)>,
@@ -127,7 +127,7 @@ impl Coverage {
         self.on_resumable(step);
         for (at, command) in step.commands.iter().enumerate() {
             self.on_command(command, &step.commands[..at], step);
-            self.books.on_command(command);
+            self.live_attempts.on_command(command);
         }
     }
 
@@ -201,8 +201,8 @@ impl Coverage {
                     self.mark("proof of another group started");
                 }
             }
-            Event::ResultDelivered { session, attempt } if self.books.task_of(attempt).is_some() => {
-                let late = self.books.holder(attempt) != Some(session);
+            Event::ResultDelivered { session, attempt } if self.live_attempts.task_of(attempt).is_some() => {
+                let late = self.live_attempts.holder(attempt) != Some(session);
                 self.reported.entry(attempt).or_insert((late, session));
             }
             Event::ResultPassed { attempt } if step.commands.contains(&Command::Discard { attempt }) => {
@@ -244,7 +244,7 @@ impl Coverage {
             }
             _ => {}
         }
-        self.books.on_event(step.event, step.now);
+        self.live_attempts.on_event(step.event, step.now);
     }
 
     /// Marks tasks that a worker started for an earlier orchestrator.
@@ -257,7 +257,7 @@ impl Coverage {
         for (at, command) in step.commands.iter().enumerate() {
             let Command::Assign { session: by, task, .. } = command else { continue };
             if by == session && resumable.contains(task) {
-                let of_task = |command: &Command| matches!(command, Command::Cancel { attempt, session: other } if other != by && self.books.task_of(*attempt) == Some(*task));
+                let of_task = |command: &Command| matches!(command, Command::Cancel { attempt, session: other } if other != by && self.live_attempts.task_of(*attempt) == Some(*task));
                 let stolen = step.commands[..at].iter().any(of_task);
                 self.mark(if stolen {
                     "resumable task stolen by its worker"
@@ -321,7 +321,7 @@ impl Coverage {
         let overdue = |attempt: AttemptId| {
             history.iter().any(|past| past.attempt == attempt && past.reason == AttemptEndReason::Overdue)
         };
-        let other = self.books.live_of(task).find(|other| !overdue(*other));
+        let other = self.live_attempts.of_task(task).find(|other| !overdue(*other));
         if let Some(other) = other {
             self.speculative.insert(task, (other, attempt));
             self.mark("speculative attempt started");
@@ -344,7 +344,7 @@ impl Coverage {
             Some(AttemptEndReason::CheckDelayed) => self.mark("check delayed"),
             Some(AttemptEndReason::NeverStarted) => self.mark("attempt never started"),
             Some(AttemptEndReason::TakenBack) => {
-                let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.books.task_of(attempt) == Some(task));
+                let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.live_attempts.task_of(attempt) == Some(task));
                 // A `Discard` of an older attempt may be between the `Cancel` and this `Assign`.
                 let stolen = before.iter().rev().take(2).any(taken_back)
                     && !matches!(step.event, Event::DrainRequested { .. })
@@ -357,13 +357,13 @@ impl Coverage {
 
     fn on_continue(&mut self, session: SessionId, attempt: AttemptId, before: &[Command]) {
         self.mark("attempt continued");
-        let task = self.books.task_of(attempt);
+        let task = self.live_attempts.task_of(attempt);
         let of_task = |command: &Command| {
             matches!(*command, Command::Cancel { attempt: other, session: by }
-                if by != session && other != attempt && self.books.task_of(other) == task)
+                if by != session && other != attempt && self.live_attempts.task_of(other) == task)
         };
         let in_place = before.iter().any(of_task);
-        let beside = task.is_some_and(|task| self.books.live_of(task).next().is_some());
+        let beside = task.is_some_and(|task| self.live_attempts.of_task(task).next().is_some());
         if in_place {
             self.mark("attempt continued in place of another");
         } else if beside {

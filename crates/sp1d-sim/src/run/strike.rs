@@ -2,7 +2,7 @@
 
 use super::world::World;
 use crate::{
-    cluster::{Direction, Happening, ToOrchestrator},
+    cluster::{Direction, ToOrchestrator, WorldEvent},
     invariant::Violation,
     scenario::{InjectedFault, MachineId, PlannedFault},
 };
@@ -36,7 +36,7 @@ impl World {
                     net.report(id, session, ToOrchestrator::Closed);
                 }
                 if let Some(away) = away {
-                    net.after(away, Happening::PowerOn { machine: id });
+                    net.after(away, WorldEvent::PowerOn { machine: id });
                 }
             }
             InjectedFault::Disconnect { away, loses } => {
@@ -55,7 +55,7 @@ impl World {
                 if down {
                     net.link(id).block(Direction::ToWorker, now + lasts);
                     if let Some(session) = session {
-                        net.after(parameters.config.lease_ttl, Happening::GiveUp { machine: id, session });
+                        net.after(parameters.config.lease_ttl, WorldEvent::GiveUp { machine: id, session });
                     }
                 }
             }
@@ -70,7 +70,7 @@ impl World {
                 if let Some(session) = session {
                     net.report(id, session, ToOrchestrator::Closed);
                 }
-                net.after(away, Happening::PowerOn { machine: id });
+                net.after(away, WorldEvent::PowerOn { machine: id });
             }
             InjectedFault::FailAll { lasts } => machine.ills.fails_until = now + lasts,
             InjectedFault::CrashLoop { lasts } => machine.ills.dies_until = now + lasts,
@@ -80,7 +80,7 @@ impl World {
             InjectedFault::WrongMarkers { lasts } => machine.ills.wrong_markers_until = now + lasts,
             InjectedFault::Drain { lasts } => {
                 let Some(session) = session.filter(|_| driver.frozen_until <= now) else { return Ok(false) };
-                net.after(lasts, Happening::Resume(session));
+                net.after(lasts, WorldEvent::Resume(session));
                 return driver.drain(session, plan, net);
             }
             InjectedFault::OrchestratorFreeze { lasts, noticed } => {
@@ -113,7 +113,7 @@ impl World {
         for machine in &self.machines {
             if let Some(session) = machine.session {
                 let jitter = self.net.dice.ms(0..=1000);
-                self.net.at(at + jitter, Happening::GiveUp { machine: machine.id, session });
+                self.net.at(at + jitter, WorldEvent::GiveUp { machine: machine.id, session });
             }
         }
     }

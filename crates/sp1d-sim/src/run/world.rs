@@ -2,7 +2,7 @@
 
 use super::report::SimReport;
 use crate::{
-    cluster::{Agenda, Direction, Happening, Net, SimLink, SimMachine, ToOrchestrator, Trace},
+    cluster::{Agenda, Direction, Net, SimLink, SimMachine, ToOrchestrator, Trace, WorldEvent},
     driver::{Driver, Sabotage},
     invariant::{Invariants, SimOutcome, Violation},
     scenario::{Dice, MachineId, Plan, PlannedFault, Purpose, WorldParameters, draw_faults},
@@ -44,13 +44,13 @@ impl World {
             machine.await_dial(first_dial, &mut net);
         }
         for (try_id, entry) in &plan.tries {
-            net.after(entry.starts, Happening::TryStarts(*try_id));
+            net.after(entry.starts, WorldEvent::TryStarts(*try_id));
         }
         let faults = draw_faults(seed, &parameters);
         for (at, fault) in faults.iter().enumerate() {
-            net.after(fault.at, Happening::Strike(at));
+            net.after(fault.at, WorldEvent::Strike(at));
         }
-        net.after(parameters.safety, Happening::Heal);
+        net.after(parameters.safety, WorldEvent::Heal);
         net.note(|| {
             let (workers, tasks, tries) = (parameters.workers, plan.tasks.len(), plan.tries.len());
             format!("seed {seed}: {workers} workers, {tries} proofs of {tasks} tasks, {:?}", parameters.config)
@@ -69,9 +69,9 @@ impl World {
                     self.driver.tick(&self.plan, &mut self.net)?;
                 }
                 _ => {
-                    let Some((at, happening)) = self.net.queue.take() else { break };
+                    let Some((at, event)) = self.net.queue.take() else { break };
                     self.net.now = at;
-                    self.happen(happening)?;
+                    self.handle(event)?;
                 }
             }
         }
@@ -100,54 +100,54 @@ impl World {
         failed.filter(|(try_id, _)| self.plan.tries[try_id].poisoned).count() as u64
     }
 
-    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
-        let thaws = happening.process().map(|machine| self.machines[machine.0].frozen_until);
-        let frozen = happening.is_the_orchestrators().then_some(self.driver.frozen_until);
+    fn handle(&mut self, event: WorldEvent) -> Result<(), Violation> {
+        let thaws = event.process().map(|machine| self.machines[machine.0].frozen_until);
+        let frozen = event.is_the_orchestrators().then_some(self.driver.frozen_until);
         if let Some(later) = thaws.max(frozen).filter(|later| *later > self.net.now) {
-            self.net.at(later, happening);
+            self.net.at(later, event);
             return Ok(());
         }
         let Self { plan, net, machines, driver, parameters, .. } = self;
-        match happening {
-            Happening::ReachesOrchestrator { session, message } => driver.hear(session, message, plan, net)?,
-            Happening::ReachesWorker { machine, session, message } => {
+        match event {
+            WorldEvent::ReachesOrchestrator { session, message } => driver.hear(session, message, plan, net)?,
+            WorldEvent::ReachesWorker { machine, session, message } => {
                 machines[machine.0].receive(session, message, plan, net)
             }
-            Happening::Beat { machine, session } => self.beat(machine, session)?,
-            Happening::Marker { machine, attempt } => machines[machine.0].complete_marker(attempt, plan, net),
-            Happening::JobEnd { machine, attempt } => machines[machine.0].end_job(attempt, plan, net),
-            Happening::ProverUp { machine } => machines[machine.0].prover_up(plan, net),
-            Happening::GiveUp { machine, session } => self.give_up(machine, session),
-            Happening::PowerOn { machine } => {
+            WorldEvent::Beat { machine, session } => self.beat(machine, session)?,
+            WorldEvent::Marker { machine, attempt } => machines[machine.0].complete_marker(attempt, plan, net),
+            WorldEvent::JobEnd { machine, attempt } => machines[machine.0].end_job(attempt, plan, net),
+            WorldEvent::ProverUp { machine } => machines[machine.0].prover_up(plan, net),
+            WorldEvent::GiveUp { machine, session } => self.give_up(machine, session),
+            WorldEvent::PowerOn { machine } => {
                 machines[machine.0].powered = true;
                 let delay = net.dice.ms(100..=2000);
                 machines[machine.0].await_dial(delay, net);
             }
-            Happening::Dial { machine } => {
+            WorldEvent::Dial { machine } => {
                 let link = net.link(machine);
                 let ways = [Direction::ToOrchestrator, Direction::ToWorker];
                 let open = ways.map(|way| link.blocked_until(way)).into_iter().max().unwrap_or_default();
                 if open > net.now {
-                    net.at(open + Duration::from_millis(200), happening);
+                    net.at(open + Duration::from_millis(200), event);
                 } else if machines[machine.0].answer_dial() {
                     let session = driver.open(machine);
                     machines[machine.0].become_ready(session, parameters, net);
                 }
             }
-            Happening::TryStarts(try_id) => driver.begin(try_id, plan, net)?,
-            Happening::Submit(task) => driver.submit(task, plan, net)?,
-            Happening::TryCancelled(try_id) => driver.cancel(try_id, net),
-            Happening::TryOver(try_id) => driver.end(try_id, plan, net)?,
-            Happening::ResultChecked { attempt, good } => driver.on_result_checked(attempt, good, plan, net)?,
-            Happening::CheckDelayed { attempt } => driver.on_check_delayed(attempt, plan, net)?,
-            Happening::DeferredEventsChecked { attempt, task } => {
+            WorldEvent::TryStarts(try_id) => driver.begin(try_id, plan, net)?,
+            WorldEvent::Submit(task) => driver.submit(task, plan, net)?,
+            WorldEvent::TryCancelled(try_id) => driver.cancel(try_id, net),
+            WorldEvent::TryOver(try_id) => driver.end(try_id, plan, net)?,
+            WorldEvent::ResultChecked { attempt, good } => driver.on_result_checked(attempt, good, plan, net)?,
+            WorldEvent::CheckDelayed { attempt } => driver.on_check_delayed(attempt, plan, net)?,
+            WorldEvent::DeferredEventsChecked { attempt, task } => {
                 driver.on_deferred_events_checked(attempt, task, plan, net)?;
             }
-            Happening::Resume(session) => driver.resume(session, plan, net)?,
-            Happening::ResumeAll => driver.resume_all(plan, net)?,
-            Happening::Echo(event) => driver.report_once(event, plan, net)?,
-            Happening::Strike(at) => self.strike(self.faults[at])?,
-            Happening::Heal => self.heal(),
+            WorldEvent::Resume(session) => driver.resume(session, plan, net)?,
+            WorldEvent::ResumeAll => driver.resume_all(plan, net)?,
+            WorldEvent::Echo(event) => driver.report_once(event, plan, net)?,
+            WorldEvent::Strike(at) => self.strike(self.faults[at])?,
+            WorldEvent::Heal => self.heal(),
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ impl World {
         if self.machines[id.0].session != Some(session) {
             return Ok(());
         }
-        self.net.after(self.parameters.heartbeat, Happening::Beat { machine: id, session });
+        self.net.after(self.parameters.heartbeat, WorldEvent::Beat { machine: id, session });
         let blocked = self.net.link(id).blocked_until(Direction::ToOrchestrator) > self.net.now;
         if blocked || self.driver.frozen_until > self.net.now {
             self.net.report(id, session, ToOrchestrator::Heartbeat);
@@ -189,7 +189,7 @@ impl World {
         for machine in machines {
             machine.heal(plan, net);
         }
-        net.after(Duration::ZERO, Happening::ResumeAll);
+        net.after(Duration::ZERO, WorldEvent::ResumeAll);
     }
 }
 

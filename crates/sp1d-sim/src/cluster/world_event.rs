@@ -1,12 +1,12 @@
-//! Everything that can happen in a world.
+//! The events of a world.
 
 use super::message::{ToOrchestrator, ToWorker};
 use crate::scenario::MachineId;
 use sp1d_scheduler::{AttemptId, DispatchEvent, SessionId, TaskId, TryId};
 
-/// Something that is scheduled to happen at a given time.
+/// An event of a world. Each is scheduled for a time.
 #[derive(Debug, Clone)]
-pub(crate) enum Happening {
+pub(crate) enum WorldEvent {
     /// A message of a worker arrives.
     ReachesOrchestrator { session: SessionId, message: ToOrchestrator },
     /// A message of the orchestrator arrives.
@@ -51,7 +51,7 @@ pub(crate) enum Happening {
     Heal,
 }
 
-impl Happening {
+impl WorldEvent {
     /// Returns true if this happens on the orchestrator. It is then delayed while the orchestrator is frozen.
     pub(crate) const fn is_the_orchestrators(&self) -> bool {
         match self {

@@ -1,11 +1,11 @@
-//! Records which worker holds which attempt, based only on events and commands.
+//! Records which worker has which live attempt, based only on events and commands.
 
 use sp1d_scheduler::{AttemptId, Command, Event, SessionId, TaskId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The live attempts: those that occupy a slot of a worker.
+/// The live attempts: those that occupy a slot of a worker. Also has facts about all attempts that were assigned.
 #[derive(Debug, Default)]
-pub(crate) struct Books {
+pub(crate) struct LiveAttempts {
     live: BTreeMap<AttemptId, SessionId>,
     of_task: BTreeMap<TaskId, BTreeSet<AttemptId>>,
     of_session: BTreeMap<SessionId, BTreeSet<AttemptId>>,
@@ -19,7 +19,7 @@ pub(crate) struct Books {
     now: Timestamp,
 }
 
-impl Books {
+impl LiveAttempts {
     /// Records an event, before its commands.
     pub(crate) fn on_event(&mut self, event: &Event, now: Timestamp) {
         self.now = now;
@@ -78,11 +78,11 @@ impl Books {
     }
 
     /// Returns the number of live attempts.
-    pub(crate) fn live(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.live.len()
     }
 
-    pub(crate) fn live_of(&self, task: TaskId) -> impl Iterator<Item = AttemptId> {
+    pub(crate) fn of_task(&self, task: TaskId) -> impl Iterator<Item = AttemptId> {
         self.of_task.get(&task).into_iter().flatten().copied()
     }
 

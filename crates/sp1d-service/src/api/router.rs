@@ -4,7 +4,7 @@ use super::{
     access::{refuse_other_hosts, refuse_other_sites},
     auth::{
         authorize,
-        session::{self, HttpsPort},
+        login::{self, HttpsPort},
     },
     body::PacedBody,
     event_stream, health, page,
@@ -53,9 +53,9 @@ fn documented_routes() -> OpenApiRouter<Service> {
         .routes(routes!(workers::drain))
         .routes(routes!(workers::resume))
         .routes(routes!(workers::forget))
-        .routes(routes!(session::session))
-        .routes(routes!(session::login))
-        .routes(routes!(session::logout))
+        .routes(routes!(login::current_login))
+        .routes(routes!(login::login))
+        .routes(routes!(login::logout))
         .routes(routes!(health::healthy))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))

@@ -1,5 +1,5 @@
-//! Notices the death of a part of the service. A part is a task that runs as long as the service. It dies by a panic,
-//! which is a defect: the rest of the service would continue without it, and for example start no proof any more.
+//! Notices when a part of the service panics. A part is a task that runs as long as the service. A panic is a defect:
+//! the rest of the service would continue without the part, and for example start no proof any more.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;

@@ -4,8 +4,8 @@ mod audit;
 mod caller;
 mod credentials;
 mod gate;
+pub(super) mod login;
 mod route_access;
-pub(super) mod session;
 mod until_refused;
 
 pub(super) use audit::AuditedObject;

@@ -23,7 +23,7 @@ pub(crate) struct HttpsPort(pub(in crate::api) bool);
 
 /// Who makes the request.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct SessionSummary {
+pub(crate) struct LoginSummary {
     /// Name of the token. `null` if the service needs no token.
     token: Option<String>,
     /// Tenant of the token.
@@ -39,12 +39,12 @@ pub(crate) struct SessionSummary {
     path = "/v1/session",
     tag = "service",
     responses(
-        (status = 200, description = "The token.", body = SessionSummary),
+        (status = 200, description = "The token.", body = LoginSummary),
         (status = 401, description = "The service needs a token.", body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(crate) async fn session(CurrentCaller(caller): CurrentCaller) -> Json<SessionSummary> {
-    Json(SessionSummary { token: caller.token, tenant: caller.tenant.to_string(), roles: caller.roles.to_string() })
+pub(crate) async fn current_login(CurrentCaller(caller): CurrentCaller) -> Json<LoginSummary> {
+    Json(LoginSummary { token: caller.token, tenant: caller.tenant.to_string(), roles: caller.roles.to_string() })
 }
 
 /// Keeps the token of the header `Authorization` in a cookie of the browser, until the token expires. Scripts cannot

@@ -16,7 +16,7 @@ pub enum TaskKind {
     NormalizeShard,
     /// Combine neighboring recursion proofs into one.
     RecursionReduce,
-    /// Make a recursion proof of the proofs that the program itself verifies.
+    /// Make a recursion proof of one input proof: a proof that the program itself verifies.
     RecursionDeferred,
     /// Shrink a compressed proof and wrap it for the on-chain modes.
     ShrinkWrap,

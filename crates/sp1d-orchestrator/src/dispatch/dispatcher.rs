@@ -154,8 +154,8 @@ impl Dispatcher {
             DispatcherInput::Drain { session, wait_ended } => {
                 self.publish_drain(session);
                 self.drain_callers.entry(session).or_default().push(wait_ended);
-                // A session removes its worker before it reports its end. So if the worker is still there, the drain is
-                // forgotten at that report.
+                // A session removes its worker before it reports its end. So if the worker is still in the shared
+                // state, the report of its end will follow, and the drain is forgotten then.
                 let is_connected = self.shared.worker(session).is_some();
                 self.handle(DispatchEvent::DrainRequested { session, is_connected });
             }

@@ -55,8 +55,8 @@ impl ProofHandle {
         marker
     }
 
-    /// Submits a task for a worker. Waits while the inbox of the dispatcher is full. Never fails: if the try has
-    /// stopped, the task counts as failed. Fails the try if its checks are not set.
+    /// Submits a task for a worker. Waits while the inbox of the dispatcher is full. Returns no error: if the try has
+    /// stopped, the task counts as failed. If the checks are not set, the try fails.
     pub async fn submit(&self, spec: TaskSpec) -> TaskId {
         let task = self.next_task();
         // Without checks, every result of the task would count as wrong, although no worker is at fault.

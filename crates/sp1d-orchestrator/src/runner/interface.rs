@@ -54,8 +54,9 @@ pub trait ServiceRunner: ProofRunner {
     /// Fails if the key cannot be computed.
     async fn program_key(&self, elf: Bytes) -> Result<String, ProofFailure>;
 
-    /// Checks that `stdin` reads an input in the runner's serialization, and that decoding the input takes little more
-    /// memory than its length. The check itself never has the whole input in memory. Called on a thread that may block.
+    /// Checks that `stdin` contains a valid input in the runner's serialization, and that decoding the input takes
+    /// little more memory than its length. The check itself never has the whole input in memory. Called on a thread
+    /// that may block.
     ///
     /// # Errors
     /// [`ProofFailure::Request`] if the input is not valid, and [`ProofFailure::Machine`] if it cannot be read.

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A task for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskSpec {
-    /// The kind of the task, its inputs and its outputs. Artifacts of the proof are named by their names.
+    /// The kind of the task, its inputs and its outputs. Each input is the name of an artifact of the proof.
     pub payload: TaskPayload<String>,
     /// Estimated memory that the task needs on a worker, in addition to the loaded engine, in bytes; 0 if unknown.
     pub needed_bytes: u64,
@@ -75,8 +75,8 @@ pub(crate) fn shard_room(largest_cut: Option<u64>, memory: Option<AttemptMemory>
     }
 }
 
-/// Returns the memory by which the scheduler compares a worker whose shards have at most `largest_cut` cells with
-/// workers that prove on processors: what a full shard of that cut takes there, 27.5 GB for the largest one.
+/// Returns the memory with which the scheduler compares a GPU worker with workers on processors: the memory that a full
+/// shard of `largest_cut` cells takes on a processor. For SP1's default cut, this is 27.4 GB.
 #[must_use]
 pub const fn comparable_bytes(largest_cut: u64) -> u64 {
     const CELL_BYTES: u64 = 68;

@@ -29,7 +29,8 @@ sp1d_model::limits! {
     const MAX_REASON_CHARACTERS: usize = 400; Count by Worker;
 }
 
-/// Number of checks per heartbeat for received bytes. A lease ends too late by at most the time between two checks.
+/// How often in each heartbeat interval a session checks whether bytes have arrived. A lease ends late by at most the
+/// time between two checks.
 const CHECKS_PER_HEARTBEAT: u32 = 4;
 
 impl WorkerSession {

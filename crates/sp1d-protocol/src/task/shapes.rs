@@ -1,4 +1,4 @@
-//! The inputs and outputs of each sort of task.
+//! The inputs and outputs of each kind of task.
 //!
 //! `A` is how an input artifact is named: by its name in the orchestrator, and by an
 //! [`ArtifactRef`](super::ArtifactRef) in an assignment.

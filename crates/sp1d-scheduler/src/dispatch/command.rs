@@ -58,7 +58,8 @@ pub enum DispatchCommand {
         /// The attempt whose uploads count.
         attempt: AttemptId,
     },
-    /// Check the result of `attempt`. [`DispatchEvent::ResultChecked`] follows, unless the try stops.
+    /// Check the result of `attempt`. [`DispatchEvent::ResultChecked`] follows, unless the try stops or the attempt is
+    /// discarded before.
     ///
     /// [`DispatchEvent::ResultChecked`]: crate::DispatchEvent::ResultChecked
     CheckResult {

@@ -18,10 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Pass each event to [`handle`](Self::handle), and carry out the returned commands before passing the next event from
 /// outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
-/// - The first report of an attempt's result counts, unless the deferred events or the claim were rejected before. The
-///   first report of its deferred events whose list has arrived counts, if it comes before the result. Both count only
-///   if they come from the session that holds the attempt or held it last. A session that continues an attempt reports
-///   again.
+/// - The first report of an attempt's result counts, unless the deferred events or the claim were rejected before. A
+///   report of its deferred events counts if their list has arrived, no earlier report of them has counted, and the
+///   result has not been reported. Both count only if they come from the session that holds the attempt or held it
+///   last. A session that continues an attempt reports again.
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
 ///   does not hold.
 /// - A delivered result is kept when its session ends, also while it waits for the check of the deferred events.

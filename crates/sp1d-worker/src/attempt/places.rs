@@ -6,7 +6,7 @@ use crate::{engine::ProvingEngine, machine_memory::MemoryReservations};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The places in the engine, granted in order of arrival, and what an attempt needs besides to start. They outlive a
+/// The places in the engine, granted in order of arrival, and what else an attempt needs to start. They outlive a
 /// session, because its attempts may still run in the engine.
 #[derive(Clone)]
 pub(crate) struct ProvingPlaces {

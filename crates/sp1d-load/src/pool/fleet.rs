@@ -1,7 +1,8 @@
 //! The process with the workers: `load workers`. The bench starts it.
 //!
 //! It prints `worker ADDRESS` for each worker, `copy ADDRESS` for the port that receives raw copies, and `ready`. It
-//! ends with its stdin. The line `disconnect` on stdin closes the connections of the first worker, if that is behind a link.
+//! ends with its stdin. The line `disconnect` on stdin closes the connections of the first worker, if that is behind a
+//! link.
 
 use super::fleet_link::FleetLink;
 use anyhow::{Context, Result};

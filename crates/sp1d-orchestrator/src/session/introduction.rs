@@ -58,7 +58,14 @@ impl WorkerIntroduction {
             ..
         } = machine;
         tracing::debug!(
-            worker = %name, threads, machine_bytes, ?hardware, largest_cut, pinned_bytes, global_dependencies_opt, "hello"
+            worker = %name,
+            threads,
+            machine_bytes,
+            ?hardware,
+            largest_cut,
+            pinned_bytes,
+            global_dependencies_opt,
+            "hello"
         );
         let attempt_memory = hello.readiness.and_then(|readiness| attempt_memory(readiness.memory));
         let provers = provers.max(1);

@@ -12,7 +12,7 @@ pub struct ReadyWorker {
     pub origin: OriginId,
     /// Whether the worker may get the tasks of tries that are only for trusted workers.
     pub trusted: bool,
-    /// The memory by which the scheduler compares this worker with others after a task ran out of memory: what one
+    /// The memory with which the scheduler compares this worker with others after a task ran out of memory: what one
     /// attempt can use, or what a GPU's largest cut takes on a processor. `u64::MAX` if unknown.
     pub comparable_bytes: u64,
     /// What bounds its shards, in tries that exclude small workers.

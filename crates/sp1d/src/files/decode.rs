@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortened_value_is_told_from_an_invalid_one() {
+    fn a_shortened_value_has_another_error_than_an_invalid_one() {
         let bytes = bincode::serialize(&(true, 7_u32, "text".to_owned())).unwrap();
         for length in 0..bytes.len() {
             let error = decode_start::<(bool, u32, String)>(&bytes[..length]).unwrap_err();

@@ -46,7 +46,9 @@ pub fn plot_curves(path: &Path, caption: &str, (x, y): (&str, &str), curves: &[P
             .label(&curve.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
     }
-    chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw()?;
+    // The axis starts at 0, so the lower corner is free if the curves do not fall to a small part of the largest value.
+    let labels = &mut chart.configure_series_labels();
+    labels.position(SeriesLabelPosition::LowerRight).border_style(BLACK).background_style(WHITE).draw()?;
     area.present().with_context(|| format!("cannot write {}", path.display()))
 }
 

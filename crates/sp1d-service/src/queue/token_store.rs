@@ -65,7 +65,7 @@ pub enum TokenStoreError {
     )]
     NameTaken(ApiTokenName),
     /// No token has this name.
-    #[error("there is no token {0}\nhint: list the tokens with `sp1d tokens list`")]
+    #[error("no token has the name {0}\nhint: list the tokens with `sp1d tokens list`")]
     Unknown(ApiTokenName),
     /// There are too many tokens.
     #[error("the state folder has {MAX_TOKENS} tokens, and can have no more\nhint: revoke tokens that are not used")]

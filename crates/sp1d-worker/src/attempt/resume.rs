@@ -40,7 +40,7 @@ impl OrphanedAttempts {
     }
 
     /// Returns the attempt that started under the number `first_number`, and no longer keeps it. Returns `None` if
-    /// there is no such attempt, or if it has another key.
+    /// it keeps no attempt with this number, or if the attempt has another key.
     pub(super) fn take(&self, first_number: AttemptId, key: Option<Digest>) -> Option<HeldAttempt> {
         match self.attempts().entry(first_number) {
             Entry::Occupied(entry) if entry.get().0.key == key => Some(entry.remove().0),

@@ -61,7 +61,12 @@ fn tokens_are_created_listed_and_revoked_before_the_service_has_started() {
     assert!(listed.contains("\"tenant\":\"team-a\"") && listed.contains("\"roles\":\"read\""), "{listed}");
     assert!(!listed.contains(&token[token.len() - 16..]));
     assert!(run(&["tokens", "revoke", "ci", "--state", "state"]).status.success());
-    check(folder.path(), &["tokens", "revoke", "ci", "--state", "state"], 2, &["there is no token ci", "tokens list"]);
+    check(
+        folder.path(),
+        &["tokens", "revoke", "ci", "--state", "state"],
+        2,
+        &["no token has the name ci", "tokens list"],
+    );
     assert!(run(&["tokens", "quota", "team-a", "--state", "state", "--max-queue", "5"]).status.success());
     let quotas = text(&run(&["tokens", "quotas", "--state", "state", "--json"]));
     assert!(quotas.contains("\"queued\":5") && quotas.contains("\"running\":null"), "{quotas}");

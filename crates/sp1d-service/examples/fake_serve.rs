@@ -6,9 +6,10 @@
 //! - `KEEP_SECONDS`, `RESULT_CACHE_BYTES`, `FREE_BYTES`, `PROGRAM_BYTES`, `INPUT_BYTES`, `RUNNING`: fields of
 //!   [`ServiceSettings`].
 //! - `STORE_BYTES`: memory for artifacts. As much disk space is allowed, in the state folder's parent.
-//! - `TLS`: file with the identity of the orchestrator. With it, connections of workers need a certificate.
+//! - `TLS`: file with the identity of the orchestrator. With it, connections of workers need a certificate, and an HTTP
+//!   interface for other machines uses HTTPS.
 //! - `HEARTBEAT_MS`: interval between two heartbeats.
-//! - `RECORD_BYTES`, `SLOW_CHECK_MS`: fields of [`FakeRunner`].
+//! - `RECORD_BYTES`, `SENDS_INPUT`, `SLOW_CHECK_MS`: fields of [`FakeRunner`].
 //! - `ARCHIVE`: where to archive the state.
 //! - `LISTEN`: address of the HTTP interface. Without it, a free port of the loopback interface.
 //! - `JOIN_FROM`: the addresses from which workers may join. The line `joining ADDRESS` then comes before the line
@@ -64,7 +65,9 @@ fn settings(state: PathBuf) -> Result<ServiceSettings, Box<dyn Error>> {
     if let Some(path) = variable::<PathBuf>("TLS")? {
         orchestrator.tls = Some(TlsIdentity::load(&path, PeerRole::Orchestrator)?);
     }
+    let tls = orchestrator.tls.clone();
     let mut settings = ServiceSettings::new(state, orchestrator, "{}".into());
+    settings.tls = tls.map(Into::into);
     if let Some(seconds) = variable("KEEP_SECONDS")? {
         settings.keep = Duration::from_secs(seconds);
     }
@@ -81,6 +84,7 @@ fn runner() -> Result<Arc<dyn ServiceRunner>, Box<dyn Error>> {
     let default = FakeRunner::default();
     let runner = FakeRunner {
         record_bytes: variable("RECORD_BYTES")?.unwrap_or(default.record_bytes),
+        sends_input: variable("SENDS_INPUT")?.unwrap_or(default.sends_input),
         slow_check: variable("SLOW_CHECK_MS")?.map_or(default.slow_check, Duration::from_millis),
         ..default
     };
@@ -160,7 +164,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tokio::spawn(serve_hosted(service.clone(), listener, settings));
     }
     let listener = listen("LISTEN").await?;
-    println!("serving http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    let is_https = service.settings().tls.is_some() && !address.ip().is_loopback();
+    println!("serving http{}://{address}", if is_https { "s" } else { "" });
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         served = serve(service.clone(), listener) => served?,

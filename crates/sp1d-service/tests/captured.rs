@@ -35,7 +35,7 @@ async fn check_capture(client: &Client, scheme: &str, address: SocketAddr, is_vi
         let uploaded: serde_json::Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
         ids.push(uploaded["id"].as_str().unwrap().to_owned());
     }
-    assert!(relay.carried_bytes() > program.len() + input.len(), "{scheme}: {}", relay.carried_bytes());
+    assert!(relay.traffic().carried_bytes() > program.len() + input.len(), "{scheme}: {}", relay.traffic().carried_bytes());
     for (mark, bytes) in [
         ("program", program.as_slice()),
         ("input", input.as_slice()),
@@ -44,7 +44,7 @@ async fn check_capture(client: &Client, scheme: &str, address: SocketAddr, is_vi
         ("id of the input", ids[1].as_bytes()),
         ("path", b"/v1/programs".as_slice()),
     ] {
-        assert_eq!(relay.has_carried(bytes), is_visible, "{scheme}: {mark}");
+        assert_eq!(relay.traffic().has_carried(bytes), is_visible, "{scheme}: {mark}");
     }
 }
 

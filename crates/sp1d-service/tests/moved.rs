@@ -1,15 +1,16 @@
 //! The state folder moves to another machine: to another network namespace, with another address behind the same name.
 //! The test runs itself again as root of its own namespaces, where it is the machine of a worker.
 
+mod machines;
+
+use machines::{Machine, client, enter_namespaces, run, run_in_namespaces};
 use serde_json::{Value, json};
 use sp1d_testing::{FakeEngine, expected_proof, fetch_inputs, finish_honestly, introduction, ready};
 use sp1d_worker::JoiningWorker;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -18,85 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Set for the process in the namespaces.
-const INSIDE: &str = "SP1D_TEST_MOVED_INSIDE";
-
 /// The name that the worker joins.
 const NAME: &str = "service.test";
 
 /// Shards of the proof, and those that are finished before the machine dies.
 const SHARDS: u64 = 6;
 const FINISHED: usize = 3;
-
-/// Killed when dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A network namespace that is connected with that of this process. It ends when dropped.
-struct Machine {
-    holder: Process,
-    address: String,
-}
-
-impl Machine {
-    /// Starts the machine `number`, with its own network.
-    fn start(number: u8) -> Self {
-        let script = "ip link set lo up && echo ready && exec sleep 600";
-        let mut command = Command::new("unshare");
-        let mut holder =
-            command.args(["--net", "sh", "-c", script]).stdout(Stdio::piped()).spawn().map(Process).unwrap();
-        let mut line = String::new();
-        BufReader::new(holder.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "ready");
-        let machine = Self { holder, address: format!("10.66.{number}.2") };
-        let (pid, ours, theirs) = (machine.holder.0.id().to_string(), format!("own{number}"), format!("its{number}"));
-        run("ip", &["link", "add", &ours, "type", "veth", "peer", "name", &theirs, "netns", &pid]);
-        run("ip", &["address", "add", &format!("10.66.{number}.1/24"), "dev", &ours]);
-        run("ip", &["link", "set", &ours, "up"]);
-        machine.run(&["ip", "address", "add", &format!("{}/24", machine.address), "dev", &theirs]);
-        machine.run(&["ip", "link", "set", &theirs, "up"]);
-        machine
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--net", "--target", &self.holder.0.id().to_string(), "--"]);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) {
-        let output = self.command().args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// Starts a service on this machine and returns it with its URL.
-    fn serve(&self, state: &Path) -> (Process, String) {
-        let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/fake_serve");
-        let mut command = self.command();
-        command.arg(program).arg(state).env("FREE_BYTES", "0").env("JOIN_FROM", "10.66.0.0/16").env("RUNNING", "1");
-        command.env("LISTEN", format!("{}:8090", self.address)).env("JOIN_LISTEN", format!("{}:8091", self.address));
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let url = lines.find_map(|line| line.strip_prefix("serving ").map(str::to_owned));
-        (Process(child), url.expect("the service starts"))
-    }
-}
-
-/// Returns a client without the proxy of the environment, which is not in these networks.
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
-}
 
 async fn body_of(request: reqwest::RequestBuilder) -> Vec<u8> {
     let response = request.send().await.unwrap();
@@ -124,13 +52,7 @@ async fn wait_for(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 
 #[test]
 fn a_moved_state_folder_continues_its_proofs_under_the_same_name() {
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "--mount"]).arg(std::env::current_exe().unwrap());
-    command.args(["--exact", "inside_the_namespaces", "--ignored", "--nocapture"]).env(INSIDE, "1");
-    let output = command.output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    run_in_namespaces("inside_the_namespaces");
 }
 
 /// Points the name of the service at `address`. A resolver reads the file for each request.
@@ -142,9 +64,8 @@ fn point_name_at(hosts: &Path, address: &str) {
 #[ignore = "runs in the namespaces of the test above"]
 async fn inside_the_namespaces() {
     // It mounts over /etc/hosts, which must not be that of the machine.
-    assert!(std::env::var_os(INSIDE).is_some(), "this test runs only in the namespaces of the test above");
+    enter_namespaces();
     let folder = tempfile::tempdir().unwrap();
-    run("ip", &["link", "set", "lo", "up"]);
     let hosts = folder.path().join("hosts");
     fs::write(&hosts, "").unwrap();
     run("mount", &["--bind", hosts.to_str().unwrap(), "/etc/hosts"]);
@@ -168,7 +89,7 @@ async fn inside_the_namespaces() {
     let working = tokio::spawn(worker.serve(ready(engine), stop.clone()));
 
     let old = folder.path().join("old");
-    let (process, url) = first.serve(&old);
+    let (process, url) = first.serve(&old, &[], &[("RUNNING", "1")]);
     let program = post(&url, "/v1/programs", "application/octet-stream", "program".to_owned()).await;
     let request = json!({ "program": program["id"], "cycle_limit": SHARDS });
     let submit = async || {
@@ -188,7 +109,7 @@ async fn inside_the_namespaces() {
     let new = folder.path().join("new");
     fs::rename(&old, &new).unwrap();
     point_name_at(&hosts, &second.address);
-    let (_process, url) = second.serve(&new);
+    let (_process, url) = second.serve(&new, &[], &[("RUNNING", "1")]);
     // Only one proof runs at a time, so the other one still waits.
     let waiting = get(&url, &format!("/v1/proofs/{accepted}")).await;
     assert_eq!(waiting["state"], "queued", "{waiting}");

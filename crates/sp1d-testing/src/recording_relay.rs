@@ -1,9 +1,7 @@
 //! What a packet capture of a connection shows, without the rights that a capture needs.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-};
+use crate::observed_traffic::ObservedTraffic;
+use std::net::{Ipv4Addr, SocketAddr};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -13,18 +11,12 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// Length of the pieces in which marks are searched. Frames of a protocol may split a longer mark.
-const PIECE_BYTES: usize = 16;
-
-/// The bytes of each direction of each connection.
-type Recorded = Arc<Mutex<Vec<Vec<u8>>>>;
-
 /// A TCP relay on the loopback interface that records what it passes on, in both directions. It stops when dropped.
 #[derive(Debug)]
 pub struct RecordingRelay {
     /// The address to which clients connect.
     pub address: SocketAddr,
-    recorded: Recorded,
+    traffic: ObservedTraffic,
     serving: JoinHandle<()>,
 }
 
@@ -36,24 +28,15 @@ impl RecordingRelay {
     pub async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("the machine has a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let recorded = Recorded::default();
-        let serving = tokio::spawn(serve(listener, target, recorded.clone()));
-        Self { address, recorded, serving }
+        let traffic = ObservedTraffic::default();
+        let serving = tokio::spawn(serve(listener, target, traffic.clone()));
+        Self { address, traffic, serving }
     }
 
-    /// Returns true if the relay has passed on `mark`, or any whole piece of 16 bytes of it.
+    /// Returns what the relay has passed on so far.
     #[must_use]
-    pub fn has_carried(&self, mark: &[u8]) -> bool {
-        let recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        let pieces: Vec<&[u8]> =
-            if mark.len() < PIECE_BYTES { vec![mark] } else { mark.chunks_exact(PIECE_BYTES).collect() };
-        recorded.iter().any(|bytes| pieces.iter().any(|piece| contains(bytes, piece)))
-    }
-
-    /// Returns how many bytes the relay has passed on.
-    #[must_use]
-    pub fn carried_bytes(&self) -> usize {
-        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Vec::len).sum()
+    pub const fn traffic(&self) -> &ObservedTraffic {
+        &self.traffic
     }
 }
 
@@ -63,33 +46,25 @@ impl Drop for RecordingRelay {
     }
 }
 
-fn contains(bytes: &[u8], piece: &[u8]) -> bool {
-    bytes.windows(piece.len()).any(|window| window == piece)
-}
-
 /// Accepts connections and passes them on until the future is dropped.
-async fn serve(listener: TcpListener, target: SocketAddr, recorded: Recorded) {
+async fn serve(listener: TcpListener, target: SocketAddr, traffic: ObservedTraffic) {
     let mut directions = JoinSet::new();
     while let Ok((accepted, _)) = listener.accept().await {
         // A target that refuses the connection closes that of the client.
         let Ok(dialed) = TcpStream::connect(target).await else { continue };
         let (from_client, to_client) = accepted.into_split();
         let (from_target, to_target) = dialed.into_split();
-        directions.spawn(pass_on(from_client, to_target, recorded.clone()));
-        directions.spawn(pass_on(from_target, to_client, recorded.clone()));
+        directions.spawn(pass_on(from_client, to_target, traffic.clone()));
+        directions.spawn(pass_on(from_target, to_client, traffic.clone()));
     }
 }
 
 /// Passes on one direction of a connection until it ends. Dropping `to` then closes that direction.
-async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, recorded: Recorded) {
-    let direction = {
-        let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        recorded.push(Vec::new());
-        recorded.len() - 1
-    };
+async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, traffic: ObservedTraffic) {
+    let part = traffic.open_part();
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        recorded.lock().unwrap_or_else(PoisonError::into_inner)[direction].extend_from_slice(&buffer[..length]);
+        traffic.extend(part, &buffer[..length]);
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
@@ -117,11 +92,9 @@ mod tests {
         let mut bytes = Vec::new();
         client.read_to_end(&mut bytes).await.unwrap();
         assert_eq!(bytes, reply);
-        assert_eq!(relay.carried_bytes(), question.len() + reply.len());
-        assert!(relay.has_carried(question) && relay.has_carried(reply));
-        // One piece is enough, and bytes of two directions are not one text.
-        assert!(relay.has_carried(b"a question from , and then something else"));
-        let across = [b"client".as_slice(), reply].concat();
-        assert!(!relay.has_carried(&across) && !relay.has_carried(b"another question from here"));
+        assert_eq!(relay.traffic().carried_bytes(), question.len() + reply.len());
+        assert!(relay.traffic().has_carried(question) && relay.traffic().has_carried(reply));
+        // Bytes of two directions are not one text.
+        assert!(!relay.traffic().has_carried(&[b"client".as_slice(), reply].concat()));
     }
 }

@@ -59,14 +59,14 @@ async fn check_capture(keys: Option<&Keys>, is_visible: bool) {
 
     for (relay, worker) in [(&to_worker, LISTENS), (&to_orchestrator, JOINS)] {
         // The program and the input, which do not compress.
-        assert!(relay.carried_bytes() > program.len() + input.len(), "{worker}: {}", relay.carried_bytes());
+        assert!(relay.traffic().carried_bytes() > program.len() + input.len(), "{worker}: {}", relay.traffic().carried_bytes());
         for (mark, bytes) in [
             ("program", program.as_slice()),
             ("input", input.as_slice()),
             ("name of the proof", name.as_bytes()),
             ("name of the worker", worker.as_bytes()),
         ] {
-            assert_eq!(relay.has_carried(bytes), is_visible, "{mark} on the way to or from {worker}");
+            assert_eq!(relay.traffic().has_carried(bytes), is_visible, "{mark} on the way to or from {worker}");
         }
     }
     stop.cancel();

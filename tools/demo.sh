@@ -28,7 +28,7 @@ demo_usage() {
   --steps N      number of steps of the Fibonacci loop to prove [default: 60000]
   --output FILE  file to write the proof to [default: demo-proof.bin in sp1d's temporary folder]
 
-The first build compiles SP1 and takes 15 to 30 minutes on two cores. The demo needs 5.6 GB of free memory,
+The first build compiles SP1 and takes 10 to 30 minutes on two cores. The demo needs 5.6 GB of free memory,
 and 10.6 GB to run two workers instead of one.
 TEXT
 }
@@ -119,7 +119,7 @@ build_demo() {
     total=$((total + left[$package]))
   done < <(demo_packages)
   [ "$total" -gt 0 ] || die "cannot list the packages of sp1d: see the error above"
-  say "build: ${#left[@]} packages. Compiling them the first time takes 15 to 30 minutes on two cores: SP1's prover is large"
+  say "build: ${#left[@]} packages. Compiling them the first time takes 10 to 30 minutes on two cores: SP1's prover is large"
   started=$(now)
   # The last lines are the exit status of cargo, and bash's and its children's processor time.
   # All members of the workspace select features, so that nothing is compiled again for the tests.

@@ -101,7 +101,7 @@ async fn check_packets(is_secure: bool) {
     let tls = is_secure.then(|| keys.worker());
     let stop = CancellationToken::new();
     let settings = WorkerSettings {
-        listen: format!("{}:0", machine.our_address).parse().unwrap(),
+        listen: format!("{}:8190", machine.our_address).parse().unwrap(),
         orchestrators: machine.address.parse().unwrap(),
         introduction: introduction(LISTENS),
     };

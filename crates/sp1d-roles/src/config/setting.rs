@@ -317,7 +317,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             AUTO,
             ValueRange::FolderOr(AUTO),
             "",
-            "folder for artifacts on disk. The orchestrator creates its own folder inside it. `auto` is `TMPDIR`, or /var/tmp if that is not set",
+            "folder for artifacts on disk. The orchestrator creates its own folder inside it. `auto` is `TMPDIR` if you set it, otherwise /var/tmp if it is writable, otherwise /tmp",
         ),
         setting(
             LOCAL_THREADS,

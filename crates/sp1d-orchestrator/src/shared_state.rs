@@ -64,6 +64,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// How many log lines the workers of one origin may cause. A worker that reports failures without end writes no
     /// more.

@@ -34,6 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum wait for the execution of a failed try to end.
     const END_TIMEOUT: Duration = Duration::from_secs(10); Time by Program;

@@ -7,6 +7,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of history entries per task. Failures and losses are few by configuration. This bounds what a
     /// badly chosen configuration can add, or a stream of new workers that each take an attempt from another

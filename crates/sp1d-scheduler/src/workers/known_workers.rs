@@ -87,6 +87,7 @@ impl KnownWorker {
     }
 }
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of disconnected workers that are remembered. Each takes about a kilobyte. Workers without faults
     /// are forgotten first.

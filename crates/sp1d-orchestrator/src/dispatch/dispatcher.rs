@@ -512,8 +512,8 @@ impl Dispatcher {
         let name: &Arc<str> = worker.as_ref().map_or(&registered.worker_name, |worker| &worker.name);
         let worker_name = String::from(&**name);
         let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker: worker_name };
-        // The names of proof events are stored and public. A proof also has events of its own, so the start of an
-        // attempt is `Proving`, and its failure is `AttemptFailed`.
+        // The names of proof events are public and stored. `ProofEvent::Started` is the start of a proof, so the start
+        // of an attempt is `Proving`. `AttemptFailed` is not the failure of a proof.
         running_try.publish(match step {
             AttemptStep::Assigned => ProofEvent::Assigned(info),
             AttemptStep::Started => ProofEvent::Proving(info),

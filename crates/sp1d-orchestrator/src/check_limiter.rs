@@ -23,6 +23,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum time for which a check keeps its slot: ten times `MIN_SLOW_TIME`. A check that takes `SLOW_FACTOR` times
     /// as long as usual gives it up earlier. Afterwards it continues without a slot. Each worker has at most one check,

@@ -4,7 +4,7 @@
 //! ```text
 //!   ProofRunner ─────tasks──► ProofHandle ──► dispatcher ──assignments──► session ◄══connection══► worker
 //!         ▲                                      │    ▲                     │   │
-//!         └──statuses, messages── TaskTracker ◄──┘    └───────reports───────┘   └──artifacts──► Store
+//!         └──statuses, messages─ TaskStatuses ◄──┘    └───────reports───────┘   └──artifacts──► Store
 //! ```
 //!
 //! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings. `proof/run.rs` has its `prove`.
@@ -65,7 +65,7 @@ pub use proof::{
     handle::ProofHandle,
     result_cache::{CachedResult, ResultCache},
     run::Proven,
-    task_tracker::{TaskOutcome, TaskTracker},
+    task_statuses::{TaskOutcome, TaskStatuses},
 };
 pub use resolver::{AddressResolver, SystemResolver};
 pub use runner::{

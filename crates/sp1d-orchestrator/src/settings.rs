@@ -6,6 +6,7 @@ use sp1d_protocol::Build;
 use sp1d_scheduler::Placement;
 use std::{ffi::OsStr, fs, path::Path, sync::Arc, time::Duration};
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of attempts that a worker may hold at a time. A worker rejects attempts beyond
     /// `sp1d_protocol::MessageLimits::HELD_ATTEMPTS`, which is larger, and no worker needs this many.

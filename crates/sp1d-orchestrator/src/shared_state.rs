@@ -13,7 +13,7 @@
 //! | contacts: which workers of the list are reached | connections and the list | callers, and tries without workers |
 //! | result cache | dispatcher; a try removes results that may be wrong | tries, when they submit tasks |
 //! | limits of the log lines that workers cause | sessions and dispatcher | the same |
-//! | limits of the events that workers cause | sessions | the same |
+//! | limits of the events that workers cause | sessions and dispatcher | the same |
 //! | whether the whole orchestrator is stopping | `Orchestrator::end` | sessions, when they end |
 //! | whether the dispatcher has panicked | dispatcher | tries and callers |
 //!
@@ -64,6 +64,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// How many log lines the workers of one origin may cause. A worker that reports failures without end writes no
     /// more.

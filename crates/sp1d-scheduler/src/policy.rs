@@ -26,7 +26,7 @@ use std::{error, fmt, str::FromStr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Placement {
     /// Aims at the earliest finish. A free slot takes a task at once. A task goes to the worker that holds the fewest
-    /// attempts, unless a faster busy worker would finish it earlier.
+    /// attempts, unless the fastest worker has a free slot and would finish it earlier.
     #[default]
     Spread,
     /// Uses the fewest workers that need no more rounds than [`Placement::Spread`]. The other workers stay free: the

@@ -42,7 +42,8 @@ pub enum TaskStatus {
     },
 }
 
-/// The status of a worker in a session in which its prover was loaded, or in which its drain was requested before.
+/// The status of a worker in a session in which its prover was loaded, or whose drain was requested before its prover
+/// was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerStatus {
     /// True while a prover of the worker is loaded. A ready worker stays ready while it restarts its provers.
@@ -108,7 +109,7 @@ pub struct WorkerChanges {
     /// The present status of each session that changed, once for each of them. `None` if the session has ended, or if
     /// the worker's prover was never loaded in it and the worker is not draining.
     pub sessions: Vec<(SessionId, Option<WorkerStatus>)>,
-    /// The present standing of each worker whose standing changed, connected or not.
+    /// The present standing of each worker whose standing changed, ready or not.
     pub standings: BTreeMap<WorkerId, WorkerStanding>,
 }
 

@@ -72,7 +72,7 @@ pub(super) fn start_execution(client: &ProofClient, task: RawTaskRequest) -> Tas
                 TaskOutcome::Failed
             }
         };
-        client.proof().tracker().end(id, outcome);
+        client.proof().task_statuses().end(id, outcome);
     });
     id
 }

@@ -12,7 +12,7 @@ use super::{
     submitted_task::{DeferredEventUploads, SubmittedTask},
 };
 use crate::{
-    proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
+    proof::{cache_entry::cached_result, running::RunningTry, task_statuses::TaskOutcome, unverified::UnverifiedResult},
     published::{DispatchWriter, RegisteredAttempt},
     runner::{
         failure::{FailedAttempt, ProofFailure, dispatcher_panicked, failure_of_try},
@@ -57,7 +57,7 @@ pub(crate) struct Dispatcher {
     /// The tasks without an accepted result.
     tasks: HashMap<TaskId, SubmittedTask>,
     /// The names of the artifacts with deferred events, of each attempt whose events passed their check.
-    checked_events: HashMap<AttemptId, Vec<String>>,
+    checked_event_names: HashMap<AttemptId, Vec<String>>,
     /// The callers that wait for the drain of a session.
     drain_callers: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
     background: BackgroundWork,
@@ -73,7 +73,7 @@ impl Dispatcher {
             shared,
             writer,
             tasks: HashMap::new(),
-            checked_events: HashMap::new(),
+            checked_event_names: HashMap::new(),
             drain_callers: HashMap::new(),
         }
     }
@@ -190,7 +190,7 @@ impl Dispatcher {
         let outcome = match outcome {
             Ok(names) => match deferred_claim(&self.shared, task, submitted, attempt, &names) {
                 Ok(claim) => {
-                    self.checked_events.insert(attempt, names);
+                    self.checked_event_names.insert(attempt, names);
                     Ok(claim)
                 }
                 Err(text) => return submitted.running_try.fail(ProofFailure::Internal(text)),
@@ -302,7 +302,7 @@ impl Dispatcher {
         // The attempt is removed before its uploads. An upload that is stored in between finds no attempt, and removes
         // itself.
         let registered = self.writer.remove_attempt(attempt)?;
-        self.checked_events.remove(&attempt);
+        self.checked_event_names.remove(&attempt);
         self.shared.store.remove_scope(attempt_scope(attempt));
         Some(registered)
     }
@@ -391,7 +391,7 @@ impl Dispatcher {
     fn has_event_list(&self, attempt: AttemptId) -> bool {
         let Some(registered) = self.shared.attempts().get(&attempt).cloned() else { return false };
         let has_arrived = |name: &String| self.shared.store.describe(attempt_scope(attempt), name).is_some();
-        registered.outputs.event_list.iter().all(has_arrived)
+        registered.outputs.event_list.as_ref().is_none_or(has_arrived)
     }
 
     /// Moves what the attempt has uploaded for its marker to the try, and completes the marker. Other uploads of the
@@ -400,17 +400,17 @@ impl Dispatcher {
     fn complete_marker(&mut self, marker: TaskId, task: TaskId, attempt: AttemptId) {
         let Some(submitted) = self.tasks.get_mut(&task) else { return };
         let (from, to) = (attempt_scope(attempt), try_scope(submitted.running_try.id));
-        let list = submitted.spec.payload.marker().map(|marker| marker.event_list.clone());
-        let events = self.checked_events.get(&attempt).cloned().unwrap_or_default();
+        let event_list_name = submitted.spec.payload.marker().map(|marker| marker.event_list.clone());
+        let event_names = self.checked_event_names.get(&attempt).cloned().unwrap_or_default();
         // A set, because a worker may upload a list that names itself. Each artifact can be moved only once.
-        let names: BTreeSet<String> = list.into_iter().chain(events).collect();
+        let names: BTreeSet<String> = event_list_name.into_iter().chain(event_names).collect();
         for name in names {
             let stored = self.shared.store.get(from, &name);
             if !self.shared.store.promote(from, to, &name) {
                 let text = format!("cannot store the deferred events of task {} as artifact {name}", task.0);
                 submitted.running_try.fail(ProofFailure::Internal(text));
                 // Without these events, the proof would be partial.
-                return submitted.running_try.tracker.end(marker, TaskOutcome::Failed);
+                return submitted.running_try.task_statuses.end(marker, TaskOutcome::Failed);
             }
             if submitted.key.is_some()
                 && let Some(stored) = stored
@@ -418,7 +418,7 @@ impl Dispatcher {
                 submitted.event_uploads.push((name, stored));
             }
         }
-        submitted.running_try.tracker.end(marker, TaskOutcome::Succeeded);
+        submitted.running_try.task_statuses.end(marker, TaskOutcome::Succeeded);
     }
 
     fn accept(&mut self, task: TaskId, attempt: AttemptId, session: SessionId) {
@@ -434,14 +434,14 @@ impl Dispatcher {
             self.discard(attempt);
             running_try.remove_open_task(spec.kind());
             // The task has no result, so nothing may be counted or audited for it.
-            return running_try.tracker.end(task, TaskOutcome::Failed);
+            return running_try.task_statuses.end(task, TaskOutcome::Failed);
         }
         self.cache_result(&running_try, &spec, key, event_uploads);
         let registered = self.discard(attempt);
         if let Some(RegisteredAttempt { worker_id, worker_name, .. }) = registered.as_deref() {
             running_try.add_unverified(|| {
-                let worker = worker_name.clone();
-                UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker }
+                let worker_name = worker_name.clone();
+                UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker: worker_name }
             });
         }
         spec.payload.unshared_inputs().for_each(|name| running_try.remove_artifact(&self.shared.store, name));
@@ -452,7 +452,7 @@ impl Dispatcher {
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
             running_try.count_result(worker_name, worker_address);
         }
-        running_try.tracker.end(task, TaskOutcome::Succeeded);
+        running_try.task_statuses.end(task, TaskOutcome::Succeeded);
     }
 
     /// Stores the result of a task in the result cache, on another thread.
@@ -510,8 +510,10 @@ impl Dispatcher {
             }
         }
         let name: &Arc<str> = worker.as_ref().map_or(&registered.worker_name, |worker| &worker.name);
-        let worker = String::from(&**name);
-        let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker };
+        let worker_name = String::from(&**name);
+        let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker: worker_name };
+        // The names of proof events are public and stored. `ProofEvent::Started` is the start of a proof, so the start
+        // of an attempt is `Proving`. `AttemptFailed` is not the failure of a proof.
         running_try.publish(match step {
             AttemptStep::Assigned => ProofEvent::Assigned(info),
             AttemptStep::Started => ProofEvent::Proving(info),

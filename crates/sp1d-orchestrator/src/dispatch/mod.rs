@@ -1,8 +1,8 @@
 //! The dispatcher: the tokio task that owns the dispatch state machine, and with it the scheduler.
 //!
-//! It translates what happens into events and carries out the commands. It deliberately decides nothing about
-//! assignments and results: that is the work of [`sp1d_scheduler::DispatchState`]. The exceptions concern faults of
-//! checks, of this machine and of connections. These matter most, and ARCHITECTURE.md lists all:
+//! It translates what happens into events and carries out the commands. It leaves the choice of workers and results to
+//! [`sp1d_scheduler::DispatchState`]. It decides itself what to do when this machine, a check or a connection fails.
+//! These cases matter most, and ARCHITECTURE.md lists all:
 //!
 //! - An output counts as wrong if its check panics, takes too long, or waits behind one that does (`background`).
 //! - A task and its try fail if an accepted result cannot be stored. A marker and its try fail if accepted deferred

@@ -5,6 +5,7 @@ use sp1d_model::{OpenTask, OpenTaskState, OpenTasks, WaitingTasks};
 use sp1d_scheduler::{DispatchState, SessionId, TaskId, TaskStatus, Timestamp, TryId};
 use std::{cmp::Reverse, collections::BTreeMap};
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of open tasks in one reply. The dispatcher does nothing else while it makes the reply.
     const MAX_LISTED_TASKS: usize = 1000; Count by Client;

@@ -22,6 +22,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Default maximum number of connected workers that have joined. A process may usually open 1024 files, and the
     /// HTTP interface, the database and the artifacts need most of them.

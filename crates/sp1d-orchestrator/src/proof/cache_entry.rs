@@ -10,6 +10,7 @@ use std::collections::HashSet;
 /// Name of the list of deferred events in a cached result. It is part of the file format of the service's cache.
 const EVENT_LIST: &str = "#1";
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum compressed size of a cached result. It is held in memory as a whole while it is stored or used. The
     /// events of a core shard usually have some megabytes.

@@ -2,7 +2,7 @@
 //!
 //! Its methods are in two files: tasks in `submission`, and everything else here.
 
-use super::{running::RunningTry, task_tracker::TaskTracker};
+use super::{running::RunningTry, task_statuses::TaskStatuses};
 use crate::{
     dispatch::input::DispatcherInput,
     runner::{checks::ProofChecks, failure::ProofFailure, task::ShardWorker},
@@ -105,8 +105,8 @@ impl ProofHandle {
 
     /// Returns the statuses and the message channels of the try's tasks.
     #[must_use]
-    pub fn tracker(&self) -> &TaskTracker {
-        &self.running_try.tracker
+    pub fn task_statuses(&self) -> &TaskStatuses {
+        &self.running_try.task_statuses
     }
 
     /// Returns a token that is cancelled when the try stops: when it fails, or when it ends without a failure.

@@ -5,6 +5,7 @@ use crate::{
     settings::Verify,
 };
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of restarts of a proof, for all causes together.
     const MAX_RESTARTS: u32 = 2; Count by Worker;

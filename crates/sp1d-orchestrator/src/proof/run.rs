@@ -34,6 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum wait for the execution of a failed try to end.
     const END_TIMEOUT: Duration = Duration::from_secs(10); Time by Program;
@@ -261,7 +262,7 @@ impl Orchestrator {
         // `fail` keeps an earlier cause. Then wait until the runner has ended, so that its child process and its shared
         // memory are gone before the failure is reported.
         running_try.fail(failure.clone());
-        running_try.tracker.close();
+        running_try.task_statuses.close();
         tokio::select! {
             _ = run => {}
             () = sleep(END_TIMEOUT) => {
@@ -371,7 +372,7 @@ impl TryCleanup {
 impl Drop for TryCleanup {
     fn drop(&mut self) {
         self.running_try.stopped.cancel();
-        self.running_try.tracker.close();
+        self.running_try.task_statuses.close();
         self.running_try.end_progress();
         self.tries.remove_try(self.running_try.id);
         self.shared.store.remove_scope(try_scope(self.running_try.id));

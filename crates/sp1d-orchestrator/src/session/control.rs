@@ -24,6 +24,7 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of characters of a worker's text that says why its session ended.
     const MAX_REASON_CHARACTERS: usize = 400; Count by Worker;

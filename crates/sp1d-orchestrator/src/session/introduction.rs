@@ -10,6 +10,7 @@ use sp1d_protocol::wire::{self, HelloRequest, Machine};
 use sp1d_scheduler::{KindSet, TaskKind};
 use std::collections::BTreeMap;
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of characters of a worker's name, and of the name of its processor with its GPUs.
     const MAX_TEXT_CHARACTERS: usize = 64; Count by Worker;

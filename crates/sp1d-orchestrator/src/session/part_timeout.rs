@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tonic::Status;
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum time between two parts of a transfer. A part is a chunk of 1 MiB before compression, so this also sets
     /// the minimum rate: a worker behind a link of 1 Mbit/s with 15 transfers at a time needs half of this time.

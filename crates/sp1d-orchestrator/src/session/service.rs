@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of messages that wait for the worker to read them. A worker with more waiting messages counts as
     /// lost.

@@ -11,6 +11,7 @@ use std::{
 };
 use tokio::sync::Notify;
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Lower bound of the memory for uploads under way: usual results have one or two megabytes, so dozens of workers
     /// can upload at once.

@@ -25,6 +25,7 @@ use std::{fmt::Display, time::Duration};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum uncompressed bytes of the artifacts of a proof, with all uploads of its attempts. Honest artifacts
     /// compress to a quarter, so 256 GiB of memory and disk hold less than this.

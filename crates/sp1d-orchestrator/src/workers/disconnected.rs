@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// How long a worker that had joined by itself stays listed after it left. It may never come back.
     const MAX_LISTED_AGE: Duration = Duration::from_secs(10 * 60); Time by Worker;

@@ -13,6 +13,7 @@ use std::{
     net::IpAddr,
 };
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of identities that are remembered. It exceeds the largest worker list, and a worker that is
     /// forgotten only loses its learned durations: its origin's faults are remembered by the scheduler.

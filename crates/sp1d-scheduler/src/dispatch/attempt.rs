@@ -1,18 +1,7 @@
-//! What the dispatch state machine knows about an open task and about an attempt.
+//! What the dispatch state machine knows about an attempt.
 
-use super::{AttemptStep, ResultKey};
-use crate::{SessionId, TaskId, TaskKind, TryId};
-
-/// A task without an accepted result.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DispatchTask {
-    pub(super) try_id: TryId,
-    pub(super) kind: TaskKind,
-    /// True if an attempt of the task must complete a marker before a result is accepted.
-    pub(super) has_marker: bool,
-    /// Key of its result. `None` if its results are not cached.
-    pub(super) key: Option<ResultKey>,
-}
+use super::{AttemptStep, deferred_events_check::DeferredEventsCheck};
+use crate::{SessionId, TaskId};
 
 /// An attempt that the scheduler has neither discarded nor accepted.
 #[derive(Debug, Clone, Copy)]
@@ -91,17 +80,6 @@ pub(super) enum ResultReport {
     /// The result does not count, because the deferred events or the claim were rejected. Further reports of deferred
     /// events and of the result are ignored.
     Ignored,
-}
-
-/// State of the check of an attempt's deferred events. They are checked at most once per session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DeferredEventsCheck {
-    /// The worker has not reported the upload, or the list of the events had not arrived.
-    NotStarted,
-    /// The driver checks the uploaded deferred events.
-    Running,
-    /// The check has ended.
-    Ended,
 }
 
 impl DispatchAttempt {

@@ -163,7 +163,7 @@ pub enum TryFailureCause {
     TaskOutOfMemory,
     /// The task is a shard, and one of its attempts ran out of memory. A smaller shard may help.
     ShardOutOfMemory,
-    /// The task is a shard. The workers that are large enough for it have left, and the connected ones are too small.
+    /// The task is a shard. The workers that are large enough for it have left, and the ready ones are too small.
     /// None of its attempts ran out of memory.
     NoLargeWorkerRemains,
 }
@@ -171,7 +171,7 @@ pub enum TryFailureCause {
 impl TryFailureCause {
     /// Returns why a task of `kind` failed for good after the attempts in `history`. `failed_for_lack_of_memory` is the
     /// field of [`Command::FailTry`](crate::Command::FailTry).
-    pub(super) fn of(kind: TaskKind, history: &[PastAttempt], failed_for_lack_of_memory: bool) -> Self {
+    pub(super) fn from_history(kind: TaskKind, history: &[PastAttempt], failed_for_lack_of_memory: bool) -> Self {
         if !kind.is_shard() {
             // Only shards become smaller with a smaller cut. Another task that lacks memory has run out of it.
             if failed_for_lack_of_memory { Self::TaskOutOfMemory } else { Self::TaskFailed }

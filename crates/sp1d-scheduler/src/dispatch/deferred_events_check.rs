@@ -1,109 +1,12 @@
-//! The check of an attempt's deferred events, and the verdict on its claim.
+//! How far the check of an attempt's deferred events has come.
 
-use super::{
-    AttemptStep, DeferredClaim, DispatchCommand, DispatchState,
-    attempt::{DeferredEventsCheck, DispatchAttempt, DispatchTask, ResultReport},
-    claim_history::ClaimVerdict,
-    state_machine::EventHandling,
-};
-use crate::{AttemptFailure, AttemptId, Event, SessionId, WorkerId};
-
-/// The reason for the quarantine of a worker whose claim was refuted by later claims.
-const CLAIM_REFUTED: &str = "workers of two origins refuted the deferred events that it claimed for a shard";
-
-/// The reason for rejecting a claim that workers of two origins contradict.
-const CONTRADICTED: &str = "workers of two origins claimed other deferred events for the same shard";
-
-impl DispatchState {
-    /// Starts the check of the deferred events that `attempt` uploaded for its marker, unless it has run in this
-    /// session or the task has no marker. SP1 makes precompile shards from the events without checking them.
-    pub(super) fn on_deferred_events_uploaded(
-        &mut self,
-        session: SessionId,
-        attempt: AttemptId,
-        handling: &mut EventHandling<'_>,
-    ) {
-        let Some(entry) = self.attempts.get_mut(&attempt).filter(|entry| entry.awaits_report_of(session)) else {
-            return;
-        };
-        let task = entry.task;
-        if entry.events_check == DeferredEventsCheck::NotStarted
-            && self.tasks.get(task).is_some_and(|task| task.has_marker)
-        {
-            entry.events_check = DeferredEventsCheck::Running;
-            entry.is_check_delayed = false;
-            handling.commands.push(DispatchCommand::CheckDeferredEvents { attempt, task });
-        }
-    }
-
-    pub(super) fn on_deferred_events_checked(
-        &mut self,
-        attempt: AttemptId,
-        outcome: Result<DeferredClaim, String>,
-        handling: &mut EventHandling<'_>,
-    ) {
-        // The attempt may have been discarded while its uploads were checked.
-        let Some(entry) =
-            self.attempts.get(&attempt).filter(|entry| entry.events_check == DeferredEventsCheck::Running).copied()
-        else {
-            return;
-        };
-        let verdict = outcome.map(|claim| self.judge_claim(attempt, entry, &claim));
-        let failure = match verdict {
-            Ok(ClaimVerdict::Accepted { refuted }) => {
-                return self.accept_deferred_events(attempt, refuted, handling);
-            }
-            Ok(ClaimVerdict::Contradicted) => AttemptFailure::Rejected(CONTRADICTED.to_owned()),
-            Ok(ClaimVerdict::Unconfirmed) => AttemptFailure::Unconfirmed,
-            Ok(ClaimVerdict::NameConflict) => AttemptFailure::NameConflict,
-            Err(reason) => AttemptFailure::Rejected(reason),
-        };
-        self.reject_deferred_events(attempt, failure, handling);
-    }
-
-    /// Records `claim`, which `attempt` makes, and returns the verdict on it. `entry` is the entry of `attempt`.
-    fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimVerdict {
-        let DispatchTask { try_id, .. } = *self.tasks.get(entry.task).expect("the task of an attempt is open");
-        let has_independent_worker = self.scheduler.has_independent_worker_for(attempt);
-        match (self.claims.get_mut(&try_id), self.scheduler.worker_of(attempt)) {
-            (Some(claims), Some((worker, origin))) => claims.judge(claim, worker, origin, has_independent_worker),
-            // The scheduler has forgotten the disconnected worker, so the claim cannot be compared with others.
-            _ => ClaimVerdict::Unconfirmed,
-        }
-    }
-
-    /// Tells the scheduler that the deferred events of `attempt` are accepted, and that `refuted` made wrong
-    /// claims. Lets the result be checked if it waits.
-    fn accept_deferred_events(&mut self, attempt: AttemptId, refuted: Vec<WorkerId>, handling: &mut EventHandling<'_>) {
-        let entry = self.attempt_mut(attempt);
-        entry.events_check = DeferredEventsCheck::Ended;
-        let DispatchAttempt { session, report, .. } = *entry;
-        for worker in refuted {
-            handling.commands.push(DispatchCommand::LogRefutedClaim { worker });
-            self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIM_REFUTED.to_owned() }, handling);
-        }
-        self.pass_to_scheduler(Event::DeferredEventsAccepted { session, attempt }, handling);
-        if report == ResultReport::Received {
-            self.check_result(attempt, handling);
-        }
-    }
-
-    /// Fails `attempt`, because its deferred events or its claim were rejected.
-    fn reject_deferred_events(
-        &mut self,
-        attempt: AttemptId,
-        failure: AttemptFailure,
-        handling: &mut EventHandling<'_>,
-    ) {
-        let entry = self.attempt_mut(attempt);
-        let session = entry.session;
-        let is_proving = entry.report == ResultReport::Awaited;
-        (entry.events_check, entry.report) = (DeferredEventsCheck::Ended, ResultReport::Ignored);
-        if is_proving {
-            // Cancel first, so that the cancellation arrives before the task that replaces the attempt.
-            handling.commands.push(DispatchCommand::Cancel { session, attempt });
-        }
-        self.publish_step(attempt, AttemptStep::Failed(failure.to_string()), handling);
-        self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
-    }
+/// State of the check of an attempt's deferred events. They are checked at most once per session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeferredEventsCheck {
+    /// The worker has not reported the upload, or the list of the events had not arrived.
+    NotStarted,
+    /// The driver checks the uploaded deferred events.
+    Running,
+    /// The check has ended.
+    Ended,
 }

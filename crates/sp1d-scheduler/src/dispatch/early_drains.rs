@@ -3,6 +3,7 @@
 use crate::SessionId;
 use std::collections::{BTreeMap, BTreeSet};
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of early drains that are remembered. The oldest is forgotten first: its worker has had the most
     /// time to become ready.

@@ -2,7 +2,8 @@
 
 use super::{
     DispatchState,
-    attempt::{DeferredEventsCheck, DispatchAttempt, ResultReport},
+    attempt::{DispatchAttempt, ResultReport},
+    deferred_events_check::DeferredEventsCheck,
 };
 use crate::{AttemptId, TaskStatus};
 
@@ -43,7 +44,7 @@ impl DispatchState {
             let task = self.tasks.get(entry.task);
             assert!(task.is_some(), "{attempt} belongs to {}, which is not open", entry.task);
             assert!(
-                entry.events_check == DeferredEventsCheck::NotStarted || task.is_some_and(|task| task.has_marker),
+                entry.events_check == DeferredEventsCheck::NotStarted || task.is_some_and(|entry| entry.has_marker),
                 "the task of {attempt} has no marker, but the attempt is {entry:?}"
             );
             assert!(
@@ -76,7 +77,7 @@ impl DispatchState {
         for session in self.resumable.sessions() {
             assert!(
                 self.scheduler.worker_status(session).is_some(),
-                "{session} is disconnected, but can resume attempts"
+                "{session} has no ready worker, but can resume attempts"
             );
         }
     }

@@ -5,8 +5,9 @@
 //!
 //! The scheduler hears at once of the first result that the session of the attempt reports. If the result arrives
 //! during the check of the events, its own check starts when that check has ended. The result is dropped if the events
-//! or the claim are rejected, and so is a result that arrives after the rejection. A result becomes final only after
-//! its own check. The end of the session ends none of these checks.
+//! or the claim are rejected. A result that arrives after the rejection is dropped too, unless the worker was
+//! disconnected at the rejection and then continues the attempt. A result becomes final only after its own check. The
+//! end of the session ends none of these checks.
 //!
 //! ```text
 //!   DispatchEvent + Timestamp ──► DispatchState::handle ──► Vec<DispatchCommand>
@@ -27,10 +28,9 @@
 //! | events of the driver | events of the scheduler |
 //! |---|---|
 //! | `DeferredEventsUploaded` | none |
-//! | `DeferredEventsChecked`, if the claim is accepted | first `ProvenWrong` for each refuted worker |
-//! | | then `DeferredEventsAccepted` |
-//! | `DeferredEventsChecked` otherwise | `AttemptFailed` |
-//! | `CheckDelayed` before the result is reported | `CheckDelayed`, when the result arrives and the check still runs |
+//! | `DeferredEventsChecked`, claim accepted | `ProvenWrong` for each refuted worker, then `DeferredEventsAccepted` |
+//! | `DeferredEventsChecked`, otherwise | `AttemptFailed` |
+//! | `CheckDelayed` before the result | delayed until the result arrives, then sent if the check still runs |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
 //! | `DrainRequested` before `WorkerReady` | `WorkerReady` with `draining` |
 //!
@@ -49,6 +49,7 @@ mod deferred_events_check;
 mod early_drains;
 mod event;
 mod invariants;
+mod on_deferred_events;
 mod open_tasks;
 mod resumable;
 mod state_machine;

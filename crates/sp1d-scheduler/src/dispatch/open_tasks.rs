@@ -1,11 +1,22 @@
 //! The tasks without an accepted result, by their numbers and by try.
 
-use super::attempt::DispatchTask;
-use crate::{TaskId, TryId};
+use super::ResultKey;
+use crate::{TaskId, TaskKind, TryId};
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     ops::Bound,
 };
+
+/// A task without an accepted result.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DispatchTask {
+    pub(super) try_id: TryId,
+    pub(super) kind: TaskKind,
+    /// True if an attempt of the task must complete a marker before a result is accepted.
+    pub(super) has_marker: bool,
+    /// Key of its result. `None` if its results are not cached.
+    pub(super) key: Option<ResultKey>,
+}
 
 /// The open tasks of all tries.
 #[derive(Debug, Default)]

@@ -31,8 +31,8 @@ struct Resumer {
     attempt: AttemptId,
 }
 
-/// The attempts from before the orchestrator restarted that a connected worker can resume and no task has used yet. At
-/// most one for each key.
+/// The attempts from before the orchestrator restarted that a ready worker can resume and no task has used yet. At most
+/// one for each key.
 #[derive(Debug, Default)]
 pub(super) struct ResumableAttempts(BTreeMap<ResultKey, Resumer>);
 

@@ -2,9 +2,10 @@
 
 use super::{
     AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey, TryFailureCause,
-    attempt::{DeferredEventsCheck, DispatchAttempt, DispatchTask, ResultReport},
+    attempt::{DispatchAttempt, ResultReport},
+    deferred_events_check::DeferredEventsCheck,
     early_drains::EarlyDrains,
-    open_tasks::OpenTaskTable,
+    open_tasks::{DispatchTask, OpenTaskTable},
     resumable::ResumableAttempts,
 };
 use crate::{
@@ -292,10 +293,10 @@ impl DispatchState {
                 }
             }
             Command::FailTry { try_id, task, kind, history, failed_for_lack_of_memory } => {
-                let cause = TryFailureCause::of(kind, &history, failed_for_lack_of_memory);
+                let cause = TryFailureCause::from_history(kind, &history, failed_for_lack_of_memory);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch state machine cannot tell them apart.
-                let are_claims_suspect = kind.is_shard() && self.tasks.get(task).is_some_and(|task| !task.has_marker);
+                let are_claims_suspect = kind.is_shard() && self.tasks.get(task).is_some_and(|entry| !entry.has_marker);
                 handling.commands.push(DispatchCommand::FailTry {
                     try_id,
                     task,

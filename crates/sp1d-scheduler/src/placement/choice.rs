@@ -117,13 +117,14 @@ impl PlacementInputs<'_> {
 
     fn choose_not_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
         let Some(idle) = self.choose_idle(kind, excluded) else { return self.sessions.least_busy(kind, excluded) };
-        Some(self.sooner_busy_worker(kind, excluded, idle).unwrap_or(idle))
+        Some(self.fastest_if_sooner(kind, excluded, idle).unwrap_or(idle))
     }
 
-    /// Returns a busy worker that would finish its attempts and then a task of `kind` earlier than `idle` would finish
-    /// the task alone. This keeps the last task away from a slow machine. While more tasks wait, the slots of the fast
-    /// worker fill quickly and the slow worker gets its share.
-    fn sooner_busy_worker(&self, kind: TaskKind, excluded: &Exclusions, idle: SessionId) -> Option<SessionId> {
+    /// Returns the fastest worker if it has a free slot and would finish its attempts, and then a task of `kind`,
+    /// earlier than `idle` would finish the task alone. No other worker is considered. This keeps the last task away
+    /// from a slow machine. While more tasks wait, the slots of the fastest worker fill quickly, and the slow worker
+    /// gets its share.
+    fn fastest_if_sooner(&self, kind: TaskKind, excluded: &Exclusions, idle: SessionId) -> Option<SessionId> {
         let progress = self.progress.filter(|_| self.pack_plans.is_none())?;
         let time_on_idle = self.sessions.pace(idle, kind)?;
         let fastest =
@@ -160,7 +161,7 @@ impl PlacementInputs<'_> {
     }
 
     /// Returns false if no task of `kind` can go to an idle worker, whatever workers the task excludes. Without this
-    /// check every event would search all buckets for one that excludes every worker holding the kind.
+    /// check, every event would search all buckets for a task that excludes every worker that holds its kind.
     fn any_idle_may_take(&self, kind: TaskKind) -> bool {
         self.sessions.any_idle(kind)
             && (self.has_room(kind)
@@ -170,7 +171,7 @@ impl PlacementInputs<'_> {
 
     /// Returns true if fewer workers hold tasks of `kind` than the plan uses.
     fn has_room(&self, kind: TaskKind) -> bool {
-        self.pack_plans.is_none_or(|pack_plans| self.sessions.holders(kind) < pack_plans.of(kind).size())
+        self.pack_plans.is_none_or(|pack_plans| self.sessions.holders(kind) < pack_plans.plan_for(kind).size())
     }
 
     /// Returns the worker that has just ended an attempt, if it is idle and available for `kind`. It comes before the
@@ -184,6 +185,6 @@ impl PlacementInputs<'_> {
     /// each new plan. While tasks arrive one by one, each makes a new plan. If workers stopped meanwhile, the tasks
     /// still to come would finish late.
     fn may_take_one_more(&self, kind: TaskKind, freed_worker: FreedWorker) -> bool {
-        self.pack_plans.is_some_and(|pack_plans| pack_plans.of(kind).is_newer_than(freed_worker.attempt))
+        self.pack_plans.is_some_and(|pack_plans| pack_plans.plan_for(kind).is_newer_than(freed_worker.attempt))
     }
 }

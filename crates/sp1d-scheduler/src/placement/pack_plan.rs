@@ -29,7 +29,7 @@ impl PackPlans {
         )
     }
 
-    pub(crate) const fn of(&self, kind: TaskKind) -> PackPlan {
+    pub(crate) const fn plan_for(&self, kind: TaskKind) -> PackPlan {
         self.0[kind.index()]
     }
 
@@ -52,7 +52,7 @@ impl PackPlans {
     /// Checks each plan against the current tasks and workers.
     pub(crate) fn check_invariants(&self, queue: &TaskQueue, sessions: &WorkerSessions, newest: AttemptId) {
         for kind in TaskKind::ALL {
-            let plan = self.of(kind);
+            let plan = self.plan_for(kind);
             let now = (tasks_that_need_a_worker(queue, sessions, kind), sessions.available(kind));
             assert_eq!(
                 (plan.remaining_tasks, plan.available),

@@ -1,6 +1,6 @@
 //! The waiting tasks: their order, and which workers each of them excludes.
 //!
-//! This folder knows neither which workers are connected nor which of them are free.
+//! This folder knows neither which workers are ready nor which of them are free.
 
 mod exclusion_buckets;
 mod exclusions;

@@ -28,7 +28,7 @@ impl Scheduler {
     }
 
     /// The watched attempts are exactly those that have started and are not overdue. Sessions and standing match the
-    /// connected workers.
+    /// ready workers.
     fn check_pace_and_standing(&self) {
         let started = self.attempts.iter().filter(|(_, attempt)| {
             let started = attempt.is_started();
@@ -41,7 +41,7 @@ impl Scheduler {
         let sessions = self.sessions.check_invariants().iter().map(|(id, session)| (*id, session.worker()));
         assert_eq!(self.workers.check_invariants(), sessions.collect(), "sessions and workers do not match");
         for (id, session) in self.sessions.check_invariants() {
-            let worker = self.workers.get(session.worker()).expect("connected workers are known");
+            let worker = self.workers.get(session.worker()).expect("ready workers are known");
             let standing = (worker.quarantined(), worker.on_probation());
             let shown = (session.quarantined(), session.on_probation());
             assert_eq!(shown, standing, "the standing of {id} does not match that of its worker");
@@ -77,7 +77,7 @@ impl Scheduler {
         let open = self.tasks.values().filter(|task| !matches!(task.state, TaskState::Accepted(_))).count();
         assert_eq!(self.open_tasks, open, "the number of open tasks is wrong");
         for (id, task) in &self.tasks {
-            let state = |attempt| self.attempts.get(&attempt).map(|attempt| attempt.state);
+            let state = |attempt| self.attempts.get(&attempt).map(|entry| entry.state);
             let count = |wanted: fn(AttemptState) -> bool| {
                 task.attempts.iter().filter(|attempt| state(**attempt).is_some_and(wanted)).count()
             };
@@ -105,15 +105,15 @@ impl Scheduler {
                     assert_eq!(accepted, 1, "{id} is accepted with {attempt}, which is not accepted");
                 }
             }
-            let second = task.second.map(|second| {
-                assert_ne!(task.state, TaskState::Held(second), "{second} is the first and the second attempt of {id}");
+            if let Some(other) = task.other_live {
+                assert_ne!(task.state, TaskState::Held(other), "{other} is both live attempts of {id}");
                 assert!(
-                    state(second).is_some_and(AttemptState::is_held),
-                    "{second}, the second attempt of {id}, is not live"
+                    state(other).is_some_and(AttemptState::is_held),
+                    "{other}, on which {id} does not rely, is not live"
                 );
-                assert!(!matches!(task.state, TaskState::Accepted(_)), "{id} is accepted and has a second attempt");
-            });
-            let live = usize::from(matches!(task.state, TaskState::Held(_))) + usize::from(second.is_some());
+                assert!(!matches!(task.state, TaskState::Accepted(_)), "{id} is accepted and has the live {other}");
+            }
+            let live = usize::from(matches!(task.state, TaskState::Held(_))) + usize::from(task.other_live.is_some());
             assert_eq!(held, live, "{id} has {held} live attempts");
             assert_eq!(
                 accepted,
@@ -124,7 +124,7 @@ impl Scheduler {
             assert!(task.history().len() <= MAX_HISTORY, "the history of {id} is too long");
             // A task can also fail for good because a worker left. The scheduler notices that only when an attempt of
             // the task ends, or after `memory_patience`. This check therefore uses only counts that do not depend on
-            // the connected workers.
+            // the ready workers.
             let spent = |counts: &WorkerCounts, max: u32| counts.distinct() >= max as usize;
             let exhausted =
                 spent(task.failures(), self.config.max_failures) || spent(task.losses(), self.config.max_losses);
@@ -136,7 +136,7 @@ impl Scheduler {
                 "the index of tasks that exclude workers by memory is wrong for {id}"
             );
             if let Some(marker) = task.marker {
-                let try_id = self.markers.get(&marker).map(|marker| marker.try_id);
+                let try_id = self.markers.get(&marker).map(|entry| entry.try_id);
                 assert_eq!(try_id, Some(task.try_id), "the marker {marker} of {id} belongs to another try");
             }
         }
@@ -174,7 +174,7 @@ impl Scheduler {
         if let Some((expiry, session)) = self.leases.earliest() {
             assert!(
                 expiry > self.clock.lease_time(),
-                "the lease of {session} has ended, but the worker is still connected"
+                "the lease of {session} has ended, but the session has not"
             );
         }
         for (id, session) in sessions {

@@ -24,7 +24,7 @@ impl Scheduler {
             }
         }
         let entry = self.task_mut(task);
-        (entry.state, entry.second) = (TaskState::Accepted(id), None);
+        (entry.state, entry.other_live) = (TaskState::Accepted(id), None);
         self.open_tasks -= 1;
         self.tasks_excluding_by_memory.remove(&task);
     }
@@ -64,7 +64,7 @@ impl Scheduler {
     }
 
     /// Returns `worker` with its origin, for the counts of a task.
-    pub(super) fn counted(&self, worker: WorkerId) -> CountedWorker {
+    pub(super) fn with_origin(&self, worker: WorkerId) -> CountedWorker {
         CountedWorker { id: worker, origin: self.workers.get(worker).map(KnownWorker::origin) }
     }
 
@@ -75,32 +75,32 @@ impl Scheduler {
 
     fn retry_after(
         &mut self,
-        id: TaskId,
+        task: TaskId,
         past: PastAttempt,
         count: impl FnOnce(&mut ScheduledTask, CountedWorker),
         commands: &mut Vec<Command>,
     ) {
-        let worker = self.counted(past.worker);
-        let task = self.task_mut(id);
-        count(task, worker);
-        task.add_to_history(past);
-        self.update_max_excluded(id);
-        self.retry_task(id, commands);
+        let worker = self.with_origin(past.worker);
+        let entry = self.task_mut(task);
+        count(entry, worker);
+        entry.add_to_history(past);
+        self.update_max_excluded(task);
+        self.retry_task(task, commands);
     }
 
     /// Retries `task` if it relied on its attempt `id`, which ended for a reason that counts neither as a failure nor
     /// as a loss.
     pub(super) fn retry_uncounted(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
         let entry = self.task_mut(task);
-        if entry.second == Some(id) {
-            entry.second = None;
+        if entry.other_live == Some(id) {
+            entry.other_live = None;
         } else if entry.state == TaskState::Held(id) {
             self.retry_task(task, commands);
         }
     }
 
     /// Returns the history entry for `id`, which ends now.
-    pub(super) fn past(&self, id: AttemptId, reason: impl Into<AttemptEndReason>) -> PastAttempt {
+    pub(super) fn history_entry(&self, id: AttemptId, reason: impl Into<AttemptEndReason>) -> PastAttempt {
         let attempt = self.attempt(id);
         let duration = self.clock.now().saturating_since(attempt.assigned);
         PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, reason: reason.into() }
@@ -156,57 +156,57 @@ impl Scheduler {
     fn lacking_memory(&self) -> impl Iterator<Item = TaskId> {
         // Looking at every worker is worthwhile only once for all tasks with the same exclusions by memory.
         let mut found = BTreeMap::new();
-        self.tasks_excluding_by_memory.iter().copied().filter(move |id| {
-            let task = self.task(*id);
+        self.tasks_excluding_by_memory.iter().copied().filter(move |task| {
+            let entry = self.task(*task);
             let mut lacks =
-                || *found.entry((task.kind, task.excluded.lasting())).or_insert_with(|| self.lacks_memory(task));
-            matches!(task.state, TaskState::Waiting { .. }) && lacks()
+                || *found.entry((entry.kind, entry.excluded.lasting())).or_insert_with(|| self.lacks_memory(entry));
+            matches!(entry.state, TaskState::Waiting { .. }) && lacks()
         })
     }
 
-    /// Retries task `id` after an attempt ran out of memory on a worker with `comparable_bytes`: only a worker with
-    /// more memory gets it. If no such worker is ready, the task has failed for good.
+    /// Retries `task` after an attempt ran out of memory on a worker with `comparable_bytes`: only a worker with more
+    /// memory gets it. If no such worker is ready, the task has failed for good.
     pub(super) fn retry_with_more_memory(
         &mut self,
-        id: TaskId,
+        task: TaskId,
         past: PastAttempt,
         comparable_bytes: u64,
         commands: &mut Vec<Command>,
     ) {
-        self.tasks_excluding_by_memory.insert(id);
-        let task = self.task_mut(id);
-        task.excluded.add_memory(comparable_bytes);
-        task.add_to_history(past);
-        self.retry_task(id, commands);
+        self.tasks_excluding_by_memory.insert(task);
+        let entry = self.task_mut(task);
+        entry.excluded.add_memory(comparable_bytes);
+        entry.add_to_history(past);
+        self.retry_task(task, commands);
     }
 
-    /// Retries task `id`, which lost the attempt that it relied on. The task now relies on its second attempt, or waits
-    /// for a new one. If it has failed for good, its try fails.
-    pub(super) fn retry_task(&mut self, id: TaskId, commands: &mut Vec<Command>) {
-        let task = self.task(id);
-        let has_reached_limit = self.has_reached_limit(task);
-        if has_reached_limit || self.lacks_memory(task) {
-            let faults = task.recorded_faults.clone();
-            self.fail_try(id, !has_reached_limit, commands);
+    /// Retries `task`, which lost the attempt that it relied on. The task now relies on its other live attempt, or
+    /// waits for a new one. If it has failed for good, its try fails.
+    pub(super) fn retry_task(&mut self, task: TaskId, commands: &mut Vec<Command>) {
+        let entry = self.task(task);
+        let has_reached_limit = self.has_reached_limit(entry);
+        if has_reached_limit || self.lacks_memory(entry) {
+            let faults = entry.recorded_faults.clone();
+            self.fail_try(task, !has_reached_limit, commands);
             // A task that fails everywhere is not the fault of its workers.
-            let kind = self.task(id).kind;
+            let kind = self.task(task).kind;
             faults.into_iter().for_each(|(worker, faults)| self.workers.forgive(worker, kind, faults));
         }
-        let second = self.task(id).second.filter(|second| !self.attempt(*second).overdue);
-        if self.try_of(self.task(id)).failed {
-            self.task_mut(id).state = TaskState::TryFailed;
-        } else if let Some(second) = second {
-            let task = self.task_mut(id);
-            (task.state, task.second) = (TaskState::Held(second), None);
-            if self.attempt(second).is_started() {
+        let other = self.task(task).other_live.filter(|other| !self.attempt(*other).overdue);
+        if self.try_of(self.task(task)).failed {
+            self.task_mut(task).state = TaskState::TryFailed;
+        } else if let Some(other) = other {
+            let entry = self.task_mut(task);
+            (entry.state, entry.other_live) = (TaskState::Held(other), None);
+            if self.attempt(other).is_started() {
                 // It may become a straggler again.
-                self.start_watching(second);
+                self.start_watching(other);
             } else {
-                self.update_stealable(second);
+                self.update_stealable(other);
             }
         } else {
-            self.task_mut(id).state = TaskState::Waiting { since: self.clock.now() };
-            self.enqueue(id);
+            self.task_mut(task).state = TaskState::Waiting { since: self.clock.now() };
+            self.enqueue(task);
         }
     }
 }

@@ -37,10 +37,10 @@ impl Scheduler {
     /// `attempt` may be disconnected. False if `attempt` is unknown.
     #[must_use]
     pub fn has_independent_worker_for(&self, attempt: AttemptId) -> bool {
-        let Some(attempt) = self.attempts.get(&attempt) else { return false };
-        let (kind, trusted_only) = (attempt.kind, self.try_of(self.task(attempt.task)).trusted_only);
+        let Some(entry) = self.attempts.get(&attempt) else { return false };
+        let (kind, trusted_only) = (entry.kind, self.try_of(self.task(entry.task)).trusted_only);
         let origin = |worker: WorkerId| self.workers.get(worker).map(KnownWorker::origin);
-        let own = origin(attempt.worker);
+        let own = origin(entry.worker);
         let may_take =
             |other: &&SessionState| other.available_kinds().contains(kind) && (other.is_trusted() || !trusted_only);
         let available = self.sessions.iter().filter(may_take);
@@ -49,7 +49,7 @@ impl Scheduler {
 
     /// Returns true if the result of `attempt` was delivered and is neither accepted nor rejected.
     pub(crate) fn has_delivered(&self, attempt: AttemptId) -> bool {
-        self.attempts.get(&attempt).is_some_and(|attempt| attempt.state == AttemptState::Delivered)
+        self.attempts.get(&attempt).is_some_and(|entry| entry.state == AttemptState::Delivered)
     }
 
     /// Returns true if `task` is known and not a marker. Looks at no worker, unlike [`task_status`](Self::task_status).
@@ -60,8 +60,8 @@ impl Scheduler {
     /// Returns the status of `task`, or `None` if `task` is unknown or a marker.
     #[must_use]
     pub fn task_status(&self, task: TaskId) -> Option<TaskStatus> {
-        let task = self.tasks.get(&task)?;
-        Some(self.status_of(task, || self.reason_for(task.kind, &task.excluded)))
+        let entry = self.tasks.get(&task)?;
+        Some(self.status_of(entry, || self.reason_for(entry.kind, &entry.excluded)))
     }
 
     /// Returns the statuses of `tasks`, without unknown tasks and markers.
@@ -101,22 +101,22 @@ impl Scheduler {
         self.tasks.get(&task).map_or(&[], ScheduledTask::history)
     }
 
-    /// Returns the slots, kinds and number of attempts of `session`, or `None` if it is not connected.
+    /// Returns the slots, kinds and number of attempts of `session`, or `None` if it has no ready worker.
     #[must_use]
     pub fn worker_status(&self, session: SessionId) -> Option<WorkerStatus> {
-        let session = self.sessions.get(session)?;
+        let found = self.sessions.get(session)?;
         Some(WorkerStatus {
-            has_loaded_prover: !session.is_starting(),
-            slots: session.slots(),
-            available_kinds: session.available_kinds(),
-            on_probation: session.on_probation(),
-            held: session.held().len(),
-            draining: session.is_draining(),
-            paces: session.paces(),
+            has_loaded_prover: !found.is_starting(),
+            slots: found.slots(),
+            available_kinds: found.available_kinds(),
+            on_probation: found.on_probation(),
+            held: found.held().len(),
+            draining: found.is_draining(),
+            paces: found.paces(),
         })
     }
 
-    /// Returns the attempts that `session` holds, oldest first, or `None` if it is not connected.
+    /// Returns the attempts that `session` holds, oldest first, or `None` if it has no ready worker.
     pub(crate) fn held_attempts(&self, session: SessionId) -> Option<Vec<AttemptId>> {
         Some(self.sessions.get(session)?.held().iter().copied().collect())
     }
@@ -124,14 +124,14 @@ impl Scheduler {
     /// Returns the standing of `worker`. That of an unknown worker is normal.
     #[must_use]
     pub fn worker_standing(&self, worker: WorkerId) -> WorkerStanding {
-        let Some(worker) = self.workers.get(worker) else { return WorkerStanding::Normal };
-        let last = worker.quarantines().into_iter().max_by_key(|quarantine| quarantine.until);
+        let Some(known) = self.workers.get(worker) else { return WorkerStanding::Normal };
+        let last = known.quarantines().into_iter().max_by_key(|quarantine| quarantine.until);
         match last {
             Some(PresentQuarantine { reason, .. }) => {
-                WorkerStanding::Quarantined { kinds: worker.quarantined(), reason }
+                WorkerStanding::Quarantined { kinds: known.quarantined(), reason }
             }
-            None if worker.on_probation().is_empty() => WorkerStanding::Normal,
-            None => WorkerStanding::Probation { kinds: worker.on_probation() },
+            None if known.on_probation().is_empty() => WorkerStanding::Normal,
+            None => WorkerStanding::Probation { kinds: known.on_probation() },
         }
     }
 

@@ -52,17 +52,17 @@ impl Scheduler {
                 self.note_duration(id);
                 self.free_slot(id);
                 self.attempt_mut(id).state = AttemptState::Delivered;
-                let task = self.task_mut(task);
-                let kind = task.kind;
-                if task.state == TaskState::Held(id) {
-                    task.state = TaskState::Verifying(id);
+                let entry = self.task_mut(task);
+                let kind = entry.kind;
+                if entry.state == TaskState::Held(id) {
+                    entry.state = TaskState::Verifying(id);
                     // The plan does not include attempts on workers that are not available.
                     if self.sessions.is_available(session, kind) {
                         self.pack_plans.note_delivery(kind);
                     }
                 } else {
                     // The task relies on its other attempt until this result is verified.
-                    task.second = None;
+                    entry.other_live = None;
                 }
             }
             // The worker may have been lost and have returned in a new session. The task does not wait for the check,
@@ -88,23 +88,23 @@ impl Scheduler {
         };
         self.sessions.note_work(session);
         let fault = fault_of(&failure);
-        let past = self.past(id, failure);
+        let past = self.history_entry(id, failure);
         let attempt = self.attempt_mut(id);
         attempt.failed = true;
         let worker = attempt.worker;
         self.lapse(id, commands);
         self.record_fault_at(task, worker, fault, &past.reason, commands);
         let entry = self.task_mut(task);
-        if entry.second == Some(id) {
-            entry.second = None;
+        if entry.other_live == Some(id) {
+            entry.other_live = None;
             // The task relies on its other attempt, but must not go to this worker again.
             if past.reason.is_out_of_memory() {
                 let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
                 self.tasks_excluding_by_memory.insert(task);
-                self.change_exclusions(task, |task| task.excluded.add_memory(comparable_bytes));
+                self.change_exclusions(task, |entry| entry.excluded.add_memory(comparable_bytes));
             } else if past.reason.is_unsupported() {
-                let counted = self.counted(worker);
-                self.change_exclusions(task, |task| task.count_refusal(counted));
+                let counted = self.with_origin(worker);
+                self.change_exclusions(task, |entry| entry.count_refusal(counted));
                 self.update_max_excluded(task);
             }
             self.task_mut(task).add_to_history(past);
@@ -131,8 +131,8 @@ impl Scheduler {
         if !is_awaited || self.try_of(entry).failed || self.sessions.available_are_excluded(kind, &excluded) {
             return;
         }
-        let past = self.past(id, AttemptEndReason::CheckDelayed);
-        self.change_exclusions(task, |task| task.excluded.add(worker));
+        let past = self.history_entry(id, AttemptEndReason::CheckDelayed);
+        self.change_exclusions(task, |entry| entry.excluded.add(worker));
         self.update_max_excluded(task);
         self.task_mut(task).add_to_history(past);
         self.retry_task(task, commands);
@@ -161,7 +161,7 @@ impl Scheduler {
     fn reject_delivered(&mut self, id: AttemptId, failure: AttemptFailure, commands: &mut Vec<Command>) {
         let Some(task) = self.delivered_task(id) else { return };
         let fault = fault_of(&failure);
-        let past = self.past(id, failure);
+        let past = self.history_entry(id, failure);
         let worker = self.attempt(id).worker;
         self.end_attempt(id, commands);
         self.record_fault_at(task, worker, fault, &past.reason, commands);

@@ -61,18 +61,18 @@ impl Scheduler {
     }
 
     /// Assigns a task that is not in the queue to a worker with a free slot.
-    pub(super) fn assign(&mut self, id: TaskId, session: SessionId, commands: &mut Vec<Command>) {
+    pub(super) fn assign(&mut self, task: TaskId, session: SessionId, commands: &mut Vec<Command>) {
         self.attempts_assigned += 1;
         let attempt = AttemptId(self.attempts_assigned);
         let state = AttemptState::Held { started: None };
         let (assigned, worker) =
-            (self.clock.now(), self.sessions.get(session).expect("a chosen worker is connected").worker());
-        let task = self.task_mut(id);
-        task.attempts.insert(attempt);
-        task.state = TaskState::Held(attempt);
-        let (try_id, kind) = (task.try_id, task.kind);
-        let entry = ScheduledAttempt {
-            task: id,
+            (self.clock.now(), self.sessions.get(session).expect("a chosen worker is ready").worker());
+        let entry = self.task_mut(task);
+        entry.attempts.insert(attempt);
+        entry.state = TaskState::Held(attempt);
+        let (try_id, kind) = (entry.try_id, entry.kind);
+        let assignment = ScheduledAttempt {
+            task,
             kind,
             session,
             worker,
@@ -85,10 +85,10 @@ impl Scheduler {
             took: None,
             state,
         };
-        self.attempts.insert(attempt, entry);
+        self.attempts.insert(attempt, assignment);
         self.take_slot(session, attempt);
         self.update_stealable_of(session, attempt);
-        commands.push(Command::Assign { session, attempt, try_id, task: id, kind });
+        commands.push(Command::Assign { session, attempt, try_id, task, kind });
     }
 
     /// Takes back attempt `id`, which has not started, and assigns its task to `session`.
@@ -96,7 +96,7 @@ impl Scheduler {
         let attempt = self.attempt(id);
         let (task, holder) = (attempt.task, attempt.session);
         commands.push(Command::Cancel { session: holder, attempt: id });
-        let past = self.past(id, AttemptEndReason::TakenBack);
+        let past = self.history_entry(id, AttemptEndReason::TakenBack);
         self.task_mut(task).add_to_history(past);
         self.lapse(id, commands);
         self.assign(task, session, commands);
@@ -105,14 +105,14 @@ impl Scheduler {
     /// Takes back the attempts of `session` at tasks of `kinds` that have not started. The tasks wait, or go to other
     /// workers.
     pub(super) fn take_back_waiting(&mut self, session: SessionId, kinds: KindSet, commands: &mut Vec<Command>) {
-        let Some(held) = self.sessions.get(session).map(|session| session.held().clone()) else { return };
+        let Some(held) = self.sessions.get(session).map(|found| found.held().clone()) else { return };
         let waiting = |id: &AttemptId| {
             let attempt = self.attempt(*id);
             attempt.state == AttemptState::Held { started: None } && kinds.contains(attempt.kind)
         };
         for id in held.into_iter().filter(waiting).collect::<Vec<_>>() {
             commands.push(Command::Cancel { session, attempt: id });
-            let past = self.past(id, AttemptEndReason::TakenBack);
+            let past = self.history_entry(id, AttemptEndReason::TakenBack);
             let task = self.attempt(id).task;
             self.task_mut(task).add_to_history(past);
             self.lapse(id, commands);
@@ -120,18 +120,18 @@ impl Scheduler {
         }
     }
 
-    /// Assigns task `id`, if no worker has started it since, to `session`, which started it before the orchestrator
+    /// Assigns `task`, if no worker has started it since, to `session`, which started it before the orchestrator
     /// restarted.
-    pub(super) fn resume_task(&mut self, id: TaskId, session: SessionId, commands: &mut Vec<Command>) {
-        let (Some(task), Some(found)) = (self.tasks.get(&id), self.sessions.get(session)) else { return };
-        let may = found.has_free_slot(task.kind) && self.sessions.is_available(session, task.kind);
-        if !may || self.sessions.is_excluded(session, &task.excluded) {
+    pub(super) fn resume_task(&mut self, task: TaskId, session: SessionId, commands: &mut Vec<Command>) {
+        let (Some(entry), Some(found)) = (self.tasks.get(&task), self.sessions.get(session)) else { return };
+        let may = found.has_free_slot(entry.kind) && self.sessions.is_available(session, entry.kind);
+        if !may || self.sessions.is_excluded(session, &entry.excluded) {
             return;
         }
-        match task.state {
+        match entry.state {
             TaskState::Waiting { .. } => {
-                self.leave_queue(id);
-                self.assign(id, session, commands);
+                self.leave_queue(task);
+                self.assign(task, session, commands);
             }
             TaskState::Held(attempt) if self.is_stealable(attempt) && self.attempt(attempt).session != session => {
                 self.steal(attempt, session, commands);
@@ -166,7 +166,7 @@ impl Scheduler {
 
     /// Updates the start deadline of `session`. It has one while it holds attempts and has started none of them.
     pub(super) fn update_start_deadline(&mut self, session: SessionId) {
-        let found = self.sessions.get(session).expect("live attempts are on connected workers");
+        let found = self.sessions.get(session).expect("live attempts are on ready workers");
         let is_started = |id: &AttemptId| self.attempt(*id).is_started();
         let waits = !found.held().is_empty() && !found.held().iter().any(is_started);
         match (waits, found.start_deadline()) {
@@ -179,28 +179,28 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn enqueue(&mut self, id: TaskId) {
-        let task = self.tasks.get(&id).expect("the queue contains only known tasks");
-        self.queue.insert(task.kind, &task.excluded, task.rank);
+    pub(super) fn enqueue(&mut self, task: TaskId) {
+        let entry = self.tasks.get(&task).expect("the queue contains only known tasks");
+        self.queue.insert(entry.kind, &entry.excluded, entry.rank);
     }
 
     /// Removes a task from the queue. Does nothing if the task is not in the queue.
-    pub(super) fn leave_queue(&mut self, id: TaskId) {
-        let task = self.tasks.get(&id).expect("the queue contains only known tasks");
-        self.queue.remove(task.kind, &task.excluded, task.rank);
+    pub(super) fn leave_queue(&mut self, task: TaskId) {
+        let entry = self.tasks.get(&task).expect("the queue contains only known tasks");
+        self.queue.remove(entry.kind, &entry.excluded, entry.rank);
     }
 
-    /// Changes which workers task `id` excludes. The queue and the index of stealable attempts depend on that.
-    pub(super) fn change_exclusions(&mut self, id: TaskId, change: impl FnOnce(&mut ScheduledTask)) {
-        let state = self.task(id).state;
+    /// Changes which workers `task` excludes. The queue and the index of stealable attempts depend on that.
+    pub(super) fn change_exclusions(&mut self, task: TaskId, change: impl FnOnce(&mut ScheduledTask)) {
+        let state = self.task(task).state;
         match state {
-            TaskState::Waiting { .. } => self.leave_queue(id),
-            TaskState::Held(attempt) => self.remove_stealable(attempt, id),
+            TaskState::Waiting { .. } => self.leave_queue(task),
+            TaskState::Held(attempt) => self.remove_stealable(attempt, task),
             TaskState::Verifying(_) | TaskState::TryFailed | TaskState::Accepted(_) => {}
         }
-        change(self.task_mut(id));
+        change(self.task_mut(task));
         match state {
-            TaskState::Waiting { .. } => self.enqueue(id),
+            TaskState::Waiting { .. } => self.enqueue(task),
             TaskState::Held(attempt) => self.update_stealable(attempt),
             TaskState::Verifying(_) | TaskState::TryFailed | TaskState::Accepted(_) => {}
         }
@@ -208,7 +208,7 @@ impl Scheduler {
 
     /// Updates the index of stealable attempts after `session` got or lost `changed`.
     pub(super) fn update_stealable_of(&mut self, session: SessionId, changed: AttemptId) {
-        let held = self.sessions.get(session).expect("live attempts are on connected workers").held();
+        let held = self.sessions.get(session).expect("live attempts are on ready workers").held();
         if held.len() <= 2 {
             // The number of attempts changed between one and two, which decides whether the other one is stealable.
             for attempt in held.clone() {
@@ -223,16 +223,16 @@ impl Scheduler {
     pub(super) fn update_stealable(&mut self, id: AttemptId) {
         let task = self.attempt(id).task;
         if self.is_stealable(id) {
-            let task = self.tasks.get(&task).expect("attempts name only known tasks");
-            self.stealable.insert(task.kind, &task.excluded, Reverse(id));
+            let entry = self.tasks.get(&task).expect("attempts name only known tasks");
+            self.stealable.insert(entry.kind, &entry.excluded, Reverse(id));
         } else {
             self.remove_stealable(id, task);
         }
     }
 
     fn remove_stealable(&mut self, id: AttemptId, task: TaskId) {
-        let task = self.tasks.get(&task).expect("attempts name only known tasks");
-        self.stealable.remove(task.kind, &task.excluded, Reverse(id));
+        let entry = self.tasks.get(&task).expect("attempts name only known tasks");
+        self.stealable.remove(entry.kind, &entry.excluded, Reverse(id));
     }
 
     /// Returns true if `id` has not started, waits behind another attempt of its worker, and belongs to a task that

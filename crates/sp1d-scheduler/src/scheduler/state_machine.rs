@@ -16,9 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// - A free slot takes a waiting task at once. Tries take turns in fair-share order: the group with the fewest attempts
 ///   on workers comes first, then its try with the fewest, and the try's most useful task is assigned.
-/// - A task goes to an idle worker if there is one, unless a faster busy worker would finish it earlier. Otherwise it
-///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
-///   free instead.
+/// - A task goes to an idle worker if there is one, unless the fastest worker has a free slot and would finish it
+///   earlier. If no worker is idle, it goes to the worker that holds the fewest attempts.
+///   [`Placement::Pack`](crate::Placement::Pack) leaves some workers free instead.
 /// - A task usually has one live attempt, and never more than two. It can have two if one of them is slow, overdue or
 ///   on a slow worker, if it starts late, or after a reconnect. The first result that passes its check is final, even
 ///   if the task no longer relied on that attempt.
@@ -31,8 +31,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - A task whose result waits for a slow check goes to another worker meanwhile: see [`Event::CheckDelayed`].
 /// - A worker with too many faults at tasks of a kind is quarantined for the kind: see
 ///   [`QuarantineRules`](crate::QuarantineRules).
-/// - A worker that reconnects continues the attempts that it still holds and that their tasks still need, even after a
-///   restart of the orchestrator.
+/// - A worker that reconnects continues those of its attempts that their tasks still need. After a restart of the
+///   orchestrator, it resumes them under new attempt numbers.
 /// - Everything about a try is forgotten when the try ends.
 ///
 /// Events may be late, duplicated, or about unknown or forgotten items.
@@ -140,7 +140,8 @@ impl Scheduler {
     ///
     /// The deadline is the end of the first lease or of the first wait for memory, but at most half of
     /// [`SchedulerConfig::max_clock_step`] after the last call. If the driver slept longer in quiet times, its sleep
-    /// would look like a pause and the lease of a silent worker would never end.
+    /// would look like a pause and the lease of a silent worker would never end. All other times, for example those of
+    /// overdue attempts and of quarantines, are noticed at the next call: at most half a clock step late.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let (lease_end, _) = self.leases.earliest()?;

@@ -30,13 +30,13 @@ impl Scheduler {
     /// Excludes small workers: those into which shards of `size` do not fit get no shard of the try, even if they
     /// connect later. Only the first size counts.
     pub(super) fn on_small_workers_excluded(&mut self, try_id: TryId, size: ShardSize) {
-        let Some(entry) = self.tries.get_mut(&try_id).filter(|entry| entry.shard_size.is_none()) else { return };
-        entry.shard_size = Some(size);
-        for id in entry.tasks.clone() {
-            let task = self.task(id);
-            if task.kind.is_shard() && !matches!(task.state, TaskState::Accepted(_)) {
-                self.change_exclusions(id, |task| task.excluded.set_shard_size(size));
-                self.tasks_excluding_by_memory.insert(id);
+        let Some(running) = self.tries.get_mut(&try_id).filter(|entry| entry.shard_size.is_none()) else { return };
+        running.shard_size = Some(size);
+        for task in running.tasks.clone() {
+            let entry = self.task(task);
+            if entry.kind.is_shard() && !matches!(entry.state, TaskState::Accepted(_)) {
+                self.change_exclusions(task, |entry| entry.excluded.set_shard_size(size));
+                self.tasks_excluding_by_memory.insert(task);
             }
         }
     }
@@ -50,8 +50,8 @@ impl Scheduler {
         self.markers.insert(marker, ScheduledMarker { try_id, completed: false });
     }
 
-    pub(super) fn on_task_submitted(&mut self, try_id: TryId, id: TaskId, kind: TaskKind, marker: Option<TaskId>) {
-        if self.tasks.contains_key(&id) || self.markers.contains_key(&id) || marker == Some(id) {
+    pub(super) fn on_task_submitted(&mut self, try_id: TryId, task: TaskId, kind: TaskKind, marker: Option<TaskId>) {
+        if self.tasks.contains_key(&task) || self.markers.contains_key(&task) || marker == Some(task) {
             return;
         }
         let running = self.tries.get(&try_id).filter(|entry| !entry.failed);
@@ -65,20 +65,20 @@ impl Scheduler {
                 return; // The id belongs to a task or to another try.
             }
         }
-        let rank = Rank::new(order, kind, self.tasks_submitted, id);
+        let rank = Rank::new(order, kind, self.tasks_submitted, task);
         self.tasks_submitted += 1;
-        let mut task = ScheduledTask::new(try_id, kind, rank, marker, self.clock.now());
+        let mut entry = ScheduledTask::new(try_id, kind, rank, marker, self.clock.now());
         if trusted_only {
-            task.excluded.set_trusted_only();
+            entry.excluded.set_trusted_only();
         }
         if let Some(size) = shard_size.filter(|_| kind.is_shard()) {
-            task.excluded.set_shard_size(size);
-            self.tasks_excluding_by_memory.insert(id);
+            entry.excluded.set_shard_size(size);
+            self.tasks_excluding_by_memory.insert(task);
         }
-        self.tasks.insert(id, task);
-        self.tries.get_mut(&try_id).expect("it was found above").tasks.insert(id);
+        self.tasks.insert(task, entry);
+        self.tries.get_mut(&try_id).expect("it was found above").tasks.insert(task);
         self.open_tasks += 1;
-        self.enqueue(id);
+        self.enqueue(task);
     }
 
     pub(super) fn on_try_ended(&mut self, try_id: TryId, commands: &mut Vec<Command>) {
@@ -90,8 +90,8 @@ impl Scheduler {
             for attempt in self.task(task).attempts.clone() {
                 self.end_attempt(attempt, commands);
             }
-            let task = self.tasks.remove(&task).expect("tries name only known tasks");
-            self.open_tasks -= usize::from(!matches!(task.state, TaskState::Accepted(_)));
+            let removed = self.tasks.remove(&task).expect("tries name only known tasks");
+            self.open_tasks -= usize::from(!matches!(removed.state, TaskState::Accepted(_)));
         }
         for marker in markers {
             self.markers.remove(&marker);

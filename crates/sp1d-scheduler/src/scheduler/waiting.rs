@@ -33,8 +33,8 @@ impl Scheduler {
     /// Returns why `task` waits, or `None` if it does not wait.
     #[must_use]
     pub fn wait_reason(&self, task: TaskId) -> Option<WaitReason> {
-        let task = self.tasks.get(&task)?;
-        matches!(task.state, TaskState::Waiting { .. }).then(|| self.reason_for(task.kind, &task.excluded))
+        let entry = self.tasks.get(&task)?;
+        matches!(entry.state, TaskState::Waiting { .. }).then(|| self.reason_for(entry.kind, &entry.excluded))
     }
 
     /// Returns why the tasks of `try_id` wait, with the number of tasks for each reason. Empty if none waits or
@@ -82,7 +82,7 @@ impl Scheduler {
             WaitReason::AllAvailableExcluded { kind, tried, too_small, unavailable }
         } else if fit_free > 0 {
             // A free worker that the task does not exclude gets it in the same event, unless placement leaves it free.
-            WaitReason::OutsidePackPlan { kind, plan_size: self.pack_plans.of(kind).size(), free: fit_free }
+            WaitReason::OutsidePackPlan { kind, plan_size: self.pack_plans.plan_for(kind).size(), free: fit_free }
         } else if tally.tried_free + tally.too_small_free > 0 {
             let (tried, too_small) = (tally.tried_free, tally.too_small_free);
             WaitReason::AllFreeExcluded { kind, tried, too_small, full: fit }

@@ -13,6 +13,20 @@ use std::time::Duration;
 ///                                          │
 ///                                          └───rejected──► (forgotten)
 /// ```
+///
+/// The folder `scheduler/` has the transitions:
+///
+/// | transition | file | function |
+/// |---|---|---|
+/// | assigned | `slots` | `assign` |
+/// | started | `reports` | `on_attempt_started` |
+/// | delivered | `reports` | `on_result_delivered` |
+/// | lapsed | `outcomes` | `lapse` |
+/// | continued | `on_sessions` | `continue_attempt` |
+/// | overdue | `on_pace` | `on_overdue` |
+/// | accepted | `outcomes` | `accept` |
+/// | rejected after the delivery | `reports` | `reject_delivered` |
+/// | ended and forgotten | `tries` | `end_attempt` |
 #[derive(Debug)]
 pub(crate) struct ScheduledAttempt {
     pub(crate) task: TaskId,
@@ -58,6 +72,26 @@ pub(crate) enum Loss {
 }
 
 /// The life cycle of an attempt.
+///
+/// - *Cancel* stops it on its worker. A live attempt that is cancelled either lapses or ends.
+/// - *Lapse* frees its slot. The attempt is kept, because its result may arrive.
+/// - *End* cancels it if it is live, *discards* its uploads, and forgets it.
+///
+/// The last column is the published [`AttemptStep`](crate::AttemptStep). `Dropped` is the step of a discarded attempt.
+///
+/// | what happens | slot | uploads | can its result count? | step |
+/// |---|---|---|---|---|
+/// | it is cancelled and lapses | freed | kept | yes | `TakenBack` |
+/// | its session ends | freed | kept | yes | `Interrupted` |
+/// | its worker reports a failure | freed | kept | yes | `Failed` |
+/// | its deferred events or claim are rejected while it is live | freed | kept | no | `Failed` |
+/// | the same while its worker is disconnected | freed before | kept | if its worker continues it | `Failed` |
+/// | its delivered result, its events or its claim are rejected | freed before | deleted | no | `Failed` |
+/// | it is overdue | kept | kept | yes | none |
+/// | it ends: its task is done, its try ended, or too many have lapsed | freed | deleted | no | `Dropped` |
+/// | its result is accepted | freed before | some move to the try, the others are deleted | final | `Done` |
+///
+/// `Dropped` is not published after `Interrupted`, `TakenBack` or `Failed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptState {
     /// The worker holds the attempt in one of its slots, under its lease.

@@ -1,6 +1,6 @@
 //! Tries, their tasks and markers, and the attempts at tasks.
 //!
-//! This folder keeps the facts about each of them. It decides nothing and knows no connected worker.
+//! This folder keeps the facts about each of them. It decides nothing, and does not know which workers are ready.
 
 mod attempt;
 mod task;

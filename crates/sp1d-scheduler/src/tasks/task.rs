@@ -7,6 +7,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of history entries per task. Failures and losses are few by configuration. This bounds what a
     /// badly chosen configuration can add, or a stream of new workers that each take an attempt from another
@@ -53,12 +54,13 @@ pub(crate) struct ScheduledTask {
     pub(crate) excluded: Exclusions,
     /// All attempts of the task that are not forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
-    /// A live attempt on which the task does not rely, beside the one in `state`. It is one of these:
+    /// The live attempt on which the task does not rely. `state` has the one on which it relies, if there is one. It is
+    /// one of these:
     ///
     /// - an attempt that got a speculative attempt beside it, because it is slow, is on a slow worker, or starts late
     /// - an overdue attempt
     /// - an attempt that returned after a reconnect, and is expected to end later than the other one
-    pub(crate) second: Option<AttemptId>,
+    pub(crate) other_live: Option<AttemptId>,
     /// The faults recorded for failures or losses of the task, by worker.
     pub(crate) recorded_faults: Vec<(WorkerId, u32)>,
     failures: WorkerCounts,
@@ -149,7 +151,7 @@ impl ScheduledTask {
             state: TaskState::Waiting { since },
             excluded: Exclusions::NONE,
             attempts: BTreeSet::new(),
-            second: None,
+            other_live: None,
             recorded_faults: Vec::new(),
             failures: WorkerCounts(BTreeMap::new()),
             losses: WorkerCounts(BTreeMap::new()),

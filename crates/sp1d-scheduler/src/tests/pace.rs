@@ -30,14 +30,14 @@ impl Table {
     /// Returns the only attempt that `session` holds.
     #[track_caller]
     fn attempt_on(&self, session: u64) -> u64 {
-        let held = self.scheduler.held_attempts(SessionId(session)).expect("the worker is connected");
+        let held = self.scheduler.held_attempts(SessionId(session)).expect("the worker is ready");
         assert_eq!(held.len(), 1, "session {session} holds {held:?}");
         held[0].0
     }
 
     #[track_caller]
     fn check_holds(&self, session: u64, expected: usize) {
-        let held = self.scheduler.held_attempts(SessionId(session)).expect("the worker is connected");
+        let held = self.scheduler.held_attempts(SessionId(session)).expect("the worker is ready");
         assert_eq!(held.len(), expected, "session {session} holds {held:?}");
     }
 }

@@ -25,7 +25,8 @@ pub(crate) enum WorkerFault {
 /// A worker across all its sessions.
 #[derive(Debug)]
 pub(crate) struct KnownWorker {
-    /// The current session; `None` while the worker is disconnected.
+    /// The session in which the worker is ready. Without one, the worker counts as disconnected, even if it has
+    /// reconnected and still loads its first prover.
     pub(crate) session: Option<SessionId>,
     pub(crate) paces: Paces,
     origin: OriginId,
@@ -87,6 +88,7 @@ impl KnownWorker {
     }
 }
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of disconnected workers that are remembered. Each takes about a kilobyte. Workers without faults
     /// are forgotten first.
@@ -96,7 +98,7 @@ sp1d_model::limits! {
     const MAX_DISCONNECTED_PER_ORIGIN: usize = 64; Count by Worker;
 }
 
-/// All workers that are or were connected.
+/// All workers that are ready, and those that were ready earlier and are not forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct KnownWorkers {
     workers: BTreeMap<WorkerId, KnownWorker>,
@@ -114,8 +116,8 @@ impl KnownWorkers {
         self.workers.get(&id)
     }
 
-    /// Notes that `id` has connected from `origin` with `session`. A worker that was unknown starts with the worst
-    /// record of its origin. Returns the worker's earlier session if that has not ended.
+    /// Notes that `id` from `origin` is ready in `session`. A worker that was unknown starts with the worst record of
+    /// its origin. Returns the worker's earlier session if that has not ended.
     pub(crate) fn connect(&mut self, id: WorkerId, origin: OriginId, session: SessionId) -> Option<SessionId> {
         self.disconnected.remove(&id);
         if !self.workers.contains_key(&id) {
@@ -308,7 +310,7 @@ impl KnownWorkers {
         ended
     }
 
-    /// Checks the indexes against the workers. Returns the connected workers by session.
+    /// Checks the indexes against the workers. Returns the ready workers by session.
     pub(crate) fn check_invariants(&self) -> BTreeMap<SessionId, WorkerId> {
         let ends = self.workers.iter().flat_map(|(id, worker)| {
             let kinds = TaskKind::ALL.into_iter().zip(&worker.records);

@@ -3,7 +3,7 @@
 use crate::{SessionId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// When the lease of each connected worker ends. A worker has one lease for all its attempts.
+/// When the lease of each ready worker ends. A worker has one lease for all its attempts.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     by_session: BTreeMap<SessionId, Timestamp>,

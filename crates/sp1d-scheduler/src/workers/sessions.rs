@@ -1,5 +1,7 @@
-//! The connected workers and their slots.
+//! The ready workers and their slots.
 //!
+//! - A *ready* worker has an open session in which its prover was loaded. It stays ready while its prover is started
+//!   again. The scheduler does not know a connected worker that was never ready in its session.
 //! - An *eligible* worker for a task kind supports the kind and is not draining. It may get such a task now or later.
 //! - An *available* worker for the kind is eligible, is not quarantined for the kind, and does not start its prover.
 //! - An *idle* worker is available and holds no attempt.
@@ -148,7 +150,7 @@ impl SessionState {
     }
 }
 
-/// All connected workers, with indexes for choosing among them.
+/// All ready workers, with indexes for choosing among them.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerSessions {
     sessions: BTreeMap<SessionId, SessionState>,
@@ -164,7 +166,7 @@ pub(crate) struct WorkerSessions {
     available: [usize; TaskKind::ALL.len()],
     /// By kind: number of eligible workers, with those that are quarantined or start their prover.
     eligible: [usize; TaskKind::ALL.len()],
-    /// The session of each connected worker.
+    /// The session of each ready worker.
     by_worker: BTreeMap<WorkerId, SessionId>,
     /// Workers that hold attempts and have started none of them, by start deadline.
     start_deadlines: BTreeSet<(Timestamp, SessionId)>,
@@ -184,7 +186,7 @@ impl WorkerSessions {
         self.sessions.get(&session)
     }
 
-    /// Returns the connected workers, in order of their sessions.
+    /// Returns the ready workers, in order of their sessions.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &SessionState> {
         self.sessions.values()
     }
@@ -212,23 +214,23 @@ impl WorkerSessions {
         self.holders[kind.index()]
     }
 
-    /// Returns true if a worker outside `excluded` is available for `kind` and holds an attempt of it.
-    pub(crate) fn any_holder_outside(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
+    /// Returns true if a worker outside `exclusions` is available for `kind` and holds an attempt of it.
+    pub(crate) fn any_holder_outside(&self, kind: TaskKind, exclusions: &Exclusions) -> bool {
         let holds =
             |session: &SessionState| session.available_kinds.contains(kind) && session.held_of[kind.index()] > 0;
-        self.holders(kind) > self.excluded(excluded).filter(|session| holds(session)).count()
+        self.holders(kind) > self.excluded_sessions(exclusions).filter(|session| holds(session)).count()
     }
 
-    /// Returns the connected workers that `exclusions` excludes. Only exclusions by memory or trust require a look at
-    /// every worker.
-    fn excluded<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a SessionState> {
+    /// Returns the ready workers that `exclusions` excludes. Only exclusions by memory or trust require a look at every
+    /// worker.
+    fn excluded_sessions<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a SessionState> {
         let by_property = exclusions.excludes_by_property();
         let all = self.sessions.values().filter(move |session| by_property && session.is_excluded(exclusions));
         let named = exclusions.workers().iter().filter(move |_| !by_property);
         all.chain(named.filter_map(|worker| self.get(*self.by_worker.get(worker)?)))
     }
 
-    /// Returns true if `exclusions` excludes `id`, or if `id` is not connected.
+    /// Returns true if `exclusions` excludes `id`, or if `id` has no ready worker.
     pub(crate) fn is_excluded(&self, id: SessionId, exclusions: &Exclusions) -> bool {
         self.get(id).is_none_or(|session| session.is_excluded(exclusions))
     }
@@ -269,7 +271,7 @@ impl WorkerSessions {
     /// Removes a worker that holds no attempt any more.
     pub(crate) fn remove(&mut self, id: SessionId) {
         self.leave_indexes(id);
-        let session = self.sessions.remove(&id).expect("only connected workers are removed");
+        let session = self.sessions.remove(&id).expect("only ready workers are removed");
         assert!(session.held.is_empty(), "{id} is removed while it holds {:?}", session.held);
         self.by_worker.remove(&session.worker);
         self.draining.remove(&id);
@@ -304,12 +306,12 @@ impl WorkerSessions {
 
     /// Notes that `id` has started an attempt or failed at one.
     pub(crate) fn note_work(&mut self, id: SessionId) {
-        self.sessions.get_mut(&id).expect("live attempts are on connected workers").has_worked = true;
+        self.sessions.get_mut(&id).expect("live attempts are on ready workers").has_worked = true;
     }
 
     /// Sets the time by which `id` must start one of its attempts. `None` if it has started one, or holds none.
     pub(crate) fn set_start_deadline(&mut self, id: SessionId, deadline: Option<Timestamp>) {
-        let session = self.sessions.get_mut(&id).expect("only connected workers hold attempts");
+        let session = self.sessions.get_mut(&id).expect("only ready workers hold attempts");
         if let Some(earlier) = std::mem::replace(&mut session.start_deadline, deadline) {
             self.start_deadlines.remove(&(earlier, id));
         }
@@ -349,7 +351,7 @@ impl WorkerSessions {
 
     /// Sets the expected duration of a task of `kind` on `id`.
     pub(crate) fn set_pace(&mut self, id: SessionId, kind: TaskKind, pace: Duration) {
-        let session = self.sessions.get_mut(&id).expect("only connected workers change");
+        let session = self.sessions.get_mut(&id).expect("only ready workers change");
         let before = session.paces[kind.index()];
         if before == pace {
             return;
@@ -389,7 +391,7 @@ impl WorkerSessions {
     /// Applies a change that may move the worker within the indexes.
     fn change(&mut self, id: SessionId, change: impl FnOnce(&mut SessionState)) {
         self.leave_indexes(id);
-        let session = self.sessions.get_mut(&id).expect("only connected workers change");
+        let session = self.sessions.get_mut(&id).expect("only ready workers change");
         change(session);
         session.available_kinds = session.compute_available_kinds();
         self.changed.insert(id);
@@ -464,7 +466,7 @@ impl WorkerSessions {
     }
 
     fn change_held<T>(&mut self, id: SessionId, change: impl FnOnce(&mut SessionState) -> T) -> T {
-        let session = self.sessions.get_mut(&id).expect("live attempts are on connected workers");
+        let session = self.sessions.get_mut(&id).expect("live attempts are on ready workers");
         for kind in session.available_kinds.iter() {
             self.free[kind.index()].remove(&session.free_slot_rank(id, kind));
         }
@@ -497,37 +499,38 @@ impl WorkerSessions {
         found.is_some_and(|found| found.has_free_slot(kind))
     }
 
-    /// Returns true if `excluded` excludes every eligible worker, with those that are quarantined or start their
+    /// Returns true if `exclusions` excludes every eligible worker, with those that are quarantined or start their
     /// prover.
-    pub(crate) fn all_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
-        let eligible = self.excluded(excluded).filter(|session| session.is_eligible(kind));
+    pub(crate) fn all_excluded(&self, kind: TaskKind, exclusions: &Exclusions) -> bool {
+        let eligible = self.excluded_sessions(exclusions).filter(|session| session.is_eligible(kind));
         eligible.count() == self.eligible[kind.index()]
     }
 
-    /// Returns true if `excluded` excludes every worker available for `kind`.
-    pub(crate) fn available_are_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
-        self.excluded(excluded).filter(|session| session.available_kinds.contains(kind)).count() == self.available(kind)
+    /// Returns true if `exclusions` excludes every worker available for `kind`.
+    pub(crate) fn available_are_excluded(&self, kind: TaskKind, exclusions: &Exclusions) -> bool {
+        let available = self.excluded_sessions(exclusions).filter(|session| session.available_kinds.contains(kind));
+        available.count() == self.available(kind)
     }
 
-    /// Returns the fastest idle worker for `kind` outside `excluded`.
-    pub(crate) fn fastest_idle(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
-        self.first_free(kind, ..BUSY, excluded)
+    /// Returns the fastest idle worker for `kind` outside `exclusions`.
+    pub(crate) fn fastest_idle(&self, kind: TaskKind, exclusions: &Exclusions) -> Option<SessionId> {
+        self.first_free(kind, ..BUSY, exclusions)
     }
 
-    /// Returns the worker outside `excluded` that is available for `kind`, holds an attempt and has a free slot. The
+    /// Returns the worker outside `exclusions` that is available for `kind`, holds an attempt and has a free slot. The
     /// one with the fewest attempts comes first, then the fastest, then the lowest id.
-    pub(crate) fn least_busy(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
-        self.first_free(kind, BUSY.., excluded)
+    pub(crate) fn least_busy(&self, kind: TaskKind, exclusions: &Exclusions) -> Option<SessionId> {
+        self.first_free(kind, BUSY.., exclusions)
     }
 
     fn first_free(
         &self,
         kind: TaskKind,
         range: impl RangeBounds<FreeSlotRank>,
-        excluded: &Exclusions,
+        exclusions: &Exclusions,
     ) -> Option<SessionId> {
         let mut free = self.free[kind.index()].range(range).map(|(.., session)| *session);
-        free.find(|session| excluded.is_empty() || !self.is_excluded(*session, excluded))
+        free.find(|session| exclusions.is_empty() || !self.is_excluded(*session, exclusions))
     }
 
     /// Checks the indexes against the workers. Returns all workers.

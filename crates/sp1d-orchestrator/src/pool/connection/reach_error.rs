@@ -5,6 +5,7 @@ use sp1d_model::{clean_line, hint::one_line};
 use sp1d_protocol::{Mismatch, PreambleError};
 use std::{fmt, io, time::Duration};
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of characters of the reason why a connection failed. The certificate of a peer can make the text
     /// longer.

@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
 };
 
+// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
     /// Maximum number of workers that one name of the worker list stands for. The other addresses of the name are
     /// ignored.

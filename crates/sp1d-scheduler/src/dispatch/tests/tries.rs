@@ -163,7 +163,7 @@ fn the_cause_of_a_failure_says_whether_smaller_shards_may_help() {
         (fold, &out_of_memory[..], true, TryFailureCause::TaskOutOfMemory),
         (fold, &out_of_memory[..], false, TryFailureCause::TaskFailed),
     ] {
-        let cause = TryFailureCause::of(kind, history, failed_for_lack_of_memory);
+        let cause = TryFailureCause::from_history(kind, history, failed_for_lack_of_memory);
         assert_eq!(cause, expected, "{kind} {history:?} {failed_for_lack_of_memory}");
     }
 }

@@ -1,4 +1,4 @@
-//! How workers become ready, stay connected, drain and disconnect.
+//! How workers become ready, renew their leases, drain and disconnect.
 
 use super::state_machine::Scheduler;
 use crate::{
@@ -54,7 +54,7 @@ impl Scheduler {
     }
 
     fn paces_of(&self, worker: WorkerId) -> [Duration; TaskKind::ALL.len()] {
-        let known = self.workers.get(worker).map(|worker| worker.paces);
+        let known = self.workers.get(worker).map(|known| known.paces);
         TaskKind::ALL.map(|kind| known.and_then(|paces| paces.expected(kind)).unwrap_or_default())
     }
 
@@ -95,13 +95,13 @@ impl Scheduler {
                 self.leave_queue(task);
                 self.task_mut(task).state = TaskState::Held(id);
             }
-            TaskState::Held(other) if self.task(task).second.is_none() => match self.compare_return(id, other) {
+            TaskState::Held(other) if self.task(task).other_live.is_none() => match self.compare_return(id, other) {
                 ReturnComparison::Earlier => {
                     commands.push(Command::Cancel { session: self.attempt(other).session, attempt: other });
                     self.lapse(other, commands);
                     self.task_mut(task).state = TaskState::Held(id);
                 }
-                ReturnComparison::Later => self.task_mut(task).second = Some(id),
+                ReturnComparison::Later => self.task_mut(task).other_live = Some(id),
                 ReturnComparison::NeverStarted => return self.undo_continuation(id, earlier),
             },
             TaskState::Held(_) | TaskState::Verifying(_) | TaskState::TryFailed | TaskState::Accepted(_) => {
@@ -117,7 +117,7 @@ impl Scheduler {
         self.update_stealable_of(session, id);
         if started.is_some() {
             self.start_watching(id);
-            if self.task(task).second == Some(id) {
+            if self.task(task).other_live == Some(id) {
                 self.watch.end_straggling(id);
             }
         }
@@ -171,12 +171,12 @@ impl Scheduler {
         let suspects: BTreeSet<AttemptId> = held.iter().copied().filter(|id| !proved || is_started(id)).collect();
         for attempt in held {
             let task = self.attempt(attempt).task;
-            let past = self.past(attempt, AttemptEndReason::WorkerLost);
+            let past = self.history_entry(attempt, AttemptEndReason::WorkerLost);
             self.lapse(attempt, commands);
             let counted = suspects.contains(&attempt);
             let entry = self.task_mut(task);
-            if entry.second == Some(attempt) {
-                entry.second = None;
+            if entry.other_live == Some(attempt) {
+                entry.other_live = None;
                 entry.add_to_history(past);
             } else if counted {
                 self.note_loss(attempt, Loss::Counted);

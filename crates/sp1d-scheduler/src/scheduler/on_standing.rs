@@ -23,7 +23,7 @@ impl Scheduler {
         let max_failures = self.config.max_failures;
         let mut excluded = entry.excluded.clone();
         excluded.add(worker);
-        let distinct = entry.failures().distinct_with(self.counted(worker));
+        let distinct = entry.failures().distinct_with(self.with_origin(worker));
         let is_last = distinct >= usize::try_from(max_failures).unwrap_or(usize::MAX)
             || entry.failures().total() + 1 >= max_failures && self.sessions.all_excluded(entry.kind, &excluded);
         if let Some(fault) = fault.filter(|_| !is_last || self.try_of(entry).failed) {
@@ -102,8 +102,7 @@ impl Scheduler {
             self.queue.len_of(kind) > 0 && (self.sessions.available(kind) == 0 || self.is_last_resort(session, kind))
         };
         let needed_kinds = |id: SessionId| {
-            let session =
-                self.sessions.get(id).expect("the index of quarantined workers contains only connected workers");
+            let session = self.sessions.get(id).expect("the index of quarantined workers contains only ready workers");
             let may_end =
                 self.workers.get(session.worker()).map(KnownWorker::kinds_that_may_end_early).unwrap_or_default();
             let candidates = session.supported_kinds().iter().filter(|kind| may_end.contains(*kind));

@@ -24,7 +24,7 @@ impl Scheduler {
 
     /// Returns how long a task of `kind` takes on `worker`, or on all workers if that is unknown.
     fn expected_duration(&self, worker: WorkerId, kind: TaskKind) -> Option<Duration> {
-        let of_worker = self.workers.get(worker).and_then(|worker| worker.paces.expected(kind));
+        let of_worker = self.workers.get(worker).and_then(|known| known.paces.expected(kind));
         of_worker.or_else(|| self.paces.expected(kind))
     }
 
@@ -69,7 +69,7 @@ impl Scheduler {
     /// Gives the task of `id` to another worker. The attempt keeps its slot because its worker is still proving it, and
     /// its result counts if it is the first to verify.
     fn on_overdue(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
-        let past = self.past(id, AttemptEndReason::Overdue);
+        let past = self.history_entry(id, AttemptEndReason::Overdue);
         let attempt = self.attempt_mut(id);
         attempt.overdue = true;
         let (task, kind, session, worker) = (attempt.task, attempt.kind, attempt.session, attempt.worker);
@@ -78,14 +78,14 @@ impl Scheduler {
         self.queue.remove_held(self.task(task).rank);
         if self.task(task).state != TaskState::Held(id) {
             self.task_mut(task).add_to_history(past);
-        } else if self.task(task).second.is_some() {
+        } else if self.task(task).other_live.is_some() {
             // Both attempts of the task are slow. The other one started earlier and has come further, so this one is
             // cancelled.
             commands.push(Command::Cancel { session, attempt: id });
             self.lapse(id, commands);
             self.retry_after_loss(task, past, commands);
         } else {
-            self.task_mut(task).second = Some(id);
+            self.task_mut(task).other_live = Some(id);
             self.retry_after_loss(task, past, commands);
         }
         // Attempts that wait behind the overdue one would wait just as long.
@@ -103,17 +103,17 @@ impl Scheduler {
     /// Ends the oldest attempt of `session`, which holds attempts and starts none of them. The attempt counts as a
     /// loss.
     fn on_never_started(&mut self, session: SessionId, commands: &mut Vec<Command>) {
-        let held = self.sessions.get(session).and_then(|session| session.held().first());
+        let held = self.sessions.get(session).and_then(|found| found.held().first());
         let id = *held.expect("only a worker that holds attempts has a start deadline");
-        let past = self.past(id, AttemptEndReason::NeverStarted);
+        let past = self.history_entry(id, AttemptEndReason::NeverStarted);
         let attempt = self.attempt(id);
         let (task, kind, worker) = (attempt.task, attempt.kind, attempt.worker);
         let reason = past.reason.to_string();
         commands.push(Command::Cancel { session, attempt: id });
         self.lapse(id, commands);
         let entry = self.task_mut(task);
-        if entry.second == Some(id) {
-            entry.second = None;
+        if entry.other_live == Some(id) {
+            entry.other_live = None;
             entry.add_to_history(past);
         } else {
             self.retry_after_loss(task, past, commands);
@@ -148,7 +148,8 @@ impl Scheduler {
         slow.filter(idle).find_map(|id| {
             let attempt = self.attempt(id);
             let task = self.task(attempt.task);
-            let relies_on_it = task.state == TaskState::Held(id) && task.second.is_none() && !self.try_of(task).failed;
+            let relies_on_it =
+                task.state == TaskState::Held(id) && task.other_live.is_none() && !self.try_of(task).failed;
             let mut excluded = task.excluded.clone();
             excluded.add(attempt.worker);
             relies_on_it
@@ -182,7 +183,7 @@ impl Scheduler {
         let task = self.task(attempt.task);
         let ran = self.clock.lease_time().saturating_since(attempt.proving_since?);
         let is_known = attempt.is_started() && !attempt.overdue && !attempt.resumed;
-        let relies_on_it = task.state == TaskState::Held(id) && task.second.is_none() && !self.try_of(task).failed;
+        let relies_on_it = task.state == TaskState::Held(id) && task.other_live.is_none() && !self.try_of(task).failed;
         if !is_known || !relies_on_it || ran < rules.straggler_floor {
             return None;
         }
@@ -199,7 +200,7 @@ impl Scheduler {
     pub(super) fn start_speculative(&mut self, id: AttemptId, session: SessionId, commands: &mut Vec<Command>) {
         self.watch.end_straggling(id);
         let task = self.attempt(id).task;
-        self.task_mut(task).second = Some(id);
+        self.task_mut(task).other_live = Some(id);
         self.assign(task, session, commands);
         // If it has not started, the task no longer relies on it, and another idle worker must not take it.
         self.update_stealable(id);

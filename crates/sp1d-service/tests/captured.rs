@@ -35,7 +35,11 @@ async fn check_capture(client: &Client, scheme: &str, address: SocketAddr, is_vi
         let uploaded: serde_json::Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
         ids.push(uploaded["id"].as_str().unwrap().to_owned());
     }
-    assert!(relay.traffic().carried_bytes() > program.len() + input.len(), "{scheme}: {}", relay.traffic().carried_bytes());
+    assert!(
+        relay.traffic().carried_bytes() > program.len() + input.len(),
+        "{scheme}: {}",
+        relay.traffic().carried_bytes()
+    );
     for (mark, bytes) in [
         ("program", program.as_slice()),
         ("input", input.as_slice()),

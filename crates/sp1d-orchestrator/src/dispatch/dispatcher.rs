@@ -12,7 +12,9 @@ use super::{
     submitted_task::{DeferredEventUploads, SubmittedTask},
 };
 use crate::{
-    proof::{cache_entry::cached_result, running::RunningTry, task_statuses::TaskOutcome, unverified::UnverifiedResult},
+    proof::{
+        cache_entry::cached_result, running::RunningTry, task_statuses::TaskOutcome, unverified::UnverifiedResult,
+    },
     published::{DispatchWriter, RegisteredAttempt},
     runner::{
         failure::{FailedAttempt, ProofFailure, dispatcher_panicked, failure_of_try},

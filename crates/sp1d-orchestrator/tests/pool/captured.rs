@@ -59,7 +59,11 @@ async fn check_capture(keys: Option<&Keys>, is_visible: bool) {
 
     for (relay, worker) in [(&to_worker, LISTENS), (&to_orchestrator, JOINS)] {
         // The program and the input, which do not compress.
-        assert!(relay.traffic().carried_bytes() > program.len() + input.len(), "{worker}: {}", relay.traffic().carried_bytes());
+        assert!(
+            relay.traffic().carried_bytes() > program.len() + input.len(),
+            "{worker}: {}",
+            relay.traffic().carried_bytes()
+        );
         for (mark, bytes) in [
             ("program", program.as_slice()),
             ("input", input.as_slice()),

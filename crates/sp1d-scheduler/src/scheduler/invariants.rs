@@ -172,10 +172,7 @@ impl Scheduler {
         assert_eq!(of_sessions, live, "the held attempts are not exactly the live ones");
         assert!(self.leases.check_invariants().eq(sessions.keys().copied()), "leases and workers do not match");
         if let Some((expiry, session)) = self.leases.earliest() {
-            assert!(
-                expiry > self.clock.lease_time(),
-                "the lease of {session} has ended, but the session has not"
-            );
+            assert!(expiry > self.clock.lease_time(), "the lease of {session} has ended, but the session has not");
         }
         for (id, session) in sessions {
             let is_started = |id: &AttemptId| self.attempts[id].is_started();

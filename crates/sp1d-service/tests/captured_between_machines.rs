@@ -1,5 +1,6 @@
-//! What a packet capture between two machines shows of a proof. One machine is a network namespace with the service. The
-//! other one, with the client and two workers, is this process, which runs itself again as root of its own namespaces.
+//! What a packet capture between two machines shows of a proof. One machine is a network namespace with the service.
+//! The other one, with the client and two workers, is this process, which runs itself again as root of its own
+//! namespaces.
 
 mod machines;
 

@@ -2,7 +2,8 @@
 //!
 //! SP1 writes the helper once per process, and never looks again whether it is still there. But cleaners remove files
 //! from temporary folders that were not changed for some days, typically ten. So this module keeps the content of the
-//! helper that an execution has used, as an open file, and writes it again.
+//! helper that an execution has used, as an open file, and writes it again. An execution can end before its process is
+//! seen. Then all helpers in the folder are kept.
 
 use rustix::{
     fs::{Mode, mkdir},
@@ -11,6 +12,7 @@ use rustix::{
 };
 use sp1d_orchestrator::ProofFailure;
 use std::{
+    ffi::OsStr,
     fs::{self, File, Metadata},
     io::{self, Seek},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -18,8 +20,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The helper of this process. `None` until an execution has used it.
-static HELPER: Mutex<Option<HelperProgram>> = Mutex::new(None);
+/// How the names of the helpers of all SP1 versions start.
+pub(super) const NAME_START: &str = "sp1-native-runner-bin-";
+
+/// Most helpers that are kept.
+const MAX_HELPERS: usize = 16;
+
+/// The helpers that this process may use. Empty until the first execution.
+static HELPERS: Mutex<Vec<HelperProgram>> = Mutex::new(Vec::new());
 
 /// What the kernel appends to the path of a file that was removed.
 const DELETED: &str = " (deleted)";
@@ -40,6 +48,15 @@ impl HelperProgram {
         let content = File::open(&link).ok()?;
         let path = path.to_str()?;
         Some(Self { path: path.strip_suffix(DELETED).unwrap_or(path).into(), content })
+    }
+
+    /// Returns the program in the file `path`, or `None` if another user may have placed the file.
+    fn in_file(path: PathBuf) -> Option<Self> {
+        let content = File::open(&path).ok()?;
+        let helper = Self { path, content };
+        // Not what a link points to.
+        let found = fs::symlink_metadata(&helper.path).ok()?;
+        (found.is_file() && is_trusted(&found) && helper.is_same(&found).ok()?).then_some(helper)
     }
 
     /// Writes the program again if its file is gone. Returns true if it was.
@@ -83,31 +100,50 @@ impl HelperProgram {
     }
 }
 
-/// Remembers the helper that `child` runs.
+/// Remembers the helper that `child` runs, if none is known.
 pub(super) fn remember(child: i32) {
-    let mut helper = HELPER.lock().unwrap_or_else(PoisonError::into_inner);
-    if helper.is_none() {
-        *helper = HelperProgram::of(child);
+    let mut helpers = HELPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if helpers.is_empty() {
+        helpers.extend(HelperProgram::of(child));
     }
 }
 
-/// Writes the helper of this process again if it is gone. Fails if no execution can use it safely.
-pub(super) fn restore() -> Result<(), ProofFailure> {
-    let helper = HELPER.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(helper) = &*helper else { return Ok(()) };
-    let path = helper.path.display();
-    match helper.restore() {
-        Ok(false) => Ok(()),
-        Ok(true) => {
-            tracing::warn!(%path, "the executor's program was removed, and is written again");
-            Ok(())
-        }
-        // The next try may find the file, or space for it.
-        Err(error) => Err(ProofFailure::Interrupted(format!(
-            "this machine cannot use the program of the executor at {path}: {error}\n\
-             hint: let `TMPDIR` name a folder that only this user can write to"
-        ))),
+/// Remembers the helpers in `folder`, if none is known. The name does not say which of them this process runs.
+pub(super) fn remember_in(folder: &Path) {
+    let mut helpers = HELPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if helpers.is_empty() {
+        *helpers = helpers_in(folder);
     }
+}
+
+fn helpers_in(folder: &Path) -> Vec<HelperProgram> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let named = files.filter(|file| is_helper(&file.file_name()));
+    named.filter_map(|file| HelperProgram::in_file(file.path())).take(MAX_HELPERS).collect()
+}
+
+/// Returns true if `name` is that of a helper. SP1 writes a helper under another name first, with `.tmp.` in it.
+fn is_helper(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(NAME_START) && !name.contains(".tmp."))
+}
+
+/// Writes the helpers of this process again if they are gone. Fails if no execution can use them safely.
+pub(super) fn restore() -> Result<(), ProofFailure> {
+    for helper in &*HELPERS.lock().unwrap_or_else(PoisonError::into_inner) {
+        let path = helper.path.display();
+        match helper.restore() {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(%path, "the executor's program was removed, and is written again"),
+            // The next try may find the file, or space for it.
+            Err(error) => {
+                return Err(ProofFailure::Interrupted(format!(
+                    "this machine cannot use the program of the executor at {path}: {error}\n\
+                     hint: let `TMPDIR` name a folder that only this user can write to"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Creates `folder` again if it is this user's private temporary folder, and was removed.
@@ -185,6 +221,29 @@ mod tests {
             check_runs(&helper);
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a file was left behind");
+    }
+
+    #[test]
+    fn helpers_are_found_without_a_process() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "b.tmp.7"].map(|end| format!("{NAME_START}{end}")) {
+            fs::copy("/bin/cat", folder.path().join(name)).unwrap();
+        }
+        fs::copy("/bin/cat", folder.path().join("another")).unwrap();
+        // What a link points to may belong to another program.
+        symlink("/bin/cat", folder.path().join(format!("{NAME_START}link"))).unwrap();
+        let mut helpers = helpers_in(folder.path());
+        helpers.sort_by(|one, other| one.path.cmp(&other.path));
+        let paths: Vec<&PathBuf> = helpers.iter().map(|helper| &helper.path).collect();
+        let expected = ["a", "b"].map(|end| folder.path().join(format!("{NAME_START}{end}")));
+        assert_eq!(paths, expected.iter().collect::<Vec<_>>());
+        for helper in &helpers {
+            fs::remove_file(&helper.path).unwrap();
+            assert!(helper.restore().unwrap());
+            check_runs(helper);
+        }
+        assert!(helpers_in(&folder.path().join("missing")).is_empty());
     }
 
     #[test]

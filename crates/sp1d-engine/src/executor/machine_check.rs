@@ -123,7 +123,7 @@ pub fn check_temporary_folder(path: &Path) -> Result<(), MachineError> {
     for entry in path.read_dir().into_iter().flatten().flatten() {
         let foreign = |owner: u32| owner != 0 && owner != geteuid().as_raw();
         let owner = entry.metadata().map_or(0, |found| found.uid());
-        if entry.file_name().to_string_lossy().starts_with("sp1-native-runner-bin-") && foreign(owner) {
+        if entry.file_name().to_string_lossy().starts_with(helper::NAME_START) && foreign(owner) {
             return Err(MachineError::Foreign { path: entry.path() });
         }
     }

@@ -6,7 +6,7 @@
 
 use super::{child_watch::ChildWatch, execution_bound::ExecutionBound, helper, resources::ExecutionResources};
 use sp1d_orchestrator::ProofFailure;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{env, sync::atomic::Ordering, time::Duration};
 use tokio::{
     sync::Mutex,
     task::{JoinError, JoinHandle},
@@ -103,6 +103,7 @@ where
     // leaves the child running.
     resources.remove().await;
     work.abort();
+    helper::remember_in(&env::temp_dir());
     ended
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct ScalingArguments {
     rounds: u32,
     /// Steps of the measured Fibonacci loop. The default is cut into eight shards: seven of its run, and one of its
     /// memory.
-    #[arg(long, default_value_t = 152_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 150_000, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
     /// File for the figures. The plot goes to the same folder, with the extension svg.
     #[arg(long, default_value = "docs/bench/scaling.json")]

@@ -30,7 +30,7 @@ pub(crate) struct ScalingArguments {
 const CUT: u64 = (1 << 25) - (1 << 22);
 
 /// The smallest number of rows that a worker accepts, and the end of the shards here. A step of the loop has three
-/// shifts to the right, so a shard has 21,845 steps and about 17 million cells, nearly as many as that of the memory.
+/// shifts to the right, so a shard has at most 21,845 steps, and about 17 million cells.
 const HEIGHT: u64 = 1 << 16;
 
 /// Steps of a proof with two shards, so that each prover makes one.

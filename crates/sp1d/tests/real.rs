@@ -19,7 +19,7 @@ use workers::{Worker, check_verdicts, guest, sp1d};
 static PROVING: Mutex<()> = Mutex::new(());
 
 /// Enough steps for two shards of the program and one of its memory at the lowest threshold.
-const STEPS: u32 = 50_000;
+const STEPS: u32 = 42_000;
 /// One small shard of the program and one of its memory.
 const FEW_STEPS: u32 = 1_000;
 const LOW_THRESHOLD: &str = "29360128";

@@ -93,6 +93,8 @@ where
     if let (None, Some(child)) = (&early, resources.child()) {
         watch.limit(child);
     }
+    // The execution may wait for workers for a long time, and the file may be removed meanwhile.
+    helper::remember_in(&env::temp_dir());
     drop(starting);
     let ended = match early {
         Some(outcome) => outcome.map_or_else(ExecutionEnd::Panicked, ExecutionEnd::Done),
@@ -103,7 +105,6 @@ where
     // leaves the child running.
     resources.remove().await;
     work.abort();
-    helper::remember_in(&env::temp_dir());
     ended
 }
 

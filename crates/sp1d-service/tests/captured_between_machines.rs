@@ -40,13 +40,13 @@ fn packets_between_machines_without_tls_show_program_input_token_and_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "runs in the namespaces of the first test"]
+#[ignore = "the first test runs it, in namespaces"]
 async fn secure_inside_the_namespaces() {
     check_packets(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "runs in the namespaces of the second test"]
+#[ignore = "the second test runs it, in namespaces"]
 async fn plain_inside_the_namespaces() {
     check_packets(false).await;
 }

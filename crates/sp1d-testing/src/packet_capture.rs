@@ -9,17 +9,20 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// All protocols: `ETH_P_ALL` of packet(7).
 const ALL_PROTOCOLS: u16 = 3;
 
-/// Longest packet, with the headers of its link. The kernel splits longer ones only behind the capture.
+/// Longest packet that is kept whole. Packets that are captured before their segmentation have up to 64 KiB.
 const PACKET_BYTES: usize = 128 << 10;
 
 /// How long no packet must come at the end of a capture.
 const QUIET: Duration = Duration::from_millis(200);
+
+/// Longest wait for the end. A capture that is still busy then fails.
+const MAX_END: Duration = Duration::from_secs(20);
 
 /// A capture of all packets of all interfaces in the network namespace of the thread that starts it. It needs the right
 /// `CAP_NET_RAW` in that namespace.
@@ -50,7 +53,7 @@ impl PacketCapture {
     /// Ends the capture when no packet comes any more, and returns what it has seen.
     ///
     /// # Panics
-    /// Panics if the capture has failed.
+    /// Panics if the capture has failed, or if packets do not stop within 20 s.
     #[must_use]
     pub fn end(mut self) -> ObservedTraffic {
         self.is_ending.store(true, Ordering::Relaxed);
@@ -68,7 +71,12 @@ impl Drop for PacketCapture {
 
 fn capture(mut socket: Socket, traffic: &ObservedTraffic, is_ending: &AtomicBool) {
     let mut buffer = vec![0; PACKET_BYTES];
+    let mut ends_at = None;
     loop {
+        if is_ending.load(Ordering::Relaxed) {
+            let ends_at = *ends_at.get_or_insert_with(|| Instant::now() + MAX_END);
+            assert!(Instant::now() < ends_at, "packets do not stop at the end of the capture");
+        }
         match socket.read(&mut buffer) {
             Ok(length) => {
                 let part = traffic.open_part();

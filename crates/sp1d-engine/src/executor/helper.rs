@@ -6,7 +6,7 @@
 //! seen. Then all helpers in the folder are kept.
 
 use rustix::{
-    fs::{Mode, mkdir},
+    fs::{Mode, OFlags, mkdir},
     io::Errno,
     process::geteuid,
 };
@@ -52,11 +52,11 @@ impl HelperProgram {
 
     /// Returns the program in the file `path`, or `None` if another user may have placed the file.
     fn in_file(path: PathBuf) -> Option<Self> {
-        let content = File::open(&path).ok()?;
-        let helper = Self { path, content };
-        // Not what a link points to.
-        let found = fs::symlink_metadata(&helper.path).ok()?;
-        (found.is_file() && is_trusted(&found) && helper.is_same(&found).ok()?).then_some(helper)
+        // Neither follow a link nor wait for the writer of a pipe: other users may have placed them.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let content = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(&path).ok()?;
+        let found = content.metadata().ok()?;
+        (found.is_file() && is_trusted(&found)).then_some(Self { path, content })
     }
 
     /// Writes the program again if its file is gone. Returns true if it was.
@@ -231,6 +231,9 @@ mod tests {
             fs::copy("/bin/cat", folder.path().join(name)).unwrap();
         }
         fs::copy("/bin/cat", folder.path().join("another")).unwrap();
+        // Neither waited for nor read.
+        let pipe = folder.path().join(format!("{NAME_START}pipe"));
+        assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
         // What a link points to may belong to another program.
         symlink("/bin/cat", folder.path().join(format!("{NAME_START}link"))).unwrap();
         let mut helpers = helpers_in(folder.path());

@@ -2,6 +2,7 @@
 
 mod continuation;
 mod display;
+mod faults;
 mod identity;
 mod leases;
 mod lifetimes;

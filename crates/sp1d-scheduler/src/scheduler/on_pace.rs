@@ -5,7 +5,6 @@ use crate::{
     AttemptEndReason, AttemptId, Command, KindSet, PaceRules, Placement, SessionId, TaskKind, Timestamp, WorkerId,
     queue::Exclusions,
     tasks::{AttemptState, TaskState},
-    workers::WorkerFault,
 };
 use std::time::Duration;
 
@@ -72,7 +71,7 @@ impl Scheduler {
         let past = self.history_entry(id, AttemptEndReason::Overdue);
         let attempt = self.attempt_mut(id);
         attempt.overdue = true;
-        let (task, kind, session, worker) = (attempt.task, attempt.kind, attempt.session, attempt.worker);
+        let (task, session, worker) = (attempt.task, attempt.session, attempt.worker);
         let reason = past.reason.to_string();
         // An attempt that hangs must not count in its try's fair share forever.
         self.queue.remove_held(self.task(task).rank);
@@ -90,7 +89,7 @@ impl Scheduler {
         }
         // Attempts that wait behind the overdue one would wait just as long.
         self.take_back_waiting(session, KindSet::all(), commands);
-        self.record_fault(worker, kind, WorkerFault::Failed, &reason, commands);
+        self.record_slow_fault(task, worker, &reason, commands);
     }
 
     /// Handles workers that hold attempts and start none of them.
@@ -107,7 +106,7 @@ impl Scheduler {
         let id = *held.expect("only a worker that holds attempts has a start deadline");
         let past = self.history_entry(id, AttemptEndReason::NeverStarted);
         let attempt = self.attempt(id);
-        let (task, kind, worker) = (attempt.task, attempt.kind, attempt.worker);
+        let (task, worker) = (attempt.task, attempt.worker);
         let reason = past.reason.to_string();
         commands.push(Command::Cancel { session, attempt: id });
         self.lapse(id, commands);
@@ -119,7 +118,7 @@ impl Scheduler {
             self.retry_after_loss(task, past, commands);
         }
         self.take_back_waiting(session, KindSet::all(), commands);
-        self.record_fault(worker, kind, WorkerFault::Failed, &reason, commands);
+        self.record_slow_fault(task, worker, &reason, commands);
     }
 
     /// Returns the oldest attempt of each worker that has started none of its attempts for longer than an attempt may

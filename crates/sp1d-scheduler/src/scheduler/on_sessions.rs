@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptEndReason, AttemptId, Command, KindSet, ReadyWorker, SessionId, TaskKind, Timestamp, WorkerId,
+    AttemptEndReason, AttemptId, Command, KindSet, ReadyWorker, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
     tasks::{AttemptState, Loss, TaskState},
     workers::WorkerFault,
 };
@@ -111,7 +111,11 @@ impl Scheduler {
         let loss = std::mem::take(&mut self.attempt_mut(id).lost);
         if loss != Loss::None {
             self.task_mut(task).undo_loss(id, worker, loss);
-            self.workers.undo_loss(worker);
+            for other in self.workers.undo_loss(worker) {
+                if let Some(entry) = self.tasks.get_mut(&other) {
+                    entry.remove_loss_fault(worker);
+                }
+            }
         }
         self.take_slot(session, id);
         self.update_stealable_of(session, id);
@@ -166,9 +170,9 @@ impl Scheduler {
         let replaceable_kinds: KindSet =
             TaskKind::ALL.into_iter().filter(|kind| self.has_other_worker_for(*kind, session)).collect();
         let is_started = |id: &AttemptId| self.attempt(*id).is_started();
-        let proved_kinds: KindSet = held.iter().copied().filter(is_started).map(|id| self.attempt(id).kind).collect();
-        let proved = !proved_kinds.is_empty();
-        let suspects: BTreeSet<AttemptId> = held.iter().copied().filter(|id| !proved || is_started(id)).collect();
+        let proved: Vec<TaskId> = held.iter().copied().filter(is_started).map(|id| self.attempt(id).task).collect();
+        let suspects: BTreeSet<AttemptId> =
+            held.iter().copied().filter(|id| proved.is_empty() || is_started(id)).collect();
         for attempt in held {
             let task = self.attempt(attempt).task;
             let past = self.history_entry(attempt, AttemptEndReason::WorkerLost);
@@ -180,9 +184,6 @@ impl Scheduler {
                 entry.add_to_history(past);
             } else if counted {
                 self.note_loss(attempt, Loss::Counted);
-                if self.config.quarantine.is_some() && proved {
-                    self.task_mut(task).recorded_faults.push((worker, 1));
-                }
                 self.retry_after_loss(task, past, commands);
             } else {
                 self.note_loss(attempt, Loss::Bystander);
@@ -190,12 +191,11 @@ impl Scheduler {
                 self.retry_uncounted(task, attempt, commands);
             }
         }
+        // The fault comes before the disconnection: workers without faults are forgotten first.
+        self.record_loss(worker, &proved, replaceable_kinds);
         self.workers.disconnect(worker, session);
         self.sessions.remove(session);
         self.leases.remove(session);
-        if let (Some(rules), true) = (self.config.quarantine, proved) {
-            self.workers.record_loss(worker, proved_kinds, &rules, replaceable_kinds, self.clock.lease_time());
-        }
     }
 
     /// Notes how the loss of `id` was counted, so that it can be undone if the worker returns with `id`.

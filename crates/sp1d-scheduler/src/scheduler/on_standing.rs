@@ -6,11 +6,12 @@ use crate::{
     queue::Exclusions,
     workers::{Faults, KnownWorker, PresentQuarantine, SessionState, WorkerFault},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+// A task that fails everywhere is not the fault of its workers. So a fault at a task that fails for good with it is not
+// recorded, and the earlier ones are removed: see `Scheduler::retry_task`.
 impl Scheduler {
-    /// Records a fault of `worker` at `task`, unless that makes the task fail for good. A task that fails
-    /// everywhere is not the fault of its workers.
+    /// Records a fault of `worker` at `task`, unless the task has failed for good or fails for good with it.
     pub(super) fn record_fault_at(
         &mut self,
         task: TaskId,
@@ -26,11 +27,51 @@ impl Scheduler {
         let distinct = entry.failures().distinct_with(self.with_origin(worker));
         let is_last = distinct >= usize::try_from(max_failures).unwrap_or(usize::MAX)
             || entry.failures().total() + 1 >= max_failures && self.sessions.all_excluded(entry.kind, &excluded);
-        if let Some(fault) = fault.filter(|_| !is_last || self.try_of(entry).failed) {
+        let fault = fault.filter(|_| !is_last || self.try_of(entry).failed);
+        if let Some(fault) = fault.filter(|_| !self.has_failed_for_good(task)) {
             let kind = entry.kind;
             self.task_mut(task).recorded_faults.push((worker, fault as u32));
             self.record_fault(worker, kind, fault, &reason.to_string(), commands);
         }
+    }
+
+    /// Records a fault of `worker` at `task`, because its attempt was overdue or never started. Records none if the
+    /// task has failed for good, maybe because of that attempt.
+    pub(super) fn record_slow_fault(
+        &mut self,
+        task: TaskId,
+        worker: WorkerId,
+        reason: &str,
+        commands: &mut Vec<Command>,
+    ) {
+        if self.has_failed_for_good(task) {
+            return;
+        }
+        let entry = self.task_mut(task);
+        entry.recorded_faults.push((worker, WorkerFault::Failed as u32));
+        let kind = entry.kind;
+        self.record_fault(worker, kind, WorkerFault::Failed, reason, commands);
+    }
+
+    /// Records the loss of `worker` while it proved the tasks `proved`: one fault for each kind of these tasks. Records
+    /// none for a kind if one of its tasks has failed for good, maybe because of the loss. A worker that is lost and
+    /// proved nothing has no fault.
+    pub(super) fn record_loss(&mut self, worker: WorkerId, proved: &[TaskId], replaceable_kinds: KindSet) {
+        let Some(rules) = self.config.quarantine else { return };
+        let mut loss = BTreeMap::new();
+        for kind in TaskKind::ALL {
+            let of_kind = || proved.iter().copied().filter(|task| self.task(*task).kind == kind);
+            if of_kind().any(|task| self.has_failed_for_good(task)) {
+                continue;
+            }
+            // The task that was lost most often is the most likely cause, so it bears the fault.
+            let suspect = of_kind().max_by_key(|task| self.task(*task).losses().total());
+            if let Some(suspect) = suspect {
+                self.task_mut(suspect).recorded_faults.push((worker, WorkerFault::Failed as u32));
+                loss.insert(kind, suspect);
+            }
+        }
+        self.workers.record_loss(worker, loss, &rules, replaceable_kinds, self.clock.lease_time());
     }
 
     /// Records a fault of `worker` at a task of `kind`, and quarantines it for the kind if the limit is reached.

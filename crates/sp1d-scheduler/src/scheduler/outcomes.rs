@@ -106,7 +106,14 @@ impl Scheduler {
         PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, reason: reason.into() }
     }
 
-    /// Returns true if `task` has failed for good: it failed on workers of enough origins, or was lost with workers of
+    /// Returns true if `task` has failed for good and its try has failed. A task that reaches a limit fails for good at
+    /// its next retry.
+    pub(super) fn has_failed_for_good(&self, task: TaskId) -> bool {
+        let entry = self.task(task);
+        self.try_of(entry).failed && (self.has_reached_limit(entry) || self.lacks_memory(entry))
+    }
+
+    /// Returns true if `task` has reached a limit: it failed on workers of enough origins, or was lost with workers of
     /// enough origins. If it excludes every worker, the same numbers of failures, losses or refusals in total are
     /// enough.
     fn has_reached_limit(&self, task: &ScheduledTask) -> bool {
@@ -186,11 +193,13 @@ impl Scheduler {
         let entry = self.task(task);
         let has_reached_limit = self.has_reached_limit(entry);
         if has_reached_limit || self.lacks_memory(entry) {
-            let faults = entry.recorded_faults.clone();
             self.fail_try(task, !has_reached_limit, commands);
             // A task that fails everywhere is not the fault of its workers.
-            let kind = self.task(task).kind;
-            faults.into_iter().for_each(|(worker, faults)| self.workers.forgive(worker, kind, faults));
+            let entry = self.task_mut(task);
+            let (kind, recorded) = (entry.kind, mem::take(&mut entry.recorded_faults));
+            for (worker, faults) in recorded {
+                self.workers.forgive(worker, kind, task, faults);
+            }
         }
         let other = self.task(task).other_live.filter(|other| !self.attempt(*other).overdue);
         if self.try_of(self.task(task)).failed {

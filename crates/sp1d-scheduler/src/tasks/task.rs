@@ -61,7 +61,7 @@ pub(crate) struct ScheduledTask {
     /// - an overdue attempt
     /// - an attempt that returned after a reconnect, and is expected to end later than the other one
     pub(crate) other_live: Option<AttemptId>,
-    /// The faults recorded for failures or losses of the task, by worker.
+    /// The faults recorded for failures or losses of the task, by worker. They are removed if the task fails for good.
     pub(crate) recorded_faults: Vec<(WorkerId, u32)>,
     failures: WorkerCounts,
     losses: WorkerCounts,
@@ -209,6 +209,13 @@ impl ScheduledTask {
             if counts.into_iter().all(|counts| !counts.0.contains_key(&worker)) {
                 self.excluded.remove(worker);
             }
+        }
+    }
+
+    /// Removes a recorded fault of `worker` for its loss: `worker` returned.
+    pub(crate) fn remove_loss_fault(&mut self, worker: WorkerId) {
+        if let Some(at) = self.recorded_faults.iter().rposition(|fault| *fault == (worker, 1)) {
+            self.recorded_faults.remove(at);
         }
     }
 

@@ -5,7 +5,7 @@ use super::{
     pace::Paces,
     standing::{Faults, KindRecord, QuarantineRules, Standing},
 };
-use crate::{KindSet, SessionId, TaskKind, Timestamp, WorkerId};
+use crate::{KindSet, SessionId, TaskId, TaskKind, Timestamp, WorkerId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -32,9 +32,9 @@ pub(crate) struct KnownWorker {
     origin: OriginId,
     /// By kind.
     records: [KindRecord; TaskKind::ALL.len()],
-    /// The kinds for which the last loss of the worker counts as a fault. The faults are removed if the worker returns
-    /// with its attempts.
-    lost_kinds: KindSet,
+    /// The kinds for which the last loss of the worker counts as a fault, each with the task that bears the fault. The
+    /// faults are removed if the worker returns with its attempts.
+    last_loss: BTreeMap<TaskKind, TaskId>,
 }
 
 /// A quarantine for some kinds, with the same end and the same reason.
@@ -150,7 +150,7 @@ impl KnownWorkers {
         }
         self.by_origin.entry(origin).or_default().insert(id);
         let worker =
-            KnownWorker { session: None, paces: Paces::default(), origin, records, lost_kinds: KindSet::default() };
+            KnownWorker { session: None, paces: Paces::default(), origin, records, last_loss: BTreeMap::new() };
         self.workers.insert(id, worker);
     }
 
@@ -262,36 +262,46 @@ impl KnownWorkers {
         started.into_iter().flatten().max()
     }
 
-    /// Records the loss of `id` while it proved tasks of `kinds`. If that reaches the limit of faults for a kind of
-    /// `replaceable_kinds`, `id` is quarantined for the kind from `now` on.
+    /// Records the loss of `id` while it proved: one fault for each kind in `loss`, which has the task that bears the
+    /// fault. If that reaches the limit of faults for a kind of `replaceable_kinds`, `id` is quarantined for the kind
+    /// from `now` on.
     pub(crate) fn record_loss(
         &mut self,
         id: WorkerId,
-        kinds: KindSet,
+        loss: BTreeMap<TaskKind, TaskId>,
         rules: &QuarantineRules,
         replaceable_kinds: KindSet,
         now: Timestamp,
     ) {
         let faults = Faults { count: 1, reason: "the worker was lost while it was proving" };
-        for kind in kinds.iter() {
-            self.record_faults(id, kind, faults, rules, replaceable_kinds.contains(kind), now);
+        for kind in loss.keys() {
+            self.record_faults(id, *kind, faults, rules, replaceable_kinds.contains(*kind), now);
         }
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.lost_kinds = kinds;
+            worker.last_loss = loss;
         }
     }
 
-    /// Removes the faults of the last loss: `id` has returned with an attempt that it held.
-    pub(crate) fn undo_loss(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        for kind in std::mem::take(&mut worker.lost_kinds).iter() {
+    /// Removes the faults of the last loss: `id` has returned with an attempt that it held. Returns the tasks that bear
+    /// these faults.
+    pub(crate) fn undo_loss(&mut self, id: WorkerId) -> Vec<TaskId> {
+        let Some(worker) = self.workers.get_mut(&id) else { return Vec::new() };
+        let loss = std::mem::take(&mut worker.last_loss);
+        for kind in loss.keys() {
             worker.records[kind.index()].forgive(1);
         }
+        loss.into_values().collect()
     }
 
-    /// Removes `faults` faults of `id` at tasks of `kind`.
-    pub(crate) fn forgive(&mut self, id: WorkerId, kind: TaskKind, faults: u32) {
+    /// Removes the `faults` faults of `id` that `task` of `kind` bears.
+    pub(crate) fn forgive(&mut self, id: WorkerId, kind: TaskKind, task: TaskId, faults: u32) {
         self.update(id, kind, |record| record.forgive(faults));
+        // A fault of the last loss must not be removed again if the worker returns.
+        if let Some(worker) = self.workers.get_mut(&id)
+            && worker.last_loss.get(&kind) == Some(&task)
+        {
+            worker.last_loss.remove(&kind);
+        }
     }
 
     /// Ends the quarantine of `id` for `kind` early, because it is needed. Probation follows.

@@ -1,6 +1,6 @@
 //! The workers: their sessions and slots, leases, speed and standing.
 //!
-//! This folder knows attempts only by number, and knows no task or try.
+//! This folder knows attempts and tasks only by number, and knows no try.
 
 mod clock;
 mod known_workers;

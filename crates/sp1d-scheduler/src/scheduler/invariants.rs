@@ -254,6 +254,16 @@ impl Scheduler {
 
 #[cfg(test)]
 impl Scheduler {
+    /// Handles `event` and returns true if it makes the scheduler look for the tasks that wait for memory. Some tasks
+    /// must wait for memory before and after the event.
+    pub(crate) fn finds_memory_waits_again(&mut self, now: crate::Timestamp, event: crate::Event) -> bool {
+        let waits = std::mem::take(&mut self.memory_waits);
+        let _commands = self.handle(now, event);
+        let is_found = !self.memory_waits.is_empty();
+        self.memory_waits = waits;
+        is_found
+    }
+
     /// Returns the number of entries of each map.
     pub(crate) fn held_items(&self) -> [usize; 10] {
         [

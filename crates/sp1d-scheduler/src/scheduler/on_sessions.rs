@@ -40,6 +40,7 @@ impl Scheduler {
             commands.push(Command::EndSession { session: earlier });
         }
         self.sessions.insert(session, ready, self.paces_of(worker));
+        self.memory_waits_are_stale = true;
         self.restore_standing(session, worker, commands);
         if draining {
             self.sessions.set_draining(session, true);
@@ -195,6 +196,7 @@ impl Scheduler {
         self.record_loss(worker, &proved, replaceable_kinds);
         self.workers.disconnect(worker, session);
         self.sessions.remove(session);
+        self.memory_waits_are_stale = true;
         self.leases.remove(session);
     }
 
@@ -229,6 +231,7 @@ impl Scheduler {
     pub(super) fn on_drain_requested(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         if self.sessions.contains(session) {
             self.sessions.set_draining(session, true);
+            self.memory_waits_are_stale = true;
             self.take_back_waiting(session, KindSet::all(), commands);
         }
     }
@@ -236,6 +239,7 @@ impl Scheduler {
     pub(super) fn on_drain_cancelled(&mut self, session: SessionId) {
         if self.sessions.contains(session) {
             self.sessions.set_draining(session, false);
+            self.memory_waits_are_stale = true;
         }
     }
 

@@ -146,9 +146,12 @@ impl Scheduler {
     /// is full does not count. So if that worker is lost, it has the whole patience to return.
     pub(super) fn expire_memory_waits(&mut self, commands: &mut Vec<Command>) {
         let now = self.clock.attended_time();
-        let earlier = mem::take(&mut self.memory_waits);
-        self.memory_waits =
-            self.lacking_memory().map(|task| (task, earlier.get(&task).copied().unwrap_or(now))).collect();
+        // Most events, for example renewals of leases, change nothing here.
+        if mem::take(&mut self.memory_waits_are_stale) {
+            let earlier = mem::take(&mut self.memory_waits);
+            self.memory_waits =
+                self.lacking_memory().map(|task| (task, earlier.get(&task).copied().unwrap_or(now))).collect();
+        }
         let is_over = |since: Timestamp| now.saturating_since(since) >= self.config.memory_patience;
         let over = self.memory_waits.iter().filter(|(_, since)| is_over(**since)).map(|(task, _)| *task);
         for task in over.collect::<Vec<_>>() {

@@ -181,12 +181,14 @@ impl Scheduler {
 
     pub(super) fn enqueue(&mut self, task: TaskId) {
         let entry = self.tasks.get(&task).expect("the queue contains only known tasks");
+        self.memory_waits_are_stale |= entry.excluded.excludes_by_memory();
         self.queue.insert(entry.kind, &entry.excluded, entry.rank);
     }
 
     /// Removes a task from the queue. Does nothing if the task is not in the queue.
     pub(super) fn leave_queue(&mut self, task: TaskId) {
         let entry = self.tasks.get(&task).expect("the queue contains only known tasks");
+        self.memory_waits_are_stale |= entry.excluded.excludes_by_memory();
         self.queue.remove(entry.kind, &entry.excluded, entry.rank);
     }
 

@@ -60,6 +60,9 @@ pub struct Scheduler {
     /// The waiting tasks for which no ready worker has enough memory, and since when that is so, on the attended
     /// clock.
     pub(super) memory_waits: BTreeMap<TaskId, Timestamp>,
+    /// True if the tasks of `memory_waits` must be found again. A task that excludes workers by memory has entered or
+    /// left the queue, or the workers that count have changed.
+    pub(super) memory_waits_are_stale: bool,
     /// For each task kind, how many workers share its tasks under [`Placement::Pack`](crate::Placement::Pack).
     pub(super) pack_plans: PackPlans,
     /// The largest number of workers that any task ever excluded.
@@ -100,6 +103,7 @@ impl Scheduler {
             stealable: ExclusionBuckets::new(),
             tasks_excluding_by_memory: BTreeSet::new(),
             memory_waits: BTreeMap::new(),
+            memory_waits_are_stale: false,
             pack_plans: PackPlans::new(),
             max_excluded_workers: 0,
             open_tasks: 0,

@@ -332,6 +332,17 @@ fn the_deadline_includes_the_end_of_the_patience() {
 }
 
 #[test]
+fn only_events_that_may_change_it_look_for_the_tasks_that_wait_for_memory() {
+    let mut table = waiting_for_a_larger_worker();
+    table.send([lost(2)]);
+    for (event, expected) in [(renewed(1), false), (Event::Tick, false), (started(1, 3), false), (ready(4, 1), true)] {
+        let text = event.to_string();
+        assert_eq!(table.scheduler.finds_memory_waits_again(table.now, event), expected, "{text}");
+        table.scheduler.check_invariants();
+    }
+}
+
+#[test]
 fn a_worker_gets_nothing_while_its_prover_restarts() {
     let mut table = Table::new();
     table.send([new_try(1), ready(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);

@@ -25,8 +25,9 @@ use std::{error, fmt, str::FromStr};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Placement {
-    /// Aims at the earliest finish. A free slot takes a task at once. A task goes to the worker that holds the fewest
-    /// attempts, unless the fastest worker has a free slot and would finish it earlier.
+    /// Aims at the earliest finish. A free slot takes a task at once. A task goes to an idle worker, unless the fastest
+    /// worker has a free slot and would finish it earlier. If no worker is idle, the task goes to the worker that holds
+    /// the fewest attempts.
     #[default]
     Spread,
     /// Uses the fewest workers that need no more rounds than [`Placement::Spread`]. The other workers stay free: the

@@ -191,7 +191,7 @@ fn an_idle_worker_is_drained_at_once() {
 
 #[test]
 fn quarantines_double_up_to_the_maximum() {
-    let rules = QuarantineRules { longest: ms(100 * S), ..QuarantineRules::default() };
+    let rules = QuarantineRules { max_duration: ms(100 * S), ..QuarantineRules::default() };
     let mut table = Table::with(SchedulerConfig {
         pace: None,
         quarantine: Some(rules),

@@ -342,8 +342,11 @@ impl KnownWorkers {
 mod tests {
     use super::*;
 
-    const RULES: QuarantineRules =
-        QuarantineRules { max_faults: 1, first: Duration::from_secs(60), longest: Duration::from_secs(3600) };
+    const RULES: QuarantineRules = QuarantineRules {
+        max_faults: 1,
+        first_duration: Duration::from_secs(60),
+        max_duration: Duration::from_secs(3600),
+    };
 
     /// Worker `id` of origin `origin` connects, has a fault if `is_bad`, and disconnects.
     fn visit(workers: &mut KnownWorkers, id: u64, origin: u128, is_bad: bool) {

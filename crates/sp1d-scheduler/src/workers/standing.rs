@@ -28,21 +28,21 @@ pub struct QuarantineRules {
     pub max_faults: u32,
     /// Duration of the first quarantine. Each further quarantine lasts twice as long as the one before. Each accepted
     /// result of a worker without faults undoes one doubling.
-    pub first: Duration,
+    pub first_duration: Duration,
     /// Maximum duration of a quarantine.
-    pub longest: Duration,
+    pub max_duration: Duration,
 }
 
 impl Default for QuarantineRules {
     /// Quarantine after three faults, first for one minute, at most for one hour.
     fn default() -> Self {
-        Self { max_faults: 3, first: Duration::from_secs(60), longest: Duration::from_secs(3600) }
+        Self { max_faults: 3, first_duration: Duration::from_secs(60), max_duration: Duration::from_secs(3600) }
     }
 }
 
 impl QuarantineRules {
     fn duration(&self, earlier: u32) -> Duration {
-        self.first.saturating_mul(1_u32.checked_shl(earlier).unwrap_or(u32::MAX)).min(self.longest)
+        self.first_duration.saturating_mul(1_u32.checked_shl(earlier).unwrap_or(u32::MAX)).min(self.max_duration)
     }
 }
 

@@ -144,9 +144,9 @@ impl NoLimitIsExceeded {
                 ensure(history.len() <= MAX_HISTORY, || format!("{task} has a history of {} entries", history.len()))
             }
             Command::Quarantine { session, kinds, duration, .. } => {
-                let longest = step.config.quarantine.map(|rules| rules.longest);
-                ensure(longest.is_some_and(|longest| duration <= longest), || {
-                    format!("{session} is quarantined for {duration:?}, but the maximum is {longest:?}")
+                let max_duration = step.config.quarantine.map(|rules| rules.max_duration);
+                ensure(max_duration.is_some_and(|max| duration <= max), || {
+                    format!("{session} is quarantined for {duration:?}, but the maximum is {max_duration:?}")
                 })?;
                 if let Some(seat) = self.seats.get_mut(&session) {
                     seat.quarantined = seat.quarantined.with(kinds);

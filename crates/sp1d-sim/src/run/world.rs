@@ -204,6 +204,6 @@ fn share_origins(seed: u64, parameters: &WorldParameters, machines: &mut [SimMac
 /// Returns how long after the last fault every proof must have ended. Enough for the slowest machine to do all work
 /// more than once, and for 20 quarantines of the maximum duration.
 fn patience(parameters: &WorldParameters, plan: &Plan) -> Duration {
-    let quarantines = parameters.config.quarantine.map_or(Duration::ZERO, |rules| rules.longest * 20);
+    let quarantines = parameters.config.quarantine.map_or(Duration::ZERO, |rules| rules.max_duration * 20);
     Duration::from_secs(600) + quarantines + plan.work() * 50
 }

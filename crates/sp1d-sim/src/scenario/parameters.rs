@@ -74,8 +74,8 @@ fn config(dice: &mut Dice, lease_ttl: Duration) -> SchedulerConfig {
     };
     let quarantine = QuarantineRules {
         max_faults: u32_of(dice.number(2..=4)),
-        first: dice.ms(4000..=15_000),
-        longest: dice.ms(30_000..=90_000),
+        first_duration: dice.ms(4000..=15_000),
+        max_duration: dice.ms(30_000..=90_000),
     };
     let losses = if dice.chance(120) { 1..=2 } else { 5..=10 };
     SchedulerConfig {

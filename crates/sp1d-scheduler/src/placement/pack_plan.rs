@@ -85,5 +85,5 @@ impl PackPlan {
 /// Returns the number of waiting and held tasks of `kind`. Those of a failed try count until the try ends. A task
 /// whose result is being verified needs no worker and does not count.
 fn tasks_that_need_a_worker(queue: &TaskQueue, sessions: &WorkerSessions, kind: TaskKind) -> usize {
-    queue.len_of(kind) + sessions.held_of(kind)
+    queue.len_of(kind) + sessions.held_by_available(kind)
 }

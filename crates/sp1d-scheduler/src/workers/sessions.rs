@@ -173,7 +173,7 @@ pub(crate) struct WorkerSessions {
     /// Number of attempts that all workers hold.
     held: usize,
     /// By kind: number of attempts of the kind that available workers hold.
-    held_of: [usize; TaskKind::ALL.len()],
+    held_by_available: [usize; TaskKind::ALL.len()],
     /// By kind: number of available workers that hold an attempt of the kind.
     holders: [usize; TaskKind::ALL.len()],
     /// The sessions that changed since the last call of [`WorkerSessions::take_changed`], those that were removed
@@ -205,8 +205,8 @@ impl WorkerSessions {
     }
 
     /// Returns the number of attempts of `kind` that workers available for it hold.
-    pub(crate) const fn held_of(&self, kind: TaskKind) -> usize {
-        self.held_of[kind.index()]
+    pub(crate) const fn held_by_available(&self, kind: TaskKind) -> usize {
+        self.held_by_available[kind.index()]
     }
 
     /// Returns the number of workers that are available for `kind` and hold an attempt of it.
@@ -405,7 +405,7 @@ impl WorkerSessions {
         }
         for kind in session.available_kinds.iter() {
             self.available[kind.index()] += 1;
-            self.held_of[kind.index()] += session.held_of[kind.index()];
+            self.held_by_available[kind.index()] += session.held_of[kind.index()];
             self.holders[kind.index()] += usize::from(session.held_of[kind.index()] > 0);
             if session.has_free_slot(kind) {
                 self.free[kind.index()].insert(session.free_slot_rank(id, kind));
@@ -424,7 +424,7 @@ impl WorkerSessions {
         }
         for kind in session.available_kinds.iter() {
             self.available[kind.index()] -= 1;
-            self.held_of[kind.index()] -= session.held_of[kind.index()];
+            self.held_by_available[kind.index()] -= session.held_of[kind.index()];
             self.holders[kind.index()] -= usize::from(session.held_of[kind.index()] > 0);
             self.free[kind.index()].remove(&session.free_slot_rank(id, kind));
             self.fastest[kind.index()].remove(&(session.paces[kind.index()], id));
@@ -441,7 +441,7 @@ impl WorkerSessions {
         });
         self.held += 1;
         if self.is_available(id, kind) {
-            self.held_of[kind.index()] += 1;
+            self.held_by_available[kind.index()] += 1;
             self.holders[kind.index()] += usize::from(of_kind == 1);
         }
     }
@@ -460,7 +460,7 @@ impl WorkerSessions {
         });
         self.held -= 1;
         if self.is_available(id, kind) {
-            self.held_of[kind.index()] -= 1;
+            self.held_by_available[kind.index()] -= 1;
             self.holders[kind.index()] -= usize::from(of_kind == 0);
         }
     }
@@ -551,7 +551,11 @@ impl WorkerSessions {
             );
             assert_eq!(self.free[kind.index()], free, "the index of free slots for {kind} is wrong");
             let held_of = || available().map(|(_, session)| session.held_of[kind.index()]);
-            assert_eq!(self.held_of(kind), held_of().sum::<usize>(), "the number of held attempts of {kind} is wrong");
+            assert_eq!(
+                self.held_by_available(kind),
+                held_of().sum::<usize>(),
+                "the number of held attempts of {kind} is wrong"
+            );
             let eligible = self.sessions.values().filter(|session| session.is_eligible(kind)).count();
             assert_eq!(self.eligible[kind.index()], eligible, "the number of eligible workers for {kind} is wrong");
             let holders = held_of().filter(|held| *held > 0).count();

@@ -1,20 +1,20 @@
 //! The scheduler's state machine, with a file for each group of its events.
 //!
 //! ```text
-//!   state_machine ── apply ──► tries, on_sessions, reports ──► outcomes, on_pace, on_standing ──► slots
+//!   state_machine ── apply ──► tries, session_events, reports ──► outcomes, slow_attempts, faults ──► slots
 //! ```
 //!
-//! The files `sessions`, `pace` and `standing` of the folder `workers/` have the facts on which `on_sessions`,
-//! `on_pace` and `on_standing` act.
+//! The files `sessions`, `pace` and `standing` of the folder `workers/` have the facts on which `session_events`,
+//! `slow_attempts` and `faults` act.
 
+mod faults;
 mod invariants;
-mod on_pace;
-mod on_sessions;
-mod on_standing;
 mod outcomes;
 mod queries;
 mod reports;
+mod session_events;
 mod slots;
+mod slow_attempts;
 mod state_machine;
 mod tries;
 mod waiting;

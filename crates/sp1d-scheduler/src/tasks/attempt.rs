@@ -22,8 +22,8 @@ use std::time::Duration;
 /// | started | `reports` | `on_attempt_started` |
 /// | delivered | `reports` | `on_result_delivered` |
 /// | lapsed | `outcomes` | `lapse` |
-/// | continued | `on_sessions` | `continue_attempt` |
-/// | overdue | `on_pace` | `on_overdue` |
+/// | continued | `session_events` | `continue_attempt` |
+/// | overdue | `slow_attempts` | `on_overdue` |
 /// | accepted | `outcomes` | `accept` |
 /// | rejected after the delivery | `reports` | `reject_delivered` |
 /// | ended and forgotten | `tries` | `end_attempt` |

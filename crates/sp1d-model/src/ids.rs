@@ -21,10 +21,9 @@ macro_rules! id {
 
 id!(
     /// The number of one try of a proof request. A proof that restarts gets a new number. Logs name a proof by the
-    /// label of its request, or as `try-7` if the request has no label. The short forms of the numbers, like `p7`, are
-    /// only in traces for developers.
+    /// label of its request, or by this number if the request has no label.
     TryId,
-    "p"
+    "try-"
 );
 id!(
     /// The number of one task of a proof. The driver chooses the number, which is unique over all proofs.

@@ -322,5 +322,5 @@ fn label(id: TryId, requested: &str) -> String {
     /// A longer name would fill the log lines.
     const MAX_LETTERS: usize = 64;
     let plain: String = requested.chars().filter(char::is_ascii_alphanumeric).take(MAX_LETTERS).collect();
-    if plain.is_empty() { format!("try-{}", id.0) } else { plain }
+    if plain.is_empty() { id.to_string() } else { plain }
 }

@@ -66,7 +66,7 @@ mod tests {
         let (mut example, mut invariant) = (Example::new(), EveryProofEnds::new(Timestamp::default()));
         example.send_to_scheduler(new_try(1));
         example.send_to_scheduler(submitted(1, 1));
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[]), "p1 t1: Waiting");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[]), "try-1 t1: Waiting");
         let mut invariant = EveryProofEnds::new(example.now + Duration::from_secs(1));
         example.show(&mut invariant, &Event::Tick, &[]).unwrap();
     }

@@ -175,7 +175,10 @@ fn events_and_commands_are_readable() {
     assert_eq!(event.to_string(), "s1 of w1 is ready: it holds 0 attempts and can resume 1");
     table.check([event, new_try(1)], []);
     let commands = table.send([keyed(1, 10, 7)]).iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(commands, ["assign a1 of p1 t10 to s1, which resumes a100", "publish that a1 (t10) on s1 is assigned"]);
+    assert_eq!(
+        commands,
+        ["assign a1 of try-1 t10 to s1, which resumes a100", "publish that a1 (t10) on s1 is assigned"]
+    );
     assert_eq!(events_passed(1).to_string(), "the deferred events of a1 passed their check");
     assert_eq!(ResultKey([0xab; 32]).to_string(), "ab".repeat(32));
 }

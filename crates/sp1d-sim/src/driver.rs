@@ -251,7 +251,7 @@ impl Driver {
         self.pass_on(DispatchEvent::DeferredEventsChecked { attempt, outcome }, plan, net)
     }
 
-    pub(crate) fn begin(&mut self, try_id: TryId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
+    pub(crate) fn start_try(&mut self, try_id: TryId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
         let entry = &plan.tries[&try_id];
         let folds = entry.tasks.iter().map(|task| (*task, plan.tasks[task].inputs)).filter(|(_, inputs)| *inputs > 0);
         self.tries.insert(try_id, SimTry { missing: folds.collect(), open_tasks: entry.tasks.len() });

@@ -134,7 +134,7 @@ impl World {
                     machines[machine.0].become_ready(session, parameters, net);
                 }
             }
-            WorldEvent::TryStarts(try_id) => driver.begin(try_id, plan, net)?,
+            WorldEvent::TryStarts(try_id) => driver.start_try(try_id, plan, net)?,
             WorldEvent::Submit(task) => driver.submit(task, plan, net)?,
             WorldEvent::TryCancelled(try_id) => driver.cancel(try_id, net),
             WorldEvent::TryOver(try_id) => driver.end(try_id, plan, net)?,

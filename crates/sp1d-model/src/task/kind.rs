@@ -71,9 +71,12 @@ impl fmt::Display for TaskKind {
     }
 }
 
-/// A set of task kinds, for example those that a worker supports.
+/// A set of task kinds, for example those that a worker supports. Each kind has the bit of its position in
+/// [`TaskKind::ALL`].
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct KindSet(u8);
+
+const _: () = assert!(TaskKind::ALL.len() <= u8::BITS as usize, "each kind needs a bit of `KindSet`");
 
 impl KindSet {
     /// Returns the set of all kinds.

@@ -1,4 +1,32 @@
 //! The inputs of the dispatch state machine.
+//!
+//! Each new event is a variant of [`DispatchEvent`]. If the scheduler decides on it, it also gets a variant of
+//! [`Event`](crate::Event), which the dispatch state machine creates. If other parts of the orchestrator than the
+//! dispatcher create it, it also gets a variant of `ForwardedEvent`, or of `DispatcherInput` if the dispatcher adds
+//! something. The table lists who creates an event in the orchestrator, and who changes or drops it on the way to the
+//! scheduler. `dispatch/mod.rs` has the events that the scheduler gets instead.
+//!
+//! | event | who creates it | who may change or drop it |
+//! |---|---|---|
+//! | `TryStarted` | the proof | the dispatch state machine keeps the claims |
+//! | `MarkerSubmitted` | the runner | none |
+//! | `TaskSubmitted` | the dispatcher, for the runner | the dispatcher; the dispatch state machine replaces the key |
+//! | `SmallWorkersExcluded` | the runner, the session | none |
+//! | `TryEnded` | the dispatcher, for the proof | none |
+//! | `WorkerReady` | the session | the dispatch state machine looks the attempts up and adds an early drain |
+//! | `DrainRequested` | the dispatcher, for the caller or session | the dispatch state machine, if it is early |
+//! | `DrainCancelled` | the caller | none |
+//! | `SessionEnded` | the session, the dispatcher | none |
+//! | `LeaseRenewed`, `LastProverLost`, `FirstProverReady` | the session | none |
+//! | `AttemptStarted`, `AttemptFailed` | the session | none |
+//! | `DeferredEventsUploaded` | the dispatcher, for the session | the dispatch state machine; the scheduler gets none |
+//! | `DeferredEventsChecked` | the dispatcher, for the check | the dispatcher, the dispatch state machine |
+//! | `ResultDelivered` | the session | the dispatch state machine, for example if it is a second report |
+//! | `ResultChecked` | the check | the dispatch state machine |
+//! | `CheckDelayed` | the check | the dispatch state machine |
+//! | `AssignmentFailed` | the dispatcher | none |
+//! | `ProvenWrong` | the audit | none |
+//! | `Tick` | the dispatcher | none |
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
 use crate::{AttemptId, FailureKind, ReadyWorker, SessionId, ShardSize, ShareGroup, TaskId, TaskKind, TryId, WorkerId};

@@ -60,12 +60,12 @@ impl Scheduler {
         let Some(rules) = self.config.quarantine else { return };
         let mut loss = BTreeMap::new();
         for kind in TaskKind::ALL {
-            let of_kind = || proved.iter().copied().filter(|task| self.task(*task).kind == kind);
-            if of_kind().any(|task| self.has_failed_for_good(task)) {
+            let of_kind: Vec<TaskId> = proved.iter().copied().filter(|task| self.task(*task).kind == kind).collect();
+            if of_kind.iter().any(|task| self.has_failed_for_good(*task)) {
                 continue;
             }
             // The task that was lost most often is the most likely cause, so it bears the fault.
-            let suspect = of_kind().max_by_key(|task| self.task(*task).losses().total());
+            let suspect = of_kind.into_iter().max_by_key(|task| self.task(*task).losses().total());
             if let Some(suspect) = suspect {
                 self.task_mut(suspect).recorded_faults.push((worker, WorkerFault::Failed as u32));
                 loss.insert(kind, suspect);

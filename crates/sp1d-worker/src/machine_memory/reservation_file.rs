@@ -45,7 +45,7 @@ impl ReservationFile {
 
     /// Reads the entries without the lock, so the last line may be cut. Returns no entries if the file cannot be read.
     pub(super) fn read(&self) -> WorkerEntries {
-        parse_entries(&fs::read_to_string(&*self.path).unwrap_or_default())
+        parse(&fs::read(&*self.path).unwrap_or_default())
     }
 
     /// Changes the entries while this process holds the lock.
@@ -72,9 +72,9 @@ impl ReservationFile {
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
-        let mut text = String::new();
-        Read::by_ref(&mut file).take(MAX_FILE_BYTES).read_to_string(&mut text)?;
-        let mut entries = parse_entries(&text);
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file).take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+        let mut entries = parse(&bytes);
         let outcome = change(&mut entries);
         let text: String = entries.iter().map(|(process, entry)| entry_line(*process, entry)).collect();
         // Write before truncating, so that a full disk loses no line.
@@ -82,5 +82,32 @@ impl ReservationFile {
         file.write_all(text.as_bytes())?;
         file.set_len(text.len() as u64)?;
         Ok(outcome)
+    }
+}
+
+/// Parses the file. Bytes that are not UTF-8 only make their line invalid: every user can write to the file, and the
+/// next write of a worker removes the line.
+fn parse(bytes: &[u8]) -> WorkerEntries {
+    parse_entries(&String::from_utf8_lossy(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine_memory::{entry::WorkerEntry, process::ProcessIdentity};
+
+    #[test]
+    fn bytes_that_are_not_text_are_removed_and_the_other_lines_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reservations");
+        let entry = WorkerEntry { reserved_bytes: 7, ..WorkerEntry::default() };
+        let expected: WorkerEntries =
+            [1, 2].into_iter().map(|id| (ProcessIdentity { id, started: 0 }, entry.clone())).collect();
+        let [first, second] = [1, 2].map(|id| entry_line(ProcessIdentity { id, started: 0 }, &entry));
+        fs::write(&path, [first.as_bytes(), b"\xff 1 2\n", second.as_bytes(), b"\xe2\x82"].concat()).unwrap();
+        let file = ReservationFile::at(path.clone());
+        assert_eq!(file.read(), expected);
+        assert_eq!(file.change(|entries| entries.clone()).unwrap(), expected);
+        assert_eq!(fs::read_to_string(&path).unwrap(), first + &second);
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct ProcessConnection<'a> {
     /// The time at which the process is killed, if there is one.
     deadline: Option<Instant>,
     pub(super) loaded: bool,
+    /// True once an attempt has succeeded in the process.
+    pub(super) has_succeeded: bool,
 }
 
 impl<'a> ProcessConnection<'a> {
@@ -67,7 +69,8 @@ impl<'a> ProcessConnection<'a> {
         load_time: &'a mut Duration,
     ) -> Self {
         let deadline = Some(started + LOAD_TIMEOUT);
-        Self { process, child, lock: Some(lock), started, load_time, deadline, loaded: false }
+        let lock = Some(lock);
+        Self { process, child, lock, started, load_time, deadline, loaded: false, has_succeeded: false }
     }
 
     /// Handles messages of the process until it ends or must be killed. The flag is true if it must be killed because
@@ -188,7 +191,8 @@ impl<'a> ProcessConnection<'a> {
         self.process.notify_freed();
     }
 
-    fn on_ended(&self, wire::Ended { run, failure }: wire::Ended) {
+    fn on_ended(&mut self, wire::Ended { run, failure }: wire::Ended) {
+        self.has_succeeded |= failure.is_none();
         let ended = self.process.contents().remove(ProverAttemptId(run), FREED_MEMORY_DELAY);
         if let Some(ended) = ended {
             let outcome = failure.map_or(Ok(()), |failure| {

@@ -32,8 +32,10 @@ use std::{
 };
 use tokio::sync::{Semaphore, mpsc};
 
-/// Shards that may be in flight at the same time. Beyond that the executor waits. The number is high enough to keep
-/// hundreds of workers busy, and low enough that the records (5 to 16 MB each, compressed) do not fill the memory.
+/// Maximum number of shards of a proof that are in flight. Beyond that, the executor waits. SP1 holds a permit from the
+/// upload of a shard's record until the shard's task ends, so shards in the queue, at workers and in checks count. The
+/// number is high enough for 128 provers with one shard each, or 64 with two, and low enough that the records (5 to 16
+/// MB each, compressed) do not fill the memory.
 const MAX_SHARDS_IN_FLIGHT: usize = 128;
 
 /// Implements both services, artifacts and tasks. Cheap to clone.

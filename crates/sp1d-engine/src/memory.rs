@@ -129,7 +129,8 @@ fn choices() -> impl DoubleEndedIterator<Item = u64> {
     parts.map(|cut| cut / STEP * STEP).filter(move |cut| *cut >= least)
 }
 
-/// The next smaller cut that may be chosen; `None` if `threshold` is not above the smallest.
+/// Returns the next smaller whole cut: SP1's default or a cut just below a power of two, and not one of their parts.
+/// `None` if `threshold` is not above the smallest.
 #[must_use]
 pub fn smaller_cut(threshold: u64) -> Option<u64> {
     CUTS.into_iter().find(|cut| *cut < threshold)

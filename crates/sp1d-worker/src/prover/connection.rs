@@ -111,7 +111,7 @@ impl<'a> ProcessConnection<'a> {
                         break (ConnectionEnd::Unloadable(error(failed.reason)), false);
                     }
                     Ok(Some(FromProver { message: Some(from_prover::Message::Call(call)) })) => {
-                        let id = ProverAttemptId(call.run);
+                        let id = ProverAttemptId(call.attempt);
                         let io = self.process.contents().attempts.get(&id).map(|attempt| attempt.io.clone());
                         calls.spawn(carry_out(call, io, out.clone()));
                     }
@@ -191,9 +191,9 @@ impl<'a> ProcessConnection<'a> {
         self.process.notify_freed();
     }
 
-    fn on_ended(&mut self, wire::Ended { run, failure }: wire::Ended) {
+    fn on_ended(&mut self, wire::Ended { attempt, failure }: wire::Ended) {
         self.has_succeeded |= failure.is_none();
-        let ended = self.process.contents().remove(ProverAttemptId(run), FREED_MEMORY_DELAY);
+        let ended = self.process.contents().remove(ProverAttemptId(attempt), FREED_MEMORY_DELAY);
         if let Some(ended) = ended {
             let outcome = failure.map_or(Ok(()), |failure| {
                 let kind = sp1d_protocol::wire::FailureKind::try_from(failure.kind).unwrap_or_default();

@@ -10,8 +10,8 @@ sp1d_model::limits! {
 /// Pause before the restart of a process that ended while it was loading. It doubles with each failure in a row.
 const LOAD_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Pause before the restart of a process in which no attempt succeeded after the prover was loaded. It doubles with each
-/// such process in a row. Without it, a prover that crashes in each attempt would load gigabytes in a loop.
+/// Pause before the restart of a process in which no attempt succeeded after the prover was loaded. It doubles with
+/// each such process in a row. Without it, a prover that crashes in each attempt would load gigabytes in a loop.
 const CRASH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Longest pause before the restart of such a process. A task, and not the prover, may be the cause of the crashes, so

@@ -3,7 +3,7 @@
 //! SP1's provers refer to their stream on the GPU without owning it: a [`TaskScope`] is a pointer that nothing checks.
 //! The task that owns the stream therefore never ends, and only one engine is loaded in a process.
 //!
-//! SP1's own function for this, `cuda_worker_builder`, hides the provers that the core provers of the slots share,
+//! SP1's own function for this, `cuda_worker_builder`, hides the provers that the core provers of the places share,
 //! reads its options from the environment, and panics if the GPU has too little memory. So this module makes the same
 //! provers itself.
 

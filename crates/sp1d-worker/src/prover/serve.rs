@@ -153,8 +153,7 @@ pub async fn serve_prover(
             return Ok(());
         }
     };
-    let places = u32::try_from(engine.places()).unwrap_or(u32::MAX);
-    let ready = FromProver { message: Some(from_prover::Message::Ready(wire::Ready { slots: places })) };
+    let ready = FromProver { message: Some(from_prover::Message::Ready(wire::Ready {})) };
     if out.send(ready).await.is_err() {
         return Ok(());
     }
@@ -209,7 +208,7 @@ impl ProverServer {
         Ok(())
     }
 
-    async fn start(&mut self, wire::Run { attempt, slot, assign }: wire::Run) {
+    async fn start(&mut self, wire::Run { attempt, place, assign }: wire::Run) {
         self.attempts.retain(|_, task| !task.is_finished());
         self.resting = None;
         let decoded = sp1d_protocol::wire::Assign::decode(assign).map_err(|error| error.to_string());
@@ -224,7 +223,7 @@ impl ProverServer {
         };
         let io = Arc::new(RemoteIo { number: attempt, calls: self.calls.clone(), out: self.out.clone() });
         let (engine, out, broken) = (self.engine.clone(), self.out.clone(), self.broken.clone());
-        let place = usize::try_from(slot).unwrap_or(usize::MAX);
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
         let task = tokio::spawn(async move {
             let ran = AssertUnwindSafe(engine.run(place, assignment, io)).catch_unwind().await;
             let outcome =
@@ -316,7 +315,7 @@ mod tests {
             resumes: None,
         };
         let assign = sp1d_protocol::wire::Assign::from(assignment).encode_to_vec().into();
-        ToProver { message: Some(to_prover::Message::Run(wire::Run { attempt: number, slot: 0, assign })) }
+        ToProver { message: Some(to_prover::Message::Run(wire::Run { attempt: number, place: 0, assign })) }
     }
 
     #[tokio::test]

@@ -116,8 +116,8 @@ impl TuneLimits {
         TuneSetting { parallel_shards: 2, ..largest }.shards()
     }
 
-    /// Returns the most provers to measure.
-    fn most_provers(&self) -> u16 {
+    /// Returns the maximum number of provers to measure.
+    fn max_measured_provers(&self) -> u16 {
         let places = if self.gpus == 0 { self.cores } else { self.gpus };
         self.max_provers.min(places).min(MAX_PROVERS)
     }
@@ -125,8 +125,8 @@ impl TuneLimits {
     /// Returns the number of provers to measure after `provers`. All GPUs are measured, even if their number is not a
     /// power of two.
     fn more_provers(&self, provers: u16) -> u16 {
-        let (doubled, most) = (provers.saturating_mul(2), self.most_provers());
-        if self.gpus > 0 && provers < most { doubled.min(most) } else { doubled }
+        let (doubled, max) = (provers.saturating_mul(2), self.max_measured_provers());
+        if self.gpus > 0 && provers < max { doubled.min(max) } else { doubled }
     }
 }
 
@@ -164,7 +164,7 @@ impl TuneSearch {
         // Double the number of provers while that is clearly faster.
         let first = wanted.unwrap_or(1);
         let (mut provers, mut best) = (first, 0.0);
-        while provers == first || (wanted.is_none() && provers <= self.limits.most_provers()) {
+        while provers == first || (wanted.is_none() && provers <= self.limits.max_measured_provers()) {
             let setting = self.of_provers(provers);
             let Some(found) = self.find(setting) else { return Some(setting) };
             if best > 0.0 && found.rate() <= best * MIN_SPEEDUP {

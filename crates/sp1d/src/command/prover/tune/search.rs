@@ -14,15 +14,16 @@ pub(super) struct TuneSetting {
     pub(super) threads: Option<u16>,
     /// Shards that each prover proves at the same time.
     pub(super) parallel_shards: u16,
-    /// Trace elements after which a shard ends; `None` for the automatic choice.
+    /// Trace cells after which a shard ends; `None` for the automatic choice.
     pub(super) cut: Option<u64>,
 }
 
 /// Results of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct TuneFigures {
-    /// Trace elements after which a shard ended.
-    pub(super) element_threshold: u64,
+    /// Trace cells after which a shard ended.
+    #[serde(rename = "element_threshold")]
+    pub(super) cut: u64,
     /// Number of shards that were measured.
     pub(super) shards: usize,
     /// Total cycles of these shards.
@@ -180,7 +181,7 @@ impl TuneSearch {
         }
         // Try smaller cuts while they are clearly faster.
         let fastest = self.fastest()?;
-        let mut cut = smaller_cut(fastest.outcome.as_ref().ok()?.element_threshold);
+        let mut cut = smaller_cut(fastest.outcome.as_ref().ok()?.cut);
         while let Some(smaller) = cut {
             let setting = TuneSetting { cut, ..fastest.setting };
             if self.find(setting).is_none() {
@@ -226,7 +227,7 @@ mod tests {
         while let Some(setting) = search.next() {
             let cut = setting.cut.unwrap_or(LARGE);
             let outcome = rate(setting.provers, setting.parallel_shards, cut).map(|rate| TuneFigures {
-                element_threshold: cut,
+                cut,
                 shards: setting.shards(),
                 cycles: (rate * 10.0) as u64,
                 seconds: 10.0,

@@ -89,8 +89,8 @@ pub(crate) fn fixed_cells(instructions: u64) -> u64 {
     main + preprocessed
 }
 
-/// Returns the maximum number of bytes that a task of `kind` takes in addition to a loaded prover. `shard` has the cells
-/// of the task's shard; `None` stands for a full shard of the smallest cut.
+/// Returns the maximum number of bytes that a task of `kind` takes in addition to a loaded prover. `shard` has the
+/// cells of the task's shard; `None` stands for a full shard of the smallest cut.
 pub(crate) fn task_bytes(kind: TaskKind, shard: Option<ShardCells>) -> u64 {
     /// Proving a normalize program, its key included. By then the shard's own memory is free.
     const NORMALIZE_BYTES: u64 = 9_200_000_000;
@@ -110,8 +110,8 @@ pub(crate) fn task_bytes(kind: TaskKind, shard: Option<ShardCells>) -> u64 {
 }
 
 /// Values of `ELEMENT_THRESHOLD` that a run is cut by, the largest first: SP1's default, and those just below a power
-/// of two. The cells of a shard are rounded up to whole columns and padded to a power of two. A cut just above one would
-/// double the memory of a sumcheck.
+/// of two. The cells of a shard are rounded up to whole columns and padded to a power of two. A cut just above one
+/// would double the memory of a sumcheck.
 pub(crate) const CUTS: [u64; 5] = [
     sp1_core_executor::ELEMENT_THRESHOLD,
     (1 << 28) - (1 << 22),

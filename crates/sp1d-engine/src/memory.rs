@@ -19,9 +19,9 @@ const COLUMN: u64 = 1 << 21;
 /// Two Merkle trees of 2^23 leaves each, whatever the size of the shard.
 const TREES_BYTES: u64 = 1_100_000_000;
 
-/// The program's proving key: its trees, and bytes for each preprocessed cell, with the decoded program. Fits 0.6 GB
-/// that were measured for a small program, and the shards of one of 2.5 million instructions, of which the largest took
-/// 15.7 GB in all. The key stays in the prover, but a prover may get its first shard while it has none.
+/// The program's proving key: its trees, and bytes for each preprocessed cell, with the decoded program. Measured: 0.6
+/// GB for a small program, and shards of up to 15.7 GB in all for a program of 2.5 million instructions. The key stays
+/// in the prover, but a prover may get its first shard while it has none.
 const KEY_BYTES: u64 = 570_000_000;
 const KEY_CELL_BYTES: u64 = 50;
 
@@ -34,7 +34,8 @@ const INTERACTIONS_PERCENT: u64 = 61;
 /// Codewords and trees of FRI.
 const FRI_BYTES: u64 = 900_000_000;
 
-/// Cells of tables that every shard has, for a program of so many instructions: `Byte`, `Range` and `Program`.
+/// Returns the cells of the tables that every shard has: `Byte`, `Range` and `Program`. `Program` has one row for each
+/// of the program's `instructions`.
 const fn fixed(instructions: u64) -> ShardCells {
     const BYTE_ROWS: u64 = 1 << 16;
     const RANGE_ROWS: u64 = 1 << 17;
@@ -64,7 +65,7 @@ impl ShardCells {
         Self::new(instructions, u64::MAX, threshold)
     }
 
-    /// The most bytes that proving the shard takes beside a loaded prover.
+    /// Returns the maximum number of bytes that proving the shard takes in addition to a loaded prover.
     pub(crate) fn peak_bytes(self) -> u64 {
         let cells = self.main.next_multiple_of(COLUMN) + self.preprocessed.next_multiple_of(COLUMN);
         let padded = cells.next_power_of_two();
@@ -88,8 +89,8 @@ pub(crate) fn fixed_cells(instructions: u64) -> u64 {
     main + preprocessed
 }
 
-/// The most bytes that a task takes beside a loaded prover; `shard` for those that prove one, without it the smallest
-/// that a run is cut into.
+/// Returns the maximum number of bytes that a task of `kind` takes in addition to a loaded prover. `shard` has the
+/// cells of the task's shard; `None` stands for a full shard of the smallest cut.
 pub(crate) fn task_bytes(kind: TaskKind, shard: Option<ShardCells>) -> u64 {
     /// Proving a normalize program, its key included. By then the shard's own memory is free.
     const NORMALIZE_BYTES: u64 = 9_200_000_000;
@@ -109,8 +110,8 @@ pub(crate) fn task_bytes(kind: TaskKind, shard: Option<ShardCells>) -> u64 {
 }
 
 /// Values of `ELEMENT_THRESHOLD` that a run is cut by, the largest first: SP1's default, and those just below a power
-/// of two. Rounding lifts the cells of a shard to a power of two at most, where one cell more would double what a
-/// sumcheck takes.
+/// of two. The cells of a shard are rounded up to whole columns and padded to a power of two. A cut just above one
+/// would double the memory of a sumcheck.
 pub(crate) const CUTS: [u64; 5] = [
     sp1_core_executor::ELEMENT_THRESHOLD,
     (1 << 28) - (1 << 22),
@@ -129,7 +130,8 @@ fn choices() -> impl DoubleEndedIterator<Item = u64> {
     parts.map(|cut| cut / STEP * STEP).filter(move |cut| *cut >= least)
 }
 
-/// The next smaller cut that may be chosen; `None` if `threshold` is not above the smallest.
+/// Returns the next smaller whole cut: SP1's default or a cut just below a power of two, and not one of their parts.
+/// `None` if `threshold` is not above the smallest.
 #[must_use]
 pub fn smaller_cut(threshold: u64) -> Option<u64> {
     CUTS.into_iter().find(|cut| *cut < threshold)

@@ -54,16 +54,16 @@ pub enum OptionsError {
         value: String,
     },
     /// The number is too small or too large.
-    #[error("{name}={value} is out of range, {least} to {most} is allowed\nhint: choose a value in this range")]
+    #[error("{name}={value} is out of range, {min} to {max} is allowed\nhint: choose a value in this range")]
     Range {
         /// The environment variable.
         name: &'static str,
         /// The value of the variable.
         value: u64,
         /// The smallest allowed number.
-        least: u64,
+        min: u64,
         /// The largest allowed number.
-        most: u64,
+        max: u64,
     },
     /// Options that were received from a peer cannot be decoded.
     #[error("cannot decode the options: {0}")]
@@ -93,11 +93,11 @@ pub struct CutOption {
     /// Whether the value can be `auto`, which is then also the default. `meaning` says what `auto` does.
     pub auto: bool,
     /// The smallest allowed value.
-    pub least: u64,
+    pub min: u64,
     /// The largest allowed value.
-    pub most: u64,
+    pub max: u64,
     /// The smallest value with which SP1 does not panic.
-    pub sp1_least: u64,
+    pub sp1_min: u64,
     /// What the option does, and its unit.
     pub meaning: &'static str,
 }
@@ -108,9 +108,9 @@ const ELEMENTS: CutOption = CutOption {
     name: "ELEMENT_THRESHOLD",
     default: ELEMENT_THRESHOLD,
     auto: true,
-    least: (1 << 25) - (1 << 22),
-    most: ELEMENT_THRESHOLD,
-    sp1_least: 1_245_184,
+    min: (1 << 25) - (1 << 22),
+    max: ELEMENT_THRESHOLD,
+    sp1_min: 1_245_184,
     meaning: "trace cells after which a shard ends; smaller shards need less memory and more proving time in total; \
               `auto` chooses the largest value that fits the workers",
 };
@@ -119,9 +119,9 @@ const HEIGHT: CutOption = CutOption {
     name: "HEIGHT_THRESHOLD",
     default: HEIGHT_THRESHOLD,
     auto: true,
-    least: 1 << 16,
-    most: HEIGHT_THRESHOLD,
-    sp1_least: 1 << 10,
+    min: 1 << 16,
+    max: HEIGHT_THRESHOLD,
+    sp1_min: 1 << 10,
     meaning: "rows of one table after which a shard ends; `auto` is the largest value that SP1 allows",
 };
 /// The default is SP1's, which SP1 does not export.
@@ -129,18 +129,18 @@ const SHARD_SIZE: CutOption = CutOption {
     name: "SHARD_SIZE",
     default: 1 << 24,
     auto: false,
-    least: 1 << 14,
-    most: 1 << 24,
-    sp1_least: 0,
+    min: 1 << 14,
+    max: 1 << 24,
+    sp1_min: 0,
     meaning: "cycles after which a shard ends",
 };
 const CHUNK: CutOption = CutOption {
     name: "MINIMAL_TRACE_CHUNK_THRESHOLD",
     default: MINIMAL_TRACE_CHUNK_THRESHOLD,
     auto: false,
-    least: 1 << 14,
-    most: 1 << 27,
-    sp1_least: 0,
+    min: 1 << 14,
+    max: 1 << 27,
+    sp1_min: 0,
     meaning: "memory accesses after which the executor hands over a chunk of its trace",
 };
 /// The executor waits for a free slot. With only one slot it could not run ahead of its reader.
@@ -148,31 +148,31 @@ const CHUNK_SLOTS: CutOption = CutOption {
     name: "TRACE_CHUNK_SLOTS",
     default: 5,
     auto: false,
-    least: 2,
-    most: 64,
-    sp1_least: 0,
+    min: 2,
+    max: 64,
+    sp1_min: 0,
     meaning: "trace chunks that may wait for processing before the executor pauses",
 };
 const MEMORY: CutOption = CutOption {
     name: "MEMORY_LIMIT",
     default: 24 << 30,
     auto: false,
-    least: 16 << 20,
-    most: 1 << 40,
-    sp1_least: 0,
+    min: 16 << 20,
+    max: 1 << 40,
+    sp1_min: 0,
     meaning: "bytes of memory that the executed program may use",
 };
 
 impl CutOption {
     fn check(&self, value: u64) -> Result<u64, OptionsError> {
-        if (self.least..=self.most).contains(&value) {
+        if (self.min..=self.max).contains(&value) {
             return Ok(value);
         }
         Err(self.out_of_range(value))
     }
 
     fn out_of_range(&self, value: u64) -> OptionsError {
-        OptionsError::Range { name: self.name, value, least: self.least, most: self.most }
+        OptionsError::Range { name: self.name, value, min: self.min, max: self.max }
     }
 
     /// Returns the allowed value nearest to `value`.
@@ -180,7 +180,7 @@ impl CutOption {
     /// # Errors
     /// Fails if SP1 panics with `value`.
     fn nearest(&self, value: u64) -> Result<u64, OptionsError> {
-        if value < self.sp1_least { Err(self.out_of_range(value)) } else { Ok(value.clamp(self.least, self.most)) }
+        if value < self.sp1_min { Err(self.out_of_range(value)) } else { Ok(value.clamp(self.min, self.max)) }
     }
 
     fn is_auto(&self, value: &str) -> bool {
@@ -217,7 +217,7 @@ impl CutOptions {
         let mut nearest = |option: CutOption, value: u64| {
             let used = option.nearest(value)?;
             if used != value {
-                let reason = format!("out of range; expected {} to {}", option.least, option.most);
+                let reason = format!("out of range; expected {} to {}", option.min, option.max);
                 let (variable, given, used) = (option.name, value.to_string(), used.to_string());
                 replaced.push(ReplacedValue { variable, given, used, reason });
             }
@@ -330,7 +330,7 @@ impl CutOptions {
     /// Returns the same options with a smaller limit for the memory of the executed program, if it is above `bytes`.
     #[must_use]
     pub fn with_memory_at_most(mut self, bytes: u64) -> Self {
-        self.options.memory_limit = self.options.memory_limit.min(bytes.max(MEMORY.least));
+        self.options.memory_limit = self.options.memory_limit.min(bytes.max(MEMORY.min));
         self
     }
 
@@ -441,6 +441,6 @@ mod tests {
     fn memory_of_a_program_is_only_lowered_and_stays_in_range() {
         check(1 << 30, 1 << 30);
         check(u64::MAX, MEMORY.default);
-        check(0, MEMORY.least);
+        check(0, MEMORY.min);
     }
 }

@@ -8,12 +8,12 @@ sp1d_model::limits! {
 }
 
 /// Returns `text` as a single line of limited length, without its hint.
-pub(crate) fn one_line(text: &str) -> String {
+pub(crate) fn line_without_hint(text: &str) -> String {
     clean_line(hint::without(text), MAX_CHARACTERS)
 }
 
-/// Does the same with the hint, after a semicolon.
-pub(crate) fn one_line_with_hint(text: &str) -> String {
+/// Returns `text` as a single line of limited length, with its hint after a semicolon.
+pub(crate) fn line_with_hint(text: &str) -> String {
     clean_line(&hint::one_line(text), MAX_CHARACTERS)
 }
 
@@ -23,10 +23,10 @@ mod tests {
 
     #[test]
     fn a_text_becomes_one_line_without_its_hint() {
-        assert_eq!(one_line("versions differ\nhint: install the same release"), "versions differ");
-        assert_eq!(one_line("a\nb\tc\u{1b}[31m"), "a b c [31m");
-        assert_eq!(one_line(&"ä".repeat(1000)), "ä".repeat(MAX_CHARACTERS));
-        assert_eq!(one_line_with_hint("versions differ\nhint: update"), "versions differ; update");
-        assert_eq!(one_line_with_hint(&"a\t".repeat(1000)), "a ".repeat(MAX_CHARACTERS / 2));
+        assert_eq!(line_without_hint("versions differ\nhint: install the same release"), "versions differ");
+        assert_eq!(line_without_hint("a\nb\tc\u{1b}[31m"), "a b c [31m");
+        assert_eq!(line_without_hint(&"ä".repeat(1000)), "ä".repeat(MAX_CHARACTERS));
+        assert_eq!(line_with_hint("versions differ\nhint: update"), "versions differ; update");
+        assert_eq!(line_with_hint(&"a\t".repeat(1000)), "a ".repeat(MAX_CHARACTERS / 2));
     }
 }

@@ -38,19 +38,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct EngineAttemptGuard {
     attempts: Arc<EngineAttempts>,
     attempt: AttemptId,
-    slot: SlotAttempt,
+    place: PlaceAttempt,
 }
 
 impl EngineAttemptGuard {
     pub(super) fn new(
         attempts: Arc<EngineAttempts>,
-        slot: SlotAttempt,
+        place: PlaceAttempt,
         attempt: AttemptId,
         io: Arc<dyn AttemptIo>,
     ) -> Self {
         lock(&attempts.running).insert(attempt, Arc::new(EngineAttempt { io, error: Mutex::default() }));
-        *lock(&slot.0) = Some(attempt);
-        Self { attempts, attempt, slot }
+        *lock(&place.0) = Some(attempt);
+        Self { attempts, attempt, place }
     }
 
     /// Takes the error of the artifact transfer that failed, if one did. It is the cause of the attempt's failure.
@@ -63,7 +63,7 @@ impl EngineAttemptGuard {
 impl Drop for EngineAttemptGuard {
     fn drop(&mut self) {
         lock(&self.attempts.running).remove(&self.attempt);
-        let mut current = lock(&self.slot.0);
+        let mut current = lock(&self.place.0);
         if *current == Some(self.attempt) {
             *current = None;
         }
@@ -72,14 +72,14 @@ impl Drop for EngineAttemptGuard {
 
 /// The attempt that a core prover currently works for. It is needed for artifact names that do not name their attempt.
 #[derive(Clone, Default)]
-pub(super) struct SlotAttempt(Arc<Mutex<Option<AttemptId>>>);
+pub(super) struct PlaceAttempt(Arc<Mutex<Option<AttemptId>>>);
 
-/// Implements both services, artifacts and tasks. Each core prover has a client with its own slot. The recursion
-/// prover, which all attempts share, has a client whose slot is always empty.
+/// Implements both services, artifacts and tasks. Each core prover has a client with its own place. The recursion
+/// prover, which all attempts share, has a client whose place is always empty.
 #[derive(Clone)]
 pub(super) struct AttemptClient {
     pub(super) attempts: Arc<EngineAttempts>,
-    pub(super) slot: SlotAttempt,
+    pub(super) place: PlaceAttempt,
 }
 
 impl AttemptClient {
@@ -89,7 +89,7 @@ impl AttemptClient {
         let (attempt, name) = match unscoped(text) {
             Some((attempt, name)) => (Some(attempt), name),
             None if upload => (maker(text), text),
-            None => (*lock(&self.slot.0), text),
+            None => (*lock(&self.place.0), text),
         };
         let attempt = attempt.with_context(|| format!("artifact {text} does not belong to an attempt"))?;
         let entry = lock(&self.attempts.running).get(&attempt).cloned();
@@ -132,7 +132,7 @@ impl ArtifactClient for AttemptClient {
     }
 
     fn create_artifact(&self) -> Result<Artifact> {
-        let attempt = (*lock(&self.slot.0)).context("only attempts of core shards create artifacts")?;
+        let attempt = (*lock(&self.place.0)).context("only attempts of core shards create artifacts")?;
         Ok(Artifact(made(attempt, self.attempts.next_made.fetch_add(1, Ordering::Relaxed))))
     }
 

@@ -3,10 +3,10 @@
 #[cfg(feature = "gpu")]
 use super::gpu;
 use super::{
-    attempt_client::{AttemptClient, EngineAttemptGuard, EngineAttempts, SlotAttempt},
+    attempt_client::{AttemptClient, EngineAttemptGuard, EngineAttempts, PlaceAttempt},
     capabilities::check_still_supported,
     loaded_engine::{LoadedEngine, ProverSettings, build_engine},
-    slot_provers::{CoreShardProver, SlotProvers},
+    place_provers::{CoreShardProver, PlaceProvers},
     task_request::to_sp1,
 };
 use crate::{device::ProverDevice, options::CutOptions, thread_pool::be_nice};
@@ -73,7 +73,7 @@ where
         .build()
         .context("cannot start the engine's threads")?;
     let attempts = Arc::new(EngineAttempts::default());
-    let client = AttemptClient { attempts: attempts.clone(), slot: SlotAttempt::default() };
+    let client = AttemptClient { attempts: attempts.clone(), place: PlaceAttempt::default() };
     // Build in a separate task, so that a panic during setup does not unwind into the caller.
     let built = runtime.block_on(runtime.spawn(build(client))).context("the engine panicked during its start");
     let loaded = match built.and_then(|built| built) {
@@ -86,7 +86,7 @@ where
             return Err(error);
         }
     };
-    let slots = (0..settings.slots.max(1)).map(|_| SlotProvers::new()).collect();
+    let places = (0..settings.places.max(1)).map(|_| PlaceProvers::new()).collect();
     // Loading takes more memory than the loaded prover keeps.
     (settings.release_memory)();
     let release_memory = settings.release_memory;
@@ -94,7 +94,7 @@ where
     Ok(Arc::new(Sp1ProvingEngine {
         runtime: Some(runtime),
         attempts,
-        slots,
+        places,
         permits,
         loaded: Arc::new(loaded),
         release_memory,
@@ -107,7 +107,7 @@ struct Sp1ProvingEngine<C: SP1ProverComponents> {
     /// `Some` until drop.
     runtime: Option<Runtime>,
     attempts: Arc<EngineAttempts>,
-    slots: Vec<SlotProvers<C>>,
+    places: Vec<PlaceProvers<C>>,
     permits: u32,
     loaded: Arc<LoadedEngine<C>>,
     release_memory: fn(),
@@ -144,7 +144,7 @@ impl<C: SP1ProverComponents> Sp1ProvingEngine<C> {
 #[async_trait]
 impl<C: SP1ProverComponents> ProvingEngine for Sp1ProvingEngine<C> {
     fn places(&self) -> usize {
-        self.slots.len()
+        self.places.len()
     }
 
     /// Resolves when all proving permits are free. A stage holds its permit until it ends, even if its attempt was
@@ -168,8 +168,8 @@ impl<C: SP1ProverComponents> ProvingEngine for Sp1ProvingEngine<C> {
         let engine_error = |text: String| AttemptError { kind: FailureKind::Engine, text };
         let options = CutOptions::decode(&assignment.options).map_err(|error| engine_error(error.to_string()))?;
         let provers =
-            self.slots.get(place).ok_or_else(|| engine_error(format!("the engine does not have place {place}")))?;
-        let guard = EngineAttemptGuard::new(self.attempts.clone(), provers.slot.clone(), assignment.attempt, io);
+            self.places.get(place).ok_or_else(|| engine_error(format!("the engine does not have place {place}")))?;
+        let guard = EngineAttemptGuard::new(self.attempts.clone(), provers.place.clone(), assignment.attempt, io);
         let kind = assignment.payload.kind();
         let request = to_sp1(assignment);
         let largest = self.loaded.largest_cut;

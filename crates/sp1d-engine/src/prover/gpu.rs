@@ -3,7 +3,7 @@
 //! SP1's provers refer to their stream on the GPU without owning it: a [`TaskScope`] is a pointer that nothing checks.
 //! The task that owns the stream therefore never ends, and only one engine is loaded in a process.
 //!
-//! SP1's own function for this, `cuda_worker_builder`, hides the provers that the core provers of the slots share,
+//! SP1's own function for this, `cuda_worker_builder`, hides the provers that the core provers of the places share,
 //! reads its options from the environment, and panics if the GPU has too little memory. So this module makes the same
 //! provers itself.
 
@@ -33,12 +33,12 @@ use sp1d_worker::{AttemptError, LoadError, call_driver};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
-/// How long a GPU may take to answer. A call to a GPU that hangs never returns.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a GPU may take to respond. A call to a GPU that hangs never returns.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the first call to a GPU may take. If no other program uses them, the driver initializes all GPUs of the
 /// machine first, which takes seconds for each.
-const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
 
 const _: () = assert!(
     RECURSION_CELLS == RECURSION_TRACE_ALLOCATION as u64
@@ -50,7 +50,7 @@ const _: () = assert!(
 /// Builds the engine. Call it at most once in a process, on the runtime of the engine.
 pub(super) async fn build_engine(client: AttemptClient) -> Result<LoadedEngine<SP1CudaProverComponents>> {
     // SP1 unwraps the errors of the first calls to CUDA, so this comes first.
-    let (free_bytes, memory_bytes) = device_memory(FIRST_ANSWER_TIMEOUT).await?;
+    let (free_bytes, memory_bytes) = device_memory(FIRST_RESPONSE_TIMEOUT).await?;
     let largest_cut =
         largest_gpu_cut(memory_bytes).ok_or(GpuFault::TooLittleMemory { memory_bytes, needed_bytes: MIN_GPU_BYTES })?;
     // Otherwise each shard would fail, and that would count against the whole worker and all its GPUs.
@@ -68,8 +68,8 @@ pub(super) async fn build_engine(client: AttemptClient) -> Result<LoadedEngine<S
         // The task has panicked.
         Err(_) => {
             let reason = task.await.err().map_or_else(|| "its task ended".to_owned(), |error| error.to_string());
-            let answer = device_memory(ANSWER_TIMEOUT).await.map(|_| ());
-            Err(match GpuFault::of_failure(&reason, answer) {
+            let response = device_memory(RESPONSE_TIMEOUT).await.map(|_| ());
+            Err(match GpuFault::of_failure(&reason, response) {
                 Some(GpuFault::OutOfMemory) => GpuFault::LoadMemory.into(),
                 Some(fault) => fault.into(),
                 None => anyhow!("cannot load the GPU prover: {reason}"),
@@ -155,7 +155,7 @@ async fn device_memory(limit: Duration) -> Result<(u64, u64), GpuFault> {
             let text = error.to_string();
             Err(GpuFault::of_cuda(&text).unwrap_or(GpuFault::Other(text)))
         }
-        None => Err(GpuFault::Lost(format!("it has not answered for {} s", limit.as_secs()))),
+        None => Err(GpuFault::Lost(format!("it has not responded for {} s", limit.as_secs()))),
     }
 }
 
@@ -174,7 +174,7 @@ pub(super) fn load_error(error: &anyhow::Error) -> LoadError {
 /// If the memory of the GPU was too small for shards that it accepted, another program uses the GPU. That is a fault of
 /// this worker, and says nothing about workers with less memory.
 pub(super) async fn explain(failure: &AttemptError) -> Option<AttemptError> {
-    let answer = device_memory(ANSWER_TIMEOUT).await.map(|_| ());
-    let fault = GpuFault::of_failure(&failure.text, answer)?;
+    let response = device_memory(RESPONSE_TIMEOUT).await.map(|_| ());
+    let fault = GpuFault::of_failure(&failure.text, response)?;
     Some(AttemptError { kind: FailureKind::Engine, text: fault.to_string() })
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub struct ProverSettings {
     /// Attempts in the engine at the same time, at least 1. With 2, the next attempt is traced while the first one
     /// proves.
-    pub slots: usize,
+    pub places: usize,
     /// Proving stages that run at the same time, at least 1.
     pub permits: usize,
     /// Added to the nice value of the engine's own threads, so that other threads of the process come first.
@@ -39,18 +39,18 @@ impl ProverSettings {
     pub fn for_threads(threads: usize) -> Self {
         let both = if threads > 1 { 2 } else { 1 };
         let device = ProverDevice::Processor;
-        Self { slots: both, permits: both, niceness: 0, release_memory: heap::release_memory, device }
+        Self { places: both, permits: both, niceness: 0, release_memory: heap::release_memory, device }
     }
 
     /// Returns settings for a GPU. One stage at a time uses the whole GPU. Meanwhile the processor traces the next
     /// shard.
     #[must_use]
     pub fn for_gpu() -> Self {
-        Self { slots: 2, permits: 1, niceness: 0, release_memory: heap::release_memory, device: ProverDevice::Gpu }
+        Self { places: 2, permits: 1, niceness: 0, release_memory: heap::release_memory, device: ProverDevice::Gpu }
     }
 }
 
-/// SP1's prover engine and the parts of it that the core provers of all slots share.
+/// SP1's prover engine and the parts of it that the core provers of all places share.
 pub(super) struct LoadedEngine<C: SP1ProverComponents> {
     pub(super) sp1: SP1Worker<AttemptClient, AttemptClient, C>,
     pub(super) air_prover: Arc<C::CoreProver>,
@@ -72,7 +72,7 @@ impl<C: SP1ProverComponents> LoadedEngine<C> {
 /// The configuration of the core provers on every device.
 pub(super) fn core_config() -> SP1CoreProverConfig {
     SP1CoreProverConfig {
-        // One attempt per core prover: its client knows only the attempt in its slot.
+        // One attempt per core prover: its client knows only the attempt in its place.
         num_core_workers: 1,
         core_buffer_size: 1,
         // A worker never sets up a program. The orchestrator does that.

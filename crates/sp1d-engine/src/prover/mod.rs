@@ -12,9 +12,9 @@ mod engine;
 mod gpu;
 mod loaded_engine;
 mod missing_equipment;
+mod place_provers;
 mod recursion_keys;
 mod recursion_prover;
-mod slot_provers;
 mod task_request;
 
 pub use capabilities::Equipment;

@@ -6,7 +6,12 @@
 //! the proof that they do not find is a defect, and SP1's controller cannot continue without it. A spilled artifact
 //! that cannot be read back also fails the proof at once.
 
-use super::{marker_sequencer::MarkerSequencer, proof_context::ProofContext};
+use super::{
+    cut::shard_kind,
+    marker_sequencer::MarkerSequencer,
+    proof_context::ProofContext,
+    shards_in_flight::{MIN_SHARDS_IN_FLIGHT, max_in_flight},
+};
 use crate::{
     memory::{task_bytes, too_small_for},
     names::{task_from_text, task_to_sp1},
@@ -32,10 +37,6 @@ use std::{
 };
 use tokio::sync::{Semaphore, mpsc};
 
-/// Shards that may be in flight at the same time. Beyond that the executor waits. The number is high enough to keep
-/// hundreds of workers busy, and low enough that the records (5 to 16 MB each, compressed) do not fill the memory.
-const MAX_SHARDS_IN_FLIGHT: usize = 128;
-
 /// Implements both services, artifacts and tasks. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct ProofClient(Arc<ProofClientState>);
@@ -50,8 +51,9 @@ struct ProofClientState {
     start_execution: StartExecution,
     next_artifact: AtomicU64,
     shards: Arc<Semaphore>,
-    /// Held while waiting for room, so that waiters are served in order.
-    room_wait: tokio::sync::Mutex<()>,
+    /// The number of permits of `shards`, which grows with the number of provers. Locked while a caller waits for room,
+    /// so that callers are served in order.
+    max_in_flight: tokio::sync::Mutex<usize>,
     /// Receives every record that is uploaded: a record determines which shard its proof must prove.
     expected: Arc<Expectations>,
     /// Number of core shards submitted so far. The supervision of the execution takes a growing number as progress.
@@ -77,8 +79,8 @@ impl ProofClient {
             context,
             start_execution,
             next_artifact: AtomicU64::new(0),
-            shards: Arc::new(Semaphore::new(MAX_SHARDS_IN_FLIGHT)),
-            room_wait: tokio::sync::Mutex::default(),
+            shards: Arc::new(Semaphore::new(MIN_SHARDS_IN_FLIGHT)),
+            max_in_flight: tokio::sync::Mutex::new(MIN_SHARDS_IN_FLIGHT),
             expected,
             core_shards: Arc::default(),
             input_reads: AtomicU64::new(0),
@@ -114,10 +116,16 @@ impl ProofClient {
         Ok(TaskSpec { payload, needed_bytes, cycles })
     }
 
+    /// Returns the number of provers that can prove this proof's shards.
+    fn shard_provers(&self) -> usize {
+        let workers = self.0.proof.shard_workers(shard_kind(self.0.context.mode));
+        workers.iter().map(|worker| worker.provers as usize).sum()
+    }
+
     /// Resolves when at most the shard of this caller is in flight. If the store is full at that point, only continuing
     /// the execution can free it.
-    async fn no_other_shard_in_flight(&self) {
-        while self.0.shards.available_permits() + 1 < MAX_SHARDS_IN_FLIGHT {
+    async fn no_other_shard_in_flight(&self, max_in_flight: usize) {
+        while self.0.shards.available_permits() + 1 < max_in_flight {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }
@@ -253,11 +261,16 @@ impl ArtifactClient for ProofClient {
 
     async fn acquire_shard_permit(&self, _: &impl ArtifactId) -> ShardPermit {
         // Callers wait for room one at a time, in order.
-        let _in_order = self.0.room_wait.lock().await;
+        let mut max = self.0.max_in_flight.lock().await;
+        if self.0.shards.available_permits() == 0 {
+            let grown = max_in_flight(self.shard_provers()).max(*max);
+            self.0.shards.add_permits(grown - *max);
+            *max = grown;
+        }
         let permit = self.0.shards.clone().acquire_owned().await.expect("the semaphore is never closed");
         tokio::select! {
             () = self.0.proof.wait_for_room() => {}
-            () = self.no_other_shard_in_flight() => {}
+            () = self.no_other_shard_in_flight(*max) => {}
             () = self.0.proof.stopped().cancelled() => {}
         }
         ShardPermit::new(permit)

@@ -234,8 +234,8 @@ fn messages_to_prover() -> Vec<prover_wire::to_prover::Message> {
     use prover_wire::{IoAction, IoError, Reply, Run, reply::Outcome, to_prover::Message as M};
     let error = IoError { action: IoAction::Fetch.into(), name: "record".to_owned(), reason: "lost".to_owned() };
     vec![
-        M::Run(Run { run: 1, slot: 0, assign: assign(TaskKind::ProveShard).encode_to_vec().into() }),
-        M::Cancel(prover_wire::Cancel { run: 1 }),
+        M::Run(Run { attempt: 1, place: 0, assign: assign(TaskKind::ProveShard).encode_to_vec().into() }),
+        M::Cancel(prover_wire::Cancel { attempt: 1 }),
         M::Reply(Reply { call: 3, outcome: Some(Outcome::Content(vec![1, 2, 3].into())) }),
         M::Reply(Reply { call: 4, outcome: Some(Outcome::Error(error)) }),
         M::ReleaseMemory(prover_wire::ReleaseMemory {}),
@@ -247,12 +247,16 @@ fn prover_messages() -> Vec<prover_wire::from_prover::Message> {
     let delivery = Delivery { name: "result".to_owned(), content: vec![1, 2, 3].into() };
     let failure = Failure { kind: wire::FailureKind::Engine.into(), text: "not enough memory".to_owned() };
     vec![
-        M::Ready(prover_wire::Ready { slots: 2 }),
+        M::Ready(prover_wire::Ready {}),
         M::LoadFailed(prover_wire::LoadFailed { reason: "no memory".to_owned(), is_temporary: true }),
-        M::Call(Call { call: 1, run: 2, what: Some(What::Fetch("record".to_owned())) }),
-        M::Call(Call { call: 2, run: 2, what: Some(What::Deliver(delivery)) }),
-        M::Call(Call { call: 3, run: 2, what: Some(What::ReportDeferredEvents(prover_wire::ReportDeferredEvents {})) }),
-        M::Ended(Ended { run: 2, failure: Some(failure) }),
+        M::Call(Call { call: 1, attempt: 2, what: Some(What::Fetch("record".to_owned())) }),
+        M::Call(Call { call: 2, attempt: 2, what: Some(What::Deliver(delivery)) }),
+        M::Call(Call {
+            call: 3,
+            attempt: 2,
+            what: Some(What::ReportDeferredEvents(prover_wire::ReportDeferredEvents {})),
+        }),
+        M::Ended(Ended { attempt: 2, failure: Some(failure) }),
         M::Busy(prover_wire::Busy { busy: true }),
     ]
 }

@@ -77,7 +77,7 @@ impl HostileWorker {
             client,
             attempt: assign.attempt,
             result: task.result,
-            events: task.marker.unwrap().deferred_events,
+            events: task.marker.unwrap().event_list,
             _closer: closer,
             tasks: vec![heartbeats, proof, reader],
             _orchestrator: orchestrator,

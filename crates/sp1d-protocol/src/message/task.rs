@@ -58,7 +58,7 @@ impl TryFrom<wire::ShardMarker> for ShardMarker {
     type Error = Invalid;
 
     fn try_from(marker: wire::ShardMarker) -> Result<Self, Invalid> {
-        let event_list = check_name(marker.deferred_events, "the list of deferred events")?;
+        let event_list = check_name(marker.event_list, "the list of deferred events")?;
         Ok(Self { task: TaskId(marker.task), event_list })
     }
 }
@@ -145,7 +145,7 @@ impl From<ShardTask<ArtifactRef>> for wire::ShardTask {
 
 impl From<ShardMarker> for wire::ShardMarker {
     fn from(ShardMarker { task, event_list }: ShardMarker) -> Self {
-        Self { task: task.0, deferred_events: event_list }
+        Self { task: task.0, event_list }
     }
 }
 

@@ -37,7 +37,7 @@ pub enum UnacceptedValue {
     /// replaces another number.
     Rounded {
         /// SP1 panics with a smaller number, so a smaller number is an error.
-        least: u64,
+        min: u64,
     },
 }
 
@@ -48,9 +48,9 @@ impl ConfigSetting {
         match self.unaccepted {
             UnacceptedValue::Refused => None,
             UnacceptedValue::Ignored => Some(self.default.clone()),
-            UnacceptedValue::Rounded { least } => match value.parse::<u64>() {
+            UnacceptedValue::Rounded { min } => match value.parse::<u64>() {
                 Err(_) => Some(self.default.clone()),
-                Ok(number) if number < least => None,
+                Ok(number) if number < min => None,
                 Ok(number) => self.range.nearest(number).map(|nearest| nearest.to_string()),
             },
         }
@@ -333,11 +333,11 @@ pub fn settings() -> Vec<ConfigSetting> {
         variable: option.name,
         default: if option.auto { AUTO.to_owned() } else { option.default.to_string() },
         range: if option.auto {
-            ValueRange::NumberOr(AUTO, option.least, option.most)
+            ValueRange::NumberOr(AUTO, option.min, option.max)
         } else {
-            ValueRange::Number(option.least, option.most)
+            ValueRange::Number(option.min, option.max)
         },
-        unaccepted: UnacceptedValue::Rounded { least: option.sp1_least },
+        unaccepted: UnacceptedValue::Rounded { min: option.sp1_min },
         unit: "",
         meaning: option.meaning,
     });

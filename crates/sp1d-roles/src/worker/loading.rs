@@ -59,7 +59,7 @@ impl EngineOptions {
         settings.niceness = self.niceness;
         settings.release_memory = self.release_memory.unwrap_or(settings.release_memory);
         if let Some(shards) = self.parallel_shards {
-            settings.slots = shards;
+            settings.places = shards;
             if self.device == ProverDevice::Processor {
                 settings.permits = shards;
             }
@@ -93,7 +93,7 @@ impl EngineOptions {
         let (each, max_attempt_bytes) = match self.device {
             ProverDevice::Processor => (settings.permits, None),
             // The machine holds the records of all shards in the prover. Their traces are pinned already.
-            ProverDevice::Gpu => (settings.slots, Some(GPU_ATTEMPT_BYTES)),
+            ProverDevice::Gpu => (settings.places, Some(GPU_ATTEMPT_BYTES)),
         };
         let parallel_attempts = u32::try_from(self.provers() * each).unwrap_or(u32::MAX);
         MemoryPlan { rest_bytes, parallel_attempts, max_attempt_bytes }
@@ -131,7 +131,7 @@ pub(super) async fn start_engine(sender: StateSender, options: EngineOptions, st
 /// Keeps the prover processes running, and publishes their state.
 async fn run_provers(sender: StateSender, options: EngineOptions, stop: &CancellationToken) {
     let rules = ProverRules {
-        places: options.settings().slots,
+        places: options.settings().places,
         threads: options.threads(),
         needed_bytes: options.load_bytes(),
         wait_memory: options.wait_memory,
@@ -178,7 +178,12 @@ async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<Engin
     wait_for_memory(LOAD_BYTES, options.wait_memory).await?;
     let estimate = start_estimate();
     sender.send_replace(EngineState::Starting { ready_at: tokio::time::Instant::now() + estimate, failed_provers: 0 });
-    tracing::info!(about_seconds = estimate.as_secs(), threads, parallel_shards = settings.slots, "loading the prover");
+    tracing::info!(
+        about_seconds = estimate.as_secs(),
+        threads,
+        parallel_shards = settings.places,
+        "loading the prover"
+    );
     let started = std::time::Instant::now();
     // The loader cannot be interrupted, so it holds the lock until it ends.
     let load = move || {

@@ -56,6 +56,8 @@ pub(super) struct ProcessConnection<'a> {
     /// The time at which the process is killed, if there is one.
     deadline: Option<Instant>,
     pub(super) loaded: bool,
+    /// True once an attempt has succeeded in the process.
+    pub(super) has_succeeded: bool,
 }
 
 impl<'a> ProcessConnection<'a> {
@@ -67,7 +69,8 @@ impl<'a> ProcessConnection<'a> {
         load_time: &'a mut Duration,
     ) -> Self {
         let deadline = Some(started + LOAD_TIMEOUT);
-        Self { process, child, lock: Some(lock), started, load_time, deadline, loaded: false }
+        let lock = Some(lock);
+        Self { process, child, lock, started, load_time, deadline, loaded: false, has_succeeded: false }
     }
 
     /// Handles messages of the process until it ends or must be killed. The flag is true if it must be killed because
@@ -108,7 +111,7 @@ impl<'a> ProcessConnection<'a> {
                         break (ConnectionEnd::Unloadable(error(failed.reason)), false);
                     }
                     Ok(Some(FromProver { message: Some(from_prover::Message::Call(call)) })) => {
-                        let id = ProverAttemptId(call.run);
+                        let id = ProverAttemptId(call.attempt);
                         let io = self.process.contents().attempts.get(&id).map(|attempt| attempt.io.clone());
                         calls.spawn(carry_out(call, io, out.clone()));
                     }
@@ -188,8 +191,9 @@ impl<'a> ProcessConnection<'a> {
         self.process.notify_freed();
     }
 
-    fn on_ended(&self, wire::Ended { run, failure }: wire::Ended) {
-        let ended = self.process.contents().remove(ProverAttemptId(run), FREED_MEMORY_DELAY);
+    fn on_ended(&mut self, wire::Ended { attempt, failure }: wire::Ended) {
+        self.has_succeeded |= failure.is_none();
+        let ended = self.process.contents().remove(ProverAttemptId(attempt), FREED_MEMORY_DELAY);
         if let Some(ended) = ended {
             let outcome = failure.map_or(Ok(()), |failure| {
                 let kind = sp1d_protocol::wire::FailureKind::try_from(failure.kind).unwrap_or_default();

@@ -5,7 +5,7 @@ use super::{
     connection::{ConnectionEnd, ProcessConnection},
     exit::ProverExit,
     process::{ProverProcess, ProverState},
-    restarts::{MAX_LOAD_FAILURES, ProverRestarts},
+    restarts::{MAX_LOAD_FAILURES, ProcessProgress, ProverRestarts},
     rules::ProverRules,
 };
 use crate::{
@@ -32,7 +32,7 @@ enum ProcessOutcome {
     Unloadable(LoadError),
     Ended {
         exit: ProverExit,
-        loaded: bool,
+        progress: ProcessProgress,
     },
 }
 
@@ -57,12 +57,14 @@ impl ProverProcess {
                     pause
                 }
                 ProcessOutcome::Unloadable(error) => return self.give_up(error),
-                ProcessOutcome::Ended { exit, loaded } => {
-                    self.on_end(exit, loaded, command.gpu.as_deref());
-                    let Some(pause) = restarts.on_end(loaded) else {
+                ProcessOutcome::Ended { exit, progress } => {
+                    let pause = restarts.on_end(progress);
+                    self.on_end(exit, progress, pause, command.gpu.as_deref());
+                    let Some(pause) = pause else {
                         let last = exit.failure(0, command.gpu.as_deref()).text;
                         return self.give_up(LoadError::Ended { tries: MAX_LOAD_FAILURES, last });
                     };
+                    self.set_state(ProverState::Starting { ready_at: Instant::now() + pause + load_time });
                     pause
                 }
             };
@@ -88,8 +90,9 @@ impl ProverProcess {
         self.notify_freed();
     }
 
-    /// Fails the attempts that were running in the process.
-    fn on_end(&self, exit: ProverExit, loaded: bool, gpu: Option<&str>) {
+    /// Fails the attempts that were running in the process. It is restarted after `pause`, or given up if that is
+    /// `None`.
+    fn on_end(&self, exit: ProverExit, progress: ProcessProgress, pause: Option<Duration>, gpu: Option<&str>) {
         let (attempts, peak_bytes) = {
             let mut contents = self.contents();
             contents.out = None;
@@ -108,7 +111,8 @@ impl ProverProcess {
         if exit == ProverExit::Cancelled {
             tracing::info!(prover = self.number, "prover restarted to end a cancelled attempt");
         } else {
-            tracing::warn!(prover = self.number, attempts = count, loaded, reason = %hint::without(&failure.text), "prover ended and is restarted");
+            let (loaded, retry_in_s) = (progress != ProcessProgress::Loading, pause.map(|pause| pause.as_secs()));
+            tracing::warn!(prover = self.number, attempts = count, loaded, retry_in_s, reason = %hint::without(&failure.text), "prover ended and is restarted");
         }
         for attempt in attempts.into_values() {
             attempt.end(Err(failure.clone()));
@@ -152,7 +156,11 @@ impl ProverProcess {
         );
         let mut connection = ProcessConnection::new(self, child, lock, started, load_time);
         let (end, killed_here) = connection.serve(stream, stop).await;
-        let loaded = connection.loaded;
+        let progress = match (connection.loaded, connection.has_succeeded || killed_here) {
+            (false, _) => ProcessProgress::Loading,
+            (true, false) => ProcessProgress::Loaded,
+            (true, true) => ProcessProgress::Useful,
+        };
         let mut child = connection.child;
         match end {
             ConnectionEnd::Stopped => {
@@ -171,10 +179,10 @@ impl ProverProcess {
         let kills = kills.zip(Memory::oom_kills());
         match child.wait().await.map(|status| ProverExit::of(status, kills, killed_here)) {
             // The text of CUDA's error is lost, but the GPU is its cause.
-            Ok(exit) if !loaded && exit.is_gpu_abort(command.gpu.as_deref()) => {
+            Ok(exit) if progress == ProcessProgress::Loading && exit.is_gpu_abort(command.gpu.as_deref()) => {
                 ProcessOutcome::Unloadable(LoadError::Gpu(exit.failure(0, command.gpu.as_deref()).text))
             }
-            Ok(exit) => ProcessOutcome::Ended { exit, loaded },
+            Ok(exit) => ProcessOutcome::Ended { exit, progress },
             Err(error) => ProcessOutcome::Unloadable(LoadError::Wait(error.to_string())),
         }
     }

@@ -145,7 +145,7 @@ impl ProverProcess {
         let _cancel = CancelOnDrop { process: self, id };
         let assign = sp1d_protocol::wire::Assign::from(assignment).encode_to_vec().into();
         let place = u32::try_from(place).expect("the number of places fits into 32 bits");
-        let run = wire::Run { run: id.0, slot: place, assign };
+        let run = wire::Run { attempt: id.0, place, assign };
         // If the process is gone, `on_end` ends the attempt.
         let _ = out.send(ToProver { message: Some(to_prover::Message::Run(run)) }).await;
         Ok(outcome.await.unwrap_or_else(|_| {
@@ -159,7 +159,7 @@ impl ProverProcess {
         if contents.remove(id, CANCELLED_MEMORY_DELAY).is_some()
             && let Some(out) = contents.out.clone()
         {
-            let cancel = ToProver { message: Some(to_prover::Message::Cancel(wire::Cancel { run: id.0 })) };
+            let cancel = ToProver { message: Some(to_prover::Message::Cancel(wire::Cancel { attempt: id.0 })) };
             if let Err(mpsc::error::TrySendError::Full(cancel)) = out.try_send(cancel) {
                 tokio::spawn(async move { out.send(cancel).await });
             }

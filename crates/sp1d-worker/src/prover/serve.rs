@@ -90,7 +90,7 @@ impl RemoteIo {
         let call = self.calls.next.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
         self.calls.waiting().insert(call, sender);
-        let message = wire::Call { call, run: self.number, what: Some(what) };
+        let message = wire::Call { call, attempt: self.number, what: Some(what) };
         let sent = self.out.send(FromProver { message: Some(from_prover::Message::Call(message)) }).await;
         let lost =
             || IoError { action, name: name.to_owned(), reason: "the connection to the worker is lost".to_owned() };
@@ -153,8 +153,7 @@ pub async fn serve_prover(
             return Ok(());
         }
     };
-    let places = u32::try_from(engine.places()).unwrap_or(u32::MAX);
-    let ready = FromProver { message: Some(from_prover::Message::Ready(wire::Ready { slots: places })) };
+    let ready = FromProver { message: Some(from_prover::Message::Ready(wire::Ready {})) };
     if out.send(ready).await.is_err() {
         return Ok(());
     }
@@ -198,7 +197,7 @@ impl ProverServer {
     async fn on_message(&mut self, message: ToProver) -> io::Result<()> {
         match message.message {
             Some(to_prover::Message::Run(run)) => self.start(run).await,
-            Some(to_prover::Message::Cancel(cancel)) => self.cancel(cancel.run),
+            Some(to_prover::Message::Cancel(cancel)) => self.cancel(cancel.attempt),
             Some(to_prover::Message::Reply(reply)) => self.calls.resolve(reply)?,
             Some(to_prover::Message::ReleaseMemory(_)) => {
                 let engine = self.engine.clone();
@@ -209,7 +208,7 @@ impl ProverServer {
         Ok(())
     }
 
-    async fn start(&mut self, wire::Run { run, slot, assign }: wire::Run) {
+    async fn start(&mut self, wire::Run { attempt, place, assign }: wire::Run) {
         self.attempts.retain(|_, task| !task.is_finished());
         self.resting = None;
         let decoded = sp1d_protocol::wire::Assign::decode(assign).map_err(|error| error.to_string());
@@ -218,28 +217,28 @@ impl ProverServer {
             Ok(assignment) => assignment,
             Err(text) => {
                 let error = AttemptError { kind: FailureKind::Input, text };
-                let _ = self.out.send(ended(run, Err(error))).await;
+                let _ = self.out.send(ended(attempt, Err(error))).await;
                 return;
             }
         };
-        let io = Arc::new(RemoteIo { number: run, calls: self.calls.clone(), out: self.out.clone() });
+        let io = Arc::new(RemoteIo { number: attempt, calls: self.calls.clone(), out: self.out.clone() });
         let (engine, out, broken) = (self.engine.clone(), self.out.clone(), self.broken.clone());
-        let place = usize::try_from(slot).unwrap_or(usize::MAX);
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
         let task = tokio::spawn(async move {
             let ran = AssertUnwindSafe(engine.run(place, assignment, io)).catch_unwind().await;
             let outcome =
                 ran.unwrap_or_else(|panic| Err(AttemptError { kind: FailureKind::Panic, text: panic_text(&*panic) }));
             // If this fails, the worker is gone and does not need the outcome.
-            let _ = out.send(ended(run, outcome)).await;
+            let _ = out.send(ended(attempt, outcome)).await;
             if engine.is_broken() {
                 broken.notify_one();
             }
         });
-        self.attempts.insert(run, AbortOnDropHandle::new(task));
+        self.attempts.insert(attempt, AbortOnDropHandle::new(task));
     }
 
-    fn cancel(&mut self, run: u64) {
-        self.attempts.remove(&run);
+    fn cancel(&mut self, attempt: u64) {
+        self.attempts.remove(&attempt);
         self.attempts.retain(|_, task| !task.is_finished());
         if !self.attempts.is_empty() {
             return;
@@ -258,12 +257,12 @@ impl ProverServer {
     }
 }
 
-fn ended(run: u64, outcome: Result<(), AttemptError>) -> FromProver {
+fn ended(attempt: u64, outcome: Result<(), AttemptError>) -> FromProver {
     let failure = outcome.err().map(|AttemptError { kind, mut text }| {
         text.truncate(text.floor_char_boundary(MessageLimits::FAILURE_BYTES));
         wire::Failure { kind: sp1d_protocol::failure_kind_to_wire(kind).into(), text }
     });
-    FromProver { message: Some(from_prover::Message::Ended(wire::Ended { run, failure })) }
+    FromProver { message: Some(from_prover::Message::Ended(wire::Ended { attempt, failure })) }
 }
 
 /// Returns an error text with the panic's message.
@@ -316,7 +315,7 @@ mod tests {
             resumes: None,
         };
         let assign = sp1d_protocol::wire::Assign::from(assignment).encode_to_vec().into();
-        ToProver { message: Some(to_prover::Message::Run(wire::Run { run: number, slot: 0, assign })) }
+        ToProver { message: Some(to_prover::Message::Run(wire::Run { attempt: number, place: 0, assign })) }
     }
 
     #[tokio::test]
@@ -332,7 +331,7 @@ mod tests {
             out.send(run(number)).await.unwrap();
             let ended = reader.next::<FromProver>().await.unwrap().unwrap();
             let Some(from_prover::Message::Ended(ended)) = ended.message else { panic!("no attempt ended") };
-            assert_eq!(ended.run, number);
+            assert_eq!(ended.attempt, number);
             assert_eq!(ended.failure.unwrap().text, "the GPU reported an error");
         }
         assert!(reader.next::<FromProver>().await.unwrap().is_none(), "the process must end");

@@ -1,6 +1,6 @@
 //! Why a session ended.
 
-use crate::text::one_line;
+use crate::text::line_without_hint;
 use sp1d_protocol::Mismatch;
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use std::time::Duration;
 pub(super) enum SessionEnd {
     #[error("the connection failed: {0}")]
     Connection(#[from] tonic::transport::Error),
-    #[error("a call to the orchestrator failed: {}", one_line(.0.message()))]
+    #[error("a call to the orchestrator failed: {}", line_without_hint(.0.message()))]
     Call(#[from] Box<tonic::Status>),
     #[error("the orchestrator refused this worker: {0}")]
     Refused(String),
-    #[error("this worker refused the orchestrator: {}", one_line(&.0.to_string()))]
+    #[error("this worker refused the orchestrator: {}", line_without_hint(&.0.to_string()))]
     Mismatch(#[from] Mismatch),
     #[error("the orchestrator ended the session: {0}")]
     Goodbye(String),

@@ -8,7 +8,7 @@ use super::{
     turns::TurnView,
     worker_state::WorkerState,
 };
-use crate::{state::EngineState, stop::WorkerStop, text::one_line};
+use crate::{state::EngineState, stop::WorkerStop, text::line_without_hint};
 use futures::future::select_ok;
 use sp1d_identity::{PeerStream, TlsError, TlsIdentity, connect_peer};
 use sp1d_protocol::{Address, Backoff, PreambleError, Role, dial};
@@ -52,9 +52,9 @@ enum JoinFailure {
     OtherMachine(SocketAddr),
     #[error("cannot set TCP_NODELAY: {0}")]
     NoDelay(io::Error),
-    #[error("{}", one_line(&.0.to_string()))]
+    #[error("{}", line_without_hint(&.0.to_string()))]
     Tls(#[from] TlsError),
-    #[error("{}", one_line(&.0.to_string()))]
+    #[error("{}", line_without_hint(&.0.to_string()))]
     Preamble(#[from] PreambleError),
 }
 

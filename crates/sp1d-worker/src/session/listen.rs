@@ -7,7 +7,7 @@ use super::{
     turns::{TurnPass, TurnView, Turns},
     worker_state::WorkerState,
 };
-use crate::{port::open_port, state::EngineState, stop::WorkerStop, text::one_line_with_hint};
+use crate::{port::open_port, state::EngineState, stop::WorkerStop, text::line_with_hint};
 use sp1d_identity::{PeerStream, TlsError, TlsIdentity, accept_peer};
 use sp1d_protocol::{
     Address, Filter, PeerNetwork, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter, Role, read_dialer, reply,
@@ -293,7 +293,7 @@ impl ConnectionGate {
 
     /// Logs a TLS handshake that failed.
     fn fail_secure(&self, peer: SocketAddr, error: &TlsError) {
-        let reason = one_line_with_hint(&error.to_string());
+        let reason = line_with_hint(&error.to_string());
         if error.is_port_test() {
             tracing::debug!(%reason, "connection ended during the handshake");
         } else {

@@ -12,7 +12,7 @@ use crate::{
     engine::ProverCounts,
     state::EngineState,
     stop::WorkerStop,
-    text::one_line,
+    text::line_without_hint,
 };
 use sp1d_identity::PeerIdentity;
 use sp1d_model::{AttemptId, clean_line};
@@ -104,7 +104,7 @@ where
     let hello = hello(&context.introduction, &context.engine.borrow_and_update().clone(), memory);
     let reply = handshake_step(&stop, client.hello(hello)).await?.map_err(Box::new)?.into_inner();
     if !reply.refusal.is_empty() {
-        return Err(SessionEnd::Refused(one_line(&reply.refusal)));
+        return Err(SessionEnd::Refused(line_without_hint(&reply.refusal)));
     }
     let orchestrator: Build = reply.build.unwrap_or_default().into();
     orchestrator.check_worker(&context.introduction.build)?;
@@ -340,7 +340,7 @@ fn on_message(message: ToWorker, session: &OpenSession) -> Result<(), SessionEnd
             tracing::info!(%proof_id, cells, "excluded from the shards of a proof: they are too large for this worker");
         }
         Some(to_worker::Message::Goodbye(goodbye)) => {
-            let reason = one_line(&goodbye.reason);
+            let reason = line_without_hint(&goodbye.reason);
             return Err(if goodbye.returns { SessionEnd::Restart(reason) } else { SessionEnd::Goodbye(reason) });
         }
         // Nothing to do: a heartbeat only shows that the peer is alive, and `None` is a message of a later version.

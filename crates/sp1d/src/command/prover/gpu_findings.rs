@@ -7,15 +7,15 @@ use sp1d_model::counted;
 use sp1d_worker::call_driver;
 use std::time::Duration;
 
-/// How long the driver may take to describe all GPUs. It takes some seconds if no program uses them, and never answers
-/// if one of them hangs.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the driver may take to describe all GPUs. It takes some seconds if no program uses them, and never
+/// responds if one of them hangs.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Checks the driver and each GPU of this machine. Returns nothing for a build without GPU support.
 pub(super) async fn gpus_of_this_machine() -> Vec<CheckFinding> {
-    let found = call_driver(ANSWER_TIMEOUT, || gpus(&gpu_library())).await;
+    let found = call_driver(RESPONSE_TIMEOUT, || gpus(&gpu_library())).await;
     found.unwrap_or_else(|| {
-        let silent = format!("the NVIDIA driver has not answered for {} s", ANSWER_TIMEOUT.as_secs());
+        let silent = format!("the NVIDIA driver has not responded for {} s", RESPONSE_TIMEOUT.as_secs());
         vec![failed(
             "GPU driver",
             silent,

@@ -63,7 +63,7 @@ pub(super) fn print_table(search: &TuneSearch, gpus: &[u32]) -> Result<()> {
             Ok(figures) => {
                 let rate = figures.cycles_per_second();
                 let auto = if cut.is_none() { " (auto)" } else { "" };
-                row.push(format!("{}{auto}", figures.element_threshold));
+                row.push(format!("{}{auto}", figures.cut));
                 row.push(format!("{rate:.0}"));
                 row.push(format!("{:.1}", 1e6 / rate));
                 let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);

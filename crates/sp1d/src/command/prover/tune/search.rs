@@ -14,15 +14,16 @@ pub(super) struct TuneSetting {
     pub(super) threads: Option<u16>,
     /// Shards that each prover proves at the same time.
     pub(super) parallel_shards: u16,
-    /// Trace elements after which a shard ends; `None` for the automatic choice.
+    /// Trace cells after which a shard ends; `None` for the automatic choice.
     pub(super) cut: Option<u64>,
 }
 
 /// Results of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct TuneFigures {
-    /// Trace elements after which a shard ended.
-    pub(super) element_threshold: u64,
+    /// Trace cells after which a shard ended.
+    #[serde(rename = "element_threshold")]
+    pub(super) cut: u64,
     /// Number of shards that were measured.
     pub(super) shards: usize,
     /// Total cycles of these shards.
@@ -116,8 +117,8 @@ impl TuneLimits {
         TuneSetting { parallel_shards: 2, ..largest }.shards()
     }
 
-    /// Returns the most provers to measure.
-    fn most_provers(&self) -> u16 {
+    /// Returns the maximum number of provers to measure.
+    fn max_measured_provers(&self) -> u16 {
         let places = if self.gpus == 0 { self.cores } else { self.gpus };
         self.max_provers.min(places).min(MAX_PROVERS)
     }
@@ -125,8 +126,8 @@ impl TuneLimits {
     /// Returns the number of provers to measure after `provers`. All GPUs are measured, even if their number is not a
     /// power of two.
     fn more_provers(&self, provers: u16) -> u16 {
-        let (doubled, most) = (provers.saturating_mul(2), self.most_provers());
-        if self.gpus > 0 && provers < most { doubled.min(most) } else { doubled }
+        let (doubled, max) = (provers.saturating_mul(2), self.max_measured_provers());
+        if self.gpus > 0 && provers < max { doubled.min(max) } else { doubled }
     }
 }
 
@@ -164,7 +165,7 @@ impl TuneSearch {
         // Double the number of provers while that is clearly faster.
         let first = wanted.unwrap_or(1);
         let (mut provers, mut best) = (first, 0.0);
-        while provers == first || (wanted.is_none() && provers <= self.limits.most_provers()) {
+        while provers == first || (wanted.is_none() && provers <= self.limits.max_measured_provers()) {
             let setting = self.of_provers(provers);
             let Some(found) = self.find(setting) else { return Some(setting) };
             if best > 0.0 && found.rate() <= best * MIN_SPEEDUP {
@@ -180,7 +181,7 @@ impl TuneSearch {
         }
         // Try smaller cuts while they are clearly faster.
         let fastest = self.fastest()?;
-        let mut cut = smaller_cut(fastest.outcome.as_ref().ok()?.element_threshold);
+        let mut cut = smaller_cut(fastest.outcome.as_ref().ok()?.cut);
         while let Some(smaller) = cut {
             let setting = TuneSetting { cut, ..fastest.setting };
             if self.find(setting).is_none() {
@@ -226,7 +227,7 @@ mod tests {
         while let Some(setting) = search.next() {
             let cut = setting.cut.unwrap_or(LARGE);
             let outcome = rate(setting.provers, setting.parallel_shards, cut).map(|rate| TuneFigures {
-                element_threshold: cut,
+                cut,
                 shards: setting.shards(),
                 cycles: (rate * 10.0) as u64,
                 seconds: 10.0,

@@ -82,7 +82,7 @@ impl ShardCounter {
             return Err("the program has no shard that can be measured".to_owned());
         };
         Ok(TuneFigures {
-            element_threshold: self.cut.unwrap_or_default(),
+            cut: self.cut.unwrap_or_default(),
             shards: done().count(),
             cycles: done().map(|(shard, _)| shard.cycles).sum(),
             seconds: end.duration_since(start).as_secs_f64(),

@@ -1,7 +1,7 @@
-//! Keeps the core provers of one slot of the engine.
+//! Keeps the core provers of one place of the engine.
 
 use super::{
-    attempt_client::{AttemptClient, EngineAttempts, SlotAttempt},
+    attempt_client::{AttemptClient, EngineAttempts, PlaceAttempt},
     loaded_engine::LoadedEngine,
 };
 use crate::{options::CutOptions, sp1_types::riscv_machine};
@@ -10,19 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) type CoreShardProver<C> = SP1CoreProver<AttemptClient, AttemptClient, C>;
 
-/// The core provers of one slot, one for each set of cut options. A core prover is small compared to the recursion
+/// The core provers of one place, one for each set of cut options. A core prover is small compared to the recursion
 /// prover that all of them share. It keeps the normalize programs that it has compiled.
-pub(super) struct SlotProvers<C: SP1ProverComponents> {
-    pub(super) slot: SlotAttempt,
+pub(super) struct PlaceProvers<C: SP1ProverComponents> {
+    pub(super) place: PlaceAttempt,
     provers: Mutex<Vec<(CutOptions, CoreShardProver<C>)>>,
 }
 
-/// Sets of cut options that a slot keeps core provers for. A pool rarely serves more at the same time.
+/// Sets of cut options that a place keeps core provers for. A pool rarely serves more at the same time.
 const MAX_CACHED_OPTIONS: usize = 4;
 
-impl<C: SP1ProverComponents> SlotProvers<C> {
+impl<C: SP1ProverComponents> PlaceProvers<C> {
     pub(super) fn new() -> Self {
-        Self { slot: SlotAttempt::default(), provers: Mutex::default() }
+        Self { place: PlaceAttempt::default(), provers: Mutex::default() }
     }
 
     pub(super) fn get(
@@ -40,7 +40,7 @@ impl<C: SP1ProverComponents> SlotProvers<C> {
             if provers.len() >= MAX_CACHED_OPTIONS {
                 provers.remove(0);
             }
-            let client = AttemptClient { attempts: attempts.clone(), slot: self.slot.clone() };
+            let client = AttemptClient { attempts: attempts.clone(), place: self.place.clone() };
             let prover = SP1CoreProver::new(
                 loaded.core_config.clone(),
                 options.for_device(loaded.device),

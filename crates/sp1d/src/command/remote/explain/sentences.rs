@@ -139,8 +139,8 @@ fn cut(events: &[EventRecord]) -> Option<String> {
 /// Lists the attempts that failed or were lost.
 fn failures(attempts: &BTreeMap<u64, ExplainedTask>, only: Option<u64>) -> Vec<String> {
     let mut sentences = Vec::new();
-    for (task, ExplainedTask { kind, tries }) in shown(attempts, only) {
-        for ExplainedAttempt { worker, step, .. } in tries {
+    for (task, ExplainedTask { kind, attempts }) in shown(attempts, only) {
+        for ExplainedAttempt { worker, step, .. } in attempts {
             match step {
                 ExplainedStep::Failed(reason) => {
                     sentences.push(format!("task {task} ({kind}) failed on {worker}: {reason}"))

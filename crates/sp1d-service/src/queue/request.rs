@@ -57,7 +57,7 @@ pub enum RequestError {
         "too many uploads: all {UPLOADS} places, or all places of this client, are taken\nhint: try again in a moment"
     )]
     Busy,
-    /// The disk is full, or has less free space than `ServiceSettings::free_bytes`.
+    /// The disk is full, or has less free space than `ServiceSettings::min_free_bytes`.
     #[error(
         "the disk of the service is full: it accepts no new proofs and uploads\nhint: free disk space on the machine of the service, or lower `--min-free` of `sp1d serve`"
     )]

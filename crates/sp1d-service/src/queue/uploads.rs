@@ -206,7 +206,7 @@ mod tests {
     async fn start(state: PathBuf) -> Service {
         let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
         let mut settings = ServiceSettings::new(state, orchestrator, "{}".to_owned());
-        settings.free_bytes = 0;
+        settings.min_free_bytes = 0;
         Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap()
     }
 
@@ -220,7 +220,7 @@ mod tests {
         let state = folder.path().join("state");
         let service = runtime.block_on(start(state.clone()));
         let tenant: TenantName = "team".parse().unwrap();
-        let quota = TenantQuota { bytes: Some(10), ..TenantQuota::default() };
+        let quota = TenantQuota { max_bytes: Some(10), ..TenantQuota::default() };
         TokenStore::open(&state).unwrap().set_quota(&tenant, &quota).unwrap();
         let inner = service.inner.clone();
         let blob = StoredBlob { digest: inner.blobs.put(content).unwrap(), length: content.len() as u64 };

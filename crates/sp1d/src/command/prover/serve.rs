@@ -112,7 +112,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     if let Some(certificate) = https {
         settings.tls = Some(certificate.into());
     }
-    if let Some(small) = SmallSharedMemory::of_machine(settings.running) {
+    if let Some(small) = SmallSharedMemory::of_machine(settings.parallel_proofs) {
         small.warn();
     }
     if let Some(place) = &arguments.archive {
@@ -269,16 +269,16 @@ fn settings(config: &Config, arguments: &ServeArguments) -> ServiceSettings {
         None => config.cut.clone(),
     };
     let mut settings = ServiceSettings::new(arguments.state.clone(), orchestrator, cut.encode());
-    settings.running = running;
+    settings.parallel_proofs = running;
     settings.max_cycles = Some(arguments.max_cycles).filter(|cycles| *cycles > 0);
     let max_time = Duration::from_secs(u64::from(arguments.max_hours) * 60 * 60);
     settings.max_time = Some(max_time).filter(|time| !time.is_zero());
-    settings.queued = arguments.max_queue;
+    settings.max_queue = arguments.max_queue;
     settings.keep = Duration::from_secs(u64::from(arguments.keep) * 24 * 60 * 60);
-    settings.result_cache_bytes = arguments.result_cache.saturating_mul(1_000_000);
+    settings.max_result_cache_bytes = arguments.result_cache.saturating_mul(1_000_000);
     settings.share_results = arguments.share_results;
     settings.require_tokens = arguments.require_tokens;
-    settings.free_bytes = arguments.min_free.saturating_mul(1_000_000);
+    settings.min_free_bytes = arguments.min_free.saturating_mul(1_000_000);
     settings.http.connections = connections(arguments.max_connections);
     settings.http.connections_per_client = connections(arguments.max_connections_per_client);
     let listens = arguments.listen.to_string();

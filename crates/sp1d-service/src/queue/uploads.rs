@@ -123,15 +123,15 @@ impl Service {
     }
 
     /// Returns the verifying key of the program `id` of `tenant`. Waits until it is computed, and at most for
-    /// `longest`: then returns `None`.
+    /// `max_time`: then returns `None`.
     pub(crate) async fn verifying_key(
         &self,
         tenant: &TenantName,
         id: &str,
-        longest: Duration,
+        max_time: Duration,
     ) -> Result<Option<String>, RequestError> {
         let scope = || TenantScope::One(tenant.clone());
-        let deadline = Instant::now() + longest;
+        let deadline = Instant::now() + max_time;
         // A known program has no key if the service was killed before the key was computed.
         if self.program(scope(), id).await?.verifying_key.is_none() {
             self.compute_key(tenant.clone(), id.to_owned());

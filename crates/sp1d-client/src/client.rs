@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep, timeout};
 sp1d_model::limits! {
     /// Maximum silence of a service. A service may need 20 s to read a large program, and it sends a keep-alive on an
     /// event stream every 15 s.
-    const SILENCE: Duration = Duration::from_secs(90); Time by Service;
+    const MAX_SILENCE: Duration = Duration::from_secs(90); Time by Service;
     /// Minimum upload speed in bytes per second. A slower upload counts as stalled.
     const MIN_BYTES_PER_SECOND: u64 = 100_000; Rate by Service;
     /// Maximum size of a response that is not a proof. A list of a thousand proofs with a thousand workers each is
@@ -45,7 +45,7 @@ sp1d_model::limits! {
 }
 
 /// Pause between two tries to reach a service.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// An operator's action on a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,17 +111,17 @@ impl Client {
     }
 
     fn silent(&self) -> ClientError {
-        let cause = format!("it sent nothing for {} s", SILENCE.as_secs());
+        let cause = format!("it sent nothing for {} s", MAX_SILENCE.as_secs());
         ClientError::Unreachable { url: self.url().to_owned(), cause }
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        self.send_within(request, SILENCE).await
+        self.send_within(request, MAX_SILENCE).await
     }
 
-    /// Sends a request. Fails if the response does not start within `longest`.
-    async fn send_within(&self, request: RequestBuilder, longest: Duration) -> Result<Response, ClientError> {
-        let response = timeout(longest, request.send()).await.map_err(|_| self.silent())?;
+    /// Sends a request. Fails if the response does not start within `max_time`.
+    async fn send_within(&self, request: RequestBuilder, max_time: Duration) -> Result<Response, ClientError> {
+        let response = timeout(max_time, request.send()).await.map_err(|_| self.silent())?;
         let response = response.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {
@@ -142,7 +142,7 @@ impl Client {
     async fn content(&self, mut response: Response, limit: usize) -> Result<Bytes, ClientError> {
         let mut content = BytesMut::new();
         loop {
-            let part = timeout(SILENCE, response.chunk()).await.map_err(|_| self.silent())?;
+            let part = timeout(MAX_SILENCE, response.chunk()).await.map_err(|_| self.silent())?;
             match part.map_err(|error| self.unreachable(&error))? {
                 Some(part) if content.len() + part.len() > limit => {
                     return Err(self.foreign(format!("its response is longer than {limit} bytes")));
@@ -168,9 +168,9 @@ impl Client {
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, kind: &str, content: Bytes) -> Result<T, ClientError> {
-        let longest = SILENCE + Duration::from_secs(content.len() as u64 / MIN_BYTES_PER_SECOND);
+        let max_time = MAX_SILENCE + Duration::from_secs(content.len() as u64 / MIN_BYTES_PER_SECOND);
         let request = self.request(Method::POST, path).header("content-type", kind).body(content);
-        let response = self.send_within(request, longest).await?;
+        let response = self.send_within(request, max_time).await?;
         self.read(response).await
     }
 
@@ -349,7 +349,7 @@ impl Client {
         let records = stream::unfold(events, move |mut events| {
             let of = of.clone();
             async move {
-                let event = match timeout(SILENCE, events.next()).await {
+                let event = match timeout(MAX_SILENCE, events.next()).await {
                     Ok(event) => event?.map_err(|error| match error {
                         EventStreamError::Transport(error) => error,
                         EventStreamError::Utf8(_) | EventStreamError::Parser(_) => of.foreign(error),
@@ -406,7 +406,7 @@ impl Client {
                 }
             }
             if !proof.state.is_final() {
-                sleep(PAUSE).await;
+                sleep(RETRY_PAUSE).await;
             }
         }
         Ok(proof)
@@ -416,7 +416,7 @@ impl Client {
     ///
     /// # Errors
     /// Fails if the worker does not exist or the service does not respond.
-    pub async fn on_worker(&self, worker: &str, action: WorkerAction) -> Result<(), ClientError> {
+    pub async fn act_on_worker(&self, worker: &str, action: WorkerAction) -> Result<(), ClientError> {
         let (method, last) = match action {
             WorkerAction::Drain => (Method::POST, "/drain"),
             WorkerAction::Resume => (Method::POST, "/resume"),
@@ -440,7 +440,7 @@ impl Client {
                 Err(error) if error.is_passing() && started.elapsed() < patience => {
                     let error = error.without_hint();
                     tracing::debug!(%error, "request to the service failed; retrying");
-                    sleep(PAUSE).await;
+                    sleep(RETRY_PAUSE).await;
                 }
                 outcome => return outcome,
             }

@@ -8,8 +8,8 @@ use std::fmt;
 pub struct FigureSpread {
     /// The middle of the sorted figures.
     pub median: f64,
-    least: f64,
-    most: f64,
+    min: f64,
+    max: f64,
 }
 
 impl FigureSpread {
@@ -20,7 +20,7 @@ impl FigureSpread {
         sorted.sort_by(f64::total_cmp);
         let count = sorted.len();
         let median = (sorted.get(count.checked_sub(1)? / 2)? + sorted.get(count / 2)?) / 2.0;
-        Some(Self { median, least: *sorted.first()?, most: *sorted.last()? })
+        Some(Self { median, min: *sorted.first()?, max: *sorted.last()? })
     }
 }
 
@@ -28,6 +28,6 @@ impl FigureSpread {
 impl fmt::Display for FigureSpread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(3);
-        write!(f, "{:.digits$} ({:.digits$} to {:.digits$})", self.median, self.least, self.most)
+        write!(f, "{:.digits$} ({:.digits$} to {:.digits$})", self.median, self.min, self.max)
     }
 }

@@ -28,9 +28,9 @@ pub use limit::{Limit, LimitPeer, LimitValue, Rate};
 pub use moment::Moment;
 pub use plain_text::clean_line;
 pub use proof::{
-    AttemptInfo, EventRecord, FailureInfo, NewProof, OpenTask, OpenTaskState, OpenTasks, ProgramSummary, ProofEvent,
-    ProofFailureKind, ProofMode, ProofState, ProofSummary, TaskCounts, WaitCode, WaitingTasks, WorkerTasks,
-    cut_sentence,
+    AttemptInfo, EventRecord, FailureInfo, MIN_PROVEN_TASKS, NewProof, OpenTask, OpenTaskState, OpenTasks,
+    ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState, ProofSummary, TaskCounts, WaitCode,
+    WaitingTasks, WorkerTasks, cut_sentence,
 };
 pub use task::{FailureKind, KindSet, TaskKind};
 pub use worker::{Disconnection, GpuState, ListStatus, WorkerActivity, WorkerSummary, WorkersReport};

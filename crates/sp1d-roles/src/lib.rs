@@ -17,7 +17,7 @@ mod worker;
 
 pub use call_deadline::CallDeadline;
 pub use local_memory::check_local_memory;
-pub use pool::{LocalProver, WorkerPool};
+pub use pool::{LocalWorkerHandle, WorkerPool};
 pub use proving_threads::start_proving_threads;
 pub use sp1d_identity::{KeysError, PeerRole, TlsIdentity};
 pub use worker::{BoundWorker, WorkerBuilder, WorkerError, serve_gpu_prover, serve_prover, serve_worker};

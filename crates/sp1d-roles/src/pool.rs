@@ -15,13 +15,13 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-/// The worker inside this process. Dropping it stops the worker.
-pub struct LocalProver {
+/// A running worker inside this process, and how to reach it. Dropping it stops the worker.
+pub struct LocalWorkerHandle {
     _worker: EmbeddedWorker,
     endpoint: LocalEndpoint,
 }
 
-impl LocalProver {
+impl LocalWorkerHandle {
     /// Starts to load the prover if the worker list of `config` contains the worker `local`. Otherwise returns `None`.
     pub async fn of(config: &Config) -> Option<Self> {
         if !config.list.has_local() {
@@ -52,7 +52,7 @@ impl LocalConnector for LocalWorkerConnector {
 pub struct WorkerPool {
     orchestrator: Orchestrator,
     /// Dropping it stops the local worker.
-    _local: Option<LocalProver>,
+    _local: Option<LocalWorkerHandle>,
 }
 
 impl WorkerPool {
@@ -64,8 +64,8 @@ impl WorkerPool {
     /// If no worker can be reached.
     pub async fn open(config: &Config) -> Result<Self, ConnectError> {
         tracing::info!(workers = config.list.0.len(), "connecting to the workers");
-        let local = LocalProver::of(config).await;
-        let connector = local.as_ref().map(LocalProver::connector);
+        let local = LocalWorkerHandle::of(config).await;
+        let connector = local.as_ref().map(LocalWorkerHandle::connector);
         let orchestrator = Orchestrator::connect(&config.list, config.orchestrator.clone(), connector).await?;
         Ok(Self { orchestrator, _local: local })
     }

@@ -71,11 +71,11 @@ fn settings(state: PathBuf) -> Result<ServiceSettings, Box<dyn Error>> {
     if let Some(seconds) = variable("KEEP_SECONDS")? {
         settings.keep = Duration::from_secs(seconds);
     }
-    settings.result_cache_bytes = variable("RESULT_CACHE_BYTES")?.unwrap_or(settings.result_cache_bytes);
-    settings.free_bytes = variable("FREE_BYTES")?.unwrap_or(settings.free_bytes);
-    settings.program_bytes = variable("PROGRAM_BYTES")?.unwrap_or(settings.program_bytes);
-    settings.input_bytes = variable("INPUT_BYTES")?.unwrap_or(settings.input_bytes);
-    settings.running = variable("RUNNING")?.unwrap_or(settings.running);
+    settings.max_result_cache_bytes = variable("RESULT_CACHE_BYTES")?.unwrap_or(settings.max_result_cache_bytes);
+    settings.min_free_bytes = variable("FREE_BYTES")?.unwrap_or(settings.min_free_bytes);
+    settings.max_program_bytes = variable("PROGRAM_BYTES")?.unwrap_or(settings.max_program_bytes);
+    settings.max_input_bytes = variable("INPUT_BYTES")?.unwrap_or(settings.max_input_bytes);
+    settings.parallel_proofs = variable("RUNNING")?.unwrap_or(settings.parallel_proofs);
     settings.archive = variable("ARCHIVE")?;
     Ok(settings)
 }

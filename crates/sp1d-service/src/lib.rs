@@ -10,7 +10,8 @@
 //!
 //! The service acknowledges a proof request only after the request is in the database and its program and input are on
 //! disk. After a crash at any moment, the next start continues every accepted proof, and does not prove tasks again
-//! whose results are in the result cache. A proof fails if the service crashed five times while that proof was running.
+//! whose results are in the result cache. A proof fails if the service crashed five times while only that proof was
+//! running.
 //!
 //! This crate does not depend on SP1. An [`sp1d_orchestrator::ServiceRunner`] checks and executes programs and
 //! verifies their proofs.

@@ -72,7 +72,7 @@ async fn a_lost_state_folder_is_restored_with_finished_proofs_and_accepted_reque
     let (archive, restored) = (folder.path().join("archive"), folder.path().join("restored"));
     let use_archive = |settings: &mut sp1d_service::ServiceSettings| {
         settings.archive = Some(ArchivePlace::Folder(folder.path().join("archive")));
-        settings.running = 1;
+        settings.parallel_proofs = 1;
     };
     let (worker, _gate) = limited_worker(1).await;
     let lost = Running::start(folder.path(), &[worker.address], use_archive).await;

@@ -69,7 +69,7 @@ async fn locked_database_returns_503_and_loses_no_event() {
 #[tokio::test]
 async fn upload_that_the_disk_has_no_room_for_is_refused_before_its_first_byte() {
     let folder = tempfile::tempdir().unwrap();
-    let running = Running::start(folder.path(), &[], |settings| settings.input_bytes = u64::MAX).await;
+    let running = Running::start(folder.path(), &[], |settings| settings.max_input_bytes = u64::MAX).await;
     let mut connection = TcpStream::connect(running.address).await.unwrap();
     let head =
         format!("POST /v1/inputs HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n", running.address, u64::MAX >> 8);
@@ -127,7 +127,7 @@ async fn state_folder_is_private() {
 #[tokio::test]
 async fn proofs_that_ran_at_a_crash_start_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
-    let start = || Running::start(folder.path(), &[], |settings| settings.running = 3);
+    let start = || Running::start(folder.path(), &[], |settings| settings.parallel_proofs = 3);
     let running = start().await;
     let ids = [running.submit(1, |_| {}).await, running.submit(1, |_| {}).await];
     for id in &ids {
@@ -228,7 +228,7 @@ async fn limits_of_the_service_hold_for_every_request() {
     let limit = |settings: &mut ServiceSettings| {
         settings.max_time = Some(Duration::from_millis(300));
         // No result of the first proofs.
-        settings.result_cache_bytes = 0;
+        settings.max_result_cache_bytes = 0;
     };
     let running = Running::start(folder.path(), &[hanging.address], limit).await;
     let id = running.submit(1, |_| {}).await;
@@ -240,7 +240,7 @@ async fn limits_of_the_service_hold_for_every_request() {
 #[tokio::test]
 async fn step_of_the_clock_removes_nothing_until_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
-    let start = || Running::start(folder.path(), &[], |settings| settings.running = 1);
+    let start = || Running::start(folder.path(), &[], |settings| settings.parallel_proofs = 1);
     let running = start().await;
     let id = running.submit(1, |_| {}).await;
     running.service.cancel(&id).await.unwrap();

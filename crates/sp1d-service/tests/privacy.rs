@@ -130,7 +130,7 @@ async fn an_input_stays_until_its_last_proof_is_deleted() {
 #[tokio::test]
 async fn a_proof_that_has_not_ended_is_not_deleted() {
     let folder = tempfile::tempdir().unwrap();
-    let running = Running::start(folder.path(), &[], |settings| settings.running = 1).await;
+    let running = Running::start(folder.path(), &[], |settings| settings.parallel_proofs = 1).await;
     let first = running.submit(1, |_| {}).await;
     running.wait(&first, |proof| proof.state == ProofState::Running).await;
     let second = running.submit(1, |_| {}).await;
@@ -285,7 +285,7 @@ async fn an_input_is_in_no_log_event_metric_page_error_or_open_file() {
     let mut orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
     orchestrator.heartbeat = Duration::from_millis(100);
     let mut settings = ServiceSettings::new(folder.path().join("state"), orchestrator, "{}".into());
-    settings.free_bytes = 0;
+    settings.min_free_bytes = 0;
     let runner = FakeRunner { sends_input: true, ..FakeRunner::default() };
     let service = Service::start(settings, Arc::new(runner), None).await.unwrap();
     service.orchestrator().set_list(&sp1d_orchestrator::WorkerList(vec![worker.address.into()]));

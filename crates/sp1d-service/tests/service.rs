@@ -157,7 +157,7 @@ async fn form_submits_program_input_and_request_at_once() {
 #[tokio::test]
 async fn bad_requests_return_problem_documents() {
     let folder = tempfile::tempdir().unwrap();
-    let running = Running::start(folder.path(), &[], |settings| settings.program_bytes = 1000).await;
+    let running = Running::start(folder.path(), &[], |settings| settings.max_program_bytes = 1000).await;
     let id = running.program().await;
     let json = |value: Value| ("application/json", value.to_string());
     let proof = |more: Value| {
@@ -268,7 +268,8 @@ async fn queue_is_bounded_and_ordered_by_priority() {
     let folder = tempfile::tempdir().unwrap();
     let (started_shards, engine) = counting(Duration::from_millis(50));
     let worker = RunningWorker::ready("one", engine).await;
-    let running = Running::start(folder.path(), &[], |settings| (settings.running, settings.queued) = (1, 3)).await;
+    let running =
+        Running::start(folder.path(), &[], |settings| (settings.parallel_proofs, settings.max_queue) = (1, 3)).await;
     let first = running.submit(1, |_| {}).await;
     running.wait(&first, |proof| proof.state == ProofState::Running).await;
     let low = running.submit(1, |request| request.priority = -1).await;

@@ -192,7 +192,8 @@ async fn an_administrator_sees_all_tenants() {
 async fn a_quota_limits_one_tenant_only() {
     let (folder, a, b) = two_tenants().await;
     // The program has 7 bytes. No proof of the tenant runs, because it may run none.
-    let quota = TenantQuota { queued: Some(1), running: Some(0), bytes: Some(10), ..TenantQuota::default() };
+    let quota =
+        TenantQuota { max_queue: Some(1), parallel_proofs: Some(0), max_bytes: Some(10), ..TenantQuota::default() };
     let quota = TenantQuota { max_priority: Some(0), ..quota };
     store(folder.path()).set_quota(&"a".parse().unwrap(), &quota).unwrap();
     let request = NewProof { program: Some(a.program().await), cycle_limit: Some(1), ..NewProof::default() };
@@ -223,7 +224,7 @@ async fn a_quota_limits_one_tenant_only() {
 #[tokio::test]
 async fn refused_uploads_of_a_tenant_do_not_fill_the_disk() {
     let (folder, a, b) = two_tenants().await;
-    let quota = TenantQuota { bytes: Some(10), ..TenantQuota::default() };
+    let quota = TenantQuota { max_bytes: Some(10), ..TenantQuota::default() };
     store(folder.path()).set_quota(&"a".parse().unwrap(), &quota).unwrap();
     let upload = async |client: &Running, content: &'static str| {
         client.post("/v1/inputs", "application/octet-stream", content).await.0

@@ -153,7 +153,7 @@ async fn a_service_that_is_killed_in_the_middle_ends_every_proof_as_it_should() 
 
     // Drain one worker while the remaining proofs run.
     let drained = client.workers().await.unwrap().workers[0].name.clone();
-    client.on_worker(&drained, sp1d_client::WorkerAction::Drain).await.unwrap();
+    client.act_on_worker(&drained, sp1d_client::WorkerAction::Drain).await.unwrap();
     let deadline = Instant::now() + PATIENCE;
     while state_of(&client, &drained).await != WorkerActivity::Drained {
         assert!(Instant::now() < deadline, "{}", state_of(&client, &drained).await);

@@ -31,7 +31,7 @@ pub use sp1d_orchestrator::{
 };
 pub use sp1d_protocol::{Address, Filter};
 pub use sp1d_roles::{
-    BoundWorker, CallDeadline, LocalProver, WorkerBuilder, WorkerError, WorkerPool, check_local_memory, config,
+    BoundWorker, CallDeadline, LocalWorkerHandle, WorkerBuilder, WorkerError, WorkerPool, check_local_memory, config,
     serve_gpu_prover, serve_prover, start_proving_threads,
 };
 pub use sp1d_worker::{EngineState, LoadError, MemoryError, ProverCommand, ServeError, WorkerStop};

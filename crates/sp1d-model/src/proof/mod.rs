@@ -22,3 +22,4 @@ pub use program::ProgramSummary;
 pub use request::NewProof;
 pub use state::ProofState;
 pub use summary::{ProofSummary, TaskCounts, WorkerTasks};
+pub use time_left::MIN_PROVEN_TASKS;

@@ -7,13 +7,13 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TenantQuota {
     /// Maximum number of queued proofs.
-    pub queued: Option<u64>,
+    pub max_queue: Option<u64>,
     /// Maximum number of proofs that run at the same time.
-    pub running: Option<u64>,
+    pub parallel_proofs: Option<u64>,
     /// Maximum number of cycles of a program.
-    pub cycles: Option<u64>,
+    pub max_cycles: Option<u64>,
     /// Maximum size of the tenant's programs, inputs and finished proofs together, in bytes.
-    pub bytes: Option<u64>,
+    pub max_bytes: Option<u64>,
     /// Lowest priority of a proof.
     pub min_priority: Option<i32>,
     /// Highest priority of a proof.
@@ -54,7 +54,7 @@ impl TenantQuota {
 
     /// Checks whether a tenant with `queued` queued proofs may queue another one.
     pub(crate) fn check_queued(&self, queued: u64) -> Result<(), QuotaExceeded> {
-        match self.queued {
+        match self.max_queue {
             Some(max) if queued >= max => Err(QuotaExceeded::Queued { queued, max }),
             Some(_) | None => Ok(()),
         }
@@ -63,7 +63,7 @@ impl TenantQuota {
     /// Checks whether a tenant whose files have `used` bytes may add a file of `more` bytes.
     pub(crate) fn check_bytes(&self, used: u64, more: u64) -> Result<(), QuotaExceeded> {
         let bytes = used.saturating_add(more);
-        match self.bytes {
+        match self.max_bytes {
             Some(max) if bytes > max => Err(QuotaExceeded::Bytes { bytes, max }),
             Some(_) | None => Ok(()),
         }
@@ -72,7 +72,7 @@ impl TenantQuota {
     /// Checks whether a tenant may upload a file when the files of its refused uploads have `bytes` bytes. They may
     /// take as much of the disk as accepted files.
     pub(crate) fn check_refused(&self, bytes: u64) -> Result<(), QuotaExceeded> {
-        match self.bytes {
+        match self.max_bytes {
             Some(max) if bytes > max => Err(QuotaExceeded::Refused { bytes, max }),
             Some(_) | None => Ok(()),
         }
@@ -84,10 +84,10 @@ mod tests {
     use super::*;
 
     const QUOTA: TenantQuota = TenantQuota {
-        queued: Some(2),
-        running: None,
-        cycles: None,
-        bytes: Some(100),
+        max_queue: Some(2),
+        parallel_proofs: None,
+        max_cycles: None,
+        max_bytes: Some(100),
         min_priority: None,
         max_priority: Some(0),
         keep: None,

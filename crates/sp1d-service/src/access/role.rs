@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 pub enum TokenRole {
     /// See the tenant's programs and proofs, follow and download proofs, and see the workers and the metrics.
     Read,
-    /// Upload programs and inputs, submit proof requests, and cancel the tenant's proofs.
+    /// Upload programs and inputs, submit proof requests, and cancel and delete the tenant's proofs.
     Submit,
     /// Drain, resume and remove workers.
     Operate,

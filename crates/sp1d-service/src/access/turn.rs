@@ -7,7 +7,7 @@ pub(crate) struct WaitingTenant {
     /// Number of its running proofs.
     pub(crate) running: u64,
     /// Maximum number of its running proofs; `None` for no maximum.
-    pub(crate) max_running: Option<u64>,
+    pub(crate) parallel_proofs: Option<u64>,
     /// When its last proof started, in milliseconds since 1970; `None` if none has started.
     pub(crate) last_start: Option<i64>,
 }
@@ -16,7 +16,7 @@ pub(crate) struct WaitingTenant {
 /// proofs, and among these the one that has waited for the longest time since its last start. Tenants take turns like
 /// this whatever the priorities of their proofs are: a priority orders only the proofs of one tenant.
 pub(crate) fn next_tenant(waiting: &[WaitingTenant]) -> Option<&WaitingTenant> {
-    let may_run = |tenant: &&WaitingTenant| tenant.max_running.is_none_or(|max| tenant.running < max);
+    let may_run = |tenant: &&WaitingTenant| tenant.parallel_proofs.is_none_or(|max| tenant.running < max);
     waiting.iter().filter(may_run).min_by(|one, other| rank(one).cmp(&rank(other)))
 }
 
@@ -34,10 +34,10 @@ mod tests {
     fn check(waiting: &[(&str, u64, Option<u64>, Option<i64>)], expected: Option<&str>) {
         let waiting: Vec<_> = waiting
             .iter()
-            .map(|&(name, running, max_running, last_start)| WaitingTenant {
+            .map(|&(name, running, parallel_proofs, last_start)| WaitingTenant {
                 name: name.to_owned(),
                 running,
-                max_running,
+                parallel_proofs,
                 last_start,
             })
             .collect();

@@ -34,8 +34,8 @@ async fn health(service: &Service, caller: Option<&Caller>) -> Result<Health, Pr
     Ok(Health {
         release: env!("CARGO_PKG_VERSION").to_owned(),
         proofs: proofs.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(),
-        parallel_proofs: service.settings().running,
-        max_queue: service.settings().queued,
+        parallel_proofs: service.settings().parallel_proofs,
+        max_queue: service.settings().max_queue,
         workers: workers.len(),
         ready_workers: workers.iter().filter(|worker| worker.ready).count(),
         warnings,

@@ -143,3 +143,14 @@ async fn overview(service: &Service, scope: &TenantScope) -> Result<Arc<str>, Pr
     let counts = service.counts_in(scope.clone()).await?;
     Ok(json!({ "counts": counts, "proofs": proofs, "workers": workers, "list": list }).to_string().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use sp1d_model::MIN_PROVEN_TASKS;
+
+    #[test]
+    fn the_status_page_waits_for_the_same_number_of_tasks() {
+        let script = include_str!("../page/page.js");
+        assert!(script.contains(&format!("const MIN_PROVEN_TASKS = {MIN_PROVEN_TASKS};")));
+    }
+}

@@ -38,8 +38,8 @@ impl UploadKind {
     /// Returns the maximum length in bytes.
     pub(super) fn limit(self, service: &Service) -> u64 {
         match self {
-            Self::Program => service.settings().program_bytes,
-            Self::Input => service.settings().input_bytes,
+            Self::Program => service.settings().max_program_bytes,
+            Self::Input => service.settings().max_input_bytes,
         }
     }
 }

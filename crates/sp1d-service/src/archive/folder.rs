@@ -53,15 +53,15 @@ impl FolderArchive {
         Self { folder, turn: Arc::default() }
     }
 
-    /// Runs `work` with the path of `name` on a thread where it may block. Stops waiting after `longest`.
+    /// Runs `work` with the path of `name` on a thread where it may block. Stops waiting after `max_time`.
     async fn blocking<T: Send + 'static>(
         &self,
         name: &str,
-        longest: Duration,
+        max_time: Duration,
         work: impl FnOnce(&Path, &Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T, ArchiveError> {
         let (folder, path, turn) = (self.folder.clone(), self.folder.join(name), self.turn.clone());
-        let done = timeout(longest, async {
+        let done = timeout(max_time, async {
             let turn = turn.lock_owned().await;
             let path = path.clone();
             let done = spawn_blocking(move || {
@@ -71,7 +71,7 @@ impl FolderArchive {
             done.await.expect("work on the archive does not panic")
         });
         let done = done.await.unwrap_or_else(|_| {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no response for {} s", longest.as_secs())))
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no response for {} s", max_time.as_secs())))
         });
         done.map_err(|error| ArchiveError::Unavailable {
             place: ArchivePlace::Folder(self.folder.clone()),
@@ -154,14 +154,14 @@ impl FolderArchive {
     }
 }
 
-/// Locks the archive in `folder`, and waits for another process that holds the lock for at most `longest`. Blocks.
-fn lock(folder: &Path, longest: Duration) -> io::Result<File> {
+/// Locks the archive in `folder`, and waits for another process that holds the lock for at most `max_time`. Blocks.
+fn lock(folder: &Path, max_time: Duration) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
     let start = Instant::now();
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
-            Err(Errno::WOULDBLOCK | Errno::INTR) if start.elapsed() < longest => thread::sleep(LOCK_INTERVAL),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if start.elapsed() < max_time => thread::sleep(LOCK_INTERVAL),
             Err(Errno::WOULDBLOCK) => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, format!("another process holds `{LOCK}`")));
             }

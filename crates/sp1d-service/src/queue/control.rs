@@ -83,7 +83,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
         let mut settings = ServiceSettings::new(folder.path().join("state"), orchestrator, "{}".to_owned());
-        settings.running = 1;
+        settings.parallel_proofs = 1;
         let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
         let program = service.inner.blobs.put(b"program").unwrap();
         let known = ProgramSummary { id: program.clone(), bytes: 7, verifying_key: None, created: Moment::now() };

@@ -173,7 +173,7 @@ mod tests {
         Connection::open(state.join("service.db")).unwrap().execute_batch(plant).unwrap();
         let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
         let mut settings = ServiceSettings::new(state, orchestrator, "{}".to_owned());
-        settings.free_bytes = 0;
+        settings.min_free_bytes = 0;
         let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
         let inner = &service.inner;
         let collected = async {

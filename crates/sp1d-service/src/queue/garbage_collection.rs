@@ -132,7 +132,7 @@ mod tests {
         let state = folder.path().join("state");
         let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
         let mut settings = ServiceSettings::new(state.clone(), orchestrator, "{}".to_owned());
-        settings.free_bytes = 0;
+        settings.min_free_bytes = 0;
         let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
         let inner = &service.inner;
         let [program, input, unused] =

@@ -59,7 +59,7 @@ mod tests {
     async fn start(state: &Path) -> Service {
         let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
         let mut settings = ServiceSettings::new(state.to_owned(), orchestrator, "{}".to_owned());
-        settings.running = 1;
+        settings.parallel_proofs = 1;
         Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap()
     }
 

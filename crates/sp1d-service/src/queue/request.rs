@@ -8,7 +8,7 @@ use sp1d_model::{NewProof, counted};
 use sp1d_orchestrator::UnknownWorker;
 
 /// Order of SP1's field, 2^31 - 2^24 + 1. Each word of a nonce is an element of this field and therefore smaller.
-const NONCE_WORDS: u32 = 0x7f00_0001;
+const FIELD_ORDER: u32 = 0x7f00_0001;
 
 sp1d_model::limits! {
     /// Maximum timeout of a proof: ten years. Times of the database stay in range.
@@ -17,7 +17,7 @@ sp1d_model::limits! {
     const MAX_KEY_BYTES: usize = 200; Bytes by Client;
     /// Maximum number of programs and inputs that are uploaded and checked at the same time. Each upload occupies a
     /// blocking thread.
-    pub(super) const UPLOADS: usize = 16; Count by Client;
+    pub(super) const MAX_UPLOADS: usize = 16; Count by Client;
 }
 
 /// Why a request is refused.
@@ -54,10 +54,10 @@ pub enum RequestError {
     Quota(String),
     /// Too many uploads run at the same time.
     #[error(
-        "too many uploads: all {UPLOADS} places, or all places of this client, are taken\nhint: try again in a moment"
+        "too many uploads: all {MAX_UPLOADS} places, or all places of this client, are taken\nhint: try again in a moment"
     )]
     Busy,
-    /// The disk is full, or has less free space than `ServiceSettings::free_bytes`.
+    /// The disk is full, or has less free space than `ServiceSettings::min_free_bytes`.
     #[error(
         "the disk of the service is full: it accepts no new proofs and uploads\nhint: free disk space on the machine of the service, or lower `--min-free` of `sp1d serve`"
     )]
@@ -118,8 +118,8 @@ pub(super) fn check_request(request: &NewProof) -> Result<(), RequestError> {
     if !(-100..=100).contains(&request.priority) {
         return invalid(format!("priority {} is out of range: -100 to 100", request.priority));
     }
-    if let Some(word) = request.nonce.iter().find(|word| **word >= NONCE_WORDS) {
-        return invalid(format!("nonce word {word} is out of range: 0 to {}", NONCE_WORDS - 1));
+    if let Some(word) = request.nonce.iter().find(|word| **word >= FIELD_ORDER) {
+        return invalid(format!("nonce word {word} is out of range: 0 to {}", FIELD_ORDER - 1));
     }
     for (name, limit) in [("cycle_limit", request.cycle_limit), ("gas_limit", request.gas_limit)] {
         if let Some(limit) = limit

@@ -30,7 +30,7 @@ const EVENTS_OF_PROOF: usize = 1 << 13;
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl ServiceInner {
-    /// Starts queued proofs while fewer than `ServiceSettings::running` are running, until the service stops.
+    /// Starts queued proofs while fewer than `ServiceSettings::parallel_proofs` are running, until the service stops.
     pub(super) async fn run_queue(self: Arc<Self>) {
         let _part = self.watch_part("the queue");
         if !self.wait_for_start().await {
@@ -98,7 +98,7 @@ impl ServiceInner {
         }
         let running = lock(&self.running);
         let is_one_alone = running.values().any(|running| lock(&running.alone_until).is_some());
-        running.len() < self.settings.running.max(1) && !is_one_alone
+        running.len() < self.settings.parallel_proofs.max(1) && !is_one_alone
     }
 
     /// Ends the suspicion against running proofs that have run alone for long enough, so that others start again.
@@ -251,7 +251,7 @@ impl ServiceInner {
         let owned = tenant.to_owned();
         let quota = self.persistently("read the quota of a tenant", move |inner| inner.database.quota(&owned)).await;
         let quota = quota.map_err(|error| ProofFailure::Machine(error.to_string()))?;
-        Ok(lower(quota.cycles, self.settings.max_cycles))
+        Ok(lower(quota.max_cycles, self.settings.max_cycles))
     }
 
     /// Records the progress of a proof: its events, task counts and metrics.

@@ -76,7 +76,7 @@ pub(super) struct ServiceInner {
     pub(super) runner: Arc<dyn ServiceRunner>,
     pub(super) orchestrator: Orchestrator,
     pub(super) running: Mutex<BTreeMap<String, Arc<ActiveProof>>>,
-    /// Wakes the dispatcher: a proof was queued, or a running proof ended.
+    /// Wakes the queue: a proof was queued, or a running proof ended.
     pub(super) wake: Notify,
     pub(super) events: mpsc::Sender<WriterMessage>,
     /// Ends the pause of the event writer.

@@ -28,28 +28,28 @@ pub struct ServiceSettings {
     pub orchestrator: OrchestratorSettings,
     /// Options that decide how new proofs cut their runs into shards, in the runner's serialization format.
     pub options: String,
-    /// Proofs that run at the same time. 0 means 1.
-    pub running: usize,
+    /// Maximum number of proofs that run at the same time. 0 means 1.
+    pub parallel_proofs: usize,
     /// Maximum number of cycles of a program; `None` for no limit. A request can only lower it.
     pub max_cycles: Option<u64>,
     /// Maximum time that a proof runs after a start; `None` for no limit. A request can only lower it.
     pub max_time: Option<Duration>,
-    /// Proofs that may wait in the queue. Further requests are refused.
-    pub queued: u64,
+    /// Maximum number of proofs in the queue. Further requests are refused.
+    pub max_queue: u64,
     /// Maximum length of a program in bytes.
-    pub program_bytes: u64,
+    pub max_program_bytes: u64,
     /// Maximum length of an input in bytes.
-    pub input_bytes: u64,
+    pub max_input_bytes: u64,
     /// Maximum size of the result cache on disk in bytes; 0 disables the cache. The results that were not used for the
     /// longest time give way to new ones, and to requests that need their disk space.
-    pub result_cache_bytes: u64,
+    pub max_result_cache_bytes: u64,
     /// Whether a proof may use cached results of other tenants. A tenant can then measure whether another one has
     /// proven the same.
     pub share_results: bool,
     /// Requires tokens, also before the first one is created. A service requires tokens anyway once one was created.
     pub require_tokens: bool,
     /// Free disk space in bytes below which the service refuses new proofs and uploads and caches no results.
-    pub free_bytes: u64,
+    pub min_free_bytes: u64,
     /// How long a proof is kept after its end.
     pub keep: Duration,
     /// Where to archive finished proofs and the database; `None` for no archive. An object store takes its settings
@@ -78,16 +78,16 @@ impl ServiceSettings {
             state,
             orchestrator,
             options,
-            running: 2,
+            parallel_proofs: 2,
             max_cycles: None,
             max_time: None,
-            queued: MAX_QUEUED_PROOFS,
-            program_bytes: MAX_PROGRAM_BYTES,
-            input_bytes: MAX_INPUT_BYTES,
-            result_cache_bytes: 20_000_000_000,
+            max_queue: MAX_QUEUED_PROOFS,
+            max_program_bytes: MAX_PROGRAM_BYTES,
+            max_input_bytes: MAX_INPUT_BYTES,
+            max_result_cache_bytes: 20_000_000_000,
             share_results: false,
             require_tokens: false,
-            free_bytes: 1_000_000_000,
+            min_free_bytes: 1_000_000_000,
             keep: Duration::from_secs(7 * 24 * 60 * 60),
             archive: None,
             allowed_hosts: Vec::new(),

@@ -53,8 +53,8 @@ impl Service {
         runner: Arc<dyn ServiceRunner>,
         local: Option<Arc<dyn LocalConnector>>,
     ) -> Result<Self, StartError> {
-        let (path, result_cache_bytes, free_bytes) =
-            (settings.state.clone(), settings.result_cache_bytes, settings.free_bytes);
+        let (path, max_result_cache_bytes, min_free_bytes) =
+            (settings.state.clone(), settings.max_result_cache_bytes, settings.min_free_bytes);
         let open = move || {
             let folder = StateFolder::take(&path)?;
             // Also without an archive: a copy has the size of the database.
@@ -65,10 +65,10 @@ impl Service {
             if let Some(step) = clock.unconfirmed() {
                 tracing::warn!(%step, "the system clock is implausible");
             }
-            let space = DiskSpace::new(path, free_bytes);
+            let space = DiskSpace::new(path, min_free_bytes);
             let blobs = Blobs::open(folder.join("blobs"), clock.clone(), space.clone())?;
             let unusable = |reason| StateError::Unusable { path: folder.path().to_owned(), reason };
-            let result_cache = DiskResultCache::open(folder.join("memo"), result_cache_bytes, space.clone());
+            let result_cache = DiskResultCache::open(folder.join("memo"), max_result_cache_bytes, space.clone());
             let result_cache = result_cache.map_err(&unusable)?;
             let plan = result_cache.plan_start(database.next_start()?).map_err(&unusable)?;
             let parts = StartParts {

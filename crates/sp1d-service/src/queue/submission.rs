@@ -109,7 +109,7 @@ impl ServiceInner {
             self.check_room()?;
             let quota = self.database.quota(tenant)?;
             quota.check_priority(request)?;
-            if quota.queued.is_some() {
+            if quota.max_queue.is_some() {
                 quota.check_queued(self.database.count_of(tenant, ProofState::Queued)?)?;
             }
             self.check_bytes(tenant, 0)?;
@@ -150,7 +150,7 @@ impl ServiceInner {
     /// Checks whether the files of `tenant` may have `more` bytes more.
     pub(super) fn check_bytes(&self, tenant: &str, more: u64) -> Result<(), RequestError> {
         let quota = self.database.quota(tenant)?;
-        if quota.bytes.is_some() {
+        if quota.max_bytes.is_some() {
             quota.check_bytes(self.database.used_bytes(tenant)?, more)?;
         }
         Ok(())
@@ -158,7 +158,7 @@ impl ServiceInner {
 
     fn check_room(&self) -> Result<(), RequestError> {
         let waiting = self.database.count(ProofState::Queued)?;
-        if waiting >= self.settings.queued {
+        if waiting >= self.settings.max_queue {
             return Err(RequestError::QueueFull(waiting));
         }
         self.check_disk()

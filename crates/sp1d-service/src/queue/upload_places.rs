@@ -1,6 +1,6 @@
 //! What uploads may occupy at the same time. An upload takes its place before its first byte.
 
-use super::{client_network::ClientNetwork, lock::lock, request::UPLOADS};
+use super::{client_network::ClientNetwork, lock::lock, request::MAX_UPLOADS};
 use crate::access::TenantName;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -89,7 +89,7 @@ pub(super) struct Uploads {
 impl Uploads {
     pub(super) fn new() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(UPLOADS)),
+            places: Arc::new(Semaphore::new(MAX_UPLOADS)),
             by_client: Arc::default(),
             unaccepted: Arc::default(),
             checks: Semaphore::new(MAX_PROGRAMS_IN_MEMORY),
@@ -180,7 +180,7 @@ mod tests {
             held.push(uploads.place(client(1), soon()).await.unwrap());
         }
         assert!(uploads.place(client(1), soon()).await.is_none());
-        while held.len() < UPLOADS {
+        while held.len() < MAX_UPLOADS {
             held.push(uploads.place(client(2), soon()).await.unwrap());
         }
         assert!(uploads.place(client(3), soon()).await.is_none(), "all places are taken");

@@ -123,15 +123,15 @@ impl Service {
     }
 
     /// Returns the verifying key of the program `id` of `tenant`. Waits until it is computed, and at most for
-    /// `longest`: then returns `None`.
+    /// `max_time`: then returns `None`.
     pub(crate) async fn verifying_key(
         &self,
         tenant: &TenantName,
         id: &str,
-        longest: Duration,
+        max_time: Duration,
     ) -> Result<Option<String>, RequestError> {
         let scope = || TenantScope::One(tenant.clone());
-        let deadline = Instant::now() + longest;
+        let deadline = Instant::now() + max_time;
         // A known program has no key if the service was killed before the key was computed.
         if self.program(scope(), id).await?.verifying_key.is_none() {
             self.compute_key(tenant.clone(), id.to_owned());
@@ -206,7 +206,7 @@ mod tests {
     async fn start(state: PathBuf) -> Service {
         let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
         let mut settings = ServiceSettings::new(state, orchestrator, "{}".to_owned());
-        settings.free_bytes = 0;
+        settings.min_free_bytes = 0;
         Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap()
     }
 
@@ -220,7 +220,7 @@ mod tests {
         let state = folder.path().join("state");
         let service = runtime.block_on(start(state.clone()));
         let tenant: TenantName = "team".parse().unwrap();
-        let quota = TenantQuota { bytes: Some(10), ..TenantQuota::default() };
+        let quota = TenantQuota { max_bytes: Some(10), ..TenantQuota::default() };
         TokenStore::open(&state).unwrap().set_quota(&tenant, &quota).unwrap();
         let inner = service.inner.clone();
         let blob = StoredBlob { digest: inner.blobs.put(content).unwrap(), length: content.len() as u64 };

@@ -23,7 +23,7 @@ fn frame(window_log: u8) -> Vec<u8> {
 async fn uploads_are_checked_while_they_arrive() {
     let folder = tempfile::tempdir().unwrap();
     let hosted = Hosted::start(folder.path(), &[], |settings| {
-        (settings.program_bytes, settings.input_bytes) = (100, 100);
+        (settings.max_program_bytes, settings.max_input_bytes) = (100, 100);
     })
     .await;
     let client = hosted.client(1);

@@ -29,7 +29,7 @@ impl Hosted {
         let mut orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
         orchestrator.heartbeat = Duration::from_millis(100);
         let mut settings = ServiceSettings::new(state.join("state"), orchestrator, "{}".into());
-        settings.free_bytes = 0;
+        settings.min_free_bytes = 0;
         change(&mut settings);
         let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
         let path = state.join("signers");

@@ -78,8 +78,8 @@ async fn two_hundred_clients_at_once_wait_no_longer_than_needed() {
     let worker = RunningWorker::ready("one", gate.engine.clone()).await;
     let hosted = Hosted::start(folder.path(), &[worker.address], |settings| {
         settings.http.connections_per_client = settings.http.connections;
-        settings.running = RUNNING;
-        settings.result_cache_bytes = 0;
+        settings.parallel_proofs = RUNNING;
+        settings.max_result_cache_bytes = 0;
     })
     .await;
     hosted.client(0).register(PROGRAM).await.unwrap();
@@ -127,8 +127,8 @@ async fn requester_with_few_requests_does_not_wait_for_one_with_many() {
     const FEW: u64 = 10;
     let folder = tempfile::tempdir().unwrap();
     let hosted = Hosted::start(folder.path(), &[], |settings| {
-        settings.running = 1;
-        settings.result_cache_bytes = 0;
+        settings.parallel_proofs = 1;
+        settings.max_result_cache_bytes = 0;
     })
     .await;
     let (many, few) = (hosted.client(1), hosted.client(2));

@@ -201,7 +201,7 @@ async fn a_service_with_tokens_shows_no_program_without_a_signature() {
 async fn refused_uploads_of_a_signer_count_for_the_quota_of_the_tenant() {
     let folder = tempfile::tempdir().unwrap();
     let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
-    let quota = TenantQuota { bytes: Some(10), ..TenantQuota::default() };
+    let quota = TenantQuota { max_bytes: Some(10), ..TenantQuota::default() };
     TokenStore::open(&folder.path().join("state")).unwrap().set_quota(&"default".parse().unwrap(), &quota).unwrap();
     let client = hosted.client(1);
     let cases: [(&[u8], StatusCode); 2] = [

@@ -31,9 +31,9 @@ async fn held_status_call_returns_when_the_proof_starts() {
     let gate = GatedEngine::new();
     let worker = RunningWorker::ready("one", gate.engine.clone()).await;
     let hosted = Hosted::start(folder.path(), &[worker.address], |settings| {
-        settings.running = 1;
+        settings.parallel_proofs = 1;
         // Otherwise the second proof would need no attempt.
-        settings.result_cache_bytes = 0;
+        settings.max_result_cache_bytes = 0;
     })
     .await;
     let client = hosted.client(1);

@@ -23,7 +23,7 @@ pub(crate) async fn open(folder: &Path, change: impl FnOnce(&mut ServiceSettings
     orchestrator.heartbeat = Duration::from_millis(100);
     let mut settings = ServiceSettings::new(folder.join("state"), orchestrator, "{}".into());
     // The disk of a test machine may be nearly full.
-    settings.free_bytes = 0;
+    settings.min_free_bytes = 0;
     change(&mut settings);
     Service::start(settings, Arc::new(FakeRunner::default()), None).await
 }

@@ -17,6 +17,9 @@ use tokio::{
 /// shows the time itself.
 const SILENCE: Duration = Duration::from_secs(15);
 
+/// Shown instead of an estimate if the counts of tasks are incomplete.
+const INCOMPLETE: &str = ", counts incomplete";
+
 /// When the phases of a proof started. `None` for a phase that did not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct PhaseStarts {
@@ -33,6 +36,8 @@ struct ProofProgressView {
     tasks: TaskCounts,
     /// The attempts that workers have now.
     held: BTreeSet<AttemptId>,
+    /// Number of events that were lost since the proof last started. If it is not 0, `tasks` and `held` are wrong.
+    lost: u64,
     executed: bool,
     ready: bool,
     /// When the first worker became ready. The time before is not part of the rate.
@@ -56,6 +61,7 @@ impl ProofProgressView {
             terminal,
             tasks: TaskCounts::default(),
             held: BTreeSet::new(),
+            lost: 0,
             executed: false,
             ready: false,
             started: Instant::now(),
@@ -85,7 +91,7 @@ impl ProofProgressView {
                 self.held.remove(&attempt);
             }
             ProofEvent::Done(AttemptInfo { attempt, kind, worker, .. }) => {
-                self.tasks.done += 1;
+                self.add_done();
                 self.held.remove(&attempt);
                 if !self.ready {
                     // The workers were ready before this view subscribed to events.
@@ -99,7 +105,7 @@ impl ProofProgressView {
                 self.line(&self.summary(kind, &worker, elapsed));
             }
             ProofEvent::CachedResult { .. } => {
-                self.tasks.done += 1;
+                self.add_done();
                 self.tasks.cached += 1;
                 self.bar.set_position(self.tasks.done);
             }
@@ -124,6 +130,7 @@ impl ProofProgressView {
             ProofEvent::Restarted { reason } => {
                 (self.tasks, self.executed, self.started) = (TaskCounts::default(), false, Instant::now());
                 self.held.clear();
+                self.lost = 0;
                 self.bar.set_length(0);
                 self.bar.set_position(0);
                 self.bar.set_message("");
@@ -145,10 +152,30 @@ impl ProofProgressView {
         }
     }
 
+    /// Counts a task as done. It is known, even if the event of its submission was lost.
+    fn add_done(&mut self) {
+        self.tasks.done += 1;
+        if self.tasks.known < self.tasks.done {
+            self.tasks.known = self.tasks.done;
+            self.bar.set_length(self.tasks.known);
+        }
+    }
+
+    /// Events were lost because too many arrived at once. No later event has the number of tasks, so the counts stay
+    /// wrong until the proof restarts.
+    fn on_lost_events(&mut self, lost: u64) {
+        if self.lost == 0 {
+            self.bar.set_message(INCOMPLETE);
+            self.bar.suspend(|| say_text("some progress events were lost; the task counts are incomplete\n"));
+        }
+        self.lost += lost;
+    }
+
     fn on_silence(&self) {
         let (elapsed, TaskCounts { known, done, .. }) = (self.started.elapsed().as_secs(), self.tasks);
         if self.ready {
-            self.line(&format!("proving: {done}/{known} tasks done, {elapsed} s elapsed"));
+            let incomplete = if self.lost == 0 { "" } else { INCOMPLETE };
+            self.line(&format!("proving: {done}/{known} tasks done, {elapsed} s elapsed{incomplete}"));
         } else {
             self.line(&format!("no worker is ready yet, {elapsed} s elapsed"));
         }
@@ -161,7 +188,11 @@ impl ProofProgressView {
     }
 
     /// Returns the pace and the time left, each after a comma. Empty while too few tasks are proven for an estimate.
+    /// Says instead if the counts are incomplete, because an estimate from them would be wrong.
     fn pace(&self, elapsed: Duration) -> String {
+        if self.lost > 0 {
+            return INCOMPLETE.to_owned();
+        }
         let Some(left) = self.tasks.time_left(self.held.len() as u64, elapsed) else { return String::new() };
         let rate = self.tasks.proven() as f64 / elapsed.as_secs_f64().max(0.001) * 60.0;
         // A program that still runs makes more tasks.
@@ -186,8 +217,7 @@ pub(crate) async fn show_progress(mut events: broadcast::Receiver<ProofEvent>) -
     loop {
         match timeout(SILENCE, events.recv()).await {
             Ok(Ok(event)) => view.on_event(event),
-            // Some events were lost because too many arrived at once. Later events correct the display.
-            Ok(Err(RecvError::Lagged(_))) => {}
+            Ok(Err(RecvError::Lagged(lost))) => view.on_lost_events(lost),
             Ok(Err(RecvError::Closed)) => break,
             Err(_) => view.on_silence(),
         }
@@ -257,6 +287,40 @@ mod tests {
         check_pace(10, 7, 3, true, "");
         check_pace(10, 8, 5, true, ", 5.0 tasks per minute, about 60 s left");
         check_pace(10, 10, 10, true, "");
+    }
+
+    #[test]
+    fn counts_are_shown_as_incomplete_from_lost_events_until_a_restart() {
+        let mut view = ProofProgressView::new();
+        let submitted = || ProofEvent::Submitted { kind: TaskKind::ProveShard };
+        (0..10).for_each(|_| view.on_event(submitted()));
+        (0..4).for_each(|number| view.on_event(ProofEvent::Done(attempt(number))));
+        assert_eq!(view.pace(Duration::from_secs(60)), ", 4.0 tasks per minute, at least 90 s left");
+        view.on_lost_events(1);
+        view.on_event(ProofEvent::Done(attempt(4)));
+        assert_eq!(view.pace(Duration::from_secs(60)), ", counts incomplete");
+        view.on_event(ProofEvent::Restarted { reason: "a shard is too large".to_owned() });
+        (0..10).for_each(|_| view.on_event(submitted()));
+        (0..4).for_each(|number| view.on_event(ProofEvent::Done(attempt(number))));
+        assert_eq!(view.pace(Duration::from_secs(60)), ", 4.0 tasks per minute, at least 90 s left");
+    }
+
+    #[test]
+    fn a_done_task_whose_submission_was_lost_is_known() {
+        let mut view = ProofProgressView::new();
+        view.on_lost_events(1);
+        (0..2).for_each(|number| view.on_event(ProofEvent::Done(attempt(number))));
+        view.on_event(ProofEvent::CachedResult { kind: TaskKind::ProveShard });
+        assert_eq!((view.tasks.known, view.tasks.done), (3, 3));
+    }
+
+    #[tokio::test]
+    async fn lost_events_do_not_end_the_view() {
+        let (events, received) = broadcast::channel(1);
+        events.send(ready()).unwrap();
+        events.send(ProofEvent::Verifying).unwrap();
+        drop(events);
+        assert!(show_progress(received).await.verifying.is_some());
     }
 
     #[test]

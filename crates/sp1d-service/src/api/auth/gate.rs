@@ -21,13 +21,13 @@ use tokio::runtime::Handle;
 
 /// Records a request whose client leaves before the response: the server then drops its handler, and what the handler
 /// has started, for example a change of the database, is completed all the same.
-struct UnansweredRequest {
+struct PendingRequest {
     service: Service,
     /// `None` once there is a response, and for a request that changes nothing.
     entry: Option<AuditEntry>,
 }
 
-impl Drop for UnansweredRequest {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
         let (Some(entry), Ok(runtime)) = (self.entry.take(), Handle::try_current()) else { return };
         let (service, delay) = (self.service.clone(), self.service.delay_shutdown());
@@ -67,14 +67,14 @@ pub(in crate::api) async fn authorize(State(service): State<Service>, mut reques
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let from = request.extensions().get::<ClientNetwork>().copied();
     let entry = audit_entry(service.now(), &caller, &method, &path, from, None);
-    let mut unanswered = UnansweredRequest { service: service.clone(), entry };
+    let mut pending = PendingRequest { service: service.clone(), entry };
     let response = if caller.roles.allow(role) {
         request.extensions_mut().insert(caller.clone());
         next.run(request).await
     } else {
         forbidden(&caller, role)
     };
-    unanswered.entry = None;
+    pending.entry = None;
     if let Some(entry) = audit_entry(service.now(), &caller, &method, &path, from, Some(&response)) {
         service.record_audit(entry).await;
     }
@@ -113,7 +113,7 @@ mod tests {
         let state = folder.path().join("state");
         let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
         let mut settings = ServiceSettings::new(state.clone(), orchestrator, "{}".to_owned());
-        settings.free_bytes = 0;
+        settings.min_free_bytes = 0;
         let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
         let new = NewApiToken {
             name: "ci".parse().unwrap(),

@@ -54,12 +54,12 @@ impl PacedBody {
         // The first bytes of a body have the time of a silence, so that a short body is never too slow.
         let allowed = self.silence.saturating_add(Duration::from_secs(self.received / self.bytes_per_second));
         let left = allowed.saturating_sub(self.waited);
-        let (longest, fault) = if left < self.silence {
+        let (max_time, fault) = if left < self.silence {
             (left, BodyFault::Slow(self.bytes_per_second))
         } else {
             (self.silence, BodyFault::Stalled(self.silence))
         };
-        BodyWait { since, fault, timer: Box::pin(sleep_until(since + longest)) }
+        BodyWait { since, fault, timer: Box::pin(sleep_until(since + max_time)) }
     }
 }
 

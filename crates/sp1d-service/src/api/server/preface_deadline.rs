@@ -25,8 +25,8 @@ pub(super) struct PrefaceDeadline<S> {
 }
 
 impl<S> PrefaceDeadline<S> {
-    pub(super) fn new(stream: S, longest: Duration) -> Self {
-        Self { stream, missing: PREFACE, timer: Box::pin(sleep(longest)) }
+    pub(super) fn new(stream: S, max_time: Duration) -> Self {
+        Self { stream, missing: PREFACE, timer: Box::pin(sleep(max_time)) }
     }
 }
 

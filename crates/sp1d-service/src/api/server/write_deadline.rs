@@ -11,18 +11,18 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Fails writes if the peer has accepted nothing for `longest`. Reads have no deadline.
+/// Fails writes if the peer has accepted nothing for `max_time`. Reads have no deadline.
 #[derive(Debug)]
 pub(super) struct WriteDeadline<S> {
     stream: S,
-    longest: Duration,
+    max_time: Duration,
     /// Runs while a write waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> WriteDeadline<S> {
-    pub(super) fn new(stream: S, longest: Duration) -> Self {
-        Self { stream, longest, timer: None }
+    pub(super) fn new(stream: S, max_time: Duration) -> Self {
+        Self { stream, max_time, timer: None }
     }
 
     /// Returns the outcome of a write, or an error if the write waits for too long.
@@ -31,7 +31,7 @@ impl<S> WriteDeadline<S> {
             self.timer = None;
             return outcome;
         }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.longest)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.max_time)));
         match timer.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,

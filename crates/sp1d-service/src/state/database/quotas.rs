@@ -15,10 +15,10 @@ fn count(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<u64>> {
 
 fn quota_of(row: &Row<'_>) -> rusqlite::Result<TenantQuota> {
     Ok(TenantQuota {
-        queued: count(row, "queued")?,
-        running: count(row, "running")?,
-        cycles: count(row, "cycles")?,
-        bytes: count(row, "bytes")?,
+        max_queue: count(row, "queued")?,
+        parallel_proofs: count(row, "running")?,
+        max_cycles: count(row, "cycles")?,
+        max_bytes: count(row, "bytes")?,
         min_priority: row.get("min_priority")?,
         max_priority: row.get("max_priority")?,
         keep: count(row, "keep_ms")?.map(Duration::from_millis),
@@ -33,7 +33,7 @@ pub(super) fn milliseconds(time: Duration) -> i64 {
 /// Returns the tenants with queued proofs, ordered by their names.
 pub(super) fn waiting_tenants(connection: &Connection) -> rusqlite::Result<Vec<WaitingTenant>> {
     let mut select = connection.prepare(
-        "SELECT queue.tenant AS name, quotas.running AS max_running,
+        "SELECT queue.tenant AS name, quotas.running AS parallel_proofs,
                 (SELECT count(*) FROM proofs WHERE tenant = queue.tenant AND state = 'running') AS running,
                 (SELECT max(started) FROM proofs WHERE tenant = queue.tenant) AS last_start
          FROM (SELECT DISTINCT tenant FROM proofs WHERE state = 'queued') AS queue
@@ -44,7 +44,7 @@ pub(super) fn waiting_tenants(connection: &Connection) -> rusqlite::Result<Vec<W
         Ok(WaitingTenant {
             name: row.get("name")?,
             running: unsigned(row, "running")?,
-            max_running: count(row, "max_running")?,
+            parallel_proofs: count(row, "parallel_proofs")?,
             last_start: row.get("last_start")?,
         })
     };
@@ -70,8 +70,10 @@ impl Database {
 
     /// Sets the quota of `tenant`.
     pub(crate) fn set_quota(&self, tenant: &str, quota: &TenantQuota) -> Result<()> {
-        let TenantQuota { queued, running, cycles, bytes, min_priority, max_priority, keep } = *quota;
-        let [queued, running, cycles, bytes] = [queued, running, cycles, bytes].map(|number| number.map(signed));
+        let TenantQuota { max_queue, parallel_proofs, max_cycles, max_bytes, min_priority, max_priority, keep } =
+            *quota;
+        let [queued, running, cycles, bytes] =
+            [max_queue, parallel_proofs, max_cycles, max_bytes].map(|number| number.map(signed));
         let keep_ms = keep.map(milliseconds);
         self.write(|transaction| {
             let set = "INSERT OR REPLACE INTO quotas (tenant, queued, running, cycles, bytes, min_priority, max_priority, keep_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn a_tenant_runs_no_more_proofs_than_its_quota_allows() {
         let (_folder, database) = database();
-        database.set_quota("a", &TenantQuota { running: Some(1), ..TenantQuota::default() }).unwrap();
+        database.set_quota("a", &TenantQuota { parallel_proofs: Some(1), ..TenantQuota::default() }).unwrap();
         for (id, tenant) in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b")] {
             add(&database, id, tenant, 0);
         }
@@ -146,10 +148,10 @@ mod tests {
         let (_folder, database) = database();
         assert_eq!(database.quota("a").unwrap(), TenantQuota::default());
         let quota = TenantQuota {
-            queued: Some(1),
-            running: Some(2),
-            cycles: Some(u64::from(u32::MAX)),
-            bytes: Some(0),
+            max_queue: Some(1),
+            parallel_proofs: Some(2),
+            max_cycles: Some(u64::from(u32::MAX)),
+            max_bytes: Some(0),
             min_priority: Some(-7),
             max_priority: Some(7),
             keep: Some(Duration::from_secs(86_400)),

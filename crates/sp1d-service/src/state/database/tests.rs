@@ -393,7 +393,7 @@ fn database_of_the_release_before_tenants_is_upgraded_and_belongs_to_the_default
 #[test]
 fn quotas_of_version_5_are_upgraded() {
     let (folder, database) = database();
-    let quota = TenantQuota { queued: Some(1), ..TenantQuota::default() };
+    let quota = TenantQuota { max_queue: Some(1), ..TenantQuota::default() };
     database.set_quota("a", &quota).unwrap();
     drop(database);
     let path = folder.path().join("service.db");

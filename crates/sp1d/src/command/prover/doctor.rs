@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
         Ok(config) => peers.extend(workers(&config).await),
         Err(error) => {
             let is_named = arguments.pool.workers.is_some() || environment(WORKERS_VARIABLE).is_some();
-            settings.push(unusable_list(&error, is_named));
+            settings.push(unusable_config(&error, is_named));
         }
     }
     if let Some(url) = &arguments.url {
@@ -76,17 +76,19 @@ fn exit_code(machine: &[CheckFinding], settings: &[CheckFinding], peers: &[Check
 
 /// Returns the finding for a configuration that cannot be used. A user who has named no worker list need not have one:
 /// then only this machine is checked.
-fn unusable_list(error: &ConfigError, is_named: bool) -> CheckFinding {
-    let what = "worker list";
+fn unusable_config(error: &ConfigError, is_named: bool) -> CheckFinding {
+    let list = "worker list";
     match error {
         ConfigError::List(ListError::Read { path, reason })
             if reason.kind() == io::ErrorKind::NotFound && !is_named =>
         {
             let found = format!("this folder has no worker list {}", path.display());
             let remedy = "only to check workers: create the list, or pass another one with `--workers`";
-            finding(what, CheckOutcome::NotChecked, found, remedy)
+            finding(list, CheckOutcome::NotChecked, found, remedy)
         }
-        _ => failed(what, error, "correct the list, or pass another one with `--workers`"),
+        ConfigError::List(_) => failed(list, error, "correct the list, or pass another one with `--workers`"),
+        // These errors name the setting, its source and what is wrong.
+        _ => failed("settings", error, ""),
     }
 }
 
@@ -340,12 +342,27 @@ mod tests {
             ConfigError::List(ListError::Read { path: "distributed.json".into(), reason: reason.into() })
         };
         let missing = error(io::ErrorKind::NotFound);
-        check(&unusable_list(&missing, false), CheckOutcome::NotChecked, "no worker list distributed.json");
-        check(&unusable_list(&missing, true), CheckOutcome::Failed, "cannot read the worker list distributed.json");
+        check(&unusable_config(&missing, false), CheckOutcome::NotChecked, "no worker list distributed.json");
+        check(&unusable_config(&missing, true), CheckOutcome::Failed, "cannot read the worker list distributed.json");
         let unreadable = error(io::ErrorKind::PermissionDenied);
-        check(&unusable_list(&unreadable, false), CheckOutcome::Failed, "cannot read the worker list");
+        check(&unusable_config(&unreadable, false), CheckOutcome::Failed, "cannot read the worker list");
         let empty = ConfigError::List(ListError::Empty { path: "distributed.json".into() });
-        check(&unusable_list(&empty, false), CheckOutcome::Failed, "names no worker");
+        check(&unusable_config(&empty, false), CheckOutcome::Failed, "names no worker");
+    }
+
+    #[test]
+    fn an_invalid_setting_is_not_a_fault_of_the_worker_list() {
+        let error = ConfigError::Setting {
+            name: "verify".to_owned(),
+            value: "al".to_owned(),
+            source_text: "the environment variable SP1_DISTRIBUTED_VERIFY".to_owned(),
+            reason: "use all or final".to_owned(),
+        };
+        for is_named in [false, true] {
+            let CheckFinding { what, outcome, found, remedy } = unusable_config(&error, is_named);
+            assert_eq!((what.as_str(), outcome, remedy.as_str()), ("settings", CheckOutcome::Failed, ""));
+            assert!(found.contains("SP1_DISTRIBUTED_VERIFY"), "{found}");
+        }
     }
 
     #[test]

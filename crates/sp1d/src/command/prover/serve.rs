@@ -21,7 +21,7 @@ use sp1d_machine::raise_open_files;
 use sp1d_orchestrator::JoinSettings;
 use sp1d_protocol::open_listener;
 use sp1d_roles::{
-    LocalProver,
+    LocalWorkerHandle,
     config::{Config, EffectiveSetting, ValueSource},
     start_proving_threads,
 };
@@ -112,7 +112,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     if let Some(certificate) = https {
         settings.tls = Some(certificate.into());
     }
-    if let Some(small) = SmallSharedMemory::of_machine(settings.running) {
+    if let Some(small) = SmallSharedMemory::of_machine(settings.parallel_proofs) {
         small.warn();
     }
     if let Some(place) = &arguments.archive {
@@ -126,12 +126,12 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     if left != sp1d_engine::Leftovers::default() {
         tracing::info!(executors = left.executors, files = left.files, "removed leftovers of a killed process");
     }
-    let local = LocalProver::of(&config).await;
+    let local = LocalWorkerHandle::of(&config).await;
     // The keys are part of the service's state, whichever user runs the service.
     let keys = Some(arguments.state.join("keys"));
     let runner = ProofRunnerSettings { key_folder: keys, release_memory: allocator::release_memory };
     let runner = Arc::new(Sp1ProofRunner::new(runner).await);
-    let service = Service::start(settings, runner, local.as_ref().map(LocalProver::connector)).await;
+    let service = Service::start(settings, runner, local.as_ref().map(LocalWorkerHandle::connector)).await;
     let service = service.map_err(|error| CliError::usage(error.to_string()))?;
     if let Some((listener, settings)) = joining {
         let JoinSettings { from, max_workers } = &settings;
@@ -144,16 +144,16 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
             "no tokens: every client that can reach the HTTP interface can submit, read and cancel proofs; create a token with `sp1d tokens create`, or pass --require-tokens"
         );
     }
-    let again = Arc::new(Notify::new());
+    let reload_workers = Arc::new(Notify::new());
     let following = list_file(&config).map(|path| {
-        let (service, again) = (service.clone(), again.clone());
-        tokio::spawn(async move { follow_list(service, path, &again).await })
+        let (service, reload) = (service.clone(), reload_workers.clone());
+        tokio::spawn(async move { follow_list(service, path, &reload).await })
     });
     let mut serving = tokio::spawn(serve(service.clone(), interface));
-    let signers_again = Arc::new(Notify::new());
+    let reload_signers = Arc::new(Notify::new());
     let following_signers = hosted.as_ref().map(|(_, settings)| {
-        let (signers, service, again) = (settings.signers.clone(), service.clone(), signers_again.clone());
-        tokio::spawn(async move { signers.follow(service, &again).await })
+        let (signers, service, reload) = (settings.signers.clone(), service.clone(), reload_signers.clone());
+        tokio::spawn(async move { signers.follow(service, &reload).await })
     });
     let mut serving_hosted = match hosted {
         Some((listener, settings)) => {
@@ -169,8 +169,8 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         tokio::select! {
             () = stop.cancelled() => break Ok(()),
             _ = hangups.recv() => {
-                again.notify_one();
-                signers_again.notify_one();
+                reload_workers.notify_one();
+                reload_signers.notify_one();
             }
             part = service.died() => {
                 tracing::error!(part, "a part of the service ended unexpectedly; the process ends, and the next start continues all proofs");
@@ -269,16 +269,16 @@ fn settings(config: &Config, arguments: &ServeArguments) -> ServiceSettings {
         None => config.cut.clone(),
     };
     let mut settings = ServiceSettings::new(arguments.state.clone(), orchestrator, cut.encode());
-    settings.running = running;
+    settings.parallel_proofs = running;
     settings.max_cycles = Some(arguments.max_cycles).filter(|cycles| *cycles > 0);
     let max_time = Duration::from_secs(u64::from(arguments.max_hours) * 60 * 60);
     settings.max_time = Some(max_time).filter(|time| !time.is_zero());
-    settings.queued = arguments.max_queue;
+    settings.max_queue = arguments.max_queue;
     settings.keep = Duration::from_secs(u64::from(arguments.keep) * 24 * 60 * 60);
-    settings.result_cache_bytes = arguments.result_cache.saturating_mul(1_000_000);
+    settings.max_result_cache_bytes = arguments.result_cache.saturating_mul(1_000_000);
     settings.share_results = arguments.share_results;
     settings.require_tokens = arguments.require_tokens;
-    settings.free_bytes = arguments.min_free.saturating_mul(1_000_000);
+    settings.min_free_bytes = arguments.min_free.saturating_mul(1_000_000);
     settings.http.connections = connections(arguments.max_connections);
     settings.http.connections_per_client = connections(arguments.max_connections_per_client);
     let listens = arguments.listen.to_string();

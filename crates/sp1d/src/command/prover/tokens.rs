@@ -90,10 +90,10 @@ fn quota_of(arguments: &TokensQuotaArguments) -> Result<TenantQuota> {
         return Err(CliError::usage(text).into());
     }
     Ok(TenantQuota {
-        queued: arguments.max_queue,
-        running: arguments.parallel_proofs,
-        cycles: arguments.max_cycles,
-        bytes: arguments.max_disk.map(|megabytes| megabytes.saturating_mul(1_000_000)),
+        max_queue: arguments.max_queue,
+        parallel_proofs: arguments.parallel_proofs,
+        max_cycles: arguments.max_cycles,
+        max_bytes: arguments.max_disk.map(|megabytes| megabytes.saturating_mul(1_000_000)),
         min_priority,
         max_priority,
         keep: arguments.keep.map(|days| DAY * days),
@@ -107,10 +107,10 @@ fn show_quotas(quotas: &[(String, TenantQuota)], is_json: bool) -> Result<()> {
             .map(|(tenant, quota)| {
                 json!({
                     "tenant": tenant,
-                    "queued": quota.queued,
-                    "running": quota.running,
-                    "cycles": quota.cycles,
-                    "bytes": quota.bytes,
+                    "queued": quota.max_queue,
+                    "running": quota.parallel_proofs,
+                    "cycles": quota.max_cycles,
+                    "bytes": quota.max_bytes,
                     "min_priority": quota.min_priority,
                     "max_priority": quota.max_priority,
                     "keep_days": quota.keep.map(days),
@@ -125,7 +125,7 @@ fn show_quotas(quotas: &[(String, TenantQuota)], is_json: bool) -> Result<()> {
     let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
     for (tenant, quota) in quotas {
         let priorities = format!("{} to {}", quota.min_priority.unwrap_or(-100), quota.max_priority.unwrap_or(100));
-        let numbers = [quota.queued, quota.running, quota.cycles, quota.bytes].map(number);
+        let numbers = [quota.max_queue, quota.parallel_proofs, quota.max_cycles, quota.max_bytes].map(number);
         let kept = number(quota.keep.map(days));
         table.add_row([tenant.clone()].into_iter().chain(numbers).chain([priorities, kept]));
     }
@@ -176,7 +176,7 @@ mod tests {
             arguments
         };
         let quota = quota_of(&arguments("-5", "-5")).unwrap();
-        assert_eq!((quota.queued, quota.bytes, quota.min_priority), (Some(1), Some(3_000_000), Some(-5)));
+        assert_eq!((quota.max_queue, quota.max_bytes, quota.min_priority), (Some(1), Some(3_000_000), Some(-5)));
         assert_eq!((quota.keep, quota.keep.map(days)), (Some(Duration::from_secs(172_800)), Some(2)));
         assert!(quota_of(&arguments("1", "0")).unwrap_err().to_string().contains("between 1 and 0"));
     }

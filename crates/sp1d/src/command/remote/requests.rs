@@ -297,8 +297,8 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
     print(&format!("{}  {what}", text("at")))
 }
 
-async fn on_worker(arguments: NamedWorkerArguments, what: WorkerAction, done: &str) -> Result<()> {
-    arguments.remote.client()?.on_worker(&arguments.worker, what).await?;
+async fn act_on_worker(arguments: NamedWorkerArguments, what: WorkerAction, done: &str) -> Result<()> {
+    arguments.remote.client()?.act_on_worker(&arguments.worker, what).await?;
     if arguments.remote.json {
         return print(&json!({ "worker": arguments.worker }).to_string());
     }
@@ -306,15 +306,15 @@ async fn on_worker(arguments: NamedWorkerArguments, what: WorkerAction, done: &s
 }
 
 pub(in crate::command) async fn drain(arguments: NamedWorkerArguments) -> Result<()> {
-    on_worker(arguments, WorkerAction::Drain, "finishes the tasks that it has started and gets no new ones").await
+    act_on_worker(arguments, WorkerAction::Drain, "finishes the tasks that it has started and gets no new ones").await
 }
 
 pub(in crate::command) async fn resume(arguments: NamedWorkerArguments) -> Result<()> {
-    on_worker(arguments, WorkerAction::Resume, "gets tasks again").await
+    act_on_worker(arguments, WorkerAction::Resume, "gets tasks again").await
 }
 
 pub(in crate::command) async fn forget(arguments: NamedWorkerArguments) -> Result<()> {
-    on_worker(arguments, WorkerAction::Forget, "was removed").await
+    act_on_worker(arguments, WorkerAction::Forget, "was removed").await
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct ExplainedTask {
     pub(super) kind: TaskKind,
-    pub(super) tries: Vec<ExplainedAttempt>,
+    pub(super) attempts: Vec<ExplainedAttempt>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,8 +66,8 @@ pub(super) fn attempts_by_task(events: &[EventRecord]) -> BTreeMap<u64, Explaine
             ProofEvent::Interrupted(attempt) => (attempt, ExplainedStep::Interrupted),
             // The worker may come back and continue the attempt. A later event then replaces this step.
             ProofEvent::WorkerLost { worker, reason } => {
-                let tries = tasks.values_mut().flat_map(|task| &mut task.tries);
-                for one in tries.filter(|one| one.worker == *worker && one.step.awaits_reason()) {
+                let attempts = tasks.values_mut().flat_map(|task| &mut task.attempts);
+                for one in attempts.filter(|one| one.worker == *worker && one.step.awaits_reason()) {
                     (one.step, one.since) = (ExplainedStep::Lost(reason.clone()), *at);
                 }
                 continue;
@@ -81,16 +81,18 @@ pub(super) fn attempts_by_task(events: &[EventRecord]) -> BTreeMap<u64, Explaine
 
 /// Returns true if the reason for which the worker of `attempt` was lost is known.
 fn is_lost(tasks: &BTreeMap<u64, ExplainedTask>, attempt: &AttemptInfo) -> bool {
-    let mut tries = tasks.get(&attempt.task.0).into_iter().flat_map(|task| &task.tries);
-    tries.any(|known| known.attempt == attempt.attempt && matches!(known.step, ExplainedStep::Lost(_)))
+    let mut attempts = tasks.get(&attempt.task.0).into_iter().flat_map(|task| &task.attempts);
+    attempts.any(|known| known.attempt == attempt.attempt && matches!(known.step, ExplainedStep::Lost(_)))
 }
 
 fn record(tasks: &mut BTreeMap<u64, ExplainedTask>, attempt: &AttemptInfo, step: ExplainedStep, since: Moment) {
-    let task = tasks.entry(attempt.task.0).or_insert_with(|| ExplainedTask { kind: attempt.kind, tries: Vec::new() });
-    match task.tries.iter_mut().find(|known| known.attempt == attempt.attempt) {
+    let new = || ExplainedTask { kind: attempt.kind, attempts: Vec::new() };
+    let task = tasks.entry(attempt.task.0).or_insert_with(new);
+    match task.attempts.iter_mut().find(|known| known.attempt == attempt.attempt) {
         Some(known) => (known.step, known.since) = (step, since),
         None => {
-            task.tries.push(ExplainedAttempt { attempt: attempt.attempt, worker: attempt.worker.clone(), step, since })
+            let (attempt, worker) = (attempt.attempt, attempt.worker.clone());
+            task.attempts.push(ExplainedAttempt { attempt, worker, step, since });
         }
     }
 }

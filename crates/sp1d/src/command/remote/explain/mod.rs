@@ -1,6 +1,7 @@
 //! `sp1d explain`: explains the state of a proof, what it waits for, and which attempts failed.
 
 mod attempts;
+mod queue;
 mod run;
 mod sentences;
 

@@ -2,6 +2,7 @@
 
 use super::{
     attempts::{ExplainedTask, attempts_by_task, shown},
+    queue::MAX_EXAMINED_PROOFS,
     sentences::{ExplainContext, explain},
 };
 use crate::{args::ExplainArguments, exit::CliError, terminal::print};
@@ -25,7 +26,7 @@ pub(in crate::command) async fn run(arguments: ExplainArguments) -> Result<()> {
     let (proof, events, only) = find(&client, &what).await?;
     let attempts = attempts_by_task(&events);
     let context = ExplainContext {
-        queued: client.proofs(Some(ProofState::Queued), 1000).await?,
+        queued: client.proofs(Some(ProofState::Queued), MAX_EXAMINED_PROOFS).await?,
         health: client.health().await?,
         open: open_tasks(&client, &proof.id, only).await?,
     };

@@ -1,6 +1,9 @@
 //! Explains the state of a proof in sentences. This module performs no I/O.
 
-use super::attempts::{ExplainedAttempt, ExplainedStep, ExplainedTask, shown};
+use super::{
+    attempts::{ExplainedAttempt, ExplainedStep, ExplainedTask, shown},
+    queue::explain_queue,
+};
 use sp1d_client::{
     EventRecord, Health, OpenTask, OpenTaskState, OpenTasks, ProofEvent, ProofState, ProofSummary, WaitCode,
 };
@@ -9,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// The current state of a service.
 pub(super) struct ExplainContext {
-    /// Queued proofs, the newest first.
+    /// The newest queued proofs, the newest first.
     pub(super) queued: Vec<ProofSummary>,
     pub(super) health: Health,
     /// The open tasks of the explained proof, or only the explained task among them.
@@ -26,7 +29,7 @@ pub(super) fn explain(
 ) -> Vec<String> {
     let id = &proof.id;
     match proof.state {
-        ProofState::Queued => vec![queue(proof, context)],
+        ProofState::Queued => explain_queue(proof, &context.queued, &context.health),
         ProofState::Running => running(proof, events, attempts, only, context),
         ProofState::Done => vec![format!(
             "proof {id} is done: {}, {} (results from the cache: {})",
@@ -43,20 +46,6 @@ pub(super) fn explain(
             std::iter::once(first).chain(failures(attempts, only)).chain(hints).collect()
         }
     }
-}
-
-fn queue(proof: &ProofSummary, context: &ExplainContext) -> String {
-    let is_before = |other: &&ProofSummary| {
-        other.priority > proof.priority || (other.priority == proof.priority && other.created < proof.created)
-    };
-    let before = context.queued.iter().filter(is_before).count();
-    let running = context.health.proofs.get(ProofState::Running.name()).copied().unwrap_or(0);
-    let (id, priority, places) = (&proof.id, proof.priority, context.health.parallel_proofs);
-    format!(
-        "proof {id} is queued: {running} of at most {} running, {} ahead of it (its priority is {priority})",
-        counted(places, "proof"),
-        counted(before, "queued proof")
-    )
 }
 
 fn running(
@@ -150,8 +139,8 @@ fn cut(events: &[EventRecord]) -> Option<String> {
 /// Lists the attempts that failed or were lost.
 fn failures(attempts: &BTreeMap<u64, ExplainedTask>, only: Option<u64>) -> Vec<String> {
     let mut sentences = Vec::new();
-    for (task, ExplainedTask { kind, tries }) in shown(attempts, only) {
-        for ExplainedAttempt { worker, step, .. } in tries {
+    for (task, ExplainedTask { kind, attempts }) in shown(attempts, only) {
+        for ExplainedAttempt { worker, step, .. } in attempts {
             match step {
                 ExplainedStep::Failed(reason) => {
                     sentences.push(format!("task {task} ({kind}) failed on {worker}: {reason}"))
@@ -204,33 +193,13 @@ mod tests {
     }
 
     /// Checks the explanation of `proof`, or of task `only`, with these `events`, which are one second apart, and with
-    /// this state of the service.
+    /// these open tasks.
     #[track_caller]
-    fn check(
-        proof: ProofSummary,
-        events: Vec<ProofEvent>,
-        only: Option<u64>,
-        open: OpenTasks,
-        queued: Vec<ProofSummary>,
-        expected: &[&str],
-    ) {
+    fn check(proof: ProofSummary, events: Vec<ProofEvent>, only: Option<u64>, open: OpenTasks, expected: &[&str]) {
         let record = |(second, event): (i64, ProofEvent)| EventRecord { number: 1, at: Moment(second * 1000), event };
         let events: Vec<EventRecord> = (0..).zip(events).map(record).collect();
-        let mut health = Health { parallel_proofs: 2, ..Health::default() };
-        health.proofs.insert("running".to_owned(), 2);
-        let context = ExplainContext { queued, health, open };
+        let context = ExplainContext { queued: Vec::new(), health: Health::default(), open };
         assert_eq!(explain(&proof, &events, &attempts_by_task(&events), only, &context), expected);
-    }
-
-    #[test]
-    fn a_queued_proof_shows_how_many_proofs_are_ahead() {
-        let other = |priority, created: i64| {
-            proof(|proof| (proof.priority, proof.created) = (priority, Moment(proof.created.0 + created)))
-        };
-        let queued = vec![other(0, 1), other(1, 1), other(0, -1), other(-1, -1), proof(|_| {})];
-        let expected = "proof 0123456789ab is queued: 2 of at most 2 proofs running, 2 queued proofs ahead of it (its \
-                        priority is 0)";
-        check(proof(|_| {}), vec![ProofEvent::Queued], None, OpenTasks::default(), queued, &[expected]);
     }
 
     #[test]
@@ -281,7 +250,6 @@ mod tests {
             events,
             None,
             open,
-            vec![],
             &[
                 "proof 0123456789ab is running",
                 "the proof restarted: the executor was killed",
@@ -314,7 +282,6 @@ mod tests {
             vec![ProofEvent::Started { start: 1 }, ProofEvent::Executed { cycles: 1, unread_values: 0 }],
             None,
             open,
-            vec![],
             &[
                 "proof 0123456789ab is running",
                 "done so far: 0 of 2 tasks (results from the cache: 0); assigned to workers: 0; waiting: 2",
@@ -340,7 +307,6 @@ mod tests {
             vec![ProofEvent::Started { start: 1 }, ProofEvent::Executed { cycles: 1, unread_values: 0 }],
             Some(7),
             open,
-            vec![],
             &[
                 "proof 0123456789ab is running",
                 "done so far: 0 of 2 tasks (results from the cache: 0); assigned to workers: 0; waiting: 2",

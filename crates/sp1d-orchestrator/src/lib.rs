@@ -29,6 +29,7 @@
 mod check_limiter;
 mod check_threads;
 mod counts;
+mod describe_first;
 mod dispatch;
 mod limits;
 mod lock;

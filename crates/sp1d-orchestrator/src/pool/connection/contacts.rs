@@ -4,7 +4,7 @@
 //! why a proof has no worker.
 
 use super::{reach_error::ReachError, unreachable::Unreachable};
-use crate::workers::worker_address::WorkerAddress;
+use crate::{describe_first::describe_first, workers::worker_address::WorkerAddress};
 use sp1d_protocol::{Address, PreambleError, QueuePlace};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -108,7 +108,8 @@ impl Contacts {
         self.members.iter().filter_map(failed).collect()
     }
 
-    /// Describes the workers that serve other orchestrators, and names those orchestrators.
+    /// Describes the first workers that serve other orchestrators, and names those orchestrators. Then follows the
+    /// number of the other such workers.
     pub(crate) fn serving_others(&self) -> Vec<String> {
         let described = |(worker, contact): (&WorkerAddress, &Contact)| match contact {
             Contact::Waiting(place) => Some(format!("{worker} is {place}")),
@@ -118,7 +119,7 @@ impl Contacts {
             },
             Contact::Connecting | Contact::Connected | Contact::NotNeeded => None,
         };
-        self.members.iter().filter_map(described).collect()
+        describe_first(self.members.iter().filter_map(described), |text| text)
     }
 }
 
@@ -185,6 +186,12 @@ mod tests {
             "10.0.0.1:2 is serving another for 3 s",
         ];
         assert_eq!(contacts([waiting(2), full, Contact::Connected]).serving_others(), expected);
+    }
+
+    #[test]
+    fn only_the_first_taken_workers_are_described() {
+        let described = contacts((0..4096).map(|_| waiting(1))).serving_others();
+        assert_eq!((described.len(), described.last().unwrap().as_str()), (11, "and 4086 more"));
     }
 
     #[test]

@@ -281,7 +281,7 @@ async fn one_address_cannot_fill_the_queue() {
         open.push(stream);
     }
     let (_, refused) = dial_raw(worker.address).await;
-    assert!(matches!(&refused, Err(PreambleError::Busy(text)) if text.contains("32 wait")), "{refused:?}");
+    assert!(matches!(&refused, Err(PreambleError::Busy(busy)) if busy.text.contains("32 wait")), "{refused:?}");
     drop(open);
     // Closed connections lose their places.
     check_proven(&client("next", &[worker.address]).await, 1).await;

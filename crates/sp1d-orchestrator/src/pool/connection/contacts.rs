@@ -114,7 +114,7 @@ impl Contacts {
         let described = |(worker, contact): (&WorkerAddress, &Contact)| match contact {
             Contact::Waiting(place) => Some(format!("{worker} is {place}")),
             Contact::Unreachable(reason) => match &**reason {
-                ReachError::Preamble(PreambleError::Busy(holder)) => Some(format!("{worker} is {holder}")),
+                ReachError::Preamble(PreambleError::Busy(busy)) => Some(format!("{worker} is {busy}")),
                 _ => None,
             },
             Contact::Connecting | Contact::Connected | Contact::NotNeeded => None,
@@ -126,6 +126,7 @@ impl Contacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sp1d_protocol::BusyWorker;
     use std::time::Duration;
 
     fn worker_address(port: u16) -> WorkerAddress {
@@ -133,7 +134,8 @@ mod tests {
     }
 
     fn waiting(place: u32) -> Contact {
-        Contact::Waiting(QueuePlace { place, holder: "sp1d at 10.0.0.9:1".to_owned(), held: Duration::from_secs(5) })
+        let (holder, holder_id) = ("sp1d at 10.0.0.9:1".to_owned(), None);
+        Contact::Waiting(QueuePlace { place, holder, holder_id, held: Duration::from_secs(5) })
     }
 
     fn unreachable(reason: ReachError) -> Contact {
@@ -180,7 +182,8 @@ mod tests {
 
     #[test]
     fn taken_workers_are_described_with_their_orchestrators() {
-        let full = unreachable(ReachError::Preamble(PreambleError::Busy("serving another for 3 s".to_owned())));
+        let busy = BusyWorker { text: "serving another for 3 s".to_owned(), holder: None };
+        let full = unreachable(ReachError::Preamble(PreambleError::Busy(busy)));
         let expected = [
             "10.0.0.1:1 is serving sp1d at 10.0.0.9:1 for 5 s, place 2 in its queue",
             "10.0.0.1:2 is serving another for 3 s",

@@ -11,8 +11,7 @@ use crate::{
     workers::worker_address::WorkerAddress,
 };
 use sp1d_identity::{PeerIdentity, PeerStream};
-use sp1d_model::clean_line;
-use sp1d_protocol::{Backoff, PreambleError, receive_place};
+use sp1d_protocol::{Backoff, HolderId, PreambleError, receive_place};
 use std::{
     net::IpAddr,
     sync::Arc,
@@ -49,9 +48,6 @@ const NOT_NEEDED_PAUSE: Duration = Duration::from_secs(10);
 /// Time between two connections to an address of a worker that this orchestrator already reaches under another address.
 /// That other connection may be about to end.
 const SAME_WORKER_PAUSE: Duration = Duration::from_secs(5);
-
-/// Number of characters of this orchestrator's name that a worker tells others.
-const NAME_CHARACTERS: usize = 100;
 
 /// Time between two log lines of the wait for a worker.
 const WAIT_LOG_INTERVAL: Duration = Duration::from_secs(30);
@@ -159,11 +155,11 @@ impl ListedWorker {
                 let (reached, peer) = (address_of(&stream), stream.peer().cloned());
                 (Box::new(stream), reached, peer)
             }
-            Err(ReachError::Preamble(PreambleError::Busy(holder))) if self.is_own(&holder) => {
+            Err(ReachError::Preamble(PreambleError::Busy(busy))) if self.is_own(busy.holder) => {
                 return Err(ReachError::SameWorker);
             }
-            Err(ReachError::Preamble(PreambleError::Busy(holder))) if !has_proof => {
-                return Err(ReachError::NotNeeded(holder));
+            Err(ReachError::Preamble(PreambleError::Busy(busy))) if !has_proof => {
+                return Err(ReachError::NotNeeded(busy.text));
             }
             Err(error) => return Err(error),
         };
@@ -187,7 +183,7 @@ impl ListedWorker {
                 place = receive_place(&mut stream) => place?,
             };
             let Some(place) = place else { return Ok(stream) };
-            if self.is_own(&place.holder) {
+            if self.is_own(place.holder_id) {
                 return Err(ReachError::SameWorker);
             }
             report(&mut self.first, Ok(Reached::Busy(place.to_string())));
@@ -271,10 +267,8 @@ impl ListedWorker {
 
     /// Returns true if `holder`, which has the worker, is this orchestrator. It then reaches the worker under another
     /// address of its name.
-    fn is_own(&self, holder: &str) -> bool {
-        let own = clean_line(&self.shared.settings.name, NAME_CHARACTERS);
-        let holder = holder.strip_prefix("serving ").unwrap_or(holder);
-        matches!(self.worker_address, WorkerAddress::OfName(..)) && holder.starts_with(&format!("{own} at "))
+    fn is_own(&self, holder: Option<HolderId>) -> bool {
+        matches!(self.worker_address, WorkerAddress::OfName(..)) && holder == Some(HolderId::of(&self.shared.instance))
     }
 }
 

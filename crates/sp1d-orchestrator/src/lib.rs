@@ -13,7 +13,7 @@
 //!   parts that have a writer of their own: the dispatcher, or the cleanup of a try.
 //! - `pool/`: the worker list, and the connections to its workers and to those that join. `resolver.rs` looks up their
 //!   names.
-//! - `session/`: one session with a worker. `workers/`: what both know about the workers.
+//! - `session/`: one session with a worker. `workers/`: what `pool/` and `session/` know about the workers.
 //! - `proof/`: runs proofs, and audits the unverified results of a failed try. `runner/`: the interface to the code
 //!   that knows SP1.
 //! - `dispatch/`: the dispatcher and its inputs.

@@ -157,7 +157,7 @@ async fn silent_peers_and_other_servers_are_reported() {
         }
     });
     let error = Orchestrator::connect(&list(&addresses), settings(), None).await.err().unwrap().to_string();
-    assert!(error.contains("no answer within 1 s"), "{error}");
+    assert!(error.contains("no response within 1 s"), "{error}");
     assert!(error.contains("the peer is not sp1d"), "{error}");
 }
 

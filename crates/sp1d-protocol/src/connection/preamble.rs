@@ -89,11 +89,11 @@ pub enum PreambleError {
     #[error("the connection failed at its first bytes: {0}")]
     Io(#[from] io::Error),
     /// The peer sent nothing in time.
-    #[error("no answer within {} s", PREAMBLE_TIMEOUT.as_secs())]
+    #[error("no response within {} s", PREAMBLE_TIMEOUT.as_secs())]
     Silent,
     /// The peer does not speak this protocol.
     #[error(
-        "the peer is not sp1d: it answered in another protocol\nhint: if it uses TLS, give this side an identity with `--tls`"
+        "the peer is not sp1d: it responded in another protocol\nhint: if it uses TLS, give this side an identity with `--tls`"
     )]
     Magic,
     /// The peer has another protocol version.
@@ -315,8 +315,8 @@ mod tests {
         near.write_all(b"SP1D\x00\x09\x00\x00").await.unwrap();
         let error = accept(&mut far, Role::Orchestrator, &PreambleReply::Welcome).await.unwrap_err();
         assert!(matches!(error, PreambleError::Version { peer: 9 }));
-        let answer = near.read_u64().await.unwrap().to_be_bytes();
-        assert_eq!((&answer[..4], answer[4..6] == PROTOCOL_VERSION.to_be_bytes()), (&b"SP1D"[..], true), "our version");
+        let replied = near.read_u64().await.unwrap().to_be_bytes();
+        assert_eq!((&replied[..4], replied[4..6] == PROTOCOL_VERSION.to_be_bytes()), (&b"SP1D"[..], true), "our version");
     }
 
     async fn check_role(dialer: Role, acceptor: Role, expected: &str) {

@@ -41,7 +41,7 @@ pub enum ReachError {
     #[error("{0}")]
     Connect(io::Error),
     /// The machine does not respond.
-    #[error("no answer within {} s", .0.as_secs())]
+    #[error("no response within {} s", .0.as_secs())]
     ConnectTimeout(Duration),
     /// The connection cannot be configured.
     #[error("cannot set TCP_NODELAY: {0}")]

@@ -16,8 +16,8 @@ sp1d_model::limits! {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReachError {
-    /// The orchestrator is stopping.
-    #[error("the orchestrator is stopping")]
+    /// The orchestrator is stopping, or no longer lists the worker.
+    #[error("the orchestrator is stopping or no longer lists the worker")]
     Stopping,
     /// The list names the worker of this process, and this process has none.
     #[error("this process runs no worker")]

@@ -315,8 +315,8 @@ mod tests {
         near.write_all(b"SP1D\x00\x09\x00\x00").await.unwrap();
         let error = accept(&mut far, Role::Orchestrator, &PreambleReply::Welcome).await.unwrap_err();
         assert!(matches!(error, PreambleError::Version { peer: 9 }));
-        let replied = near.read_u64().await.unwrap().to_be_bytes();
-        assert_eq!((&replied[..4], replied[4..6] == PROTOCOL_VERSION.to_be_bytes()), (&b"SP1D"[..], true), "our version");
+        let head = near.read_u64().await.unwrap().to_be_bytes();
+        assert_eq!((&head[..4], head[4..6] == PROTOCOL_VERSION.to_be_bytes()), (&b"SP1D"[..], true), "our version");
     }
 
     async fn check_role(dialer: Role, acceptor: Role, expected: &str) {

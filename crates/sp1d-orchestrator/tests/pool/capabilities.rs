@@ -136,7 +136,10 @@ async fn a_pool_knows_the_bounds_of_gpus_and_processors() {
     let (cards, plain) =
         (on_gpus().await, RunningWorker::start("plain", sp1d_testing::ready(FakeEngine::honest()), |_| {}).await);
     let orchestrator = Orchestrator::connect(&list(&[cards.address, plain.address]), settings(), None).await.unwrap();
-    wait_for_workers(&orchestrator, |workers| workers.len() == 2 && workers.iter().all(|worker| worker.ready)).await;
+    wait_for_workers(&orchestrator, |workers| {
+        workers.len() == 2 && workers.iter().all(|worker| worker.has_loaded_prover)
+    })
+    .await;
     let runner = Looking::default();
     let (progress, _) = broadcast::channel(64);
     let proven = orchestrator.prove(request(1), Arc::new(runner.clone()), progress, CancellationToken::new()).await;
@@ -238,7 +241,8 @@ async fn check_notified(connects_later: bool, only_sets_cut: bool) {
         orchestrator.set_list(&WorkerList(vec![large.address.into(), WorkerAddress::Local]));
         let mut proof = None;
         let (excluded, ()) = tokio::join!(exclusion(&mut connections), async {
-            let are_ready = |workers: &[WorkerInfo]| workers.len() == 2 && workers.iter().all(|worker| worker.ready);
+            let are_ready =
+                |workers: &[WorkerInfo]| workers.len() == 2 && workers.iter().all(|worker| worker.has_loaded_prover);
             wait_for_workers(&orchestrator, are_ready).await;
             proof = Some(prove());
         });

@@ -62,7 +62,8 @@ fn start(resolver: Arc<FakeResolver>) -> Orchestrator {
 /// Waits until exactly the workers with these names are connected and ready.
 async fn expect(orchestrator: &Orchestrator, names: &[&str]) {
     let is_expected = |workers: &[WorkerInfo]| {
-        let mut found: Vec<_> = workers.iter().filter(|worker| worker.ready).map(|worker| &worker.name).collect();
+        let mut found: Vec<_> =
+            workers.iter().filter(|worker| worker.has_loaded_prover).map(|worker| &worker.name).collect();
         found.sort();
         found.iter().map(|name| name.as_str()).eq(names.iter().copied())
     };

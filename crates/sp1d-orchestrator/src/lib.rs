@@ -4,7 +4,7 @@
 //! ```text
 //!   ProofRunner ─────tasks──► ProofHandle ──► dispatcher ──assignments──► session ◄══connection══► worker
 //!         ▲                                      │    ▲                     │   │
-//!         └──statuses, messages─ TaskStatuses ◄──┘    └───────reports───────┘   └──artifacts──► Store
+//!         └──outcomes, messages─ TaskOutcomes ◄──┘    └───────reports───────┘   └──artifacts──► Store
 //! ```
 //!
 //! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings. `proof/run.rs` has its `prove`.
@@ -66,7 +66,7 @@ pub use proof::{
     handle::ProofHandle,
     result_cache::{CachedResult, ResultCache},
     run::Proven,
-    task_statuses::{TaskOutcome, TaskStatuses},
+    task_outcomes::{TaskOutcome, TaskOutcomes},
 };
 pub use resolver::{AddressResolver, SystemResolver};
 pub use runner::{

@@ -2,7 +2,7 @@
 //!
 //! Its methods are in two files: tasks in `submission`, and everything else here.
 
-use super::{running::RunningTry, task_statuses::TaskStatuses};
+use super::{running::RunningTry, task_outcomes::TaskOutcomes};
 use crate::{
     dispatch::input::DispatcherInput,
     runner::{checks::ProofChecks, failure::ProofFailure, task::ShardWorker},
@@ -127,10 +127,10 @@ impl ProofHandle {
         }
     }
 
-    /// Returns the statuses and the message channels of the try's tasks.
+    /// Returns the outcomes and the message channels of the try's tasks.
     #[must_use]
-    pub fn task_statuses(&self) -> &TaskStatuses {
-        &self.running_try.task_statuses
+    pub fn task_outcomes(&self) -> &TaskOutcomes {
+        &self.running_try.task_outcomes
     }
 
     /// Returns a token that is cancelled when the try stops: when it fails, or when it ends without a failure.

@@ -2,7 +2,7 @@
 
 use super::{
     findings::ProofFindings,
-    task_statuses::TaskStatuses,
+    task_outcomes::TaskOutcomes,
     unverified::{UnverifiedResult, UnverifiedResults},
 };
 use crate::{
@@ -45,7 +45,7 @@ type NameAndAddress = (Arc<str>, Arc<str>);
 pub(crate) struct RunningTry {
     /// Number of this try. The next try of the request gets another number.
     pub(crate) id: TryId,
-    pub(crate) task_statuses: TaskStatuses,
+    pub(crate) task_outcomes: TaskOutcomes,
     /// Cancelled when the try stops: when it fails, or at its cleanup if it did not fail. The artifacts of a failed try
     /// stay until the cleanup (`TryCleanup`), because an audit may need them.
     pub(crate) stopped: CancellationToken,
@@ -106,7 +106,7 @@ impl RunningTry {
     ) -> Self {
         Self {
             id,
-            task_statuses: TaskStatuses::default(),
+            task_outcomes: TaskOutcomes::default(),
             stopped: CancellationToken::new(),
             verify,
             findings,

@@ -53,7 +53,7 @@ pub use orchestrator::{Holdings, Orchestrator};
 pub use pool::{
     connection::{
         dialer::{LocalConnector, Stream},
-        listed_worker::{FirstOutcome, Reached},
+        first_outcome::{FirstOutcome, Reached},
         probe::{ProbeError, Probed, probe},
         reach_error::ReachError,
         unreachable::{ConnectError, Unreachable},

@@ -1,12 +1,14 @@
-//! Keeps workers of the list connected, and serves sessions.
+//! Keeps workers of the list connected.
 
 use super::{
     contacts::Contact,
     dialer::{Established, Stream, address_of, establish},
+    first_outcome::{FirstOutcomeSender, Reached, report},
     reach_error::{ReachError, failure_line},
+    serve_session::{note, serve_session},
 };
 use crate::{
-    session::server::{EndedSession, SessionStop, serve},
+    session::server::{EndedSession, SessionStop},
     shared_state::SharedState,
     workers::worker_address::WorkerAddress,
 };
@@ -17,16 +19,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep, timeout},
-};
-
-/// Maximum wait for a worker's hello after it has accepted the connection.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Maximum wait for a refused worker to close the connection.
-const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+use tokio::time::{Instant, sleep};
 
 /// How long the first connection to a worker is retried before the worker counts as unreachable. A worker that was
 /// started at the same moment may not have opened its port yet.
@@ -51,28 +44,6 @@ const SAME_WORKER_PAUSE: Duration = Duration::from_secs(5);
 
 /// Time between two log lines of the wait for a worker.
 const WAIT_LOG_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How a worker of the list was reached for the first time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reached {
-    /// A session with the worker of this name started.
-    Connected(String),
-    /// The worker serves another orchestrator, which the text names.
-    Busy(String),
-}
-
-/// Receives how a worker was reached for the first time, or why the first connection failed.
-pub type FirstOutcome = oneshot::Receiver<Result<Reached, Arc<ReachError>>>;
-
-/// Sends what a [`FirstOutcome`] receives; `None` once it is sent.
-pub(crate) type FirstOutcomeSender = Option<oneshot::Sender<Result<Reached, Arc<ReachError>>>>;
-
-pub(crate) fn report(first: &mut FirstOutcomeSender, outcome: Result<Reached, Arc<ReachError>>) {
-    if let Some(first) = first.take() {
-        // The caller may not be interested.
-        let _ = first.send(outcome);
-    }
-}
 
 /// When to connect to a worker again.
 enum NextConnection {
@@ -270,52 +241,4 @@ impl ListedWorker {
     fn is_own(&self, holder: Option<HolderId>) -> bool {
         matches!(self.worker_address, WorkerAddress::OfName(..)) && holder == Some(HolderId::of(&self.shared.instance))
     }
-}
-
-/// Sets the state of a worker, unless it was removed from the list or had joined by itself.
-fn note(shared: &SharedState, worker_address: &WorkerAddress, stop: &SessionStop, contact: Contact) {
-    shared.contacts.send_if_modified(|contacts| !stop.at_once.is_cancelled() && contacts.set(worker_address, contact));
-}
-
-/// Serves a session with the worker at the other end of `stream`. `peer` is who it is, with TLS. Fails if no session
-/// started.
-pub(crate) async fn serve_session<S: Stream>(
-    stream: S,
-    worker_address: &WorkerAddress,
-    peer: Option<PeerIdentity>,
-    shared: &Arc<SharedState>,
-    first: &mut FirstOutcomeSender,
-    stop: &SessionStop,
-) -> Result<EndedSession, ReachError> {
-    let (outcome_sender, mut handshake) = oneshot::channel();
-    // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
-    // hello has a time limit.
-    let mut session = std::pin::pin!(serve(stream, worker_address.clone(), peer, shared.clone(), outcome_sender, stop));
-    let on_connected = |first: &mut FirstOutcomeSender, name: String| {
-        note(shared, worker_address, stop, Contact::Connected);
-        report(first, Ok(Reached::Connected(name)));
-    };
-    let hello = tokio::select! {
-        ended = &mut session => return match handshake.try_recv() {
-            // The session started, and ended at once.
-            Ok(Ok(name)) => {
-                on_connected(first, name);
-                Ok(ended)
-            }
-            Ok(Err(mismatch)) => Err(mismatch.into()),
-            Err(_) => Err(ReachError::SessionEnded(ended.reason)),
-        },
-        hello = timeout(HELLO_TIMEOUT, &mut handshake) => hello,
-    };
-    let error = match hello {
-        Ok(Ok(Ok(name))) => {
-            on_connected(first, name);
-            return Ok(session.await);
-        }
-        Ok(Ok(Err(mismatch))) => mismatch.into(),
-        Ok(Err(_)) | Err(_) => ReachError::NoHello(HELLO_TIMEOUT),
-    };
-    // The worker receives the reason and closes the connection.
-    let _ = timeout(GOODBYE_TIMEOUT, &mut session).await;
-    Err(error)
 }

@@ -4,7 +4,7 @@
 //! ```text
 //!   ProofRunner ─────tasks──► ProofHandle ──► dispatcher ──assignments──► session ◄══connection══► worker
 //!         ▲                                      │    ▲                     │   │
-//!         └──statuses, messages─ TaskStatuses ◄──┘    └───────reports───────┘   └──artifacts──► Store
+//!         └──outcomes, messages─ TaskOutcomes ◄──┘    └───────reports───────┘   └──artifacts──► Store
 //! ```
 //!
 //! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings. `proof/run.rs` has its `prove`.
@@ -13,7 +13,7 @@
 //!   parts that have a writer of their own: the dispatcher, or the cleanup of a try.
 //! - `pool/`: the worker list, and the connections to its workers and to those that join. `resolver.rs` looks up their
 //!   names.
-//! - `session/`: one session with a worker. `workers/`: what both know about the workers.
+//! - `session/`: one session with a worker. `workers/`: what `pool/` and `session/` know about the workers.
 //! - `proof/`: runs proofs, and audits the unverified results of a failed try. `runner/`: the interface to the code
 //!   that knows SP1.
 //! - `dispatch/`: the dispatcher and its inputs.
@@ -29,6 +29,7 @@
 mod check_limiter;
 mod check_threads;
 mod counts;
+mod describe_first;
 mod dispatch;
 mod limits;
 mod lock;
@@ -52,7 +53,7 @@ pub use orchestrator::{Holdings, Orchestrator};
 pub use pool::{
     connection::{
         dialer::{LocalConnector, Stream},
-        listed_worker::{FirstOutcome, Reached},
+        first_outcome::{FirstOutcome, Reached},
         probe::{ProbeError, Probed, probe},
         reach_error::ReachError,
         unreachable::{ConnectError, Unreachable},
@@ -65,7 +66,7 @@ pub use proof::{
     handle::ProofHandle,
     result_cache::{CachedResult, ResultCache},
     run::Proven,
-    task_statuses::{TaskOutcome, TaskStatuses},
+    task_outcomes::{TaskOutcome, TaskOutcomes},
 };
 pub use resolver::{AddressResolver, SystemResolver};
 pub use runner::{

@@ -8,7 +8,7 @@ use crate::{
         scheduler_config,
     },
     pool::{
-        connection::{dialer::LocalConnector, listed_worker::FirstOutcome, unreachable::ConnectError},
+        connection::{dialer::LocalConnector, first_outcome::FirstOutcome, unreachable::ConnectError},
         first_contact::first_contact,
         join_port::JoinSettings,
         list::WorkerList,

@@ -26,6 +26,7 @@
 use crate::{
     check_limiter::CheckLimiter,
     counts::Counters,
+    describe_first::describe_first,
     dispatch::input::DispatcherInput,
     lock::lock,
     pool::connection::{contacts::Contacts, dialer::LocalConnector},
@@ -236,8 +237,9 @@ impl SharedState {
         self.attempts.borrow()
     }
 
-    /// Returns the reasons why no connected worker supports `kind`, or no trusted one if `trusted_only` is set. One
-    /// sentence for each worker. `None` if a worker supports it, or if no worker is connected.
+    /// Returns the reasons why no connected worker supports `kind`, or no trusted one if `trusted_only` is set: one
+    /// sentence for each of the first workers, and then the number of the others. `None` if a worker supports it, or if
+    /// no worker is connected.
     pub(crate) fn missing_capability(&self, kind: TaskKind, trusted_only: bool) -> Option<Vec<String>> {
         let workers = self.workers();
         let may_take =
@@ -256,7 +258,7 @@ impl SharedState {
             let missing = missing.map_or("it does not support these tasks", String::as_str);
             format!("{} ({}): {missing}", worker.name, worker.address)
         };
-        Some(workers.values().map(reason).collect())
+        Some(describe_first(workers.values(), reason))
     }
 
     /// Returns the attempt if it belongs to `session`.

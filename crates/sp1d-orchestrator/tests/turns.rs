@@ -281,7 +281,7 @@ async fn one_address_cannot_fill_the_queue() {
         open.push(stream);
     }
     let (_, refused) = dial_raw(worker.address).await;
-    assert!(matches!(&refused, Err(PreambleError::Busy(text)) if text.contains("32 wait")), "{refused:?}");
+    assert!(matches!(&refused, Err(PreambleError::Busy(busy)) if busy.text.contains("32 wait")), "{refused:?}");
     drop(open);
     // Closed connections lose their places.
     check_proven(&client("next", &[worker.address]).await, 1).await;
@@ -311,7 +311,7 @@ async fn a_worker_stays_quarantined_after_a_release() {
     let (_, engine) = counting(Duration::from_millis(20));
     let good = RunningWorker::ready("good", engine).await;
     let first = client("first", &[bad.address, good.address]).await;
-    wait_for_workers(&first, |workers| workers.iter().filter(|worker| worker.ready).count() == 2).await;
+    wait_for_workers(&first, |workers| workers.iter().filter(|worker| worker.has_loaded_prover).count() == 2).await;
     check_proven(&first, 12).await;
     let is_quarantined =
         |workers: &[WorkerInfo]| workers.iter().any(|worker| worker.name == "bad" && worker.quarantine.is_some());

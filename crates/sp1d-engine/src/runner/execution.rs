@@ -72,7 +72,7 @@ pub(super) fn start_execution(client: &ProofClient, task: RawTaskRequest) -> Tas
                 TaskOutcome::Failed
             }
         };
-        client.proof().task_statuses().end(id, outcome);
+        client.proof().task_outcomes().end(id, outcome);
     });
     id
 }

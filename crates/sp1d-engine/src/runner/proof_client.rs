@@ -174,7 +174,7 @@ impl ProofClient {
                 [output] if client.upload(output, key).await.is_ok() => TaskOutcome::Succeeded,
                 _ => TaskOutcome::Failed,
             };
-            client.proof().task_statuses().end(id, outcome);
+            client.proof().task_outcomes().end(id, outcome);
         });
         id
     }
@@ -301,7 +301,7 @@ impl WorkerClient for ProofClient {
 
     async fn complete_task(&self, _: ProofId, task_id: TaskId, _: TaskMetadata) -> Result<()> {
         if let Some(task) = task_from_text(&task_id.to_string()) {
-            self.0.proof.task_statuses().end(task, TaskOutcome::Succeeded);
+            self.0.proof.task_outcomes().end(task, TaskOutcome::Succeeded);
         }
         Ok(())
     }
@@ -335,7 +335,7 @@ impl WorkerClient for ProofClient {
                     released.into_iter().all(|id| notify(id, TaskStatus::Succeeded))
                 }
             };
-            client.proof().task_statuses().notify_all(subscriptions, task, on_end).await;
+            client.proof().task_outcomes().notify_all(subscriptions, task, on_end).await;
             let released = sequencer().release_all();
             released.into_iter().all(|id| notify(id, TaskStatus::Succeeded));
         });
@@ -354,7 +354,7 @@ impl WorkerClient for ProofClient {
     async fn send_task_message(&self, task_id: &TaskId, payload: Vec<u8>) -> Result<()> {
         if let Some(task) = task_from_text(&task_id.to_string()) {
             // Returns false if the proof is over. The message is not needed then.
-            self.0.proof.task_statuses().send(task, payload);
+            self.0.proof.task_outcomes().send(task, payload);
         }
         Ok(())
     }

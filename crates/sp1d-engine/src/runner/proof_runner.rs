@@ -193,7 +193,7 @@ impl Sp1ProofRunner {
         };
         exclude_small_workers(proof, &options, request.mode, shape).await;
         warn_of_large_cut(proof, &options, request.mode, shape);
-        proof.set_options(options.encode(), options.threshold());
+        proof.set_options(options.encode(), options.threshold()).await;
         options.check_for(shape).await?;
         // A program that writes its own instructions has another kind of trace.
         if request.check_input_proofs && !shape.may_write_instructions {

@@ -4,8 +4,8 @@ use super::runtime::block_on;
 use crate::harness::{FuzzMemory, FuzzTarget};
 use sp1d_model::clean_line;
 use sp1d_protocol::{
-    Admission, PROTOCOL_VERSION, PreambleError, PreambleReply, QueuePlace, Role, dial, read_dialer, receive_place,
-    reply, send_place,
+    Admission, BusyWorker, HolderId, PROTOCOL_VERSION, PreambleError, PreambleReply, QueuePlace, Role, dial,
+    read_dialer, receive_place, reply, send_place,
 };
 use std::time::Duration;
 use tokio::io::{Join, join};
@@ -127,18 +127,25 @@ fn check_turn(sent: &[u8]) {
 
 /// Checks that a dialer shows the reason of a refusal, cut to its maximum length.
 fn check_reply(reason: &str) {
-    let shown = clean_line(&reason[..reason.floor_char_boundary(255)], 255);
-    for (verdict, is_busy) in
-        [(PreambleReply::Busy(reason.to_owned()), true), (PreambleReply::Refused(reason.to_owned()), false)]
-    {
+    let shown = |max: usize| clean_line(&reason[..reason.floor_char_boundary(max)], max);
+    let busy = |holder: Option<HolderId>| PreambleReply::Busy(BusyWorker { text: reason.to_owned(), holder });
+    let refused = PreambleReply::Refused(reason.to_owned());
+    // The identity of the holder has 16 of the 255 bytes.
+    for (verdict, shown) in [(busy(None), shown(255)), (busy(Some(holder())), shown(239)), (refused, shown(255))] {
         let mut sent = Vec::new();
         block_on(reply(&mut sent, &verdict)).expect("writing to memory does not fail");
-        match block_on(dial(&mut connection(&sent), Role::Worker)) {
-            Err(PreambleError::Busy(text)) if is_busy => assert_eq!(text, shown),
-            Err(PreambleError::Refused(text)) if !is_busy => assert_eq!(text, shown),
-            outcome => panic!("{verdict:?} arrives as {outcome:?}"),
+        match (block_on(dial(&mut connection(&sent), Role::Worker)), &verdict) {
+            (Err(PreambleError::Busy(found)), PreambleReply::Busy(worker)) => {
+                assert_eq!((found.text, found.holder), (shown, worker.holder));
+            }
+            (Err(PreambleError::Refused(text)), PreambleReply::Refused(_)) => assert_eq!(text, shown),
+            (outcome, verdict) => panic!("{verdict:?} arrives as {outcome:?}"),
         }
     }
+}
+
+fn holder() -> HolderId {
+    HolderId::of(b"orchestrator")
 }
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -153,13 +160,19 @@ fn seeds() -> Vec<Vec<u8>> {
         add(&[0, 1], &dialer.into_inner().1);
     }
     let texts = ["", "10.0.0.1:8081 since 3 s", "the address is not allowed"];
-    let busy = texts.map(|text| PreambleReply::Busy(text.to_owned()));
+    let busy = |text: &str, holder: Option<HolderId>| PreambleReply::Busy(BusyWorker { text: text.to_owned(), holder });
+    let busy = texts.iter().flat_map(|text| [busy(text, None), busy(text, Some(holder()))]);
     for verdict in [PreambleReply::Welcome, PreambleReply::Queued].into_iter().chain(busy) {
         let mut sent = Vec::new();
         block_on(reply(&mut sent, &verdict)).expect("writing to memory does not fail");
         add(&[2, 3], &sent);
     }
-    let place = QueuePlace { place: 2, holder: "sp1d serve on prover-1".to_owned(), held: Duration::from_secs(77) };
+    let place = QueuePlace {
+        place: 2,
+        holder: "sp1d serve on prover-1".to_owned(),
+        holder_id: Some(holder()),
+        held: Duration::from_secs(77),
+    };
     for place in [Some(&place), None] {
         let mut worker = connection(&[1]);
         block_on(send_place(&mut worker, place)).expect("the reply is in memory");

@@ -52,7 +52,7 @@ impl LoadPool {
         let connected = Orchestrator::connect(&WorkerList(members), settings, None).await;
         let orchestrator = Arc::new(connected.context("cannot connect to the workers")?);
         let deadline = Instant::now() + START_TIME;
-        let ready = || orchestrator.workers().iter().filter(|worker| worker.ready).count();
+        let ready = || orchestrator.workers().iter().filter(|worker| worker.has_loaded_prover).count();
         while ready() < count {
             if Instant::now() > deadline {
                 bail!("{} of {count} workers are ready after {} s", ready(), START_TIME.as_secs());

@@ -16,7 +16,8 @@ pub enum FailureKind {
     Input,
     /// An output could not be delivered.
     Output,
-    /// The worker does not support this task. It has not tried the task and is not at fault.
+    /// The worker does not take this task: it does not support it, or it already has the attempt or too many attempts.
+    /// It has not tried the task, and is not at fault.
     Unsupported,
     /// The prover process ended while it ran the attempt.
     Killed,

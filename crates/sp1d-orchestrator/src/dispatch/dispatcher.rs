@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     proof::{
-        cache_entry::cached_result, running::RunningTry, task_statuses::TaskOutcome, unverified::UnverifiedResult,
+        cache_entry::cached_result, running::RunningTry, task_outcomes::TaskOutcome, unverified::UnverifiedResult,
     },
     published::{DispatchWriter, RegisteredAttempt},
     runner::{
@@ -412,7 +412,7 @@ impl Dispatcher {
                 let text = format!("cannot store the deferred events of task {} as artifact {name}", task.0);
                 submitted.running_try.fail(ProofFailure::Internal(text));
                 // Without these events, the proof would be partial.
-                return submitted.running_try.task_statuses.end(marker, TaskOutcome::Failed);
+                return submitted.running_try.task_outcomes.end(marker, TaskOutcome::Failed);
             }
             if submitted.key.is_some()
                 && let Some(stored) = stored
@@ -420,7 +420,7 @@ impl Dispatcher {
                 submitted.event_uploads.push((name, stored));
             }
         }
-        submitted.running_try.task_statuses.end(marker, TaskOutcome::Succeeded);
+        submitted.running_try.task_outcomes.end(marker, TaskOutcome::Succeeded);
     }
 
     fn accept(&mut self, task: TaskId, attempt: AttemptId, session: SessionId) {
@@ -436,7 +436,7 @@ impl Dispatcher {
             self.discard(attempt);
             running_try.remove_open_task(spec.kind());
             // The task has no result, so nothing may be counted or audited for it.
-            return running_try.task_statuses.end(task, TaskOutcome::Failed);
+            return running_try.task_outcomes.end(task, TaskOutcome::Failed);
         }
         self.cache_result(&running_try, &spec, key, event_uploads);
         let registered = self.discard(attempt);
@@ -454,7 +454,7 @@ impl Dispatcher {
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
             running_try.count_result(worker_name, worker_address);
         }
-        running_try.task_statuses.end(task, TaskOutcome::Succeeded);
+        running_try.task_outcomes.end(task, TaskOutcome::Succeeded);
     }
 
     /// Stores the result of a task in the result cache, on another thread.

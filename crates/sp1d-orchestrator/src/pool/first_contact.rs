@@ -2,7 +2,7 @@
 
 use super::connection::{
     contacts::Contacts,
-    listed_worker::{FirstOutcome, Reached},
+    first_outcome::{FirstOutcome, Reached},
     reach_error::failure_line,
     unreachable::{ConnectError, UnreachableList},
 };

@@ -2,7 +2,7 @@
 //!
 //! It does not know what happens in a session.
 
-use super::connection::{listed_worker::serve_session, reach_error::failure_line};
+use super::connection::{reach_error::failure_line, serve_session::serve_session};
 use crate::{
     lock::lock, session::server::EndedSession, shared_state::SharedState, workers::worker_address::WorkerAddress,
 };

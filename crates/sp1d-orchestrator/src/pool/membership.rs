@@ -3,7 +3,7 @@
 //! It does not know what the workers do.
 
 use super::{
-    connection::listed_worker::{FirstOutcome, keep_connected},
+    connection::{first_outcome::FirstOutcome, listed_worker::keep_connected},
     join_port::{JoinPort, JoinSettings},
     list::WorkerList,
     names::name_follower::{NameFollower, NamedConnectionStops},

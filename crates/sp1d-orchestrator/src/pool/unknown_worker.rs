@@ -1,5 +1,6 @@
 //! Why a name or address does not select a worker.
 
+use crate::describe_first::describe_first;
 use std::fmt;
 
 /// A name or address does not select a worker.
@@ -24,11 +25,34 @@ pub enum UnknownWorker {
     },
 }
 
-/// Displays names with commas.
+/// Displays the first names with commas, and the number of the others.
 struct NameList<'a>(&'a [String]);
 
 impl fmt::Display for NameList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("none") } else { f.write_str(&self.0.join(", ")) }
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        f.write_str(&describe_first(self.0.iter(), String::clone).join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(count: usize, expected: &str) {
+        let connected = (1..=count).map(|number| format!("prover-{number}")).collect();
+        let text = UnknownWorker::NotConnected { wanted: "other".to_owned(), connected }.to_string();
+        assert_eq!(text, format!("unknown worker other; connected workers: {expected}"));
+    }
+
+    #[test]
+    fn an_unknown_worker_names_the_first_connected_ones() {
+        let ten: Vec<String> = (1..=10).map(|number| format!("prover-{number}")).collect();
+        check(0, "none");
+        check(2, "prover-1, prover-2");
+        check(4096, &format!("{}, and 4086 more", ten.join(", ")));
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! Its methods are in two files: tasks in `submission`, and everything else here.
 
-use super::{running::RunningTry, task_statuses::TaskStatuses};
+use super::{running::RunningTry, task_outcomes::TaskOutcomes};
 use crate::{
     dispatch::input::DispatcherInput,
     runner::{checks::ProofChecks, failure::ProofFailure, task::ShardWorker},
     scope::try_scope,
     shared_state::SharedState,
+    workers::connected_worker::ConnectedWorker,
 };
 use sp1d_artifacts::{Blob, Digest, Store, StoreError};
 use sp1d_model::ProofEvent;
-use sp1d_scheduler::{TaskKind, TryId};
+use sp1d_scheduler::{ShardSize, TaskKind, TryId};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -49,8 +50,31 @@ impl ProofHandle {
 
     /// Sets the options with the chosen cut, and the cut: the number of trace cells after which a shard ends. Call it
     /// before the first task is submitted. Only the first call counts.
-    pub fn set_options(&self, options: String, cut: u64) {
+    ///
+    /// Excludes the GPU workers that refuse shards of this cut, if another connected worker may prove them. The runner
+    /// may not have seen these workers when it chose the cut.
+    pub async fn set_options(&self, options: String, cut: u64) {
         self.running_try.set_options(options, cut);
+        let cells = self.running_try.cut();
+        if !self.running_try.excludes_small_workers() && self.has_refusing_worker(cells) {
+            // Workers on processors may try any shard.
+            self.exclude_small_workers(ShardSize { cells, memory_bytes: 0 }).await;
+        }
+    }
+
+    /// Returns true if a connected GPU worker refuses shards of `cut` cells, and another worker may prove them. If all
+    /// workers refuse them, the shards must fail at once and not wait for a larger worker.
+    ///
+    /// Call it after the cut is set. The sessions of workers that connect later know the cut then.
+    fn has_refusing_worker(&self, cut: u64) -> bool {
+        let workers = self.shared.workers();
+        let refuses = |worker: &ConnectedWorker| worker.largest_cut.is_some_and(|largest| largest < cut);
+        let (mut is_refused, mut is_taken) = (false, false);
+        for worker in workers.values().filter(|worker| self.running_try.may_prove_shards(worker)) {
+            is_refused |= refuses(worker);
+            is_taken |= !refuses(worker);
+        }
+        is_refused && is_taken
     }
 
     /// Sets the checks of the try. Call it before the first task is submitted. Only the first call counts.
@@ -103,10 +127,10 @@ impl ProofHandle {
         }
     }
 
-    /// Returns the statuses and the message channels of the try's tasks.
+    /// Returns the outcomes and the message channels of the try's tasks.
     #[must_use]
-    pub fn task_statuses(&self) -> &TaskStatuses {
-        &self.running_try.task_statuses
+    pub fn task_outcomes(&self) -> &TaskOutcomes {
+        &self.running_try.task_outcomes
     }
 
     /// Returns a token that is cancelled when the try stops: when it fails, or when it ends without a failure.

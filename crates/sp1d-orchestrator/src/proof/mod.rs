@@ -11,7 +11,7 @@
 //! - `run`: runs a proof, and restarts it if that can help.
 //! - `running`: the state of a running try of a proof request.
 //! - `submission`: how a runner submits tasks.
-//! - `task_statuses`: the statuses of tasks, and the message channels between tasks.
+//! - `task_outcomes`: the outcomes of tasks, and the message channels between tasks.
 //! - `unverified`: the results that were used before they were verified, and the decision which workers are at fault.
 //!
 //! This folder does not know which worker gets a task: the scheduler decides that. It does not know how a result is
@@ -27,5 +27,5 @@ pub(crate) mod result_cache;
 pub(crate) mod run;
 pub(crate) mod running;
 mod submission;
-pub(crate) mod task_statuses;
+pub(crate) mod task_outcomes;
 pub(crate) mod unverified;

@@ -262,7 +262,7 @@ impl Orchestrator {
         // `fail` keeps an earlier cause. Then wait until the runner has ended, so that its child process and its shared
         // memory are gone before the failure is reported.
         running_try.fail(failure.clone());
-        running_try.task_statuses.close();
+        running_try.task_outcomes.close();
         tokio::select! {
             _ = run => {}
             () = sleep(END_TIMEOUT) => {
@@ -372,7 +372,7 @@ impl TryCleanup {
 impl Drop for TryCleanup {
     fn drop(&mut self) {
         self.running_try.stopped.cancel();
-        self.running_try.task_statuses.close();
+        self.running_try.task_outcomes.close();
         self.running_try.end_progress();
         self.tries.remove_try(self.running_try.id);
         self.shared.store.remove_scope(try_scope(self.running_try.id));

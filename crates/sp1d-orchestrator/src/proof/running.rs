@@ -2,7 +2,7 @@
 
 use super::{
     findings::ProofFindings,
-    task_statuses::TaskStatuses,
+    task_outcomes::TaskOutcomes,
     unverified::{UnverifiedResult, UnverifiedResults},
 };
 use crate::{
@@ -45,7 +45,7 @@ type NameAndAddress = (Arc<str>, Arc<str>);
 pub(crate) struct RunningTry {
     /// Number of this try. The next try of the request gets another number.
     pub(crate) id: TryId,
-    pub(crate) task_statuses: TaskStatuses,
+    pub(crate) task_outcomes: TaskOutcomes,
     /// Cancelled when the try stops: when it fails, or at its cleanup if it did not fail. The artifacts of a failed try
     /// stay until the cleanup (`TryCleanup`), because an audit may need them.
     pub(crate) stopped: CancellationToken,
@@ -106,7 +106,7 @@ impl RunningTry {
     ) -> Self {
         Self {
             id,
-            task_statuses: TaskStatuses::default(),
+            task_outcomes: TaskOutcomes::default(),
             stopped: CancellationToken::new(),
             verify,
             findings,
@@ -153,14 +153,23 @@ impl RunningTry {
         let _ = self.excluded_below.set(size);
     }
 
+    /// Returns true if the try excludes small workers.
+    pub(crate) fn excludes_small_workers(&self) -> bool {
+        self.excluded_below.get().is_some()
+    }
+
+    /// Returns true if `worker` may get shards of the try, unless it is too small.
+    pub(crate) fn may_prove_shards(&self, worker: &ConnectedWorker) -> bool {
+        let proves_shards =
+            TaskKind::ALL.into_iter().any(|kind| kind.is_shard() && worker.supported_kinds.contains(kind));
+        proves_shards && (worker.trusted || !self.trusted_only)
+    }
+
     /// Notifies `worker` if it gets no shards of the try because it is too small. If its outbox is full, the message is
     /// dropped: it is only for the log of the worker.
     pub(crate) fn notify_if_excluded(&self, worker: &ConnectedWorker) {
         let Some(size) = self.excluded_below.get() else { return };
-        let proves_shards =
-            TaskKind::ALL.into_iter().any(|kind| kind.is_shard() && worker.supported_kinds.contains(kind));
-        let may_prove = proves_shards && (worker.trusted || !self.trusted_only);
-        if !may_prove || worker.shard_room().fits(*size) {
+        if !self.may_prove_shards(worker) || worker.shard_room().fits(*size) {
             return;
         }
         let excluded = wire::ExcludedFromShards { proof: self.label.clone(), cells: size.cells };

@@ -5,7 +5,7 @@ use super::{
     cache_entry::{CachedResultError, use_cached_result},
     handle::ProofHandle,
     result_cache::ResultCache,
-    task_statuses::TaskOutcome,
+    task_outcomes::TaskOutcome,
 };
 use crate::{
     dispatch::{
@@ -23,11 +23,11 @@ use tokio::sync::{mpsc, oneshot};
 impl ProofHandle {
     fn next_task(&self) -> TaskId {
         let task = TaskId(self.shared.next_task.fetch_add(1, Ordering::Relaxed));
-        self.running_try.task_statuses.open(task);
+        self.running_try.task_outcomes.open(task);
         task
     }
 
-    /// Opens a task that the runner carries out itself. The runner also ends it, in the task statuses.
+    /// Opens a task that the runner carries out itself. The runner also ends it, in the task outcomes.
     #[must_use]
     pub fn open_local_task(&self) -> TaskId {
         self.next_task()
@@ -137,20 +137,20 @@ impl ProofHandle {
         }
         self.running_try.publish(ProofEvent::CachedResult { kind: spec.kind() });
         if let Some(marker) = spec.payload.marker() {
-            self.running_try.task_statuses.end(marker.task, TaskOutcome::Succeeded);
+            self.running_try.task_outcomes.end(marker.task, TaskOutcome::Succeeded);
         }
-        self.running_try.task_statuses.end(task, TaskOutcome::Succeeded);
+        self.running_try.task_outcomes.end(task, TaskOutcome::Succeeded);
         true
     }
 
     /// Returns a receiver of the task's outcome, which arrives when the task ends.
     pub fn watch(&self, task: TaskId) -> oneshot::Receiver<TaskOutcome> {
-        self.running_try.task_statuses.watch(task)
+        self.running_try.task_outcomes.watch(task)
     }
 
     /// Takes the only receiver of the task's messages; `None` if it is already taken. After the end of the task or of
     /// the try, always returns a receiver: it yields the messages that are left, and then ends.
     pub fn take_receiver(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
-        self.running_try.task_statuses.take_receiver(task)
+        self.running_try.task_outcomes.take_receiver(task)
     }
 }

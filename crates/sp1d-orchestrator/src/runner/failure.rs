@@ -71,7 +71,7 @@ pub enum ProofFailure {
     Unsupported {
         /// The task kind.
         kind: TaskKind,
-        /// The reasons, one sentence for each worker.
+        /// The reasons: one sentence for each of the first 10 workers, and then the number of the others.
         reasons: Vec<String>,
     },
     /// No worker was connected for longer than the settings allow.
@@ -91,7 +91,7 @@ pub enum ProofFailure {
     WorkersTaken {
         /// How long the proof waited without a better place in a queue.
         waited: Duration,
-        /// The workers, each with the orchestrator that it serves.
+        /// The first 10 workers, each with the orchestrator that it serves, and then the number of the others.
         workers: Vec<String>,
     },
     /// The timeout of the request passed.

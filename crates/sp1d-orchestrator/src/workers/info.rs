@@ -14,8 +14,8 @@ pub struct WorkerInfo {
     pub address: String,
     /// Whether it gets tasks of proofs that are only for trusted workers.
     pub trusted: bool,
-    /// True if its prover is loaded.
-    pub ready: bool,
+    /// True while one of its provers is loaded.
+    pub has_loaded_prover: bool,
     /// Number of threads that prove, as the worker reports it.
     pub threads: u32,
     /// Memory of its machine in bytes, as the worker reports it; 0 if unknown.
@@ -47,7 +47,7 @@ impl WorkerInfo {
             name: worker.name.to_string(),
             address: worker.address.to_string(),
             trusted: worker.trusted,
-            ready: pool.has_loaded_prover(session),
+            has_loaded_prover: pool.has_loaded_prover(session),
             threads: worker.threads,
             slots: worker.slots,
             memory_bytes: worker.machine_bytes,

@@ -52,7 +52,7 @@ impl PoolSnapshot {
         self.sessions.get(&session).is_some_and(|status| status.draining)
     }
 
-    /// Returns for which kinds `worker` is quarantined and why; `None` if it is not quarantined. The answer is the same
+    /// Returns for which kinds `worker` is quarantined and why; `None` if it is not quarantined. The result is the same
     /// in all its sessions, and before the prover is loaded.
     pub(crate) fn quarantine(&self, worker: WorkerId) -> Option<String> {
         match self.standings.get(&worker) {

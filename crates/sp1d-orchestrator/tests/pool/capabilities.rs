@@ -136,7 +136,10 @@ async fn a_pool_knows_the_bounds_of_gpus_and_processors() {
     let (cards, plain) =
         (on_gpus().await, RunningWorker::start("plain", sp1d_testing::ready(FakeEngine::honest()), |_| {}).await);
     let orchestrator = Orchestrator::connect(&list(&[cards.address, plain.address]), settings(), None).await.unwrap();
-    wait_for_workers(&orchestrator, |workers| workers.len() == 2 && workers.iter().all(|worker| worker.ready)).await;
+    wait_for_workers(&orchestrator, |workers| {
+        workers.len() == 2 && workers.iter().all(|worker| worker.has_loaded_prover)
+    })
+    .await;
     let runner = Looking::default();
     let (progress, _) = broadcast::channel(64);
     let proven = orchestrator.prove(request(1), Arc::new(runner.clone()), progress, CancellationToken::new()).await;
@@ -158,16 +161,27 @@ async fn a_pool_knows_the_bounds_of_gpus_and_processors() {
     plain.stop().await;
 }
 
+/// Trace cells of a shard that is too large for small GPUs.
+const LARGE_CUT: u64 = 402_653_184;
+
 /// A runner whose shards are too large for small GPUs, and that runs until the test is over.
-#[derive(Clone, Default)]
-struct ExcludingRunner(Arc<Notify>);
+#[derive(Clone)]
+struct ExcludingRunner {
+    excluded: Arc<Notify>,
+    /// Whether it only sets the cut. Otherwise it excludes small workers itself.
+    only_sets_cut: bool,
+}
 
 #[async_trait::async_trait]
 impl ProofRunner for ExcludingRunner {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
         proof.wait_for_capability(TaskKind::ProveShard).await?;
-        proof.exclude_small_workers(ShardSize { cells: 402_653_184, memory_bytes: 0 }).await;
-        self.0.notify_one();
+        if self.only_sets_cut {
+            proof.set_options("{}".to_owned(), LARGE_CUT).await;
+        } else {
+            proof.exclude_small_workers(ShardSize { cells: LARGE_CUT, memory_bytes: 0 }).await;
+        }
+        self.excluded.notify_one();
         std::future::pending().await
     }
 }
@@ -203,12 +217,13 @@ async fn exclusion(connections: &mut mpsc::UnboundedReceiver<DuplexStream>) -> E
     }
 }
 
-/// Runs a proof that excludes a worker on small GPUs. The worker connects before the proof excludes it, or after.
-async fn check_notified(connects_later: bool) {
+/// Runs a proof that excludes a worker on small GPUs. The worker is ready before the proof excludes it, or connects
+/// later.
+async fn check_notified(connects_later: bool, only_sets_cut: bool) {
     let large = RunningWorker::ready("large", FakeEngine::honest()).await;
     let (connector, mut connections) = PipeConnector::new(PIPE_BYTES);
     let orchestrator = Arc::new(Orchestrator::start(settings(), Some(Arc::new(connector)), None));
-    let runner = ExcludingRunner::default();
+    let runner = ExcludingRunner { excluded: Arc::default(), only_sets_cut };
     let prove = || {
         let (orchestrator, runner) = (orchestrator.clone(), Arc::new(runner.clone()));
         let (progress, _) = broadcast::channel(64);
@@ -219,29 +234,41 @@ async fn check_notified(connects_later: bool) {
     let (excluded, _proof) = if connects_later {
         orchestrator.set_list(&list(&[large.address]));
         let proof = prove();
-        timeout(PATIENCE, runner.0.notified()).await.expect("the proof does not start");
+        timeout(PATIENCE, runner.excluded.notified()).await.expect("the proof does not start");
         orchestrator.set_list(&WorkerList(vec![large.address.into(), WorkerAddress::Local]));
         (exclusion(&mut connections).await, proof)
     } else {
-        orchestrator.set_list(&WorkerList(vec![WorkerAddress::Local]));
+        orchestrator.set_list(&WorkerList(vec![large.address.into(), WorkerAddress::Local]));
         let mut proof = None;
         let (excluded, ()) = tokio::join!(exclusion(&mut connections), async {
-            wait_for_workers(&orchestrator, |workers| workers.len() == 1).await;
+            let are_ready =
+                |workers: &[WorkerInfo]| workers.len() == 2 && workers.iter().all(|worker| worker.has_loaded_prover);
+            wait_for_workers(&orchestrator, are_ready).await;
             proof = Some(prove());
         });
         (excluded, proof.unwrap())
     };
-    assert_eq!(excluded.cells, 402_653_184);
+    assert_eq!(excluded.cells, LARGE_CUT);
     assert!(!excluded.proof.is_empty());
     large.stop().await;
 }
 
 #[tokio::test]
 async fn a_worker_is_notified_that_a_proof_excludes_it() {
-    check_notified(false).await;
+    check_notified(false, false).await;
 }
 
 #[tokio::test]
 async fn a_worker_that_connects_later_is_notified_that_a_proof_excludes_it() {
-    check_notified(true).await;
+    check_notified(true, false).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_refuses_the_cut_is_excluded_when_the_cut_is_set() {
+    check_notified(false, true).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_refuses_the_cut_and_connects_later_is_excluded() {
+    check_notified(true, true).await;
 }

@@ -43,7 +43,10 @@ async fn check_capture(keys: Option<&Keys>, is_visible: bool) {
     };
     let to_worker = RecordingRelay::start(listens.address).await;
     orchestrator.set_list(&list(&[to_worker.address])).pop().unwrap().1.await.unwrap().unwrap();
-    wait_for_workers(&orchestrator, |workers| workers.len() == 2 && workers.iter().all(|worker| worker.ready)).await;
+    wait_for_workers(&orchestrator, |workers| {
+        workers.len() == 2 && workers.iter().all(|worker| worker.has_loaded_prover)
+    })
+    .await;
 
     let (program, input, name) = (random_bytes(), random_bytes(), Digest::of(&random_bytes()).to_string());
     let request = ProofRequest {

@@ -42,7 +42,7 @@ impl QuarantinedPool {
         let good = RunningWorker::ready("good", slow(Duration::from_millis(20))).await;
         let address = bad.address;
         let orchestrator = connect(&[address, good.address]).await;
-        wait_for_workers(&orchestrator, |workers| workers.iter().all(|worker| worker.ready)).await;
+        wait_for_workers(&orchestrator, |workers| workers.iter().all(|worker| worker.has_loaded_prover)).await;
         prove(&orchestrator, request(12)).await.unwrap();
         wait_for_workers(&orchestrator, |workers| find(workers, "bad").is_some_and(is_quarantined)).await;
         bad.stop().await;
@@ -98,7 +98,7 @@ async fn quarantined_worker_that_reconnects_is_shown_as_quarantined() {
             let Some(again) = find(workers, "again") else { return false };
             // It is never shown without its quarantine, not even while it becomes ready.
             assert!(is_quarantined(again), "{again:?}");
-            again.ready == wanted_ready
+            again.has_loaded_prover == wanted_ready
         }
     };
     wait_for_workers(&pool.orchestrator, is_shown(false)).await;

@@ -48,7 +48,8 @@ impl JoinTest {
     /// Waits until exactly the workers with these names are connected and ready.
     async fn expect(&self, names: &[&str]) {
         let is_expected = |workers: &[WorkerInfo]| {
-            let mut found: Vec<_> = workers.iter().filter(|worker| worker.ready).map(|worker| &worker.name).collect();
+            let mut found: Vec<_> =
+                workers.iter().filter(|worker| worker.has_loaded_prover).map(|worker| &worker.name).collect();
             found.sort();
             found.iter().map(|name| name.as_str()).eq(names.iter().copied())
         };

@@ -62,7 +62,8 @@ fn start(resolver: Arc<FakeResolver>) -> Orchestrator {
 /// Waits until exactly the workers with these names are connected and ready.
 async fn expect(orchestrator: &Orchestrator, names: &[&str]) {
     let is_expected = |workers: &[WorkerInfo]| {
-        let mut found: Vec<_> = workers.iter().filter(|worker| worker.ready).map(|worker| &worker.name).collect();
+        let mut found: Vec<_> =
+            workers.iter().filter(|worker| worker.has_loaded_prover).map(|worker| &worker.name).collect();
         found.sort();
         found.iter().map(|name| name.as_str()).eq(names.iter().copied())
     };
@@ -147,7 +148,8 @@ async fn a_worker_that_the_name_no_longer_has_finishes_its_shard() {
     orchestrator.shutdown().await;
 }
 
-/// Both addresses lead to one machine. The second connection must not wait for the first one for ever.
+/// Both addresses lead to one machine. The second connection must not wait for the first one for ever. For another
+/// orchestrator with the same name, the machine is not one that it already uses.
 #[tokio::test]
 async fn a_machine_with_two_addresses_is_used_once() {
     let listen: SocketAddr = std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap();
@@ -156,6 +158,15 @@ async fn a_machine_with_two_addresses_is_used_once() {
     let [one, two] = [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], listen.port())));
     let orchestrator = start(FakeResolver::new(&[one, two], Duration::ZERO));
     expect(&orchestrator, &["both"]).await;
+    let other = start(FakeResolver::new(&[one, two], Duration::ZERO));
+    let deadline = Instant::now() + PATIENCE;
+    while other.disconnected_workers().len() < 2 {
+        assert!(Instant::now() < deadline, "{:?}", other.disconnected_workers());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let reasons: Vec<String> = other.disconnected_workers().into_iter().map(|worker| worker.reason).collect();
+    assert!(reasons.iter().all(|reason| reason.ends_with("; no proof needs it now")), "{reasons:?}");
+    other.shutdown().await;
     check_proven(orchestrator, 6).await;
     worker.stop().await;
 }

@@ -76,7 +76,10 @@ async fn workers_with_certificates_prove_in_both_dialing_directions() {
     orchestrator.set_list(&list(&[listens.address])).pop().unwrap().1.await.unwrap().unwrap();
     let stop = CancellationToken::new();
     let joins = join("joins", Some(keys.worker("joins")), address, &stop);
-    wait_for_workers(&orchestrator, |workers| workers.len() == 2 && workers.iter().all(|worker| worker.ready)).await;
+    wait_for_workers(&orchestrator, |workers| {
+        workers.len() == 2 && workers.iter().all(|worker| worker.has_loaded_prover)
+    })
+    .await;
     check_proven(orchestrator, 20).await;
     stop.cancel();
     joins.await.unwrap();
@@ -89,7 +92,7 @@ async fn a_private_proof_waits_for_trusted_workers_and_runs_only_there() {
     let (orchestrator, address) = keys.start().await;
     let stop = CancellationToken::new();
     let other = join("other", Some(keys.worker("other")), address, &stop);
-    wait_for_workers(&orchestrator, |workers| workers.len() == 1 && workers[0].ready).await;
+    wait_for_workers(&orchestrator, |workers| workers.len() == 1 && workers[0].has_loaded_prover).await;
     let private = ProofRequest { trusted_only: true, label: "private".to_owned(), ..request(8) };
     let trusted_worker = OnceCell::new();
     let trusted_joins = async {
@@ -207,7 +210,10 @@ async fn a_name_of_two_certificates_selects_no_worker() {
     let (orchestrator, address) = keys.start().await;
     let stop = CancellationToken::new();
     let workers = ["a", "b"].map(|certificate| join("honest", Some(keys.worker(certificate)), address, &stop));
-    wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.ready).count() == 2).await;
+    wait_for_workers(&orchestrator, |workers| {
+        workers.iter().filter(|worker| worker.has_loaded_prover).count() == 2
+    })
+    .await;
     for refused in [orchestrator.drain("honest").await, orchestrator.forget("honest")] {
         assert!(
             matches!(&refused, Err(UnknownWorker::Ambiguous { addresses, .. }) if addresses.len() == 2),

@@ -4,11 +4,13 @@
 //! - `peer_network`, `peer_table`, `peer_places`: counts of connections, in total and per address.
 //! - `rate_limiter`: how often a peer may cause a log line.
 //! - `open_listener`: waits for a port that is in use. `reserved_port`: a free port for a process that starts later.
-//! - `preamble`, `queue`: the first bytes, and the wait for a worker's turn. `http2`: what follows.
+//! - `preamble`, `queue`: the first bytes, and the wait for a worker's turn. `holder`: which orchestrator has a worker.
+//!   `http2`: what follows.
 
 mod address;
 mod backoff;
 mod filter;
+mod holder;
 mod http2;
 mod open_listener;
 mod peer_filter;
@@ -24,6 +26,7 @@ mod reserved_port;
 pub use address::{Address, AddressError};
 pub use backoff::{Backoff, spread_out};
 pub use filter::{Filter, FilterError};
+pub use holder::{BusyWorker, HolderId};
 pub(crate) use http2::LIMITS as HTTP2_LIMITS;
 pub use http2::{Closer, Connection, connect_client, serve_connection};
 pub use open_listener::open_listener;

@@ -62,7 +62,7 @@ impl PortGuard {
         }
         let handshake = self.strangers.start(peer);
         let is_allowed = tokio::select! {
-            // An answer that is known at once counts, however many strangers follow.
+            // A decision that is known at once counts, however many strangers follow.
             biased;
             is_allowed = self.filter.allows(peer) => is_allowed,
             () = handshake.displaced() => return None,

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //!   dialer   ─► "SP1D" version:u16 role:u16
-//!   acceptor ◄─ "SP1D" version:u16 verdict:u8 length:u8 [text of `length` bytes when the verdict is a refusal]
+//!   acceptor ◄─ "SP1D" version:u16 verdict:u8 length:u8 [`length` bytes when the verdict is a refusal]
 //! ```
 //!
-//! Numbers are big-endian. This format is the same in every version. If the verdict is a place in the worker's queue,
-//! the connection stays open and [`receive_place`](super::queue::receive_place) follows.
+//! Numbers are big-endian. This format is the same in every version. The bytes of a refusal are a text. If the worker
+//! serves an orchestrator that has introduced itself, its [`HolderId`] comes before the text. If the verdict is a place
+//! in the worker's queue, the connection stays open and [`receive_place`](super::queue::receive_place) follows.
 
+use super::holder::{BusyWorker, HolderId};
 use crate::PROTOCOL_VERSION;
 use sp1d_model::clean_line;
 use std::{io, time::Duration};
@@ -53,9 +55,8 @@ pub enum PreambleReply {
     Welcome,
     /// The worker serves another orchestrator, and the dialer waits for its turn on this connection.
     Queued,
-    /// The worker serves another orchestrator, and the dialer cannot wait. The text names that orchestrator and since
-    /// when.
-    Busy(String),
+    /// The worker serves another orchestrator, and the dialer cannot wait.
+    Busy(BusyWorker),
     /// The peer's address is not allowed.
     Refused(String),
 }
@@ -75,6 +76,12 @@ const WRONG_ROLE: u8 = 3;
 /// The verdict code for an orchestrator that waits in the worker's queue.
 const QUEUED: u8 = 4;
 
+/// The verdict code of a busy worker whose orchestrator has introduced itself.
+const BUSY_WITH: u8 = 5;
+
+/// Maximum number of bytes after a verdict.
+const MAX_REASON_BYTES: usize = 255;
+
 /// Why a connection ended in its preamble.
 #[derive(Debug, thiserror::Error)]
 pub enum PreambleError {
@@ -82,11 +89,11 @@ pub enum PreambleError {
     #[error("the connection failed at its first bytes: {0}")]
     Io(#[from] io::Error),
     /// The peer sent nothing in time.
-    #[error("no answer within {} s", PREAMBLE_TIMEOUT.as_secs())]
+    #[error("no response within {} s", PREAMBLE_TIMEOUT.as_secs())]
     Silent,
     /// The peer does not speak this protocol.
     #[error(
-        "the peer is not sp1d: it answered in another protocol\nhint: if it uses TLS, give this side an identity with `--tls`"
+        "the peer is not sp1d: it responded in another protocol\nhint: if it uses TLS, give this side an identity with `--tls`"
     )]
     Magic,
     /// The peer has another protocol version.
@@ -99,7 +106,7 @@ pub enum PreambleError {
     },
     /// The worker serves another orchestrator, and this side cannot wait in its queue.
     #[error("the worker is busy: {0}")]
-    Busy(String),
+    Busy(BusyWorker),
     /// The peer sent nothing in time while this side waited in a queue, or this side was silent there.
     #[error("the peer was silent for {} s while one side waited in the worker's queue", .0.as_secs())]
     SilentInQueue(Duration),
@@ -139,15 +146,19 @@ pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role
     in_time(stream.write_all(&[m0, m1, m2, m3, v0, v1, r0, r1])).await?;
     in_time(stream.flush()).await?;
     let ([verdict, length], peer) = read_head(stream).await?;
-    let mut text = vec![0; usize::from(length)];
-    in_time(stream.read_exact(&mut text)).await?;
-    let text = clean_line(&String::from_utf8_lossy(&text), usize::from(length));
+    let mut reason = vec![0; usize::from(length)];
+    in_time(stream.read_exact(&mut reason)).await?;
+    let (holder, text) = match HolderId::split_from(&reason).filter(|_| verdict == BUSY_WITH) {
+        Some((holder, text)) => (Some(holder), text),
+        None => (None, reason.as_slice()),
+    };
+    let text = clean_line(&String::from_utf8_lossy(text), MAX_REASON_BYTES);
     if peer != PROTOCOL_VERSION {
         return Err(PreambleError::Version { peer });
     }
     match verdict {
         0 => Ok(Admission::Welcome),
-        1 => Err(PreambleError::Busy(text)),
+        1 | BUSY_WITH => Err(PreambleError::Busy(BusyWorker { text, holder })),
         WRONG_ROLE => Err(PreambleError::Role(text)),
         QUEUED if role == Role::Orchestrator => Ok(Admission::Queued),
         _ => Err(PreambleError::Refused(text)),
@@ -176,7 +187,7 @@ pub async fn read_dialer(
         "a worker listens at this address, not an orchestrator: use the address that the orchestrator opens with --join-listen"
     };
     // A dialer of another version reads only the version.
-    send_verdict(stream, WRONG_ROLE, mistake).await?;
+    send_verdict(stream, WRONG_ROLE, None, mistake).await?;
     Err(if peer == PROTOCOL_VERSION {
         PreambleError::Role("the peer does not have the role that this side serves".to_owned())
     } else {
@@ -189,22 +200,30 @@ pub async fn read_dialer(
 /// # Errors
 /// Fails if the connection failed, or if the peer does not read for [`PREAMBLE_TIMEOUT`].
 pub async fn reply(stream: &mut (impl AsyncWrite + Unpin), verdict: &PreambleReply) -> Result<(), PreambleError> {
-    let (code, text) = match verdict {
-        PreambleReply::Welcome => (0, ""),
-        PreambleReply::Queued => (QUEUED, ""),
-        PreambleReply::Busy(text) => (1, text.as_str()),
-        PreambleReply::Refused(text) => (2, text.as_str()),
-    };
-    send_verdict(stream, code, text).await
+    match verdict {
+        PreambleReply::Welcome => send_verdict(stream, 0, None, "").await,
+        PreambleReply::Queued => send_verdict(stream, QUEUED, None, "").await,
+        PreambleReply::Busy(BusyWorker { text, holder }) => {
+            let code = if holder.is_some() { BUSY_WITH } else { 1 };
+            send_verdict(stream, code, *holder, text).await
+        }
+        PreambleReply::Refused(text) => send_verdict(stream, 2, None, text).await,
+    }
 }
 
-async fn send_verdict(stream: &mut (impl AsyncWrite + Unpin), code: u8, text: &str) -> Result<(), PreambleError> {
-    let text = &text.as_bytes()[..text.floor_char_boundary(255)];
-    let mut reply = Vec::with_capacity(8 + text.len());
+async fn send_verdict(
+    stream: &mut (impl AsyncWrite + Unpin),
+    code: u8,
+    holder: Option<HolderId>,
+    text: &str,
+) -> Result<(), PreambleError> {
+    let mut reason = holder.map(|holder| holder.as_bytes().to_vec()).unwrap_or_default();
+    reason.extend_from_slice(&text.as_bytes()[..text.floor_char_boundary(MAX_REASON_BYTES - reason.len())]);
+    let mut reply = Vec::with_capacity(8 + reason.len());
     reply.extend(MAGIC);
     reply.extend(PROTOCOL_VERSION.to_be_bytes());
-    reply.extend([code, u8::try_from(text.len()).expect("the text was cut to 255 bytes")]);
-    reply.extend(text);
+    reply.extend([code, u8::try_from(reason.len()).expect("the text was cut so that 255 bytes are enough")]);
+    reply.extend(reason);
     in_time(stream.write_all(&reply)).await?;
     in_time(stream.flush()).await
 }
@@ -232,6 +251,10 @@ mod tests {
         assert_eq!(dialed.err().map(|error| error.to_string()).unwrap_or_default(), expected);
     }
 
+    fn busy(text: &str) -> PreambleReply {
+        PreambleReply::Busy(BusyWorker { text: text.to_owned(), holder: None })
+    }
+
     async fn check_queued(role: Role, expected: Option<Admission>) {
         let (mut near, mut far) = duplex(1024);
         let (dialed, accepted) = tokio::join!(dial(&mut near, role), accept(&mut far, role, &PreambleReply::Queued));
@@ -249,10 +272,30 @@ mod tests {
     #[tokio::test]
     async fn the_dialer_receives_the_verdict() {
         check(PreambleReply::Welcome, "").await;
-        check(PreambleReply::Busy("10.0.0.1 since 3 s".into()), "the worker is busy: 10.0.0.1 since 3 s").await;
+        check(busy("10.0.0.1 since 3 s"), "the worker is busy: 10.0.0.1 since 3 s").await;
         check(PreambleReply::Refused("not listed".into()), "the peer refuses this address: not listed").await;
-        let long = PreambleReply::Busy("ä".repeat(400));
-        check(long, &format!("the worker is busy: {}", "ä".repeat(127))).await;
+        check(busy(&"ä".repeat(400)), &format!("the worker is busy: {}", "ä".repeat(127))).await;
+    }
+
+    /// Checks what a dialer receives from a busy worker.
+    async fn check_busy(sent: BusyWorker, expected: &BusyWorker) {
+        let mut reply_bytes = Vec::new();
+        reply(&mut reply_bytes, &PreambleReply::Busy(sent)).await.unwrap();
+        let (mut near, mut far) = duplex(1024);
+        far.write_all(&reply_bytes).await.unwrap();
+        let dialed = dial(&mut near, Role::IdleOrchestrator).await;
+        assert!(matches!(&dialed, Err(PreambleError::Busy(found)) if found == expected), "{dialed:?}");
+    }
+
+    #[tokio::test]
+    async fn a_busy_worker_says_which_orchestrator_it_serves() {
+        let worker = |text: &str, holder: Option<HolderId>| BusyWorker { text: text.to_owned(), holder };
+        let holder = Some(HolderId::of(b"orchestrator"));
+        for holder in [None, holder] {
+            check_busy(worker("serving sp1d", holder), &worker("serving sp1d", holder)).await;
+            check_busy(worker("", holder), &worker("", holder)).await;
+        }
+        check_busy(worker(&"ä".repeat(400), holder), &worker(&"ä".repeat(119), holder)).await;
     }
 
     async fn check_dial(reply: &[u8], expected: &str) {
@@ -272,14 +315,14 @@ mod tests {
         near.write_all(b"SP1D\x00\x09\x00\x00").await.unwrap();
         let error = accept(&mut far, Role::Orchestrator, &PreambleReply::Welcome).await.unwrap_err();
         assert!(matches!(error, PreambleError::Version { peer: 9 }));
-        let answer = near.read_u64().await.unwrap().to_be_bytes();
-        assert_eq!((&answer[..4], answer[4..6] == PROTOCOL_VERSION.to_be_bytes()), (&b"SP1D"[..], true), "our version");
+        let head = near.read_u64().await.unwrap().to_be_bytes();
+        assert_eq!((&head[..4], head[4..6] == PROTOCOL_VERSION.to_be_bytes()), (&b"SP1D"[..], true), "our version");
     }
 
     async fn check_role(dialer: Role, acceptor: Role, expected: &str) {
         let (mut near, mut far) = duplex(1024);
-        let busy = PreambleReply::Busy("x".into());
-        let (dialed, accepted) = tokio::join!(dial(&mut near, dialer), accept(&mut far, acceptor, &busy));
+        let verdict = busy("x");
+        let (dialed, accepted) = tokio::join!(dial(&mut near, dialer), accept(&mut far, acceptor, &verdict));
         assert!(matches!(accepted, Err(PreambleError::Role(_))));
         let text = dialed.unwrap_err().to_string();
         assert!(text.contains(expected), "{text}");

@@ -8,7 +8,7 @@
 //! After the reply to the notice with place 0, HTTP/2 starts on the same connection. The worker sends the next notice
 //! only after the reply to the one before, so no bytes of the queue are left then.
 
-use super::preamble::PreambleError;
+use super::{holder::HolderId, preamble::PreambleError};
 use crate::wire::QueueNotice;
 use prost::Message;
 use sp1d_model::clean_line;
@@ -35,8 +35,10 @@ const REPLY: u8 = 1;
 pub struct QueuePlace {
     /// The place, from 1.
     pub place: u32,
-    /// The orchestrator that the worker serves.
+    /// The orchestrator that the worker serves, for people.
     pub holder: String,
+    /// Identifies that orchestrator; `None` until it has introduced itself to the worker.
+    pub holder_id: Option<HolderId>,
     /// How long the worker has served it, in whole seconds.
     pub held: Duration,
 }
@@ -61,10 +63,11 @@ pub async fn send_place(
     place: Option<&QueuePlace>,
 ) -> Result<(), PreambleError> {
     let notice = match place {
-        Some(QueuePlace { place, holder, held }) => QueueNotice {
+        Some(QueuePlace { place, holder, holder_id, held }) => QueueNotice {
             place: (*place).max(1),
             holder: holder.chars().take(MAX_HOLDER_CHARACTERS).collect(),
             held_seconds: held.as_secs(),
+            holder_id: holder_id.map(|id| id.as_bytes().to_vec().into()).unwrap_or_default(),
         },
         None => QueueNotice::default(),
     };
@@ -90,12 +93,12 @@ pub async fn receive_place(
     }
     let mut content = vec![0; length];
     in_time(stream.read_exact(&mut content)).await?;
-    let QueueNotice { place, holder, held_seconds } =
+    let QueueNotice { place, holder, held_seconds, holder_id } =
         QueueNotice::decode(content.as_slice()).map_err(|_| PreambleError::Queue)?;
     in_time(stream.write_all(&[REPLY])).await?;
     in_time(stream.flush()).await?;
-    let holder = clean_line(&holder, MAX_HOLDER_CHARACTERS);
-    Ok((place > 0).then(|| QueuePlace { place, holder, held: Duration::from_secs(held_seconds) }))
+    let (holder, holder_id) = (clean_line(&holder, MAX_HOLDER_CHARACTERS), HolderId::from_slice(&holder_id));
+    Ok((place > 0).then(|| QueuePlace { place, holder, holder_id, held: Duration::from_secs(held_seconds) }))
 }
 
 #[cfg(test)]
@@ -111,12 +114,14 @@ mod tests {
     }
 
     fn place(holder: &str) -> QueuePlace {
-        QueuePlace { place: 2, holder: holder.to_owned(), held: Duration::from_secs(7) }
+        QueuePlace { place: 2, holder: holder.to_owned(), holder_id: None, held: Duration::from_secs(7) }
     }
 
     #[tokio::test]
     async fn the_orchestrator_learns_its_place_and_its_turn() {
         check(Some(place("sp1d")), Some(place("sp1d"))).await;
+        let identified = QueuePlace { holder_id: Some(HolderId::of(b"orchestrator")), ..place("sp1d") };
+        check(Some(identified.clone()), Some(identified)).await;
         check(None, None).await;
         assert_eq!(place("sp1d").to_string(), "serving sp1d for 7 s, place 2 in its queue");
     }

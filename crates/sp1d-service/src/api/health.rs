@@ -37,7 +37,7 @@ async fn health(service: &Service, caller: Option<&Caller>) -> Result<Health, Pr
         parallel_proofs: service.settings().parallel_proofs,
         max_queue: service.settings().max_queue,
         workers: workers.len(),
-        ready_workers: workers.iter().filter(|worker| worker.ready).count(),
+        ready_workers: workers.iter().filter(|worker| worker.has_loaded_prover).count(),
         warnings,
         archive_age_seconds: service.archive_age().map(|age| age.as_secs()),
     })

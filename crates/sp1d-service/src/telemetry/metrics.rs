@@ -348,7 +348,8 @@ impl Metrics {
         self.workers.get_or_create(&disconnected).set(signed(now.disconnected as u64));
         self.set_gpus(&now.workers);
         self.held.set(now.workers.iter().map(|worker| signed(worker.holds as u64)).sum());
-        let may_hold = |worker: &&WorkerInfo| worker.ready && !worker.draining && worker.quarantine.is_none();
+        let may_hold =
+            |worker: &&WorkerInfo| worker.has_loaded_prover && !worker.draining && worker.quarantine.is_none();
         self.slots.set(signed(now.workers.iter().filter(may_hold).map(|worker| u64::from(worker.slots)).sum()));
         self.count(&now.counts);
         self.artifacts.set(signed(now.holdings.artifacts as u64));

@@ -10,8 +10,8 @@ use super::{
 use crate::{port::open_port, state::EngineState, stop::WorkerStop, text::line_with_hint};
 use sp1d_identity::{PeerStream, TlsError, TlsIdentity, accept_peer};
 use sp1d_protocol::{
-    Address, Filter, PeerNetwork, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter, Role, read_dialer, reply,
-    send_place,
+    Address, BusyWorker, Filter, PeerNetwork, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter, Role,
+    read_dialer, reply, send_place,
 };
 use std::{
     io,
@@ -256,16 +256,17 @@ impl ConnectionGate {
         }
         // While the worker keeps attempts, their orchestrator must be able to return.
         if self.stop.leave.is_cancelled() && !self.worker.keeps_attempts() {
-            let _ = reply(stream, &PreambleReply::Busy("stopping".to_owned())).await;
+            let stopping = BusyWorker { text: "stopping".to_owned(), holder: None };
+            let _ = reply(stream, &PreambleReply::Busy(stopping)).await;
             return None;
         }
         let pass = match self.turns.enter(peer, role == Role::Orchestrator) {
             Ok(pass) => pass,
-            Err(text) => {
+            Err(busy) => {
                 self.log(peer, |suppressed| {
-                    tracing::info!(%text, suppressed, "connection refused: busy with another orchestrator");
+                    tracing::info!(text = %busy, suppressed, "connection refused: busy with another orchestrator");
                 });
-                let _ = reply(stream, &PreambleReply::Busy(text)).await;
+                let _ = reply(stream, &PreambleReply::Busy(busy)).await;
                 return None;
             }
         };
@@ -455,7 +456,7 @@ mod tests {
         let mut rest = Vec::new();
         waiting.read_to_end(&mut rest).await.unwrap();
         let refused = dial(&mut worker.connect([127, 0, 0, 1]).await, Role::Orchestrator).await;
-        assert!(matches!(&refused, Err(PreambleError::Busy(text)) if text == "stopping"), "{refused:?}");
+        assert!(matches!(&refused, Err(PreambleError::Busy(busy)) if busy.text == "stopping"), "{refused:?}");
         drop(first);
         worker.serving.await.unwrap().unwrap();
     }

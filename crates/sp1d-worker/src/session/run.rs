@@ -17,7 +17,7 @@ use crate::{
 use sp1d_identity::PeerIdentity;
 use sp1d_model::{AttemptId, clean_line};
 use sp1d_protocol::{
-    Assignment, Build, Closer, Connection, Invalid, connect_client, kind_to_wire, spread_out,
+    Assignment, Build, Closer, Connection, HolderId, Invalid, connect_client, kind_to_wire, spread_out,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
@@ -112,7 +112,7 @@ where
     let silence = silence_limit(reply.silence_ms, heartbeat);
     let name = clean_line(&reply.name, MAX_NAME_CHARACTERS);
     tracing::info!(session = reply.session, release = %orchestrator.release, orchestrator = %name, "session started");
-    context.turn.set_name(name);
+    context.turn.introduce(name, HolderId::of(&reply.orchestrator));
 
     let (outbox, messages) = mpsc::channel::<FromWorker>(1024);
     let control = client.control(ReceiverStream::new(messages));

@@ -1,6 +1,6 @@
 //! Which orchestrator a worker serves, and which ones wait for their turn.
 
-use sp1d_protocol::{PeerNetwork, QueuePlace};
+use sp1d_protocol::{BusyWorker, HolderId, PeerNetwork, QueuePlace};
 use std::{collections::VecDeque, net::SocketAddr};
 use tokio::time::Instant;
 
@@ -23,6 +23,8 @@ struct TurnHolder {
     peer: SocketAddr,
     /// Empty until the orchestrator has introduced itself.
     name: String,
+    /// `None` until then.
+    holder_id: Option<HolderId>,
     since: Instant,
 }
 
@@ -41,7 +43,7 @@ impl TurnQueue {
     pub(super) fn arrive(&mut self, peer: SocketAddr, now: Instant) -> Option<TurnId> {
         let id = TurnId(self.next);
         if self.holder.is_none() {
-            self.holder = Some(TurnHolder { id, peer, name: String::new(), since: now });
+            self.holder = Some(TurnHolder::new(id, peer, now));
         } else {
             let own = PeerNetwork::from(peer.ip());
             let same = self.waiting.iter().filter(|(_, other)| PeerNetwork::from(other.ip()) == own).count();
@@ -58,16 +60,16 @@ impl TurnQueue {
     pub(super) fn leave(&mut self, id: TurnId, now: Instant) {
         if self.holder.as_ref().is_some_and(|holder| holder.id == id) {
             let next = self.waiting.pop_front();
-            self.holder = next.map(|(id, peer)| TurnHolder { id, peer, name: String::new(), since: now });
+            self.holder = next.map(|(id, peer)| TurnHolder::new(id, peer, now));
         } else {
             self.waiting.retain(|(waiting, _)| *waiting != id);
         }
     }
 
-    /// Sets the name of `id` if it has the worker.
-    pub(super) fn set_name(&mut self, id: TurnId, name: String) {
+    /// Sets the name and the identity of `id` if it has the worker.
+    pub(super) fn introduce(&mut self, id: TurnId, name: String, holder_id: HolderId) {
         if let Some(holder) = self.holder.as_mut().filter(|holder| holder.id == id) {
-            holder.name = name;
+            (holder.name, holder.holder_id) = (name, Some(holder_id));
         }
     }
 
@@ -78,6 +80,7 @@ impl TurnQueue {
         Some(QueuePlace {
             place: u32::try_from(at + 1).unwrap_or(u32::MAX),
             holder: holder.describe(),
+            holder_id: holder.holder_id,
             held: now.saturating_duration_since(holder.since),
         })
     }
@@ -93,18 +96,22 @@ impl TurnQueue {
     }
 
     /// Describes who has the worker, for an orchestrator that does not wait. `None` if the worker is free.
-    pub(super) fn busy_text(&self, now: Instant) -> Option<String> {
+    pub(super) fn busy(&self, now: Instant) -> Option<BusyWorker> {
         let holder = self.holder.as_ref()?;
         let seconds = now.saturating_duration_since(holder.since).as_secs();
         let mut text = format!("serving {} for {seconds} s", holder.describe());
         if !self.waiting.is_empty() {
             text.push_str(&format!(", {} wait", self.waiting.len()));
         }
-        Some(text)
+        Some(BusyWorker { text, holder: holder.holder_id })
     }
 }
 
 impl TurnHolder {
+    const fn new(id: TurnId, peer: SocketAddr, since: Instant) -> Self {
+        Self { id, peer, name: String::new(), holder_id: None, since }
+    }
+
     fn describe(&self) -> String {
         if self.name.is_empty() { self.peer.to_string() } else { format!("{} at {}", self.name, self.peer) }
     }
@@ -141,13 +148,13 @@ mod tests {
         check_places(&queue, now, &ids, &[None, None, None, Some(1)]);
         queue.leave(ids[2], now);
         queue.leave(ids[3], now);
-        assert_eq!((queue.busy_text(now), queue.waiting()), (None, 0));
+        assert_eq!((queue.busy(now), queue.waiting()), (None, 0));
         let last = queue.arrive(peer(5, 1), now).unwrap();
         check_places(&queue, now, &[last], &[None]);
     }
 
     #[test]
-    fn the_place_names_the_holder_and_its_time() {
+    fn the_place_says_who_has_the_worker_and_for_how_long() {
         let (mut queue, now) = (TurnQueue::default(), Instant::now());
         let first = queue.arrive(peer(1, 7), now).unwrap();
         let second = queue.arrive(peer(2, 8), now).unwrap();
@@ -156,12 +163,17 @@ mod tests {
             queue.place(second, later).unwrap().to_string(),
             "serving 10.0.0.1:7 for 12 s, place 1 in its queue"
         );
-        queue.set_name(first, "sp1d (pid 3)".to_owned());
+        assert_eq!(queue.place(second, later).unwrap().holder_id, None);
+        let [own, other] = [b"own", b"two"].map(|id| HolderId::of(id));
+        queue.introduce(first, "sp1d (pid 3)".to_owned(), own);
         // Only the holder has a name.
-        queue.set_name(second, "another".to_owned());
-        assert_eq!(queue.busy_text(later).unwrap(), "serving sp1d (pid 3) at 10.0.0.1:7 for 12 s, 1 wait");
+        queue.introduce(second, "another".to_owned(), other);
+        let busy = queue.busy(later).unwrap();
+        assert_eq!(busy.text, "serving sp1d (pid 3) at 10.0.0.1:7 for 12 s, 1 wait");
+        assert_eq!((busy.holder, queue.place(second, later).unwrap().holder_id), (Some(own), Some(own)));
         queue.leave(first, later);
-        assert_eq!(queue.busy_text(later).unwrap(), "serving 10.0.0.2:8 for 0 s");
+        let busy = queue.busy(later).unwrap();
+        assert_eq!((busy.text.as_str(), busy.holder), ("serving 10.0.0.2:8 for 0 s", None));
     }
 
     #[test]

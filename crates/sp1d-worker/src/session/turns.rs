@@ -1,7 +1,7 @@
 //! The shared [`TurnQueue`] of a worker: the connections change it, and its session follows it.
 
 use super::turn_queue::{TurnId, TurnQueue};
-use sp1d_protocol::QueuePlace;
+use sp1d_protocol::{BusyWorker, HolderId, QueuePlace};
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::{sync::watch, time::Instant};
 
@@ -29,10 +29,10 @@ impl Turns {
     ///
     /// # Errors
     /// Returns who has the worker if the orchestrator does not wait, or if the queue is full.
-    pub(super) fn enter(&self, peer: SocketAddr, may_wait: bool) -> Result<TurnPass, String> {
-        let (mut entered, now) = (Err(String::new()), Instant::now());
+    pub(super) fn enter(&self, peer: SocketAddr, may_wait: bool) -> Result<TurnPass, BusyWorker> {
+        let (mut entered, now) = (Err(BusyWorker::default()), Instant::now());
         self.0.send_if_modified(|queue| {
-            entered = match queue.busy_text(now) {
+            entered = match queue.busy(now) {
                 Some(busy) if !may_wait => Err(busy),
                 busy => queue.arrive(peer, now).ok_or_else(|| busy.unwrap_or_default()),
             };
@@ -93,9 +93,9 @@ impl TurnView {
         let _ = self.changes.changed().await;
     }
 
-    /// Sets the name of the orchestrator.
-    pub(super) fn set_name(&self, name: String) {
-        self.turns.0.send_modify(|queue| queue.set_name(self.id, name));
+    /// Sets the name and the identity of the orchestrator.
+    pub(super) fn introduce(&self, name: String, holder_id: HolderId) {
+        self.turns.0.send_modify(|queue| queue.introduce(self.id, name, holder_id));
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
         let (mut first_view, mut second_view) = (first.view(), second.view());
         assert_eq!((first_view.place(), first_view.waiting()), (None, 1));
         assert_eq!(second_view.place().unwrap().place, 1);
-        first_view.set_name("one".to_owned());
+        first_view.introduce("one".to_owned(), HolderId::of(b"one"));
         second_view.changed().await;
         assert_eq!(second_view.place().unwrap().holder, "one at 127.0.0.1:1");
         drop(first);
@@ -126,7 +126,7 @@ mod tests {
     fn an_idle_orchestrator_does_not_wait() {
         let turns = Turns::default();
         let first = turns.enter(peer(1), true).unwrap();
-        assert_eq!(turns.enter(peer(2), false).unwrap_err(), "serving 127.0.0.1:1 for 0 s");
+        assert_eq!(turns.enter(peer(2), false).unwrap_err().text, "serving 127.0.0.1:1 for 0 s");
         assert_eq!(first.view().waiting(), 0);
         drop(first);
         assert!(turns.enter(peer(2), false).is_ok());

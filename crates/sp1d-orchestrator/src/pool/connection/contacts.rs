@@ -4,7 +4,7 @@
 //! why a proof has no worker.
 
 use super::{reach_error::ReachError, unreachable::Unreachable};
-use crate::workers::worker_address::WorkerAddress;
+use crate::{describe_first::describe_first, workers::worker_address::WorkerAddress};
 use sp1d_protocol::{Address, PreambleError, QueuePlace};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -108,23 +108,25 @@ impl Contacts {
         self.members.iter().filter_map(failed).collect()
     }
 
-    /// Describes the workers that serve other orchestrators, and names those orchestrators.
+    /// Describes the first workers that serve other orchestrators, and names those orchestrators. Then follows the
+    /// number of the other such workers.
     pub(crate) fn serving_others(&self) -> Vec<String> {
         let described = |(worker, contact): (&WorkerAddress, &Contact)| match contact {
             Contact::Waiting(place) => Some(format!("{worker} is {place}")),
             Contact::Unreachable(reason) => match &**reason {
-                ReachError::Preamble(PreambleError::Busy(holder)) => Some(format!("{worker} is {holder}")),
+                ReachError::Preamble(PreambleError::Busy(busy)) => Some(format!("{worker} is {busy}")),
                 _ => None,
             },
             Contact::Connecting | Contact::Connected | Contact::NotNeeded => None,
         };
-        self.members.iter().filter_map(described).collect()
+        describe_first(self.members.iter().filter_map(described), |text| text)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sp1d_protocol::BusyWorker;
     use std::time::Duration;
 
     fn worker_address(port: u16) -> WorkerAddress {
@@ -132,7 +134,8 @@ mod tests {
     }
 
     fn waiting(place: u32) -> Contact {
-        Contact::Waiting(QueuePlace { place, holder: "sp1d at 10.0.0.9:1".to_owned(), held: Duration::from_secs(5) })
+        let (holder, holder_id) = ("sp1d at 10.0.0.9:1".to_owned(), None);
+        Contact::Waiting(QueuePlace { place, holder, holder_id, held: Duration::from_secs(5) })
     }
 
     fn unreachable(reason: ReachError) -> Contact {
@@ -179,12 +182,19 @@ mod tests {
 
     #[test]
     fn taken_workers_are_described_with_their_orchestrators() {
-        let full = unreachable(ReachError::Preamble(PreambleError::Busy("serving another for 3 s".to_owned())));
+        let busy = BusyWorker { text: "serving another for 3 s".to_owned(), holder: None };
+        let full = unreachable(ReachError::Preamble(PreambleError::Busy(busy)));
         let expected = [
             "10.0.0.1:1 is serving sp1d at 10.0.0.9:1 for 5 s, place 2 in its queue",
             "10.0.0.1:2 is serving another for 3 s",
         ];
         assert_eq!(contacts([waiting(2), full, Contact::Connected]).serving_others(), expected);
+    }
+
+    #[test]
+    fn only_the_first_taken_workers_are_described() {
+        let described = contacts((0..4096).map(|_| waiting(1))).serving_others();
+        assert_eq!((described.len(), described.last().unwrap().as_str()), (11, "and 4086 more"));
     }
 
     #[test]

@@ -1,33 +1,25 @@
-//! Keeps workers of the list connected, and serves sessions.
+//! Keeps workers of the list connected.
 
 use super::{
     contacts::Contact,
     dialer::{Established, Stream, address_of, establish},
+    first_outcome::{FirstOutcomeSender, Reached, report},
     reach_error::{ReachError, failure_line},
+    serve_session::{note, serve_session},
 };
 use crate::{
-    session::server::{EndedSession, SessionStop, serve},
+    session::server::{EndedSession, SessionStop},
     shared_state::SharedState,
     workers::worker_address::WorkerAddress,
 };
 use sp1d_identity::{PeerIdentity, PeerStream};
-use sp1d_model::clean_line;
-use sp1d_protocol::{Backoff, PreambleError, receive_place};
+use sp1d_protocol::{Backoff, HolderId, PreambleError, receive_place};
 use std::{
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep, timeout},
-};
-
-/// Maximum wait for a worker's hello after it has accepted the connection.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Maximum wait for a refused worker to close the connection.
-const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+use tokio::time::{Instant, sleep};
 
 /// How long the first connection to a worker is retried before the worker counts as unreachable. A worker that was
 /// started at the same moment may not have opened its port yet.
@@ -50,33 +42,8 @@ const NOT_NEEDED_PAUSE: Duration = Duration::from_secs(10);
 /// That other connection may be about to end.
 const SAME_WORKER_PAUSE: Duration = Duration::from_secs(5);
 
-/// Number of characters of this orchestrator's name that a worker tells others.
-const NAME_CHARACTERS: usize = 100;
-
 /// Time between two log lines of the wait for a worker.
 const WAIT_LOG_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How a worker of the list was reached for the first time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reached {
-    /// A session with the worker of this name started.
-    Connected(String),
-    /// The worker serves another orchestrator, which the text names.
-    Busy(String),
-}
-
-/// Receives how a worker was reached for the first time, or why the first connection failed.
-pub type FirstOutcome = oneshot::Receiver<Result<Reached, Arc<ReachError>>>;
-
-/// Sends what a [`FirstOutcome`] receives; `None` once it is sent.
-pub(crate) type FirstOutcomeSender = Option<oneshot::Sender<Result<Reached, Arc<ReachError>>>>;
-
-pub(crate) fn report(first: &mut FirstOutcomeSender, outcome: Result<Reached, Arc<ReachError>>) {
-    if let Some(first) = first.take() {
-        // The caller may not be interested.
-        let _ = first.send(outcome);
-    }
-}
 
 /// When to connect to a worker again.
 enum NextConnection {
@@ -159,11 +126,11 @@ impl ListedWorker {
                 let (reached, peer) = (address_of(&stream), stream.peer().cloned());
                 (Box::new(stream), reached, peer)
             }
-            Err(ReachError::Preamble(PreambleError::Busy(holder))) if self.is_own(&holder) => {
+            Err(ReachError::Preamble(PreambleError::Busy(busy))) if self.is_own(busy.holder) => {
                 return Err(ReachError::SameWorker);
             }
-            Err(ReachError::Preamble(PreambleError::Busy(holder))) if !has_proof => {
-                return Err(ReachError::NotNeeded(holder));
+            Err(ReachError::Preamble(PreambleError::Busy(busy))) if !has_proof => {
+                return Err(ReachError::NotNeeded(busy.text));
             }
             Err(error) => return Err(error),
         };
@@ -187,7 +154,7 @@ impl ListedWorker {
                 place = receive_place(&mut stream) => place?,
             };
             let Some(place) = place else { return Ok(stream) };
-            if self.is_own(&place.holder) {
+            if self.is_own(place.holder_id) {
                 return Err(ReachError::SameWorker);
             }
             report(&mut self.first, Ok(Reached::Busy(place.to_string())));
@@ -271,57 +238,7 @@ impl ListedWorker {
 
     /// Returns true if `holder`, which has the worker, is this orchestrator. It then reaches the worker under another
     /// address of its name.
-    fn is_own(&self, holder: &str) -> bool {
-        let own = clean_line(&self.shared.settings.name, NAME_CHARACTERS);
-        let holder = holder.strip_prefix("serving ").unwrap_or(holder);
-        matches!(self.worker_address, WorkerAddress::OfName(..)) && holder.starts_with(&format!("{own} at "))
+    fn is_own(&self, holder: Option<HolderId>) -> bool {
+        matches!(self.worker_address, WorkerAddress::OfName(..)) && holder == Some(HolderId::of(&self.shared.instance))
     }
-}
-
-/// Sets the state of a worker, unless it was removed from the list or had joined by itself.
-fn note(shared: &SharedState, worker_address: &WorkerAddress, stop: &SessionStop, contact: Contact) {
-    shared.contacts.send_if_modified(|contacts| !stop.at_once.is_cancelled() && contacts.set(worker_address, contact));
-}
-
-/// Serves a session with the worker at the other end of `stream`. `peer` is who it is, with TLS. Fails if no session
-/// started.
-pub(crate) async fn serve_session<S: Stream>(
-    stream: S,
-    worker_address: &WorkerAddress,
-    peer: Option<PeerIdentity>,
-    shared: &Arc<SharedState>,
-    first: &mut FirstOutcomeSender,
-    stop: &SessionStop,
-) -> Result<EndedSession, ReachError> {
-    let (outcome_sender, mut handshake) = oneshot::channel();
-    // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
-    // hello has a time limit.
-    let mut session = std::pin::pin!(serve(stream, worker_address.clone(), peer, shared.clone(), outcome_sender, stop));
-    let on_connected = |first: &mut FirstOutcomeSender, name: String| {
-        note(shared, worker_address, stop, Contact::Connected);
-        report(first, Ok(Reached::Connected(name)));
-    };
-    let hello = tokio::select! {
-        ended = &mut session => return match handshake.try_recv() {
-            // The session started, and ended at once.
-            Ok(Ok(name)) => {
-                on_connected(first, name);
-                Ok(ended)
-            }
-            Ok(Err(mismatch)) => Err(mismatch.into()),
-            Err(_) => Err(ReachError::SessionEnded(ended.reason)),
-        },
-        hello = timeout(HELLO_TIMEOUT, &mut handshake) => hello,
-    };
-    let error = match hello {
-        Ok(Ok(Ok(name))) => {
-            on_connected(first, name);
-            return Ok(session.await);
-        }
-        Ok(Ok(Err(mismatch))) => mismatch.into(),
-        Ok(Err(_)) | Err(_) => ReachError::NoHello(HELLO_TIMEOUT),
-    };
-    // The worker receives the reason and closes the connection.
-    let _ = timeout(GOODBYE_TIMEOUT, &mut session).await;
-    Err(error)
 }

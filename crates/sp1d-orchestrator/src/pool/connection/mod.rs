@@ -2,14 +2,18 @@
 //!
 //! - `contacts`: whether each worker of the list is reached.
 //! - `dialer`: establishes a connection, over TCP or inside this process.
-//! - `listed_worker`: keeps a worker of the list connected, and serves sessions.
+//! - `first_outcome`: how a worker of the list was reached for the first time.
+//! - `listed_worker`: keeps a worker of the list connected.
 //! - `probe`: asks a worker about itself without becoming its orchestrator.
 //! - `reach_error`: why a worker cannot be reached.
+//! - `serve_session`: serves a session with a worker of the list, or with one that joins.
 //! - `unreachable`: the workers that cannot be reached, as people see them.
 
 pub(crate) mod contacts;
 pub(crate) mod dialer;
+pub(crate) mod first_outcome;
 pub(crate) mod listed_worker;
 pub(crate) mod probe;
 pub(crate) mod reach_error;
+pub(crate) mod serve_session;
 pub(crate) mod unreachable;

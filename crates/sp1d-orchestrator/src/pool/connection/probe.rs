@@ -91,7 +91,7 @@ pub async fn probe(
     let mut stream = secure(stream, tls).await?;
     match dial(&mut stream, Role::IdleOrchestrator).await {
         Ok(_) => {}
-        Err(PreambleError::Busy(text)) => return Err(ProbeError::Busy(text)),
+        Err(PreambleError::Busy(busy)) => return Err(ProbeError::Busy(busy.text)),
         Err(error) => return Err(ReachError::Preamble(error).into()),
     }
     let (connection, closer) = Connection::new(stream);

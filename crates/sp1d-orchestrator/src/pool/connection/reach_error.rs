@@ -16,8 +16,8 @@ sp1d_model::limits! {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReachError {
-    /// The orchestrator is stopping.
-    #[error("the orchestrator is stopping")]
+    /// The orchestrator is stopping, or no longer lists the worker.
+    #[error("the orchestrator is stopping or no longer lists the worker")]
     Stopping,
     /// The list names the worker of this process, and this process has none.
     #[error("this process runs no worker")]
@@ -41,7 +41,7 @@ pub enum ReachError {
     #[error("{0}")]
     Connect(io::Error),
     /// The machine does not respond.
-    #[error("no answer within {} s", .0.as_secs())]
+    #[error("no response within {} s", .0.as_secs())]
     ConnectTimeout(Duration),
     /// The connection cannot be configured.
     #[error("cannot set TCP_NODELAY: {0}")]

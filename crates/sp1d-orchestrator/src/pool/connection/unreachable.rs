@@ -1,7 +1,7 @@
 //! The workers of the list that cannot be reached, as people see them.
 
 use super::reach_error::{ReachError, failure_line};
-use crate::workers::worker_address::WorkerAddress;
+use crate::{describe_first::describe_first, workers::worker_address::WorkerAddress};
 use std::{fmt, sync::Arc};
 
 /// A worker of the list that could not be reached.
@@ -18,15 +18,37 @@ pub struct Unreachable {
 #[error("cannot reach any worker of the list: {}\nhint: start the workers with `sp1d worker`, or correct the list; `[\"local\"]` proves in this process", UnreachableList(.0))]
 pub struct ConnectError(pub Vec<Unreachable>);
 
-/// Displays each worker with its reason.
+/// Displays the first workers, each with its reason, and the number of the others.
 pub(crate) struct UnreachableList<'a>(pub(crate) &'a [Unreachable]);
 
 impl fmt::Display for UnreachableList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, Unreachable { worker, reason }) in self.0.iter().enumerate() {
-            let comma = if at > 0 { ", " } else { "" };
-            write!(f, "{comma}{worker} ({})", failure_line(reason))?;
-        }
-        Ok(())
+        let describe = |Unreachable { worker, reason }: &Unreachable| format!("{worker} ({})", failure_line(reason));
+        f.write_str(&describe_first(self.0.iter(), describe).join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    /// Checks the text about `count` workers.
+    #[track_caller]
+    fn check(count: u16, start: &str, end: &str) {
+        let unreachable = |port: u16| {
+            let worker = SocketAddr::from(([10, 0, 0, 1], port)).into();
+            Unreachable { worker, reason: Arc::new(ReachError::NoLocalWorker) }
+        };
+        let workers: Vec<Unreachable> = (1..=count).map(unreachable).collect();
+        let text = UnreachableList(&workers).to_string();
+        assert!(text.starts_with(start) && text.ends_with(end) && text.len() < 1000, "{text}");
+    }
+
+    #[test]
+    fn the_first_unreachable_workers_are_named() {
+        check(1, "10.0.0.1:1 (", ")");
+        check(2, "10.0.0.1:1 (this process runs no worker), 10.0.0.1:2 (", ")");
+        check(4096, "10.0.0.1:1 (", "), and 4086 more");
     }
 }

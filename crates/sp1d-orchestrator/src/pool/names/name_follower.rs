@@ -6,7 +6,8 @@ use crate::{
     pool::connection::{
         contacts::Contact,
         dialer::RESOLVE_TIMEOUT,
-        listed_worker::{FirstOutcomeSender, keep_connected, report},
+        first_outcome::{FirstOutcomeSender, report},
+        listed_worker::keep_connected,
         reach_error::ReachError,
     },
     session::server::SessionStop,

@@ -1,7 +1,7 @@
-//! The statuses of the tasks of a try, the subscribers that wait for them, and the message channels between tasks.
+//! The outcomes of the tasks of a try, the subscribers that wait for them, and the message channels between tasks.
 //!
-//! [`TaskStatuses`] keeps the contract that SP1's clients expect:
-//! - Subscribers only receive final statuses.
+//! [`TaskOutcomes`] keeps the contract that SP1's clients expect:
+//! - Subscribers only receive final outcomes.
 //! - A subscription to a task that has ended resolves at once.
 //! - Several subscribers may wait for one task.
 //! - The first outcome of a task is final.
@@ -27,25 +27,27 @@ pub enum TaskOutcome {
     Failed,
 }
 
-/// The final statuses of the tasks of a try, and the message channels between them.
+/// The final outcomes of the tasks of a try, and the message channels between them.
 #[derive(Debug, Default)]
-pub struct TaskStatuses {
-    state: Mutex<StatusTable>,
+pub struct TaskOutcomes {
+    state: Mutex<OutcomeTable>,
 }
 
 #[derive(Debug, Default)]
-struct StatusTable {
-    tasks: HashMap<TaskId, KeptStatus>,
+struct OutcomeTable {
+    tasks: HashMap<TaskId, KnownTask>,
     channels: HashMap<TaskId, MessageChannel>,
     closed: bool,
 }
 
 #[derive(Debug)]
-enum KeptStatus {
+enum KnownTask {
     Open(Vec<oneshot::Sender<TaskOutcome>>),
     Ended(TaskOutcome),
 }
 
+/// The messages of a task. Unbounded, because SP1's interface has an unbounded receiver. SP1 sends one short message for
+/// each shard and for each deferred task of the try.
 #[derive(Debug)]
 struct MessageChannel {
     sender: mpsc::UnboundedSender<Vec<u8>>,
@@ -59,8 +61,8 @@ impl MessageChannel {
     }
 }
 
-impl TaskStatuses {
-    fn lock(&self) -> MutexGuard<'_, StatusTable> {
+impl TaskOutcomes {
+    fn lock(&self) -> MutexGuard<'_, OutcomeTable> {
         lock(&self.state)
     }
 
@@ -68,7 +70,7 @@ impl TaskStatuses {
     pub fn open(&self, task: TaskId) {
         let mut state = self.lock();
         if !state.closed {
-            state.tasks.entry(task).or_insert_with(|| KeptStatus::Open(Vec::new()));
+            state.tasks.entry(task).or_insert_with(|| KnownTask::Open(Vec::new()));
         }
     }
 
@@ -76,12 +78,12 @@ impl TaskStatuses {
     pub fn end(&self, task: TaskId, outcome: TaskOutcome) {
         let mut state = self.lock();
         let Some(entry) = state.tasks.get_mut(&task) else { return };
-        let KeptStatus::Open(waiting) = entry else { return };
+        let KnownTask::Open(waiting) = entry else { return };
         for waiter in std::mem::take(waiting) {
             // A subscriber may have stopped waiting.
             let _ = waiter.send(outcome);
         }
-        *entry = KeptStatus::Ended(outcome);
+        *entry = KnownTask::Ended(outcome);
         // Dropping the sender ends the channel. A receiver that was taken can still read the messages.
         if let Some(channel) = state.channels.get_mut(&task) {
             match channel.receiver {
@@ -98,11 +100,11 @@ impl TaskStatuses {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         let outcome = match state.tasks.get_mut(&task) {
-            Some(KeptStatus::Open(waiting)) => {
+            Some(KnownTask::Open(waiting)) => {
                 waiting.push(sender);
                 return receiver;
             }
-            Some(KeptStatus::Ended(outcome)) => *outcome,
+            Some(KnownTask::Ended(outcome)) => *outcome,
             None => TaskOutcome::Failed,
         };
         let _ = sender.send(outcome);
@@ -148,7 +150,7 @@ impl TaskStatuses {
     /// Sends a message on a task's channel. Returns false if no receiver can read it.
     pub fn send(&self, task: TaskId, message: Vec<u8>) -> bool {
         let mut state = self.lock();
-        if state.closed || matches!(state.tasks.get(&task), Some(KeptStatus::Ended(_))) {
+        if state.closed || matches!(state.tasks.get(&task), Some(KnownTask::Ended(_))) {
             return false;
         }
         state.channels.entry(task).or_insert_with(MessageChannel::new).sender.send(message).is_ok()
@@ -158,7 +160,7 @@ impl TaskStatuses {
     /// try, always returns a receiver: it yields the messages that are left, and then ends.
     pub fn take_receiver(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
         let mut state = self.lock();
-        let ended = state.closed || matches!(state.tasks.get(&task), Some(KeptStatus::Ended(_)));
+        let ended = state.closed || matches!(state.tasks.get(&task), Some(KnownTask::Ended(_)));
         if ended {
             let kept = state.channels.remove(&task).and_then(|channel| channel.receiver);
             return Some(kept.unwrap_or_else(|| mpsc::unbounded_channel().1));
@@ -171,11 +173,11 @@ impl TaskStatuses {
         let mut state = self.lock();
         state.closed = true;
         for task in state.tasks.values_mut() {
-            if let KeptStatus::Open(waiting) = task {
+            if let KnownTask::Open(waiting) = task {
                 for waiter in std::mem::take(waiting) {
                     let _ = waiter.send(TaskOutcome::Failed);
                 }
-                *task = KeptStatus::Ended(TaskOutcome::Failed);
+                *task = KnownTask::Ended(TaskOutcome::Failed);
             }
         }
         state.channels.clear();
@@ -190,96 +192,96 @@ mod tests {
     const A: TaskId = TaskId(1);
     const B: TaskId = TaskId(2);
 
-    fn check(statuses: &TaskStatuses, task: TaskId, expected: Option<TaskOutcome>) {
-        assert_eq!(statuses.watch(task).try_recv().ok(), expected);
+    fn check(outcomes: &TaskOutcomes, task: TaskId, expected: Option<TaskOutcome>) {
+        assert_eq!(outcomes.watch(task).try_recv().ok(), expected);
     }
 
     #[test]
     fn all_subscribers_are_notified_and_late_ones_at_once() {
-        let statuses = TaskStatuses::default();
-        statuses.open(A);
-        let (mut first, mut second) = (statuses.watch(A), statuses.watch(A));
-        check(&statuses, A, None);
-        statuses.end(A, TaskOutcome::Succeeded);
+        let outcomes = TaskOutcomes::default();
+        outcomes.open(A);
+        let (mut first, mut second) = (outcomes.watch(A), outcomes.watch(A));
+        check(&outcomes, A, None);
+        outcomes.end(A, TaskOutcome::Succeeded);
         assert_eq!(first.try_recv(), Ok(TaskOutcome::Succeeded));
         assert_eq!(second.try_recv(), Ok(TaskOutcome::Succeeded));
-        check(&statuses, A, Some(TaskOutcome::Succeeded));
+        check(&outcomes, A, Some(TaskOutcome::Succeeded));
     }
 
     #[test]
     fn second_completion_of_a_task_changes_nothing() {
-        let statuses = TaskStatuses::default();
-        statuses.open(A);
-        statuses.end(A, TaskOutcome::Succeeded);
-        statuses.end(A, TaskOutcome::Failed);
-        statuses.open(A);
-        check(&statuses, A, Some(TaskOutcome::Succeeded));
+        let outcomes = TaskOutcomes::default();
+        outcomes.open(A);
+        outcomes.end(A, TaskOutcome::Succeeded);
+        outcomes.end(A, TaskOutcome::Failed);
+        outcomes.open(A);
+        check(&outcomes, A, Some(TaskOutcome::Succeeded));
     }
 
     #[test]
     fn an_unknown_task_counts_as_failed() {
-        check(&TaskStatuses::default(), A, Some(TaskOutcome::Failed));
+        check(&TaskOutcomes::default(), A, Some(TaskOutcome::Failed));
     }
 
     #[test]
     fn closing_fails_open_tasks_and_ends_channels() {
-        let statuses = TaskStatuses::default();
-        statuses.open(A);
-        statuses.open(B);
-        statuses.end(B, TaskOutcome::Succeeded);
-        let mut waiting = statuses.watch(A);
-        let mut receiver = statuses.take_receiver(A).unwrap();
-        assert!(statuses.send(A, vec![1]));
-        statuses.close();
+        let outcomes = TaskOutcomes::default();
+        outcomes.open(A);
+        outcomes.open(B);
+        outcomes.end(B, TaskOutcome::Succeeded);
+        let mut waiting = outcomes.watch(A);
+        let mut receiver = outcomes.take_receiver(A).unwrap();
+        assert!(outcomes.send(A, vec![1]));
+        outcomes.close();
         assert_eq!(waiting.try_recv(), Ok(TaskOutcome::Failed));
         assert_eq!(receiver.try_recv(), Ok(vec![1]));
         assert_eq!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
-        check(&statuses, B, Some(TaskOutcome::Succeeded));
-        statuses.open(TaskId(3));
-        check(&statuses, TaskId(3), Some(TaskOutcome::Failed));
-        assert!(!statuses.send(A, vec![2]));
+        check(&outcomes, B, Some(TaskOutcome::Succeeded));
+        outcomes.open(TaskId(3));
+        check(&outcomes, TaskId(3), Some(TaskOutcome::Failed));
+        assert!(!outcomes.send(A, vec![2]));
     }
 
-    /// Starts a subscriber of `statuses`. Returns the sender of its subscriptions and the receiver of its notices.
+    /// Starts a subscriber of `outcomes`. Returns the sender of its subscriptions and the receiver of its notices.
     fn start_subscriber(
-        statuses: &Arc<TaskStatuses>,
+        outcomes: &Arc<TaskOutcomes>,
     ) -> (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<(u64, TaskOutcome)>) {
         let (subscribe, subscriptions) = mpsc::unbounded_channel();
         let (notices, received_notices) = mpsc::unbounded_channel();
-        let statuses = statuses.clone();
+        let outcomes = outcomes.clone();
         tokio::spawn(async move {
             let task = |id: &u64| (*id < 100).then_some(TaskId(*id));
-            statuses.notify_all(subscriptions, task, |id, outcome| notices.send((id, outcome)).is_ok()).await;
+            outcomes.notify_all(subscriptions, task, |id, outcome| notices.send((id, outcome)).is_ok()).await;
         });
         (subscribe, received_notices)
     }
 
     #[tokio::test]
     async fn notices_end_after_the_last_subscription_is_notified() {
-        let statuses = Arc::new(TaskStatuses::default());
-        statuses.open(A);
-        statuses.open(B);
-        let (subscriptions, mut notices) = start_subscriber(&statuses);
+        let outcomes = Arc::new(TaskOutcomes::default());
+        outcomes.open(A);
+        outcomes.open(B);
+        let (subscriptions, mut notices) = start_subscriber(&outcomes);
         subscriptions.send(1).unwrap();
         subscriptions.send(1).unwrap();
         subscriptions.send(2).unwrap();
-        statuses.end(A, TaskOutcome::Succeeded);
+        outcomes.end(A, TaskOutcome::Succeeded);
         assert_eq!(notices.recv().await, Some((1, TaskOutcome::Succeeded)));
         assert_eq!(notices.recv().await, Some((1, TaskOutcome::Succeeded)));
         drop(subscriptions);
         tokio::task::yield_now().await;
         assert_eq!(notices.try_recv(), Err(mpsc::error::TryRecvError::Empty), "one subscription is still open");
-        statuses.end(B, TaskOutcome::Failed);
+        outcomes.end(B, TaskOutcome::Failed);
         assert_eq!(notices.recv().await, Some((2, TaskOutcome::Failed)));
         assert_eq!(notices.recv().await, None);
     }
 
     #[tokio::test]
     async fn a_subscriber_stays_while_it_can_still_subscribe() {
-        let statuses = Arc::new(TaskStatuses::default());
-        statuses.open(A);
-        statuses.end(A, TaskOutcome::Succeeded);
-        let (subscriptions, mut notices) = start_subscriber(&statuses);
+        let outcomes = Arc::new(TaskOutcomes::default());
+        outcomes.open(A);
+        outcomes.end(A, TaskOutcome::Succeeded);
+        let (subscriptions, mut notices) = start_subscriber(&outcomes);
         tokio::task::yield_now().await;
         assert_eq!(notices.try_recv(), Err(mpsc::error::TryRecvError::Empty));
         subscriptions.send(1).unwrap();
@@ -292,25 +294,25 @@ mod tests {
 
     #[test]
     fn messages_sent_before_the_receiver_is_taken_are_kept() {
-        let statuses = TaskStatuses::default();
-        statuses.open(A);
-        assert!(statuses.send(A, vec![1]));
-        let mut receiver = statuses.take_receiver(A).unwrap();
-        assert!(statuses.send(A, vec![2]));
-        assert!(statuses.take_receiver(A).is_none(), "a channel has only one receiver");
-        statuses.end(A, TaskOutcome::Failed);
+        let outcomes = TaskOutcomes::default();
+        outcomes.open(A);
+        assert!(outcomes.send(A, vec![1]));
+        let mut receiver = outcomes.take_receiver(A).unwrap();
+        assert!(outcomes.send(A, vec![2]));
+        assert!(outcomes.take_receiver(A).is_none(), "a channel has only one receiver");
+        outcomes.end(A, TaskOutcome::Failed);
         assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(vec![1]), Ok(vec![2])));
         assert_eq!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
     }
 
     #[test]
     fn a_receiver_taken_after_the_end_reads_earlier_messages() {
-        let statuses = TaskStatuses::default();
-        statuses.open(A);
-        assert!(statuses.send(A, vec![1]));
-        statuses.end(A, TaskOutcome::Succeeded);
-        assert!(!statuses.send(A, vec![2]));
-        let mut receiver = statuses.take_receiver(A).unwrap();
+        let outcomes = TaskOutcomes::default();
+        outcomes.open(A);
+        assert!(outcomes.send(A, vec![1]));
+        outcomes.end(A, TaskOutcome::Succeeded);
+        assert!(!outcomes.send(A, vec![2]));
+        let mut receiver = outcomes.take_receiver(A).unwrap();
         assert_eq!(receiver.try_recv(), Ok(vec![1]));
         assert_eq!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
     }

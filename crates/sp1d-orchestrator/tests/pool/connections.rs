@@ -105,10 +105,8 @@ async fn the_local_worker_takes_its_share() {
     let members = WorkerList(vec![WorkerAddress::Local, other.address.into()]);
     let orchestrator =
         Orchestrator::connect(&members, settings(), Some(Arc::new(EndpointConnector(endpoint)))).await.unwrap();
-    wait_for_workers(&orchestrator, |workers| {
-        workers.iter().filter(|worker| worker.has_loaded_prover).count() == 2
-    })
-    .await;
+    wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.has_loaded_prover).count() == 2)
+        .await;
     let proven = check_proven(orchestrator, 12).await;
     let shares: Vec<_> = proven.workers.iter().map(|share| (share.address.as_str(), share.tasks)).collect();
     assert!(shares.len() == 2 && shares.iter().all(|(_, tasks)| *tasks >= 4), "{shares:?}");

@@ -210,10 +210,8 @@ async fn a_name_of_two_certificates_selects_no_worker() {
     let (orchestrator, address) = keys.start().await;
     let stop = CancellationToken::new();
     let workers = ["a", "b"].map(|certificate| join("honest", Some(keys.worker(certificate)), address, &stop));
-    wait_for_workers(&orchestrator, |workers| {
-        workers.iter().filter(|worker| worker.has_loaded_prover).count() == 2
-    })
-    .await;
+    wait_for_workers(&orchestrator, |workers| workers.iter().filter(|worker| worker.has_loaded_prover).count() == 2)
+        .await;
     for refused in [orchestrator.drain("honest").await, orchestrator.forget("honest")] {
         assert!(
             matches!(&refused, Err(UnknownWorker::Ambiguous { addresses, .. }) if addresses.len() == 2),

@@ -1,4 +1,4 @@
-//! Private checks of untrusted bytes, for the fuzz targets. They can change in any release.
+//! Private checks of untrusted bytes, for the fuzz targets and the tests. They can change in any release.
 //!
 //! This module is in every build, so that the fuzz targets run the code that ships.
 
@@ -6,8 +6,9 @@ use crate::{
     options::CutOptions,
     program::ProgramShape,
     proof_file::ProofFile,
+    runner::decode_wrapped,
     sp1_types::CoreShardProof,
-    verify::{Expectations, PartChecks},
+    verify::{Expectations, PartChecks, check_nonce},
 };
 use slop_algebra::{AbstractField, PrimeField32};
 use sp1_core_machine::io::SP1Stdin;
@@ -79,6 +80,22 @@ impl CheckedTask {
     pub fn check(&self, output: &[u8], input: &[u8]) -> Result<(), String> {
         self.checks.check_result(&self.spec, output, &|_| Some(input.to_vec()))
     }
+}
+
+/// Checks that `proof`, which need not be verified, was made for `nonce`.
+///
+/// # Errors
+/// Returns what is wrong with the proof.
+pub fn check_proof_nonce(proof: &SP1Proof, nonce: [u32; 4]) -> Result<(), String> {
+    check_nonce(proof, nonce)
+}
+
+/// Checks that the result `output` of a request that only wraps a proof can be decoded.
+///
+/// # Errors
+/// Returns why it cannot be decoded.
+pub fn check_wrapped_decodes(output: &[u8]) -> Result<(), String> {
+    decode_wrapped(output).map(drop)
 }
 
 /// Returns the tasks that prove the core shards of `proof`, a core proof of the program with `key`, each with its

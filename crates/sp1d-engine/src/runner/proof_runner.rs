@@ -280,7 +280,6 @@ impl Sp1ProofRunner {
             check_recursion_keys(mode, self.verifier.vk_verification())?;
             let key = self.key(program).await?;
             let proof = self.verify_with(proof, key, StatusCode::SUCCESS).await.map_err(ProofFailure::WrongProof)?;
-            // `check_nonce` indexes into the proof. That is safe after the verification.
             check_nonce(&proof.proof, nonce).map_err(ProofFailure::WrongProof)?;
             Ok(proof)
         })

@@ -1,6 +1,6 @@
 //! Shrinks and wraps a compressed proof for the on-chain circuits.
 
-use crate::{memory::task_bytes, sp1_types::WrapProof};
+use crate::{memory::task_bytes, sp1_types::WrapProof, verify::contained};
 use async_trait::async_trait;
 use sp1_hypercube::{HashableKey, PROOF_MAX_NUM_PVS, SP1VerifyingKey};
 use sp1_primitives::SP1Field;
@@ -95,7 +95,7 @@ struct WrapChecks {
 impl ProofChecks for WrapChecks {
     fn check_result(&self, _: &TaskSpec, output: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
         // SP1 indexes public values without checking their number, so check that first.
-        match WrappedValues::of(&decode(output)?.proof.public_values) {
+        match WrappedValues::of(&decode_wrapped(output)?.proof.public_values) {
             Some(values) if values == self.expected => Ok(()),
             Some(_) => Err("it belongs to another run".to_owned()),
             None => Err("it has the wrong number of public values".to_owned()),
@@ -122,7 +122,7 @@ impl ShrinkWrapper {
         }
         proof.publish(ProofEvent::Verifying);
         let wrapped = proof.get("wrapped").await.ok_or_else(|| internal(&"the wrapped proof no longer exists"))?;
-        let decoded = decode(&wrapped).map_err(|error| internal(&error))?;
+        let decoded = decode_wrapped(&wrapped).map_err(|error| internal(&error))?;
         if WrappedValues::of(&decoded.proof.public_values).as_ref() != Some(&self.expected) {
             return Err(internal(&"the wrapped proof belongs to another run"));
         }
@@ -135,8 +135,9 @@ impl ShrinkWrapper {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<WrapProof, String> {
-    bincode::deserialize(bytes).map_err(|error| format!("cannot decode the wrapped proof: {error}"))
+/// Decodes a wrapped proof that a worker has made. SP1's decoder panics if a number has too few bytes.
+pub(crate) fn decode_wrapped(bytes: &[u8]) -> Result<WrapProof, String> {
+    contained(|| bincode::deserialize(bytes).map_err(|error| format!("cannot decode the wrapped proof: {error}")))
 }
 
 fn verify(proof: &WrapProof, key: &SP1VerifyingKey) -> Result<(), String> {

@@ -32,6 +32,6 @@ pub(crate) use event_limits::LIMITS as EVENT_LIMITS;
 pub(crate) use expectations::{Expectations, LIMITS as LIST_LIMITS};
 pub use named_key::named_key;
 pub(crate) use nonce::{check_nonce, check_nonce_range};
-pub(crate) use part_checks::PartChecks;
+pub(crate) use part_checks::{PartChecks, contained};
 pub(crate) use record::ClockRange;
 pub use whole_proof::{ProofRejection, verify_proof};

@@ -1,11 +1,11 @@
 //! Checks the nonce of proofs.
 
+use super::recursion_values::{check_count, recursion_values};
 use crate::sp1_types::CoreShardProof;
 use slop_algebra::PrimeField32;
 use sp1_hypercube::air::SP1CorePublicValues;
 use sp1_primitives::SP1Field;
 use sp1_prover::{Groth16Bn254Proof, PlonkBn254Proof, worker::SP1Proof};
-use sp1_recursion_executor::RecursionPublicValues;
 use sp1d_orchestrator::ProofFailure;
 use std::borrow::Borrow;
 
@@ -26,14 +26,15 @@ pub(crate) fn check_nonce_range(nonce: [u32; 4]) -> Result<(), ProofFailure> {
     }
 }
 
-/// Checks that the proof was made for `nonce`. A proof with another nonce is rejected even if it verifies.
+/// Checks that the proof was made for `nonce`. A proof with another nonce is rejected even if it verifies. The proof
+/// need not be verified: it may have any number of public values.
+///
+/// # Errors
+/// Fails if a part of the proof has another nonce, or the wrong number of public values.
 pub(crate) fn check_nonce(proof: &SP1Proof, nonce: [u32; 4]) -> Result<(), String> {
     let found: Vec<[SP1Field; 4]> = match proof {
-        SP1Proof::Core(shards) => shards.iter().map(shard_nonce).collect(),
-        SP1Proof::Compressed(whole) => {
-            let values: &RecursionPublicValues<SP1Field> = whole.proof.public_values.as_slice().borrow();
-            vec![values.proof_nonce]
-        }
+        SP1Proof::Core(shards) => shards.iter().map(shard_nonce).collect::<Result<Vec<_>, _>>()?,
+        SP1Proof::Compressed(whole) => vec![recursion_values(&whole.proof.public_values)?.proof_nonce],
         SP1Proof::Plonk(PlonkBn254Proof { public_inputs, .. })
         | SP1Proof::Groth16(Groth16Bn254Proof { public_inputs, .. }) => {
             return if public_inputs[4] == on_chain_nonce(nonce) {
@@ -49,7 +50,8 @@ pub(crate) fn check_nonce(proof: &SP1Proof, nonce: [u32; 4]) -> Result<(), Strin
     Ok(())
 }
 
-fn shard_nonce(shard: &CoreShardProof) -> [SP1Field; 4] {
+fn shard_nonce(shard: &CoreShardProof) -> Result<[SP1Field; 4], String> {
+    check_count(&shard.public_values)?;
     let values: &SP1CorePublicValues<SP1Field> = shard.public_values.as_slice().borrow();
-    values.proof_nonce
+    Ok(values.proof_nonce)
 }

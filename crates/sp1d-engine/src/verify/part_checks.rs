@@ -63,7 +63,8 @@ impl ProofChecks for PartChecks {
     }
 }
 
-/// Runs `check` and turns a panic into an error. SP1's verifier does not validate everything before it uses it.
-fn contained<T>(check: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+/// Runs `check` and turns a panic into an error. SP1's decoder and verifier do not validate everything before they use
+/// it.
+pub(crate) fn contained<T>(check: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| Err("SP1's code panicked during the check".to_owned()))
 }

@@ -13,6 +13,7 @@ mod proof_client;
 mod proof_context;
 mod proof_runner;
 mod request;
+mod setup_place;
 mod shards_in_flight;
 mod shrink_wrapper;
 

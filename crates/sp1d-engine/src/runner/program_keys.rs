@@ -2,7 +2,8 @@
 
 use super::{
     key_folder::{KeyFolder, KnownProgram},
-    request::decode_elf,
+    request::decode_owned_elf,
+    setup_place::SetupPlace,
 };
 use crate::{
     program::ProgramShape,
@@ -19,7 +20,7 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 sp1d_model::limits! {
     /// Number of programs whose verifying key stays in memory.
@@ -30,8 +31,7 @@ sp1d_model::limits! {
 pub(super) struct ProgramKeys {
     known: Mutex<VecDeque<(Digest, Arc<OnceCell<KnownProgram>>)>>,
     folder: KeyFolder,
-    /// Allows one program at a time: decoding and setting up a program take up to 2 GB.
-    setups: Semaphore,
+    place: SetupPlace,
     setup_prover: Arc<Sp1CoreProver>,
     release_memory: fn(),
 }
@@ -41,7 +41,7 @@ impl ProgramKeys {
     pub(super) fn new(folder: KeyFolder, release_memory: fn()) -> Self {
         let core_verifier = CpuSP1ProverComponents::core_verifier(riscv_machine());
         let setup_prover = Arc::new(CpuShardProver::new(core_verifier.shard_verifier().clone()));
-        Self { known: Mutex::default(), folder, setups: Semaphore::new(1), setup_prover, release_memory }
+        Self { known: Mutex::default(), folder, place: SetupPlace::new(), setup_prover, release_memory }
     }
 
     fn cell(&self, digest: Digest) -> Arc<OnceCell<KnownProgram>> {
@@ -67,35 +67,68 @@ impl ProgramKeys {
             if let Ok(Some(known)) = found {
                 return Ok(known);
             }
-            let known = self.set_up(program).await?;
-            let (folder, kept) = (self.folder.clone(), known.clone());
-            // A failure to store the key is ignored: the key is known.
-            let _ = tokio::task::spawn_blocking(move || folder.store(digest, &kept)).await;
-            Ok(known)
+            self.set_up(digest, program).await
         };
         cell.get_or_try_init(compute).await.cloned()
     }
 
-    async fn set_up(&self, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
-        let _permit = self.setups.acquire().await.expect("the semaphore is never closed");
-        let program = Arc::new(decode_elf(program).await?);
-        let (shape, prover) = (ProgramShape::of(&program), self.setup_prover.clone());
-        let setup = async move { AirProver::setup(&*prover, program, ProverSemaphore::new(1)).await.1 };
-        let key = tokio::spawn(setup).await;
-        let release_memory = self.release_memory;
-        let _ = tokio::task::spawn_blocking(release_memory).await;
-        let failed = |_| {
-            ProofFailure::Request(
-                "cannot set up the program: SP1 panicked while it computed the verifying key".to_owned(),
-            )
+    /// Sets up `program`, which has this digest. The setup continues if the caller leaves.
+    async fn set_up(&self, digest: Digest, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
+        let start = || {
+            let setup = Setup {
+                digest,
+                program: program.into(),
+                prover: self.setup_prover.clone(),
+                folder: self.folder.clone(),
+                release_memory: self.release_memory,
+            };
+            setup.run()
         };
-        Ok(KnownProgram { key: SP1VerifyingKey { vk: key.map_err(failed)? }, shape })
+        self.place.run(start).await
     }
 
     /// Checks that `elf` is a valid program for SP1.
     pub(super) async fn check(&self, elf: &[u8]) -> Result<(), ProofFailure> {
-        // Decoding takes several times the program's size in memory, so it also takes a permit.
-        let _permit = self.setups.acquire().await.expect("the semaphore is never closed");
-        decode_elf(elf).await.map(|_| ())
+        // Decoding takes several times the program's size in memory, so it also takes the place.
+        self.place.run(|| check_owned(elf.into())).await
     }
+}
+
+async fn check_owned(elf: Arc<[u8]>) -> Result<(), ProofFailure> {
+    decode_owned_elf(elf).await.map(drop)
+}
+
+/// The setup of one program.
+struct Setup {
+    digest: Digest,
+    program: Arc<[u8]>,
+    prover: Arc<Sp1CoreProver>,
+    folder: KeyFolder,
+    release_memory: fn(),
+}
+
+impl Setup {
+    /// Computes the key, and stores it on disk.
+    async fn run(self) -> Result<KnownProgram, ProofFailure> {
+        let Self { digest, program, prover, folder, release_memory } = self;
+        let known = compute_key(program, prover).await;
+        let _ = tokio::task::spawn_blocking(release_memory).await;
+        let known = known?;
+        let kept = known.clone();
+        // A failure to store the key is ignored: the key is known.
+        let _ = tokio::task::spawn_blocking(move || folder.store(digest, &kept)).await;
+        Ok(known)
+    }
+}
+
+/// Decodes `program` and computes its key.
+async fn compute_key(program: Arc<[u8]>, prover: Arc<Sp1CoreProver>) -> Result<KnownProgram, ProofFailure> {
+    let program = Arc::new(decode_owned_elf(program).await?);
+    let shape = ProgramShape::of(&program);
+    let setup = async move { AirProver::setup(&*prover, program, ProverSemaphore::new(1)).await.1 };
+    let failed = |_| {
+        ProofFailure::Request("cannot set up the program: SP1 panicked while it computed the verifying key".to_owned())
+    };
+    let key = tokio::spawn(setup).await.map_err(failed)?;
+    Ok(KnownProgram { key: SP1VerifyingKey { vk: key }, shape })
 }

@@ -67,8 +67,12 @@ pub fn status_code(expected: ExpectedExit) -> Result<StatusCode, ProofFailure> {
 
 /// Decodes the program outside of the asynchronous threads.
 pub(super) async fn decode_elf(program: &[u8]) -> Result<Program, ProofFailure> {
-    let owned: Arc<[u8]> = program.into();
-    let decoded = tokio::task::spawn_blocking(move || decode_program(&owned)).await;
+    decode_owned_elf(program.into()).await
+}
+
+/// Does the same without a copy of the program.
+pub(super) async fn decode_owned_elf(program: Arc<[u8]>) -> Result<Program, ProofFailure> {
+    let decoded = tokio::task::spawn_blocking(move || decode_program(&program)).await;
     let decoded = decoded.expect("panics of the decoder are caught");
     decoded.map_err(|error| ProofFailure::Request(format!("invalid program: {error}")))
 }

@@ -66,6 +66,11 @@ impl ExecutionResources {
         blocks.fold(0, u64::saturating_add).saturating_mul(BLOCK_BYTES)
     }
 
+    /// Returns true if the execution has shared memory.
+    pub(super) fn has_segments(&self) -> bool {
+        !self.remaining().is_empty()
+    }
+
     fn remaining(&self) -> Vec<PathBuf> {
         self.segments
             .iter()

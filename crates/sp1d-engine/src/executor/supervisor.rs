@@ -10,7 +10,7 @@ use std::{env, sync::atomic::Ordering, time::Duration};
 use tokio::{
     sync::Mutex,
     task::{JoinError, JoinHandle},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,19 @@ pub(crate) enum ExecutionEnd<T> {
     /// The execution exceeded a limit, or could not start.
     Failed(ProofFailure),
 }
+
+/// How the start of an execution ended.
+enum ExecutionStart<T> {
+    /// The child was found, or the execution has made progress.
+    Running,
+    /// The execution ended before its child was seen.
+    Ended(Result<T, JoinError>),
+    /// The execution was stopped before its child was seen.
+    Stopped,
+}
+
+/// The time between two looks for the child of an execution that starts.
+const START_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Runs `work`, which executes one program, until it ends, `stop` is cancelled, or it exceeds `bound`. Dropping the
 /// future stops the execution.
@@ -78,27 +91,32 @@ where
     let mut resources = ExecutionResources::before();
     let mut work = tokio::spawn(work);
     let progress = bound.progress.load(Ordering::Relaxed);
-    let early = loop {
+    let start = loop {
         tokio::select! {
-            outcome = &mut work => break Some(outcome),
-            () = sleep(Duration::from_millis(5)) => {}
+            outcome = &mut work => break ExecutionStart::Ended(outcome),
+            () = stop.cancelled() => break ExecutionStart::Stopped,
+            () = sleep(START_LOOK_INTERVAL) => {}
         }
         // A child that started and ended between two looks is not seen, but its progress is counted. Stop looking in
         // that case, so that other executions can start.
         if resources.look() || bound.progress.load(Ordering::Relaxed) != progress {
-            break None;
+            break ExecutionStart::Running;
         }
     };
+    if matches!(start, ExecutionStart::Stopped) {
+        abort_start(&mut work, &mut resources).await;
+    }
     resources.look();
-    if let (None, Some(child)) = (&early, resources.child()) {
+    if let (ExecutionStart::Running, Some(child)) = (&start, resources.child()) {
         watch.limit(child);
     }
     // The execution may wait for workers for a long time, and the file may be removed meanwhile.
     helper::remember_in(&env::temp_dir());
     drop(starting);
-    let ended = match early {
-        Some(outcome) => outcome.map_or_else(ExecutionEnd::Panicked, ExecutionEnd::Done),
-        None => wait_for_end(&mut work, &resources, &stop, &bound, &mut watch).await,
+    let ended = match start {
+        ExecutionStart::Running => wait_for_end(&mut work, &resources, &stop, &bound, &mut watch).await,
+        ExecutionStart::Ended(outcome) => outcome.map_or_else(ExecutionEnd::Panicked, ExecutionEnd::Done),
+        ExecutionStart::Stopped => ExecutionEnd::Stopped,
     };
     let ended = watch.killed_by_limit().map_or(ended, ExecutionEnd::Failed);
     // Clean up even after a normal end. The parts of SP1's executor do not wait for each other, and a part that failed
@@ -106,6 +124,28 @@ where
     resources.remove().await;
     work.abort();
     ended
+}
+
+/// Aborts the start of an execution. Returns when its child is found, or can no longer appear. Until then, no other
+/// execution may start, because the child would count as that of the other one.
+async fn abort_start<T>(work: &mut JoinHandle<T>, resources: &mut ExecutionResources) {
+    /// A thread of SP1 that runs at the abort continues. It creates its shared memory within this time. The child
+    /// follows at once, or SP1 removes the shared memory.
+    const MAX_CREATION_TIME: Duration = Duration::from_millis(500);
+    /// A child with a large input may follow some seconds later.
+    const MAX_WAIT: Duration = Duration::from_secs(10);
+    work.abort();
+    // The work ends at its next await.
+    let _ = work.await;
+    let aborted_at = Instant::now();
+    while !resources.look() {
+        let waited = aborted_at.elapsed();
+        let max_wait = if resources.has_segments() { MAX_WAIT } else { MAX_CREATION_TIME };
+        if waited >= max_wait {
+            return;
+        }
+        sleep(START_LOOK_INTERVAL).await;
+    }
 }
 
 async fn wait_for_end<T>(

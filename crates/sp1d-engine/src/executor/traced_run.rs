@@ -17,7 +17,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// A run of a program for its trace.
 pub(crate) struct TracedRun {
@@ -75,7 +75,8 @@ impl TracedRun {
             let (exit_code, reads) = (runner.exit_code(), runner.hints().len() as u64);
             Ok::<_, ExecutionError>(Some(TracedOutcome { state, exit_code, reads }))
         };
-        let work = async move { tokio::task::spawn_blocking(read_all).await };
+        // A run that is stopped before its thread starts does not start.
+        let work = async move { AbortOnDropHandle::new(tokio::task::spawn_blocking(read_all)).await };
         let reason = match supervise(work, stop, bound).await {
             ExecutionEnd::Done(Ok(Ok(outcome))) => return Ok(outcome),
             ExecutionEnd::RanAway => return Err(ran_away(cycle_limit)),

@@ -1,10 +1,10 @@
 //! Checks the input proofs of a program: proofs that the program itself verifies.
 
-use super::request::decode_elf;
+use super::{proof_sequence::verify_each, request::decode_elf};
 use crate::{
     options::CutOptions,
     proof_calls::{ProofIdentity, difference, may_verify_proofs, observe_proof_calls},
-    sp1_types::InnerRecursionProof,
+    sp1_types::{InnerRecursionProof, InnerVerifyingKey},
 };
 use slop_algebra::{AbstractField, PrimeField32};
 use sp1_core_machine::io::SP1Stdin;
@@ -13,10 +13,8 @@ use sp1_primitives::SP1Field;
 use sp1_prover::worker::{SP1NodeCore, SP1Proof, hash_deferred_proofs};
 use sp1_recursion_executor::RecursionPublicValues;
 use sp1d_orchestrator::{ProofFailure, ProofHandle, ProofRequest};
-use std::{
-    borrow::Borrow,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::borrow::Borrow;
+use tokio_util::sync::CancellationToken;
 
 /// Checks that every proof in `stdin` has the right number of public values. SP1 indexes them without checking.
 ///
@@ -45,31 +43,23 @@ pub(super) fn check_proof_form(at: u64, proof: &InnerRecursionProof) -> Result<(
 /// and the proof would still fail.
 ///
 /// # Errors
-/// Fails with the position of the first proof that does not verify.
-pub(super) async fn check_input_proofs(node: &SP1NodeCore, stdin: &SP1Stdin) -> Result<(), ProofFailure> {
+/// Fails with the position of the first proof that does not verify, or when `stop` is cancelled.
+pub(super) async fn check_input_proofs(
+    node: &SP1NodeCore,
+    stdin: &SP1Stdin,
+    stop: &CancellationToken,
+) -> Result<(), ProofFailure> {
     if stdin.proofs.is_empty() {
         return Ok(());
     }
-    let (node, proofs) = (node.clone(), stdin.proofs.clone());
-    let verify = move || {
-        for (at, (proof, key)) in proofs.into_iter().enumerate() {
-            let (proof, key) = (SP1Proof::Compressed(Box::new(proof)), SP1VerifyingKey { vk: key });
-            // SP1 indexes into proofs without checking and may panic.
-            let outcome = catch_unwind(AssertUnwindSafe(|| node.verify(&key, &proof)));
-            let reason = match outcome {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "SP1's verifier panicked on it".to_owned(),
-            };
-            return Err(ProofFailure::Request(format!(
-                "input proof {} does not verify: {reason}\n\
-                 hint: pass `write_proof` a compressed proof and the verifying key of the proven program",
-                at + 1
-            )));
-        }
-        Ok(())
+    let (node, proofs, stop) = (node.clone(), stdin.proofs.clone(), stop.clone());
+    // SP1 indexes into proofs without checking and may panic.
+    let verify = move |(proof, key): (InnerRecursionProof, InnerVerifyingKey)| {
+        let (proof, key) = (SP1Proof::Compressed(Box::new(proof)), SP1VerifyingKey { vk: key });
+        node.verify(&key, &proof).map_err(|error| error.to_string())
     };
-    tokio::task::spawn_blocking(verify).await.expect("panics of the verifier are caught")
+    let verified = tokio::task::spawn_blocking(move || verify_each(proofs, verify, &stop)).await;
+    verified.expect("panics of the verifier are caught")
 }
 
 /// Checks that the program verifies exactly the proofs in `stdin`, in their order. With other proofs, all shards would

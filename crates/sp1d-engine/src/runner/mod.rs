@@ -12,6 +12,7 @@ mod program_keys;
 mod proof_client;
 mod proof_context;
 mod proof_runner;
+mod proof_sequence;
 mod request;
 mod setup_place;
 mod shards_in_flight;

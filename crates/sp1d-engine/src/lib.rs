@@ -35,8 +35,8 @@ mod verify;
 
 pub use device::{GPU_ATTEMPT_BYTES, MIN_FREE_GPU_BYTES, MIN_GPU_BYTES, ProverDevice, largest_gpu_cut, pinned_bytes};
 pub use executor::{
-    Executed, Leftovers, MachineError, check_executor_host, check_temporary_folder, count_gas_on, execute_on,
-    kill_executions, private_temporary_folder, remove_leftovers,
+    Executed, Leftovers, MachineError, NoLineLimit, check_executor_host, check_line_limit, check_temporary_folder,
+    count_gas_on, execute_on, kill_executions, private_temporary_folder, remove_leftovers, warn_without_line_limit,
 };
 pub use file_decoding::FileDecodeError;
 pub use identity::build_identity;

@@ -17,6 +17,9 @@ mod execution_bound;
 mod executor_error;
 #[path = "../src/executor/failures.rs"]
 mod failures;
+#[path = "../src/executor/line_limit.rs"]
+#[allow(unreachable_pub, reason = "the engine exports them")]
+mod line_limit;
 #[path = "../src/executor/processes.rs"]
 mod processes;
 #[path = "../src/executor/resources.rs"]

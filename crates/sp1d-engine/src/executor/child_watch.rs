@@ -6,6 +6,7 @@ use super::{
     control_group::ExecutionGroup,
     execution_bound::ExecutionBound,
     failures::{too_long_line_written, too_much_memory, too_much_output},
+    line_limit::warn_if_hidden,
     resources::ExecutionResources,
     shared_memory::SharedMemoryShortage,
     shared_memory_share::SharedMemoryShare,
@@ -74,6 +75,7 @@ impl ChildWatch {
         if !failed.is_empty() {
             tracing::debug!(child, ?failed, "cannot set some limits of an execution");
         }
+        warn_if_hidden(child);
     }
 
     /// Returns why the execution must end, or `None`.

@@ -12,6 +12,7 @@ mod failures;
 mod gas_bound;
 mod helper;
 mod leftovers;
+mod line_limit;
 mod machine_check;
 mod private_folder;
 mod processes;
@@ -32,6 +33,7 @@ pub(crate) use failures::{
 };
 pub(crate) use gas_bound::GasBound;
 pub use leftovers::{Leftovers, kill_executions, remove_leftovers};
+pub use line_limit::{NoLineLimit, check_line_limit, warn_without_line_limit};
 pub(crate) use machine_check::check_executor_folders;
 pub use machine_check::{MachineError, check_executor_host, check_temporary_folder};
 pub use private_folder::private_temporary_folder;

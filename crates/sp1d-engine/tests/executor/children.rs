@@ -4,6 +4,7 @@ use crate::{
     child_limits::{ChildLimits, GroupLimits},
     child_use::{parse_write, pending_write, resident_memory, written_bytes},
     control_group::{ExecutionGroup, group_parent, remove_later},
+    line_limit::hides_children,
 };
 use rustix::process::Signal;
 use std::{
@@ -140,6 +141,26 @@ fn system_calls_are_parsed() {
     for text in ["running\n", "-1 0x7fff9f6ea868 0x7f3dee2b9350\n", "", "1 2 3 4\n", "1 0x2 0x3\n"] {
         check(text, None);
     }
+}
+
+#[test]
+fn yama_may_hide_the_system_calls_of_a_child() {
+    #[track_caller]
+    fn check(scope: &str, capabilities: &str, expected: bool) {
+        let status = format!("Name:\tsp1d\nCapPrm:\t000001ffffffffff\nCapEff:\t{capabilities}\nSeccomp:\t2\n");
+        assert_eq!(hides_children(scope, &status), expected, "{scope:?} {capabilities}");
+    }
+    let (none, all, tracing) = ("0000000000000000", "000001ffffffffff", "0000000000080000");
+    for capabilities in [none, all, tracing] {
+        check("0\n", capabilities, false);
+        check("1\n", capabilities, false);
+        check("3\n", capabilities, true);
+    }
+    check("2\n", none, true);
+    check("2\n", "0000000000040000", true);
+    check("2\n", tracing, false);
+    check("2\n", all, false);
+    assert!(hides_children("2\n", ""), "the capabilities are unknown");
 }
 
 #[test]

@@ -13,6 +13,9 @@ mod control_group;
 #[path = "../../src/executor/gas_bound.rs"]
 #[allow(dead_code, reason = "the engine uses them")]
 mod gas_bound;
+#[path = "../../src/executor/line_limit.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the engine uses them")]
+mod line_limit;
 #[path = "../../src/executor/shared_memory.rs"]
 #[allow(dead_code, reason = "the engine uses them")]
 mod shared_memory;

@@ -17,7 +17,9 @@ use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::json;
 use sp1d_client::{Client, ClientError, Moment, WorkerActivity, redacted};
-use sp1d_engine::{MachineError, check_executor_host, check_temporary_folder, smallest_worker_bytes};
+use sp1d_engine::{
+    MachineError, NoLineLimit, check_executor_host, check_line_limit, check_temporary_folder, smallest_worker_bytes,
+};
 use sp1d_machine::{Memory, unused_processor_feature};
 use sp1d_model::{counted, hint};
 use sp1d_orchestrator::{ListError, ProbeError, Probed, WorkerAddress, probe};
@@ -37,6 +39,7 @@ pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
     machine.extend(cores(std::thread::available_parallelism().map_or(1, usize::from)));
     machine.extend(gpus_of_this_machine().await);
     machine.extend(executor());
+    machine.push(line_limit(check_line_limit()));
     for address in &arguments.listen {
         machine.push(port(address).await);
     }
@@ -184,6 +187,16 @@ fn little_shared_memory(small: SmallSharedMemory) -> CheckFinding {
     finding("/dev/shm", CheckOutcome::Warning, found, small.remedy())
 }
 
+/// Returns the finding about the limit for the lines of programs. Trusted programs need no limit, so its lack is only a
+/// warning.
+fn line_limit(checked: Result<(), NoLineLimit>) -> CheckFinding {
+    let what = "line limit";
+    match checked {
+        Ok(()) => finding(what, CheckOutcome::Passed, "a program that writes a line without end is stopped", ""),
+        Err(error) => CheckFinding { outcome: CheckOutcome::Warning, ..failed(what, error, "") },
+    }
+}
+
 async fn port(address: &Address) -> CheckFinding {
     let what = format!("port {address}");
     let bound = async {
@@ -319,6 +332,13 @@ mod tests {
         check(&little_shared_memory(small), CheckOutcome::Warning, "67 MB: enough for small programs");
         let small = SmallSharedMemory { size_mb: 4000, wanted_mb: 4900, demand: SharedMemoryDemand::GasCount };
         check(&little_shared_memory(small), CheckOutcome::Warning, "4000 MB: enough without gas limits");
+    }
+
+    #[test]
+    fn a_missing_line_limit_is_a_warning() {
+        check(&line_limit(Ok(())), CheckOutcome::Passed, "a line without end");
+        let missing = NoLineLimit("of a reason".to_owned());
+        check(&line_limit(Err(missing)), CheckOutcome::Warning, "because of a reason");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     process::allocator,
 };
 use anyhow::{Context, Result};
-use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, check_executor_host};
+use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, check_executor_host, warn_without_line_limit};
 use sp1d_identity::{HttpsCertificate, HttpsIdentity};
 use sp1d_machine::raise_open_files;
 use sp1d_orchestrator::JoinSettings;
@@ -115,6 +115,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     if let Some(small) = SmallSharedMemory::of_machine(settings.parallel_proofs) {
         small.warn();
     }
+    warn_without_line_limit();
     if let Some(place) = &arguments.archive {
         let place = place.parse::<ArchivePlace>();
         settings.archive = Some(place.map_err(|error| CliError::usage(error.to_string()))?);

@@ -76,7 +76,7 @@ pub(crate) async fn add(
     let place = service.place_for_upload(client, &caller.tenant).await?;
     let declared = declared_length(&headers);
     let blob = receive(&service, &place, UploadKind::Program, declared, body.into_data_stream()).await?;
-    let program = service.add_program(&caller.tenant, blob).await?;
+    let program = service.add_program(&caller.tenant, blob, &place).await?;
     Ok((StatusCode::CREATED, Extension(AuditedObject(program.id.clone())), Json(program)))
 }
 
@@ -129,7 +129,7 @@ pub(crate) async fn add_input(
     let place = service.place_for_upload(client, &caller.tenant).await?;
     let declared = declared_length(&headers);
     let blob = receive(&service, &place, UploadKind::Input, declared, body.into_data_stream()).await?;
-    let blob = service.add_input(&caller.tenant, blob).await?;
+    let blob = service.add_input(&caller.tenant, blob, &place).await?;
     Ok((
         StatusCode::CREATED,
         Extension(AuditedObject(blob.digest.clone())),

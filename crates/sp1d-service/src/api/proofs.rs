@@ -199,8 +199,8 @@ async fn read_form(
                 let place = held_place(service, client, tenant, &mut place).await?;
                 let blob = receive(service, place, kind, None, field).await?;
                 match kind {
-                    UploadKind::Program => program = Some(service.add_program(tenant, blob).await?.id),
-                    UploadKind::Input => input = Some(service.add_input(tenant, blob).await?.digest),
+                    UploadKind::Program => program = Some(service.add_program(tenant, blob, place).await?.id),
+                    UploadKind::Input => input = Some(service.add_input(tenant, blob, place).await?.digest),
                 }
             }
         }

@@ -93,7 +93,8 @@ pub(crate) struct Archiver {
     writer: String,
     claimed: Option<ClaimedArchive>,
     survey: Option<ArchiveSurvey>,
-    unused: UnusedBlobs,
+    /// `None` until they are read from the state folder.
+    unused: Option<UnusedBlobs>,
     schedule: CopySchedule,
     /// Version of the database in the last copy.
     copied: Option<i64>,
@@ -141,7 +142,7 @@ impl Archiver {
             writer: random_id().map_err(local(&parts.state))?,
             claimed: None,
             survey: None,
-            unused: UnusedBlobs::default(),
+            unused: None,
             schedule: CopySchedule::default(),
             copied: None,
             is_failing: false,
@@ -372,15 +373,45 @@ impl Archiver {
         Ok(true)
     }
 
+    /// Returns the archived blobs to remove, when the latest copy has `needed` blobs. Stores since when the others are
+    /// unused, so that their time continues after a restart. A failure only keeps them longer.
+    async fn find_unused(&mut self, needed: &HashSet<String>) -> Vec<String> {
+        let state = self.parts.state.clone();
+        let on_failure = |error: io::Error| {
+            tracing::warn!(state = %state.display(), %error, "cannot read or store since when files of the archive are unused; they may stay longer after a restart");
+        };
+        let mut unused = match self.unused.take() {
+            Some(unused) => unused,
+            None => {
+                let state = state.clone();
+                let loaded = blocking(move || UnusedBlobs::load(&state)).await;
+                loaded.map_err(on_failure).unwrap_or_default()
+            }
+        };
+        let known = unused.clone();
+        let survey = self.survey.as_ref().expect("the archive was listed");
+        let removed = unused.collect(survey.blobs.iter(), needed, &self.parts.clock.proof_times());
+        if unused != known {
+            let (stored, state) = (unused.clone(), state.clone());
+            if let Err(error) = blocking(move || stored.store(&state)).await {
+                on_failure(error);
+            }
+        }
+        self.unused = Some(unused);
+        removed
+    }
+
     /// Removes the copies of the database that are no longer needed. If `needed` blobs are given, also removes the
     /// others that have not been needed for long. A failure only leaves files.
     async fn collect_garbage(&mut self, needed: Option<&HashSet<String>>) {
-        let now = self.status.now();
-        let survey = self.survey.as_mut().expect("the archive was listed");
-        if !survey.can_remove {
+        if !self.survey.as_ref().expect("the archive was listed").can_remove {
             return;
         }
-        let unused = needed.map_or_else(Vec::new, |needed| self.unused.collect(survey.blobs.iter(), needed, now));
+        let unused = match needed {
+            Some(needed) => self.find_unused(needed).await,
+            None => Vec::new(),
+        };
+        let survey = self.survey.as_mut().expect("the archive was listed");
         for digest in &unused {
             // Before the removal: if its response is lost, the blob is stored again when it is needed again.
             survey.blobs.remove(digest);
@@ -414,8 +445,10 @@ mod tests {
         state::{ClockRecord, Database, DiskSpace, create_private_folder},
     };
     use sp1d_model::Moment;
-    use std::{sync::mpsc, thread};
+    use std::{fs, sync::mpsc, thread};
     use tokio::{task::yield_now, time::advance};
+
+    const HOUR_MS: i64 = 60 * 60 * 1000;
 
     /// Returns what an archiver reads, in a new state folder in `folder`.
     fn parts(folder: &Path, place: ArchivePlace, clock: ServiceClock) -> ArchiverParts {
@@ -460,7 +493,6 @@ mod tests {
 
     #[tokio::test]
     async fn step_of_the_clock_removes_no_copy_from_before() {
-        const HOUR_MS: i64 = 60 * 60 * 1000;
         let folder = tempfile::tempdir().unwrap();
         let month_ago = Moment(Moment::now().0 - 30 * 24 * HOUR_MS);
         let clock = ServiceClock::start(Some(ClockRecord { trusted: month_ago, unconfirmed: None }));
@@ -474,6 +506,37 @@ mod tests {
         }
         archiver.copy().await.unwrap();
         assert_eq!(archiver.store.list(DATABASES).await.unwrap().len(), 6);
+    }
+
+    #[tokio::test]
+    async fn restart_does_not_prolong_the_time_of_an_unused_blob() {
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, file) = (folder.path().join("archive"), folder.path().join("state/archive-unused.json"));
+        let start = || {
+            let place = ArchivePlace::Folder(archive.clone());
+            Archiver::open(parts(folder.path(), place, ServiceClock::start(None)), |_| None).unwrap()
+        };
+        let digest = "0a".repeat(32);
+        let mut first = start();
+        first.store.put(&blob_name(&digest), tempfile::tempfile().unwrap(), 0).await.unwrap();
+        first.copy().await.unwrap();
+        assert_eq!(first.store.list(BLOBS).await.unwrap(), [blob_name(&digest)]);
+        assert!(fs::read_to_string(&file).unwrap().contains(&digest));
+        drop(first);
+        let long_ago = Moment(Moment::now().0 - 26 * HOUR_MS);
+        fs::write(&file, format!("{{\"{digest}\":\"{long_ago}\"}}")).unwrap();
+        let mut second = start();
+        second.copy().await.unwrap();
+        assert_eq!(second.store.list(BLOBS).await.unwrap(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn damaged_time_of_unused_blobs_does_not_end_the_archive() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = ArchivePlace::Folder(folder.path().join("archive"));
+        let parts = parts(folder.path(), place, ServiceClock::start(None));
+        fs::write(folder.path().join("state/archive-unused.json"), "{").unwrap();
+        Archiver::open(parts, |_| None).unwrap().copy().await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,12 +1,15 @@
 //! What the state folder remembers of its archive.
 
-use super::position::ArchivePosition;
+use super::{position::ArchivePosition, retention::UnusedBlobs};
 use crate::state::replace_durably;
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path};
 
 /// Name of the file in the state folder.
 const FILE: &str = "archive.json";
+
+/// Name of the file in the state folder with the unused blobs of the archive.
+const UNUSED_FILE: &str = "archive-unused.json";
 
 /// What the state folder remembers of its archive. It is stored before the manifest is written, so it is never behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,22 @@ impl ArchiveRecord {
     /// Stores the record in the state folder `folder`.
     pub(super) fn store(&self, folder: &Path) -> io::Result<()> {
         replace_durably(folder, FILE, &serde_json::to_vec(self)?)
+    }
+}
+
+impl UnusedBlobs {
+    /// Reads the unused blobs from the state folder `folder`. A folder without the file has none.
+    pub(super) fn load(folder: &Path) -> io::Result<Self> {
+        match fs::read(folder.join(UNUSED_FILE)) {
+            Ok(content) => Ok(serde_json::from_slice(&content)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores the unused blobs in the state folder `folder`. An archive has at most `MAX_ARCHIVED_FILES` blobs.
+    pub(super) fn store(&self, folder: &Path) -> io::Result<()> {
+        replace_durably(folder, UNUSED_FILE, &serde_json::to_vec(self)?)
     }
 }
 

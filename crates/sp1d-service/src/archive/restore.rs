@@ -203,7 +203,7 @@ async fn fetch_blob(store: &ArchiveStore, blobs: &Blobs, digest: &str) -> Result
     }
     let stored = writer.finish()?;
     if stored.digest != digest {
-        blobs.remove(&stored.digest);
+        blobs.remove_if(&stored.digest, |_| true);
         return Err(damaged("does not match its digest".to_owned()));
     }
     Ok(true)

@@ -1,11 +1,10 @@
 //! Which copies and blobs of an archive are removed.
 
 use super::copy_name::CopyName;
+use crate::state::ProofTimes;
+use serde::{Deserialize, Serialize};
 use sp1d_model::Moment;
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Copies that are always kept: the latest one, and those that a reader of an earlier manifest may be reading.
 const KEPT_NEWEST: usize = 3;
@@ -15,8 +14,9 @@ const HOUR_MS: i64 = 60 * 60 * 1000;
 /// Hours for which the archive keeps one copy each.
 const KEPT_HOURS: i64 = 24;
 
-/// How long a blob must have been unused before it is removed. The copies of the last hours still need it.
-const MIN_UNUSED: Duration = Duration::from_secs(25 * 60 * 60);
+/// How long a blob must have been unused before it is removed, in milliseconds. The copies of the last hours still need
+/// it.
+const MIN_UNUSED_MS: i64 = (KEPT_HOURS + 1) * HOUR_MS;
 
 /// Returns the copies that are no longer needed at `now`. Keeps the newest ones, the newest one of each of the last
 /// hours, and the newest one of each hour after `now`: until a step of the clock is confirmed, `now` is the older time.
@@ -34,25 +34,27 @@ pub(super) fn superseded(copies: &[CopyName], now: Moment) -> Vec<CopyName> {
     removed.map(|(_, copy)| copy.clone()).collect()
 }
 
-/// Since when the blobs of the archive are unused, as far as this process knows.
-#[derive(Debug, Default)]
-pub(super) struct UnusedBlobs(BTreeMap<String, Duration>);
+/// Since when the blobs of the archive are unused, as far as the state folder knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct UnusedBlobs(BTreeMap<String, Moment>);
 
 impl UnusedBlobs {
-    /// Compares the `archived` blobs with those that the latest copy has `needed`, at `now` since the start of the
-    /// service. Returns the blobs to remove.
+    /// Compares the `archived` blobs with those that the latest copy has `needed`. Returns the blobs to remove. A blob
+    /// with a time in the future, before the clock was set back, is unused since now.
     pub(super) fn collect<'a>(
         &mut self,
         archived: impl Iterator<Item = &'a String>,
         needed: &HashSet<String>,
-        now: Duration,
+        times: &ProofTimes,
     ) -> Vec<String> {
-        let unused: BTreeMap<String, Duration> = archived
+        let since = |digest: &String| self.0.get(digest).map_or(times.now, |since| times.now.min(*since));
+        let unused: BTreeMap<String, Moment> = archived
             .filter(|digest| !needed.contains(*digest))
-            .map(|digest| (digest.clone(), self.0.get(digest).copied().unwrap_or(now)))
+            .map(|digest| (digest.clone(), since(digest)))
             .collect();
-        let old = unused.iter().filter(|(_, since)| now.saturating_sub(**since) >= MIN_UNUSED);
-        let old = old.map(|(digest, _)| digest.clone()).collect();
+        let is_old = |since: Moment| times.of(since).0.saturating_sub(since.0) >= MIN_UNUSED_MS;
+        let old = unused.iter().filter(|(_, since)| is_old(**since)).map(|(digest, _)| digest.clone()).collect();
         self.0 = unused;
         old
     }
@@ -91,18 +93,37 @@ mod tests {
         check(&[(1, 0), (2, 61), (3, 1441), (4, 1442), (5, 1443)], 1443, &[1]);
     }
 
+    /// Returns the times of a run with a trusted clock.
+    fn hours(hours: i64) -> ProofTimes {
+        let now = Moment(hours * HOUR_MS);
+        ProofTimes { now, since: Moment(i64::MIN), cautious: now }
+    }
+
     #[test]
     fn blobs_are_removed_a_day_after_their_last_use() {
-        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
         let archived = ["one".to_owned(), "two".to_owned()];
         let needed = HashSet::from(["one".to_owned()]);
         let mut unused = UnusedBlobs::default();
-        assert!(unused.collect(archived.iter(), &needed, hours(1)).is_empty());
-        assert!(unused.collect(archived.iter(), &needed, hours(25)).is_empty());
+        assert!(unused.collect(archived.iter(), &needed, &hours(1)).is_empty());
+        assert!(unused.collect(archived.iter(), &needed, &hours(25)).is_empty());
         // Needed once more: its time starts again.
-        assert!(unused.collect(archived.iter(), &archived.iter().cloned().collect(), hours(25)).is_empty());
-        assert!(unused.collect(archived.iter(), &needed, hours(26)).is_empty());
-        assert!(unused.collect(archived.iter(), &needed, hours(50)).is_empty());
-        assert_eq!(unused.collect(archived.iter(), &needed, hours(51)), ["two"]);
+        assert!(unused.collect(archived.iter(), &archived.iter().cloned().collect(), &hours(25)).is_empty());
+        assert!(unused.collect(archived.iter(), &needed, &hours(26)).is_empty());
+        assert!(unused.collect(archived.iter(), &needed, &hours(50)).is_empty());
+        assert_eq!(unused.collect(archived.iter(), &needed, &hours(51)), ["two"]);
+    }
+
+    #[test]
+    fn time_of_an_unused_blob_follows_no_step_of_the_clock() {
+        let (archived, needed) = (["blob".to_owned()], HashSet::new());
+        let mut unused = UnusedBlobs::default();
+        assert!(unused.collect(archived.iter(), &needed, &hours(100)).is_empty());
+        // The clock has moved forward by 1000 hours, and one hour has passed.
+        let step = ProofTimes { since: Moment(1100 * HOUR_MS), cautious: Moment(101 * HOUR_MS), ..hours(1101) };
+        assert!(unused.collect(archived.iter(), &needed, &step).is_empty());
+        // It was set back.
+        assert!(unused.collect(archived.iter(), &needed, &hours(50)).is_empty());
+        assert!(unused.collect(archived.iter(), &needed, &hours(74)).is_empty());
+        assert_eq!(unused.collect(archived.iter(), &needed, &hours(75)), ["blob"]);
     }
 }

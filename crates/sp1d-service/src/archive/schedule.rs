@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Interval between the starts of two copies while the database changes. With the time of a copy it must stay below
-/// a minute: so much may be lost with the volume.
+/// Interval between the starts of two copies while the database changes. Together with the time of a copy, it must stay
+/// below a minute: the loss of a volume may cost at most the last minute.
 const INTERVAL: Duration = Duration::from_secs(20);
 
 /// The same after the end of a proof, so that its result is in the archive soon.

@@ -79,15 +79,15 @@ impl ServiceInner {
         let mut batch = Vec::new();
         loop {
             let stopped = self.tasks.is_closed() && self.tasks.is_empty();
-            let came = tokio::select! {
-                came = messages.recv_many(&mut batch, 4096) => came,
+            let received = tokio::select! {
+                received = messages.recv_many(&mut batch, 4096) => received,
                 () = async {
                     self.stop.cancelled().await;
                     // Tasks that are still ending may send their last events, so the loop waits for them.
                     sleep(GATHERING).await;
                 } => 0,
             };
-            if came == 0 {
+            if received == 0 {
                 if stopped {
                     return;
                 }

@@ -99,11 +99,11 @@ impl ServiceInner {
         needed.extend(finished);
         let (file_time, is_short) =
             (UNIX_EPOCH + Duration::from_millis(u64::try_from(now.0).unwrap_or(0)), self.space.is_short());
+        let is_old = |stored| is_old(stored, file_time, is_short);
         let unused = self.blobs.list().into_iter().filter(|(digest, _)| !needed.contains(digest));
-        let unused: Vec<String> =
-            unused.filter(|(_, stored)| is_old(*stored, file_time, is_short)).map(|(digest, _)| digest).collect();
-        unused.iter().for_each(|digest| self.blobs.remove(digest));
-        Ok(unused.len())
+        let old: Vec<String> = unused.filter(|(_, stored)| is_old(*stored)).map(|(digest, _)| digest).collect();
+        // The time counts again: a client may be uploading the same content.
+        Ok(old.iter().filter(|digest| self.blobs.remove_if(digest, is_old)).count())
     }
 }
 

@@ -14,6 +14,7 @@ mod list_watcher;
 mod liveness;
 mod lock;
 mod parts;
+mod proof_end;
 mod queries;
 mod request;
 mod retry;

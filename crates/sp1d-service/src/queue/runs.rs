@@ -2,6 +2,7 @@
 
 use super::{
     events::MAX_FLUSH,
+    proof_end::TimeLimit,
     service::{ActiveProof, ServiceInner, lock},
 };
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     state::{BlobError, ProofJob, ProofOutcome},
     telemetry::{AttemptMetrics, Spans},
 };
-use sp1d_model::{FailureInfo, ProofEvent, ProofFailureKind, TaskCounts, hint};
+use sp1d_model::{FailureInfo, Moment, ProofEvent, ProofFailureKind, TaskCounts};
 use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofRequest, Proven};
 use std::{
     sync::{Arc, Mutex},
@@ -25,8 +26,7 @@ use tokio_util::sync::CancellationToken;
 /// 200 bytes for each place while the proof runs, 1.6 MB in total.
 const EVENTS_OF_PROOF: usize = 1 << 13;
 
-/// Interval at which the service looks for queued proofs and expired deadlines. A finished proof that waits for disk
-/// space is retried every five intervals.
+/// Interval at which the service looks for queued proofs and expired deadlines.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl ServiceInner {
@@ -38,7 +38,7 @@ impl ServiceInner {
         }
         let mut is_locked = false;
         loop {
-            self.end_times_alone().await;
+            self.end_suspicions().await;
             while self.may_start() {
                 let inner = self.clone();
                 let started = tokio::task::spawn_blocking(move || inner.database.start_next(inner.clock.now()));
@@ -102,7 +102,7 @@ impl ServiceInner {
     }
 
     /// Ends the suspicion against running proofs that have run alone for long enough, so that others start again.
-    async fn end_times_alone(self: &Arc<Self>) {
+    async fn end_suspicions(self: &Arc<Self>) {
         let over = lock(&self.running)
             .iter()
             .find_map(|(id, running)| running.is_time_alone_over().then(|| (id.clone(), running.clone())));
@@ -159,12 +159,14 @@ impl ServiceInner {
             let waited = self.clock.now().0.saturating_sub(job.proof.created.0);
             self.metrics.on_started(Duration::from_millis(u64::try_from(waited).unwrap_or(0)));
         }
+        let limit = self.time_limit(job.proof.created, job.proof.deadline).ok().flatten();
+        let limit = limit.and_then(|time| Some(TimeLimit { time, end: started.checked_add(time)? }));
         // A separate task, so that a panic ends only this proof.
         let proven = tokio::spawn(self.clone().prove(job, running.clone())).await;
         let proven = proven.unwrap_or_else(|error| Err(ProofFailure::Internal(error.to_string())));
         let stopped = (self.stop.is_cancelled() || self.has_dead_part()) && !running.cancel.is_cancelled();
         let outcome = match proven {
-            Ok(proven) => self.clone().keep(&id, proven, &running).await,
+            Ok(proven) => self.clone().keep(&id, proven, &running, limit).await,
             // The shutdown or a dead part may be the cause of the failure. The next start runs the proof again.
             Err(_) if stopped => None,
             Err(ProofFailure::Cancelled) => Some(ProofOutcome::Cancelled),
@@ -186,7 +188,7 @@ impl ServiceInner {
     }
 
     /// Returns a running proof to the queue when the service stops.
-    async fn put_back(self: &Arc<Self>, id: &str) {
+    pub(super) async fn put_back(self: &Arc<Self>, id: &str) {
         let owned = id.to_owned();
         let put_back = self.persistently("return a proof to the queue", move |inner| inner.database.put_back(&owned));
         if let Err(error) = put_back.await {
@@ -209,19 +211,7 @@ impl ServiceInner {
         let read = move || Ok((inner.blobs.read(&program)?, inner.blobs.read(&input)?));
         let read = tokio::task::spawn_blocking(read).await.expect("work on the state does not panic");
         let (elf, stdin) = read.map_err(unreadable)?;
-        let timeout = match job.proof.deadline {
-            None => None,
-            Some(deadline) => {
-                let left = deadline.0.saturating_sub(self.clock.proof_times().of(job.proof.created).0);
-                let allowed = Duration::from_millis(
-                    u64::try_from(deadline.0.saturating_sub(job.proof.created.0)).unwrap_or_default(),
-                );
-                match u64::try_from(left) {
-                    Ok(left) if left > 0 => Some(Duration::from_millis(left)),
-                    _ => return Err(ProofFailure::Timeout(allowed)),
-                }
-            }
-        };
+        let timeout = self.time_limit(job.proof.created, job.proof.deadline)?;
         let request = ProofRequest {
             elf: elf.into(),
             stdin: stdin.into(),
@@ -233,7 +223,7 @@ impl ServiceInner {
             trusted_only: job.proof.trusted_only,
             nonce: job.proof.nonce,
             options: job.options,
-            timeout: lower(timeout, self.settings.max_time),
+            timeout,
             cache_scope: cache_scope(&job.proof.tenant, self.settings.share_results),
             share_group: share_group(&job.proof.tenant),
             label: job.proof.id.clone(),
@@ -244,6 +234,26 @@ impl ServiceInner {
         // `follow` ends after the last event, because the sender `progress` is dropped.
         let _ = following.await;
         proven
+    }
+
+    /// Returns how long a proof that was accepted at `created` may run if it starts now; `None` for no limit.
+    ///
+    /// # Errors
+    /// If its `deadline` has passed.
+    fn time_limit(&self, created: Moment, deadline: Option<Moment>) -> Result<Option<Duration>, ProofFailure> {
+        let left = match deadline {
+            None => None,
+            Some(deadline) => {
+                let left = deadline.0.saturating_sub(self.clock.proof_times().of(created).0);
+                let allowed =
+                    Duration::from_millis(u64::try_from(deadline.0.saturating_sub(created.0)).unwrap_or_default());
+                match u64::try_from(left) {
+                    Ok(left) if left > 0 => Some(Duration::from_millis(left)),
+                    _ => return Err(ProofFailure::Timeout(allowed)),
+                }
+            }
+        };
+        Ok(lower(left, self.settings.max_time))
     }
 
     /// Returns the maximum number of cycles of a program of `tenant`.
@@ -296,85 +306,6 @@ impl ServiceInner {
         let keep = move |inner: &Self| inner.database.set_options(&owned, &options);
         if let Err(error) = self.persistently("store how a run is cut into shards", keep).await {
             tracing::warn!(proof_id = %id, %error, "cannot store how the run is cut into shards; the next start may cut it differently");
-        }
-    }
-
-    /// Stores a finished proof on disk, and waits while the disk is full. `None` if the service stops first.
-    async fn keep(self: Arc<Self>, id: &str, proven: Proven, running: &Arc<ActiveProof>) -> Option<ProofOutcome> {
-        let Proven { output, shards, workers } = proven;
-        let proof = bytes::Bytes::from(output.proof);
-        loop {
-            let (inner, content, running) = (self.clone(), proof.clone(), running.clone());
-            let kept = tokio::task::spawn_blocking(move || {
-                let digest = blake3::hash(&content).to_hex().to_string();
-                {
-                    // Garbage collection may be about to remove an old file with the same content.
-                    let _undisturbed = lock(&inner.housekeeping);
-                    *lock(&running.result) = Some(digest);
-                }
-                inner.blobs.put(&content)
-            });
-            match kept.await.expect("work on the state does not panic") {
-                Ok(result) => {
-                    return Some(ProofOutcome::Done {
-                        cycles: output.cycles,
-                        gas: output.gas,
-                        shards,
-                        result,
-                        result_bytes: proof.len() as u64,
-                        workers,
-                    });
-                }
-                Err(error @ BlobError::Full { .. }) => {
-                    tracing::warn!(proof_id = id, %error, "a finished proof waits for disk space");
-                }
-                Err(error) => {
-                    let text = format!("cannot store the finished proof: {error}");
-                    return Some(ProofOutcome::Failed(FailureInfo { kind: ProofFailureKind::Machine, text }));
-                }
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return None,
-                () = sleep(5 * CHECK_INTERVAL) => {}
-            }
-        }
-    }
-
-    /// Stores in the database how a proof ended, together with its last event. Retries until this succeeds. If the
-    /// service stops first, returns the proof to the queue.
-    async fn finish(self: Arc<Self>, id: &str, outcome: ProofOutcome, running: &ActiveProof, started: Instant) {
-        let (state, tasks) = (outcome.state(), *lock(&running.tasks));
-        let failure = match &outcome {
-            ProofOutcome::Failed(failure) => Some(failure.clone()),
-            ProofOutcome::Done { .. } | ProofOutcome::Cancelled => None,
-        };
-        let ended_at = self.clock.now();
-        // Before the database has the last event, so that the trace is complete for a reader of this event. If the
-        // database never stores the end, the next start of the service traces the proof once more.
-        self.trace(id, ended_at, &ProofEvent::Finished { state, failure: failure.clone() });
-        self.flush_events().await;
-        loop {
-            let (inner, owned, outcome) = (self.clone(), id.to_owned(), outcome.clone());
-            let ended = tokio::task::spawn_blocking(move || inner.database.end(&owned, &outcome, tasks, ended_at));
-            match ended.await.expect("work on the state does not panic") {
-                Ok(_) => break,
-                Err(error) => tracing::error!(proof_id = %id, %error, "cannot store how a proof ended; retrying"),
-            }
-            tokio::select! {
-                // The next start proves it again, with the results in the result cache.
-                () = self.stop.cancelled() => return self.put_back(id).await,
-                () = sleep(Duration::from_secs(1)) => {}
-            }
-        }
-        self.followers.notify([id]);
-        self.archive_wake.notify_one();
-        let seconds = started.elapsed().as_secs_f32();
-        match &failure {
-            None => tracing::info!(proof_id = %id, state = state.name(), seconds, "proof ended"),
-            Some(failure) => {
-                let failure = hint::without(&failure.text);
-                tracing::warn!(proof_id = %id, state = state.name(), seconds, %failure, "proof ended")
-            }
         }
     }
 }

@@ -69,9 +69,9 @@ pub struct ServiceSettings {
 
 impl ServiceSettings {
     /// Returns the defaults: 2 running and 1000 queued proofs, no maximum of cycles and time, programs of at most 128
-    /// MiB, inputs of at most 1 GiB, a result cache of 20 GB that tenants do not share, tokens only once
-    /// one was created, 1 GB of disk space left free, ended proofs kept for a
-    /// week, no archive, no further host names, the default limits of the HTTP interface, HTTP, and no traces.
+    /// MiB, inputs of at most 1 GiB, a result cache of 20 GB that tenants do not share, tokens only once one was
+    /// created, 1 GB of disk space left free, ended proofs kept for a week, no archive, no further host names, the
+    /// default limits of the HTTP interface, HTTP, and no traces.
     #[must_use]
     pub fn new(state: PathBuf, orchestrator: OrchestratorSettings, options: String) -> Self {
         Self {

@@ -68,6 +68,7 @@ impl Service {
             let space = DiskSpace::new(path, min_free_bytes);
             let blobs = Blobs::open(folder.join("blobs"), clock.clone(), space.clone())?;
             let unusable = |reason| StateError::Unusable { path: folder.path().to_owned(), reason };
+            // On disk, the result cache still has its older name.
             let result_cache = DiskResultCache::open(folder.join("memo"), max_result_cache_bytes, space.clone());
             let result_cache = result_cache.map_err(&unusable)?;
             let plan = result_cache.plan_start(database.next_start()?).map_err(&unusable)?;

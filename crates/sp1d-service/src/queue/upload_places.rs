@@ -19,7 +19,7 @@ sp1d_model::limits! {
     /// places for the others.
     const MAX_UPLOADS_PER_CLIENT: usize = 8; Count by Client;
     /// Maximum number of uploaded programs in memory at the same time for their check, and for their verifying key.
-    const MAX_PROGRAMS_IN_MEMORY: usize = 1; Count by Client;
+    pub(super) const MAX_PROGRAMS_IN_MEMORY: usize = 1; Count by Client;
 }
 
 /// Minimum age of a blob that garbage collection removes. A younger blob may belong to a request that is about to
@@ -30,7 +30,7 @@ pub(super) const MIN_UNUSED_AGE: Duration = Duration::from_secs(60 * 60);
 const SUM_TIME: Duration = Duration::from_secs(60);
 
 /// Bytes of uploads that were received and not accepted, by tenant. Their files stay until garbage collection removes
-/// them. In each sum are the bytes of a minute.
+/// them. Each sum has the bytes of one minute.
 #[derive(Debug, Default)]
 pub(super) struct UnacceptedBytes(Mutex<BTreeMap<TenantName, VecDeque<(Instant, u64)>>>);
 
@@ -77,7 +77,7 @@ pub(super) struct Uploads {
     by_client: Arc<PlacesByClient>,
     pub(super) unaccepted: Arc<UnacceptedBytes>,
     /// Turns to hold a program in memory for its check.
-    pub(super) checks: Semaphore,
+    pub(super) checks: Arc<Semaphore>,
     /// Turns to hold a program in memory for its verifying key.
     pub(super) keys: Semaphore,
     /// Programs of tenants whose verifying key is being computed, or that wait for it.
@@ -92,7 +92,7 @@ impl Uploads {
             places: Arc::new(Semaphore::new(MAX_UPLOADS)),
             by_client: Arc::default(),
             unaccepted: Arc::default(),
-            checks: Semaphore::new(MAX_PROGRAMS_IN_MEMORY),
+            checks: Arc::new(Semaphore::new(MAX_PROGRAMS_IN_MEMORY)),
             keys: Semaphore::new(MAX_PROGRAMS_IN_MEMORY),
             without_key: Mutex::default(),
             key_tried: Notify::new(),
@@ -116,7 +116,8 @@ impl Uploads {
     }
 }
 
-/// A place for one upload. Hold it until the upload is received and checked, and until the thread that writes it ends.
+/// A place for one upload. Hold it until the upload is received and checked. The thread that writes the upload and the
+/// check hold it too, because both continue after the client has left.
 #[derive(Debug)]
 pub(crate) struct UploadPlace {
     client: ClientNetwork,

@@ -47,11 +47,13 @@ impl Service {
 
     /// Adds a program that `tenant` has uploaded, and computes its verifying key in the background. A program that the
     /// tenant has is kept for the full time again. A program of another tenant is checked and its key computed once
-    /// more, so that the response and its time do not show that another tenant has it.
+    /// more, so that the response and its time do not show that another tenant has it. The check holds `place` until it
+    /// ends.
     pub(crate) async fn add_program(
         &self,
         tenant: &TenantName,
         blob: StoredBlob,
+        place: &Arc<UploadPlace>,
     ) -> Result<ProgramSummary, RequestError> {
         let (id, owner) = (blob.digest.clone(), tenant.clone());
         let known = self.blocking(move |inner| {
@@ -68,17 +70,7 @@ impl Service {
             }
             return Ok(program);
         }
-        {
-            let _turn = self.inner.uploads.checks.acquire().await.expect("the semaphore is never closed");
-            let content = self.program_content(&blob.digest).await?;
-            match self.inner.runner.check_program(content).await {
-                Ok(()) => {}
-                // The file is not removed here: the same bytes may be another client's input or a finished proof. If
-                // nothing needs the file, garbage collection removes it.
-                Err(ProofFailure::Request(text)) => return Err(RequestError::Invalid(text)),
-                Err(failure) => return Err(RequestError::Internal(failure.to_string())),
-            }
-        }
+        self.check_program(blob.digest.clone(), place.clone()).await?;
         let owner = tenant.clone();
         let added = self.blocking(move |inner| {
             let (id, bytes) = (blob.digest, blob.length);
@@ -93,6 +85,25 @@ impl Service {
         let program = added.await?;
         self.compute_key(tenant.clone(), program.id.clone());
         Ok(program)
+    }
+
+    /// Checks that the blob `id` is a valid program. The check continues if the client leaves, because the runner
+    /// cannot interrupt it. Until its end, it holds `place` and the turn to have a program in memory.
+    async fn check_program(&self, id: String, place: Arc<UploadPlace>) -> Result<(), RequestError> {
+        let turn = self.inner.uploads.checks.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let service = self.clone();
+        let check = async move {
+            let _held = (turn, place);
+            let content = service.program_content(&id).await?;
+            service.inner.runner.check_program(content).await.map_err(|failure| match failure {
+                // The file is not removed here: the same bytes may be another client's input or a finished proof. If
+                // nothing needs the file, garbage collection removes it.
+                ProofFailure::Request(text) => RequestError::Invalid(text),
+                failure => RequestError::Internal(failure.to_string()),
+            })
+        };
+        let checked = self.inner.tasks.spawn(check).await;
+        checked.unwrap_or_else(|error| Err(RequestError::Internal(error.to_string())))
     }
 
     async fn program_content(&self, id: &str) -> Result<Bytes, RequestError> {
@@ -167,10 +178,16 @@ impl Service {
     }
 
     /// Checks that a blob that `tenant` has uploaded is a valid input, and returns it. The input is never in memory as
-    /// a whole.
-    pub(crate) async fn add_input(&self, tenant: &TenantName, blob: StoredBlob) -> Result<StoredBlob, RequestError> {
-        let tenant = tenant.clone();
+    /// a whole. The check holds `place` until it ends, also if the client leaves.
+    pub(crate) async fn add_input(
+        &self,
+        tenant: &TenantName,
+        blob: StoredBlob,
+        place: &Arc<UploadPlace>,
+    ) -> Result<StoredBlob, RequestError> {
+        let (tenant, place) = (tenant.clone(), place.clone());
         self.blocking(move |inner| {
+            let _held = place;
             let mut content = inner.blobs.open_blob(&blob.digest)?.file;
             match inner.runner.check_stdin(&mut content) {
                 Ok(()) => {
@@ -196,18 +213,33 @@ mod tests {
     use super::*;
     use crate::{
         access::TenantQuota,
-        queue::{settings::ServiceSettings, token_store::TokenStore},
+        queue::{settings::ServiceSettings, token_store::TokenStore, upload_places::MAX_PROGRAMS_IN_MEMORY},
     };
+    use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
     use sp1d_model::Moment;
     use sp1d_testing::{FakeRunner, fake_build};
-    use std::path::PathBuf;
-    use tokio::{runtime::Runtime, time::timeout};
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
+    use tokio::{
+        runtime::Runtime,
+        sync::Semaphore,
+        time::{sleep, timeout},
+    };
 
     async fn start(state: PathBuf) -> Service {
         let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
         let mut settings = ServiceSettings::new(state, orchestrator, "{}".to_owned());
         settings.min_free_bytes = 0;
         Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap()
+    }
+
+    /// Returns a place, and what shows whether it is held.
+    fn place() -> (Arc<UploadPlace>, Arc<Semaphore>) {
+        let permits = Arc::new(Semaphore::new(1));
+        let permit = permits.clone().try_acquire_owned().unwrap();
+        (Arc::new(UploadPlace::of_permit(permit)), permits)
     }
 
     /// Checks that an upload, which `add` adds, waits for another upload that is checked at the same time, and then
@@ -237,13 +269,76 @@ mod tests {
         runtime.block_on(service.shutdown());
     }
 
+    /// Replaces the blob `digest` by a pipe: who reads the blob waits for the other end of the pipe. Returns its path.
+    fn replace_by_pipe(state: &Path, digest: &str) -> PathBuf {
+        let path = state.join("blobs").join(&digest[..2]).join(digest);
+        fs::remove_file(&path).unwrap();
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        path
+    }
+
+    /// Checks that the check of an upload, which `add` adds, holds its place after the client has left, and that
+    /// `free_turns` other programs may be checked meanwhile.
+    fn check_departure<T: Send + 'static, F>(
+        free_turns: usize,
+        add: impl FnOnce(Service, TenantName, StoredBlob, Arc<UploadPlace>) -> F,
+    ) where
+        F: Future<Output = Result<T, RequestError>> + Send + 'static,
+    {
+        let (folder, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+        let state = folder.path().join("state");
+        let service = runtime.block_on(start(state.clone()));
+        let blob = StoredBlob { digest: service.inner.blobs.put(b"program").unwrap(), length: 7 };
+        let pipe = replace_by_pipe(&state, &blob.digest);
+        let (place, permits) = place();
+        let adding = runtime.spawn(add(service.clone(), "team".parse().unwrap(), blob, place));
+        // Opening the pipe fails until the check reads it.
+        let reading = async {
+            loop {
+                match open(&pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+                    Ok(writer) => return writer,
+                    Err(_) => sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        let writer = runtime.block_on(async { timeout(Duration::from_secs(20), reading).await }).unwrap();
+        adding.abort();
+        assert!(runtime.block_on(adding).is_err_and(|error| error.is_cancelled()));
+        let free = (permits.available_permits(), service.inner.uploads.checks.available_permits());
+        assert_eq!(free, (0, free_turns));
+        // The check reads to the end of the pipe.
+        drop(writer);
+        let freed = runtime.block_on(async { timeout(Duration::from_secs(20), permits.acquire()).await });
+        assert!(freed.is_ok_and(|permit| permit.is_ok()), "the place is free after the check");
+        runtime.block_on(service.shutdown());
+        assert_eq!(service.inner.uploads.checks.available_permits(), MAX_PROGRAMS_IN_MEMORY);
+    }
+
+    #[test]
+    fn the_check_of_an_input_keeps_its_place_when_the_client_leaves() {
+        check_departure(MAX_PROGRAMS_IN_MEMORY, |service, tenant, blob, place| async move {
+            service.add_input(&tenant, blob, &place).await
+        });
+    }
+
+    #[test]
+    fn the_check_of_a_program_keeps_its_place_and_its_turn_when_the_client_leaves() {
+        check_departure(MAX_PROGRAMS_IN_MEMORY - 1, |service, tenant, blob, place| async move {
+            service.add_program(&tenant, blob, &place).await
+        });
+    }
+
     #[test]
     fn inputs_that_are_uploaded_at_the_same_time_do_not_exceed_the_quota() {
-        check(b"an input", |service, tenant, blob| async move { service.add_input(&tenant, blob).await });
+        check(b"an input", |service, tenant, blob| async move {
+            service.add_input(&tenant, blob, &place().0).await
+        });
     }
 
     #[test]
     fn programs_that_are_uploaded_at_the_same_time_do_not_exceed_the_quota() {
-        check(b"program", |service, tenant, blob| async move { service.add_program(&tenant, blob).await });
+        check(b"program", |service, tenant, blob| async move {
+            service.add_program(&tenant, blob, &place().0).await
+        });
     }
 }

@@ -1,5 +1,9 @@
 //! The audit log: who did what, one JSON object on each line.
 
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use serde::Serialize;
 use sp1d_model::Moment;
 use std::{
@@ -61,7 +65,7 @@ impl AuditEntry {
 pub(crate) struct AuditLog {
     folder: PathBuf,
     max_bytes: u64,
-    /// Held while a line is written, so that lines do not mix and files are renamed once.
+    /// Held while a line is written, so that the lines of this process do not mix.
     writing: Mutex<()>,
     /// The current minute, and how many requests of each token were refused in it.
     refusals: Mutex<(i64, BTreeMap<String, u32>)>,
@@ -114,15 +118,19 @@ impl AuditLog {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.folder.join(NAME);
-        let length = fs::metadata(&path).map_or(0, |found| found.len());
-        if length > 0 && length.saturating_add(line.len() as u64) > self.max_bytes {
-            self.rotate()?;
+        if self.is_full(line.len()) {
+            self.rotate(line.len())?;
         }
         // Opened for each line: an operator may move the file away.
-        let mut file = File::options().create(true).append(true).mode(0o600).open(&path)?;
+        let mut file = File::options().create(true).append(true).mode(0o600).open(self.folder.join(NAME))?;
         self.give_to_owner(&file)?;
         file.write_all(&line)
+    }
+
+    /// Returns true if a further line of `bytes` bytes belongs into a new file.
+    fn is_full(&self, bytes: usize) -> bool {
+        let length = fs::metadata(self.folder.join(NAME)).map_or(0, |found| found.len());
+        length > 0 && length.saturating_add(bytes as u64) > self.max_bytes
     }
 
     /// Gives a file that the superuser has created to the owner of the folder, who runs the service.
@@ -134,8 +142,18 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Renames the files, so that a new one starts. The oldest one is replaced.
-    fn rotate(&self) -> io::Result<()> {
+    /// Renames the files, so that a new one starts for a line of `bytes` bytes. The oldest one is replaced. Commands
+    /// write to the log too: if another process is renaming the files, or has just done it, this one does not.
+    fn rotate(&self, bytes: usize) -> io::Result<()> {
+        // The lock ends when the folder is closed.
+        let folder = File::open(&self.folder)?;
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Ok(()),
+            locked => locked?,
+        }
+        if !self.is_full(bytes) {
+            return Ok(());
+        }
         let old = |number: usize| self.folder.join(format!("{NAME}.{number}"));
         for number in (1..MAX_OLD_AUDIT_FILES).rev() {
             match fs::rename(old(number), old(number + 1)) {
@@ -207,6 +225,34 @@ mod tests {
         let of = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1 + MAX_OLD_AUDIT_FILES);
         assert!(of(NAME).contains("/8") && of("audit.log.1").contains("/7") && of("audit.log.4").contains("/4"));
+    }
+
+    #[test]
+    fn files_are_renamed_once_if_a_command_and_the_service_find_them_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let [service, command] = [AuditLog::new(folder.path(), 200), AuditLog::new(folder.path(), 200)];
+        let names = || {
+            let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+            names.sort_unstable();
+            names
+        };
+        service.append(entry("/first"));
+        // Longer than the rest of the file.
+        let bytes = 200;
+        assert!(service.is_full(bytes) && command.is_full(bytes));
+        let renaming = File::open(folder.path()).unwrap();
+        flock(&renaming, FlockOperation::NonBlockingLockExclusive).unwrap();
+        service.rotate(bytes).unwrap();
+        assert_eq!(names(), [NAME], "another process is renaming the files");
+        drop(renaming);
+        for log in [&service, &command] {
+            log.rotate(bytes).unwrap();
+            assert_eq!(names(), ["audit.log.1"]);
+        }
+        command.append(entry("/second"));
+        let of = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(of("audit.log.1").contains("/first") && of(NAME).contains("/second"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 use tempfile::NamedTempFile;
 
@@ -97,12 +98,14 @@ pub(crate) struct Blobs {
     space: Arc<DiskSpace>,
     /// The files whose content matched their digest, by digest.
     compared: Arc<Mutex<BTreeMap<String, FileVersion>>>,
+    /// Held while a blob is stored or counts as stored again, and from the look at the age of a blob until its removal.
+    storing: Arc<Mutex<()>>,
 }
 
 impl Blobs {
     /// Opens `folder`, and creates a missing folder. Removes unfinished files of earlier processes.
     pub(crate) fn open(folder: PathBuf, clock: Arc<ServiceClock>, space: Arc<DiskSpace>) -> Result<Self, BlobError> {
-        let blobs = Self { folder, clock, space, compared: Arc::default() };
+        let blobs = Self { folder, clock, space, compared: Arc::default(), storing: Arc::default() };
         let unfinished = blobs.unfinished();
         for entry in fs::read_dir(&unfinished).into_iter().flatten().flatten() {
             fs::remove_file(entry.path()).map_err(|error| failed(&entry.path(), error))?;
@@ -181,6 +184,25 @@ impl Blobs {
         Ok(OpenBlob { file, bytes: hasher.count() })
     }
 
+    fn storing(&self) -> MutexGuard<'_, ()> {
+        self.storing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the existing blob count as stored now, so that garbage collection does not treat it as old. Returns false
+    /// if the blob does not exist: it was removed just now.
+    fn store_again(&self, digest: &str) -> io::Result<bool> {
+        let undisturbed = self.storing();
+        let file = match File::open(self.path(digest)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened?,
+        };
+        let _ = file.set_modified(self.clock.file_time());
+        drop(undisturbed);
+        // An earlier process may have been stopped before it had synced the file.
+        file.sync_all()?;
+        Ok(true)
+    }
+
     fn compared(&self) -> MutexGuard<'_, BTreeMap<String, FileVersion>> {
         self.compared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,14 +229,28 @@ impl Blobs {
         is_intact
     }
 
-    /// Removes a blob. A missing blob is not an error. Blocks.
-    pub(crate) fn remove(&self, digest: &str) {
-        self.compared().remove(digest);
+    /// Removes a blob if `is_old` returns true for the time at which it was last stored. A blob that is stored again at
+    /// the same time is kept. Returns true if the blob is removed. A missing blob is not an error. Blocks.
+    pub(crate) fn remove_if(&self, digest: &str, is_old: impl FnOnce(SystemTime) -> bool) -> bool {
         let path = self.path(digest);
-        if let Err(error) = fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "cannot remove a blob");
+        let _undisturbed = self.storing();
+        let removed = match fs::metadata(&path).and_then(|found| found.modified()) {
+            Ok(stored) => {
+                if !is_old(stored) {
+                    return false;
+                }
+                fs::remove_file(&path)
+            }
+            Err(error) => Err(error),
+        };
+        self.compared().remove(digest);
+        match removed {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a blob");
+                false
+            }
         }
     }
 
@@ -234,7 +270,7 @@ impl Blobs {
     }
 
     /// Returns the digest of every blob and the time at which it was last stored. Blocks.
-    pub(crate) fn list(&self) -> Vec<(String, std::time::SystemTime)> {
+    pub(crate) fn list(&self) -> Vec<(String, SystemTime)> {
         let folders = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let files = folders.filter_map(|folder| fs::read_dir(folder.path()).ok()).flatten().flatten();
         let described = files.filter_map(|file| {
@@ -301,15 +337,11 @@ impl BlobWriter {
         let folder = path.parent().expect("a blob's path has a parent folder").to_owned();
         let io = |error| failed(&folder, error);
         create_private_folder(&folder).map_err(io)?;
-        if self.blobs.is_intact(&digest) {
-            let file = File::open(&path).map_err(io)?;
-            // The existing blob counts as stored now, so that garbage collection does not treat it as old.
-            let _ = file.set_modified(self.blobs.clock.file_time());
-            // An earlier process may have been stopped before it had synced the file.
-            file.sync_all().map_err(io)?;
-        } else {
+        let is_kept = self.blobs.is_intact(&digest) && self.blobs.store_again(&digest).map_err(io)?;
+        if !is_kept {
             let _ = self.file.as_file().set_modified(self.blobs.clock.file_time());
             self.file.as_file().sync_all().map_err(io)?;
+            let _undisturbed = self.blobs.storing();
             // Renames the file, so that a reader sees either the old or the new file as a whole.
             self.file.persist(&path).map_err(|error| io(error.error))?;
         }
@@ -350,9 +382,38 @@ mod tests {
         fs::write(blobs.path(&digest), b"c0ntent").unwrap();
         assert!(matches!(blobs.read(&digest), Err(BlobError::Damaged { .. })));
         assert!(matches!(blobs.open_blob(&digest), Err(BlobError::Damaged { .. })));
-        blobs.remove(&digest);
+        assert!(blobs.remove_if(&digest, |_| true));
         assert!(matches!(blobs.read(&digest), Err(BlobError::Damaged { .. })));
-        blobs.remove(&digest);
+        assert!(!blobs.remove_if(&digest, |_| true));
+    }
+
+    #[test]
+    fn old_blob_that_is_stored_again_is_kept() {
+        let (_folder, blobs) = blobs();
+        let [again, unused] = [&b"content"[..], b"unused"].map(|content| {
+            let digest = blobs.put(content).unwrap();
+            let file = File::options().write(true).open(blobs.path(&digest)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            digest
+        });
+        let old: Vec<String> = blobs.list().into_iter().map(|(digest, _)| digest).collect();
+        assert_eq!(old.len(), 2);
+        // A client uploads the content between the list and the removal.
+        blobs.put(b"content").unwrap();
+        let removed = old.iter().filter(|digest| blobs.remove_if(digest, |stored| stored == SystemTime::UNIX_EPOCH));
+        assert_eq!(removed.count(), 1);
+        assert!(blobs.is_intact(&again) && !blobs.is_intact(&unused));
+    }
+
+    #[test]
+    fn blob_that_is_removed_while_it_is_stored_is_written_again() {
+        let (_folder, blobs) = blobs();
+        let digest = blobs.put(b"content").unwrap();
+        assert!(blobs.store_again(&digest).unwrap());
+        assert!(blobs.remove_if(&digest, |_| true));
+        assert!(!blobs.store_again(&digest).unwrap(), "only a new file helps");
+        blobs.put(b"content").unwrap();
+        assert!(blobs.is_intact(&digest));
     }
 
     #[test]
@@ -413,7 +474,7 @@ mod tests {
         fs::write(&path, b"c0ntent").unwrap();
         File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
         assert!(!blobs.is_intact(&digest));
-        blobs.remove(&digest);
+        assert!(blobs.remove_if(&digest, |_| true));
         assert!(!blobs.is_intact(&digest));
     }
 

@@ -1,7 +1,8 @@
 //! The clock of the service.
 //!
-//! The service reads the system's clock once, when it starts, and then counts monotonic time. A later change of the
-//! system's clock therefore ends no deadline and removes no proof.
+//! The service reads the system's clock when it starts, and then counts monotonic time. A later change of the system's
+//! clock therefore ends no deadline and removes no proof. Only tokens also expire by the system's time, see
+//! [`ServiceClock::latest`].
 //!
 //! Between two runs, only the system's clock passes. If it has moved back by more than [`MAX_BACK_MS`], or forward by
 //! more than [`MAX_GAP_MS`], the step is *unconfirmed*. Then the service uses the new time for what is new, but judges

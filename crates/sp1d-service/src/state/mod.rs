@@ -16,7 +16,7 @@ pub use blobs::BlobError;
 pub(crate) use blobs::{BlobWriter, Blobs, OpenBlob, StoredBlob, is_digest};
 #[cfg(test)]
 pub(crate) use clock::ClockRecord;
-pub(crate) use clock::ServiceClock;
+pub(crate) use clock::{ProofTimes, ServiceClock};
 pub use database::DatabaseError;
 pub(crate) use database::{
     Database, DatabaseCopier, DeletionOutcome, HostedArtifact, HostedRequest, NonceOutcome, PendingRemoval, ProofJob,

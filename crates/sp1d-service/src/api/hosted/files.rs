@@ -97,8 +97,8 @@ async fn store(
     let body = PacedBody::limit(body, &service.settings().http).into_data_stream();
     let blob = receive_compressed(service, &place, upload, declared_length(headers), body).await?;
     let blob = match upload {
-        UploadKind::Program => service.add_program(tenant, blob).await?.id,
-        UploadKind::Input => service.add_input(tenant, blob).await?.digest,
+        UploadKind::Program => service.add_program(tenant, blob, &place).await?.id,
+        UploadKind::Input => service.add_input(tenant, blob, &place).await?.digest,
     };
     let artifact = HostedArtifact {
         id: to_hex(&file),

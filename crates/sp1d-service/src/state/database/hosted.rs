@@ -259,6 +259,27 @@ mod tests {
     }
 
     #[test]
+    fn requesters_take_turns_within_their_tenant() {
+        let (_folder, database) = database();
+        let add_plain = |id: &str, tenant: &str| {
+            let parts = ProofParts { tenant, program: "p", input: "i", options: "{}" };
+            database.add_proof(id, &NewProof::default(), parts, NOW).unwrap();
+        };
+        let start = |seconds| database.start_next(NOW.plus_seconds(seconds)).unwrap().unwrap().proof.id;
+        add_plain("plain-1", "default");
+        assert_eq!(start(1), "plain-1");
+        add(&database, 1, "a");
+        assert_eq!(start(2), "a1");
+        add_plain("other", "other");
+        assert_eq!(start(3), "other");
+        // Like the proof of the other tenant, the second one has no requester. The last start of its tenant without a
+        // requester is before that of `a`.
+        add(&database, 2, "a");
+        add_plain("plain-2", "default");
+        assert_eq!([start(4), start(5)], ["plain-2", "a2"]);
+    }
+
+    #[test]
     fn uploads_expire_and_are_limited_per_requester() {
         let (_folder, database) = database();
         let upload = |id: &str, requester: &str, blob: &str| HostedArtifact {

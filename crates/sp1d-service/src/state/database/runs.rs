@@ -44,13 +44,15 @@ impl Database {
     /// Marks the next queued proof as running and returns it: the strongest suspect of a crash, whichever tenant it
     /// has, or else a proof of the tenant whose turn it is (see [`next_tenant`]), one of the highest priority. Among
     /// these, the requester comes first whose last start is the longest ago, and then the oldest proof of this
-    /// requester. All requests without a requester count as those of one. `None` if no queued proof may start.
+    /// requester. All requests of a tenant without a requester count as those of one. `None` if no queued proof may
+    /// start.
     pub(crate) fn start_next(&self, now: Moment) -> Result<Option<ProofJob>> {
         let start = format!(
             "UPDATE proofs SET state = 'running', started = ?1, starts = starts + 1
              WHERE number = (SELECT number FROM proofs WHERE state = 'queued' AND (suspect = 1 OR tenant = ?2)
                              ORDER BY suspect DESC, suspicion * suspect DESC, priority DESC,
-                                      (SELECT max(other.started) FROM proofs AS other WHERE other.requester IS proofs.requester),
+                                      (SELECT max(other.started) FROM proofs AS other
+                                       WHERE other.tenant = proofs.tenant AND other.requester IS proofs.requester),
                                       number LIMIT 1)
              RETURNING {COLUMNS}, options, suspect, suspicion"
         );

@@ -5,14 +5,14 @@ pub(super) const APPLICATION_ID: i32 = 0x5350_3144;
 
 /// Version of the tables and of the JSON in their columns, stored as SQLite's `user_version`. Raise it when a stored
 /// name changes, and add a step to `UPGRADES`.
-pub(super) const SCHEMA_VERSION: i32 = 6;
+pub(super) const SCHEMA_VERSION: i32 = 7;
 
 /// The oldest version that this release can upgrade: that of `SCHEMA`.
 pub(super) const OLDEST_VERSION: i32 = 4;
 
 /// The steps from each version to the next one, from `OLDEST_VERSION` on. A new database takes them too, so that it has
 /// the same tables as an upgraded one.
-pub(super) const UPGRADES: [&str; (SCHEMA_VERSION - OLDEST_VERSION) as usize] = [VERSION_5, VERSION_6];
+pub(super) const UPGRADES: [&str; (SCHEMA_VERSION - OLDEST_VERSION) as usize] = [VERSION_5, VERSION_6, VERSION_7];
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -164,4 +164,10 @@ CREATE TABLE tokens (
 const VERSION_6: &str = "
 -- In milliseconds. Null means as long as the service keeps proofs.
 ALTER TABLE quotas ADD COLUMN keep_ms INTEGER;
+";
+
+/// Version 7: requesters take turns within their tenant.
+const VERSION_7: &str = "
+DROP INDEX proofs_by_requester;
+CREATE INDEX proofs_by_tenant_and_requester ON proofs (tenant, requester, started);
 ";

@@ -390,6 +390,15 @@ fn database_of_the_release_before_tenants_is_upgraded_and_belongs_to_the_default
     assert!(Database::open_beside(&path).is_ok() && Database::open(&path, false).is_ok(), "it is upgraded once");
 }
 
+/// Undoes the upgrade to version 7.
+const BEFORE_7: &str = "DROP INDEX proofs_by_tenant_and_requester;
+    CREATE INDEX proofs_by_requester ON proofs (requester, started);";
+
+/// Gives the database at `path` the form of an earlier version.
+fn set_back(path: &Path, changes: &str) {
+    Connection::open(path).unwrap().execute_batch(changes).unwrap();
+}
+
 #[test]
 fn quotas_of_version_5_are_upgraded() {
     let (folder, database) = database();
@@ -397,10 +406,27 @@ fn quotas_of_version_5_are_upgraded() {
     database.set_quota("a", &quota).unwrap();
     drop(database);
     let path = folder.path().join("service.db");
-    let before = Connection::open(&path).unwrap();
-    before.execute_batch("ALTER TABLE quotas DROP COLUMN keep_ms; PRAGMA user_version = 5;").unwrap();
-    drop(before);
+    set_back(&path, &format!("{BEFORE_7} ALTER TABLE quotas DROP COLUMN keep_ms; PRAGMA user_version = 5;"));
     assert_eq!(Database::open(&path, false).unwrap().quota("a").unwrap(), quota);
+}
+
+#[test]
+fn turns_of_version_6_are_upgraded() {
+    let (folder, database) = database();
+    drop(database);
+    let path = folder.path().join("service.db");
+    let indexes = || {
+        let connection = Connection::open(&path).unwrap();
+        let select = "SELECT count(*) FROM sqlite_schema WHERE name = ?1";
+        let count = |name: &str| connection.query_row(select, [name], |row| row.get::<_, i64>(0)).unwrap();
+        (count("proofs_by_requester"), count("proofs_by_tenant_and_requester"))
+    };
+    set_back(&path, &format!("{BEFORE_7} PRAGMA user_version = 6;"));
+    assert_eq!(indexes(), (1, 0));
+    let database = Database::open(&path, false).unwrap();
+    assert_eq!(indexes(), (0, 1));
+    add(&database, "a", &NewProof::default());
+    assert_eq!(next(&database).as_deref(), Some("a"));
 }
 
 #[test]

@@ -16,7 +16,8 @@ use sp1d_artifacts::{Assembler, Blob, CHUNK_BYTES, Chunk, Digest, Encoding};
 use sp1d_orchestrator::CachedResult;
 use std::io::{self, Read, Write};
 
-/// First bytes of each file. A changed file format must use different bytes.
+/// First bytes of each file: an older name of the result cache, and the version of the format. A changed file format
+/// must use different bytes.
 const MAGIC: &[u8; 8] = b"sp1memo3";
 
 /// Maximum length of a header. A task delivers far fewer artifacts than fit.

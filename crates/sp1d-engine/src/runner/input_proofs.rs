@@ -17,6 +17,7 @@ use std::{
     borrow::Borrow,
     panic::{AssertUnwindSafe, catch_unwind},
 };
+use tokio_util::sync::CancellationToken;
 
 /// Checks that every proof in `stdin` has the right number of public values. SP1 indexes them without checking.
 ///
@@ -42,34 +43,50 @@ pub(super) fn check_proof_form(at: u64, proof: &InnerRecursionProof) -> Result<(
 }
 
 /// Checks that every proof in `stdin` verifies. With an input proof that does not verify, all shards would be proven
-/// and the proof would still fail.
+/// and the proof would still fail. After `stop`, the check ends with the present input proof.
 ///
 /// # Errors
-/// Fails with the position of the first proof that does not verify.
-pub(super) async fn check_input_proofs(node: &SP1NodeCore, stdin: &SP1Stdin) -> Result<(), ProofFailure> {
+/// Fails with the position of the first proof that does not verify. Fails with [`ProofFailure::Cancelled`] after `stop`.
+pub(super) async fn check_input_proofs(
+    node: &SP1NodeCore,
+    stdin: &SP1Stdin,
+    stop: &CancellationToken,
+) -> Result<(), ProofFailure> {
     if stdin.proofs.is_empty() {
         return Ok(());
     }
-    let (node, proofs) = (node.clone(), stdin.proofs.clone());
-    let verify = move || {
-        for (at, (proof, key)) in proofs.into_iter().enumerate() {
-            let (proof, key) = (SP1Proof::Compressed(Box::new(proof)), SP1VerifyingKey { vk: key });
-            // SP1 indexes into proofs without checking and may panic.
-            let outcome = catch_unwind(AssertUnwindSafe(|| node.verify(&key, &proof)));
-            let reason = match outcome {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "SP1's verifier panicked on it".to_owned(),
-            };
-            return Err(ProofFailure::Request(format!(
+    let (node, proofs, stop) = (node.clone(), stdin.proofs.clone(), stop.clone());
+    let verify = move |(proof, key)| {
+        let (proof, key) = (SP1Proof::Compressed(Box::new(proof)), SP1VerifyingKey { vk: key });
+        // SP1 indexes into proofs without checking and may panic.
+        match catch_unwind(AssertUnwindSafe(|| node.verify(&key, &proof))) {
+            Ok(outcome) => outcome.map_err(|error| error.to_string()),
+            Err(_) => Err("SP1's verifier panicked on it".to_owned()),
+        }
+    };
+    let checking = tokio::task::spawn_blocking(move || check_each(proofs, &stop, verify));
+    checking.await.expect("panics of the verifier are caught")
+}
+
+/// Checks each input proof with `verify`, until `stop`.
+fn check_each<P>(
+    proofs: Vec<P>,
+    stop: &CancellationToken,
+    verify: impl Fn(P) -> Result<(), String>,
+) -> Result<(), ProofFailure> {
+    for (at, proof) in proofs.into_iter().enumerate() {
+        if stop.is_cancelled() {
+            return Err(ProofFailure::Cancelled);
+        }
+        verify(proof).map_err(|reason| {
+            ProofFailure::Request(format!(
                 "input proof {} does not verify: {reason}\n\
                  hint: pass `write_proof` a compressed proof and the verifying key of the proven program",
                 at + 1
-            )));
-        }
-        Ok(())
-    };
-    tokio::task::spawn_blocking(verify).await.expect("panics of the verifier are caught")
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 /// Checks that the program verifies exactly the proofs in `stdin`, in their order. With other proofs, all shards would
@@ -111,4 +128,33 @@ fn identity(proof: &InnerRecursionProof) -> ProofIdentity {
         *byte = value.as_canonical_u32() as u8;
     }
     ProofIdentity { key: values.sp1_vk_digest.map(|word| word.as_canonical_u32()), values: digest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stopped_check_ends_with_the_present_input_proof() {
+        let stop = CancellationToken::new();
+        let verify = |proof: u32| {
+            assert!(proof <= 3, "input proof {proof} is checked after the stop");
+            if proof == 3 {
+                stop.cancel();
+            }
+            Ok(())
+        };
+        assert!(matches!(check_each(vec![1, 2, 3, 4], &stop, verify), Err(ProofFailure::Cancelled)));
+    }
+
+    #[test]
+    fn first_input_proof_that_does_not_verify_is_named() {
+        let verify = |proof: u32| if proof < 2 { Ok(()) } else { Err(format!("bad {proof}")) };
+        match check_each(vec![1, 2, 3], &CancellationToken::new(), verify) {
+            Err(ProofFailure::Request(text)) => {
+                assert!(text.starts_with("input proof 2 does not verify: bad 2"), "{text}");
+            }
+            outcome => panic!("{outcome:?}"),
+        }
+    }
 }

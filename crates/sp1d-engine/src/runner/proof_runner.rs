@@ -183,7 +183,7 @@ impl Sp1ProofRunner {
         }
         check_form(&stdin)?;
         if request.check_input_proofs {
-            check_input_proofs(self.light.inner(), &stdin).await?;
+            check_input_proofs(self.light.inner(), &stdin, proof.stopped()).await?;
         }
         let KnownProgram { key, shape } = self.program_keys.get(&request.elf).await?;
         let options = if options.is_auto() {

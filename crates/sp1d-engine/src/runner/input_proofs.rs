@@ -46,7 +46,7 @@ pub(super) fn check_proof_form(at: u64, proof: &InnerRecursionProof) -> Result<(
 /// and the proof would still fail. After `stop`, the check ends with the present input proof.
 ///
 /// # Errors
-/// Fails with the position of the first proof that does not verify. Fails with [`ProofFailure::Cancelled`] after `stop`.
+/// Fails with the position of the first proof that does not verify, and with [`ProofFailure::Cancelled`] after `stop`.
 pub(super) async fn check_input_proofs(
     node: &SP1NodeCore,
     stdin: &SP1Stdin,

@@ -118,7 +118,7 @@ fn parse_line(line: &str) -> Option<(Option<RequesterAddress>, SignerTerms)> {
     Some((address, SignerTerms { tenant, trusted_only }))
 }
 
-/// Reads the lines of a file with signers. Empty lines, and text after `#`, count nothing.
+/// Reads the lines of a file with signers. Empty lines, and text after `#`, are ignored.
 fn parse(text: &str, path: &Path) -> Result<SignerRule, SignersError> {
     let (mut any, mut listed) = (None, BTreeMap::new());
     for (number, line) in text.lines().enumerate() {

@@ -30,7 +30,7 @@ pub(super) const MIN_UNUSED_AGE: Duration = Duration::from_secs(60 * 60);
 const SUM_TIME: Duration = Duration::from_secs(60);
 
 /// Bytes of uploads that were received and not accepted, by tenant. Their files stay until garbage collection removes
-/// them. In each sum are the bytes of a minute.
+/// them. Each sum has the bytes of one minute.
 #[derive(Debug, Default)]
 pub(super) struct UnacceptedBytes(Mutex<BTreeMap<TenantName, VecDeque<(Instant, u64)>>>);
 

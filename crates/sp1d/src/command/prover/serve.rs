@@ -96,7 +96,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     let open_files = raise_open_files();
     let joining = match (&arguments.join_listen, &arguments.join_from) {
         (Some(address), Some(from)) => {
-            let max_workers = share_of_joined(open_files);
+            let max_workers = max_joined_workers(open_files);
             let settings = JoinSettings { max_workers, ..JoinSettings::new(from.clone()) };
             Some((listen(address, "--join-listen").await?, settings))
         }
@@ -213,7 +213,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
 
 /// Returns how many workers may join, if the process may open `open_files` files. They take a quarter of them. The HTTP
 /// interface takes up to a half, and the rest is for the database, the artifacts and the workers of the list.
-fn share_of_joined(open_files: u64) -> usize {
+fn max_joined_workers(open_files: u64) -> usize {
     usize::try_from((open_files / 4).clamp(MIN_JOINED, MAX_JOINED)).expect("at most `MAX_JOINED`")
 }
 
@@ -317,7 +317,7 @@ mod tests {
 
     #[track_caller]
     fn check(open_files: u64, expected: usize) {
-        assert_eq!(share_of_joined(open_files), expected, "{open_files} files");
+        assert_eq!(max_joined_workers(open_files), expected, "{open_files} files");
     }
 
     #[test]

@@ -147,7 +147,9 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     let reload_workers = Arc::new(Notify::new());
     let following = list_file(&config).map(|path| {
         let (service, reload) = (service.clone(), reload_workers.clone());
-        tokio::spawn(async move { follow_list(service, path, &reload).await })
+        // A service that workers join needs no list. Its operator can still add one later.
+        let is_optional = arguments.join_listen.is_some();
+        tokio::spawn(async move { follow_list(service, path, is_optional, &reload).await })
     });
     let mut serving = tokio::spawn(serve(service.clone(), interface));
     let reload_signers = Arc::new(Notify::new());
@@ -249,11 +251,10 @@ async fn listen(address: &sp1d_protocol::Address, flag: &str) -> Result<TcpListe
     Ok(open_listener(address).await.map_err(cannot)?)
 }
 
-/// The worker list's file, if it names any workers.
+/// Returns the worker list's file.
 fn list_file(config: &Config) -> Option<PathBuf> {
     let is_list = |effective: &&EffectiveSetting| effective.setting.variable == "SP1_DISTRIBUTED_WORKERS";
-    let path = PathBuf::from(&config.effective.iter().find(is_list)?.value);
-    (!config.list.0.is_empty()).then_some(path)
+    config.effective.iter().find(is_list).map(|effective| PathBuf::from(&effective.value))
 }
 
 fn settings(config: &Config, arguments: &ServeArguments) -> ServiceSettings {

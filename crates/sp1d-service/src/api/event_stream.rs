@@ -100,7 +100,7 @@ fn event_stream(
             .event(name.unwrap_or_default())
             .json_data(&record)
             .expect("an event can be serialized");
-        Ok(Some((event, reader)))
+        Ok::<_, RequestError>(Some((event, reader)))
     })
 }
 

@@ -48,8 +48,8 @@ pub(crate) async fn current_login(CurrentCaller(caller): CurrentCaller) -> Json<
 }
 
 /// Keeps the token of the request, from the header `Authorization` or else from the cookie, in a cookie of the browser
-/// until the token expires. Scripts cannot read the cookie, and the browser sends it only with requests of the service's
-/// own pages.
+/// until the token expires. Scripts cannot read the cookie, and the browser sends it only with requests of the
+/// service's own pages.
 #[utoipa::path(
     post,
     operation_id = "login",

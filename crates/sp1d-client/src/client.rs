@@ -21,7 +21,7 @@ use sp1d_model::{
     clean_line,
 };
 use std::{fmt, future::ready, pin::pin, time::Duration};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 sp1d_model::limits! {
     /// Maximum silence of a service. A service may need 20 s to read a large program, and it sends a keep-alive on an
@@ -31,9 +31,9 @@ sp1d_model::limits! {
     const MIN_BYTES_PER_SECOND: u64 = 100_000; Rate by Service;
     /// Maximum size of a response that is not a proof. A list of a thousand proofs with a thousand workers each is
     /// smaller.
-    const MAX_RESPONSE_BYTES: usize = 256 << 20; Bytes by Service;
+    const MAX_RESPONSE_BYTES: u64 = 256 << 20; Bytes by Service;
     /// Maximum size of an error response.
-    const MAX_PROBLEM_BYTES: usize = 1 << 20; Bytes by Service;
+    const MAX_PROBLEM_BYTES: u64 = 1 << 20; Bytes by Service;
     /// Maximum number of characters of an address that a server redirects to.
     const MAX_LOCATION_CHARACTERS: usize = 200; Count by Service;
     /// Maximum size of one event. The largest events are failed attempts with the message of a panic.
@@ -41,11 +41,8 @@ sp1d_model::limits! {
     /// Maximum number of past events of a proof: enough for a hundred thousand tasks.
     const MAX_EVENTS: usize = 1 << 20; Count by Service;
     /// Maximum size of a proof: enough for ten thousand shards.
-    const MAX_PROOF_BYTES: usize = 16 << 30; Bytes by Service;
+    const MAX_PROOF_BYTES: u64 = 16 << 30; Bytes by Service;
 }
-
-/// Pause between two tries to reach a service.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// An operator's action on a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,12 +136,12 @@ impl Client {
     }
 
     /// Reads the body of a response, of at most `limit` bytes.
-    async fn content(&self, mut response: Response, limit: usize) -> Result<Bytes, ClientError> {
+    async fn content(&self, mut response: Response, limit: u64) -> Result<Bytes, ClientError> {
         let mut content = BytesMut::new();
         loop {
             let part = timeout(MAX_SILENCE, response.chunk()).await.map_err(|_| self.silent())?;
             match part.map_err(|error| self.unreachable(&error))? {
-                Some(part) if content.len() + part.len() > limit => {
+                Some(part) if (content.len() + part.len()) as u64 > limit => {
                     return Err(self.foreign(format!("its response is longer than {limit} bytes")));
                 }
                 Some(part) => content.extend_from_slice(&part),
@@ -365,53 +362,6 @@ impl Client {
         }))
     }
 
-    /// Waits until `proof` has ended, across lost connections and restarts of the service. Returns the proof in its
-    /// final state. Meanwhile, calls `on_event` for each event after event number `after`. Returns at once if `proof`
-    /// has already ended.
-    ///
-    /// # Errors
-    /// Fails if the service no longer has the proof, or if the service has not responded for `patience`. Without
-    /// `patience`, waits without limit.
-    pub async fn follow(
-        &self,
-        mut proof: ProofSummary,
-        mut after: u64,
-        patience: Option<Duration>,
-        mut on_event: impl FnMut(&EventRecord),
-    ) -> Result<ProofSummary, ClientError> {
-        let id = &proof.id.clone();
-        let mut silent_since = None;
-        while !proof.state.is_final() {
-            if let Ok(events) = self.events(id, after).await {
-                let mut events = pin!(events);
-                // The stream ends when the proof ends or the connection is lost.
-                while let Some(Ok(event)) = events.next().await {
-                    after = event.number;
-                    on_event(&event);
-                }
-            }
-            match self.proof(id).await {
-                Ok(now) => (proof, silent_since) = (now, None),
-                Err(error) if !error.is_passing() => return Err(error),
-                Err(error) => {
-                    // Warn only about the first failure in a row.
-                    if silent_since.is_none() {
-                        let error = error.without_hint();
-                        tracing::warn!(%error, proof_id = id, "request to the service failed; retrying");
-                    }
-                    let since = *silent_since.get_or_insert_with(Instant::now);
-                    if patience.is_some_and(|patience| since.elapsed() >= patience) {
-                        return Err(error);
-                    }
-                }
-            }
-            if !proof.state.is_final() {
-                sleep(RETRY_PAUSE).await;
-            }
-        }
-        Ok(proof)
-    }
-
     /// Applies `action` to `worker`, which is the worker's name or address.
     ///
     /// # Errors
@@ -423,28 +373,6 @@ impl Client {
             WorkerAction::Forget => (Method::DELETE, ""),
         };
         self.send(self.request(method, &format!("/v1/workers/{}{last}", encoded(worker)))).await.map(|_| ())
-    }
-
-    /// Calls `ask` until it succeeds or fails with an error that does not pass. Does not try again if a try fails after
-    /// `patience`.
-    ///
-    /// # Errors
-    /// Returns the error of the last try.
-    pub async fn persist<T, A: Future<Output = Result<T, ClientError>>>(
-        patience: Duration,
-        mut ask: impl FnMut() -> A,
-    ) -> Result<T, ClientError> {
-        let started = Instant::now();
-        loop {
-            match ask().await {
-                Err(error) if error.is_passing() && started.elapsed() < patience => {
-                    let error = error.without_hint();
-                    tracing::debug!(%error, "request to the service failed; retrying");
-                    sleep(RETRY_PAUSE).await;
-                }
-                outcome => return outcome,
-            }
-        }
     }
 }
 

@@ -8,6 +8,7 @@ mod address;
 mod client;
 mod credentials;
 mod error;
+mod follow;
 mod limits;
 mod settings;
 

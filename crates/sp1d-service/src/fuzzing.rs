@@ -3,7 +3,7 @@
 //! This module is in every build, so that the fuzz targets run the code that ships.
 
 pub use crate::api::{
-    HostedRequestFacts, decompress_hosted_upload, hosted_file_address, opens_hosted_address, read_hosted_artifact,
+    HostedRequestFacts, decompress_hosted_upload, hosted_file_url, opens_hosted_url, read_hosted_artifact,
     read_hosted_registration, read_hosted_request,
 };
 

@@ -67,6 +67,24 @@ async fn locked_database_returns_503_and_loses_no_event() {
 }
 
 #[tokio::test]
+async fn past_events_are_not_cut_short_if_the_database_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let id = running.submit(2, |_| {}).await;
+    running.ended(&id).await;
+    let client = sp1d_client::Client::new(&running.url).unwrap();
+    let events = client.past_events(&id, 0).await.unwrap();
+    let other = other_program(folder.path());
+    other.execute_batch("ALTER TABLE events RENAME TO hidden").unwrap();
+    let error = client.past_events(&id, 0).await.unwrap_err();
+    assert!(error.is_passing(), "{error}");
+    other.execute_batch("ALTER TABLE hidden RENAME TO events").unwrap();
+    assert_eq!(client.past_events(&id, 0).await.unwrap(), events);
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
 async fn upload_that_the_disk_has_no_room_for_is_refused_before_its_first_byte() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &[], |settings| settings.max_input_bytes = u64::MAX).await;

@@ -519,7 +519,7 @@ async fn changes_of_the_worker_list_are_applied() {
     let again = Arc::new(Notify::new());
     let following = tokio::spawn({
         let (service, path, again) = (running.service.clone(), path.clone(), again.clone());
-        async move { follow_list(service, path, &again).await }
+        async move { follow_list(service, path, false, &again).await }
     });
     let expect = async |names: &[&str], error: bool| {
         let deadline = Instant::now() + PATIENCE;

@@ -66,6 +66,10 @@ impl Served {
     fn start_with_list(list: &str, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("distributed.json"), list).unwrap();
+        Self::start_in(folder, more)
+    }
+
+    fn start_in(folder: TempDir, more: &[&str]) -> Self {
         share_keys(&folder.path().join("state"));
         let port = free_address().port();
         let process = spawn(folder.path(), port, more);
@@ -320,6 +324,22 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
         let other = sp1d(served.folder.path()).args(["serve", "--state", "other", "--listen", &taken]).output();
         check_refused(&other.unwrap(), 2, &["cannot listen", &taken]);
         stop(&mut served);
+    };
+    tokio::task::spawn_blocking(check).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_list_that_is_added_later_is_used() {
+    let worker = stuck_worker().await;
+    let address = worker.address.to_string();
+    let check = move || {
+        let (folder, join) = (tempfile::tempdir().unwrap(), free_address().to_string());
+        let mut served = Served::start_in(folder, &["--join-listen", &join, "--join-from", "127.0.0.1"]);
+        let list = serde_json::to_string(&[&address]).unwrap();
+        fs::write(served.folder.path().join("distributed.json"), list).unwrap();
+        served.wait_to_say(&["workers"], &address);
+        stop(&mut served);
+        assert!(!served.log().contains("cannot read the worker list"), "{}", served.log());
     };
     tokio::task::spawn_blocking(check).await.unwrap();
 }

@@ -1,10 +1,10 @@
-//! What clients of the interface for sp1-sdk send: bodies of calls, addresses of files, and compressed uploads.
+//! What clients of the interface for sp1-sdk send: bodies of calls, URLs of files, and compressed uploads.
 
 use crate::harness::{FuzzMemory, FuzzTarget};
 use prost::encoding::encode_varint;
 use sp1d_service::fuzzing::{
-    decompress_hosted_upload, hosted_file_address, opens_hosted_address, read_hosted_artifact,
-    read_hosted_registration, read_hosted_request,
+    decompress_hosted_upload, hosted_file_url, opens_hosted_url, read_hosted_artifact, read_hosted_registration,
+    read_hosted_request,
 };
 
 /// The interface for sp1-sdk. The first byte of an input selects a mode.
@@ -53,8 +53,8 @@ fn check(input: &[u8]) {
         2 => check_registration(rest),
         3 => check_registration(&signed(rest)),
         4 => check_artifact(rest),
-        5 => check_address(rest),
-        6 => check_made_address(rest),
+        5 => check_url(rest),
+        6 => check_made_url(rest),
         7 => check_upload(rest, true),
         8 => check_upload(rest, false),
         _ => check_content(rest),
@@ -112,28 +112,28 @@ fn check_artifact(request: &[u8]) {
     }
 }
 
-/// Checks that only a text with the length of an address permits anything.
-fn check_address(text: &[u8]) {
+/// Checks that only a text with the length of a URL permits anything.
+fn check_url(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
-    let length = hosted_file_address([0; 16], NOW).len();
-    assert!(!opens_hosted_address(text, NOW) || text.len() == length, "{text}");
+    let length = hosted_file_url([0; 16], NOW).len();
+    assert!(!opens_hosted_url(text, NOW) || text.len() == length, "{text}");
 }
 
-/// Checks that an address permits something until it expires, and nothing after a change of one digit. The input has
+/// Checks that a URL permits something until it expires, and nothing after a change of one digit. The input has
 /// the place and the new digit, and the id of the file.
-fn check_made_address(input: &[u8]) {
+fn check_made_url(input: &[u8]) {
     let Some((&[low, high, digit], rest)) = input.split_first_chunk::<3>() else { return };
     let Some((file, _)) = rest.split_first_chunk::<16>() else { return };
-    let address = hosted_file_address(*file, NOW + 1);
-    assert!(opens_hosted_address(&address, NOW));
-    assert!(!opens_hosted_address(&address, NOW + 1), "the address has expired");
-    let place = usize::from(u16::from_le_bytes([low, high])) % address.len();
-    assert!(!opens_hosted_address(&address[..place], NOW), "the address was cut to {place} digits");
-    let digits = address.chars().enumerate();
+    let url = hosted_file_url(*file, NOW + 1);
+    assert!(opens_hosted_url(&url, NOW));
+    assert!(!opens_hosted_url(&url, NOW + 1), "the URL has expired");
+    let place = usize::from(u16::from_le_bytes([low, high])) % url.len();
+    assert!(!opens_hosted_url(&url[..place], NOW), "the URL was cut to {place} digits");
+    let digits = url.chars().enumerate();
     let changed: String = digits.map(|(at, old)| if at == place { char::from(digit) } else { old }).collect();
     // Digits are read in upper and lower case.
-    let is_same = changed.eq_ignore_ascii_case(&address);
-    assert_eq!(opens_hosted_address(&changed, NOW), is_same, "digit {place} was changed");
+    let is_same = changed.eq_ignore_ascii_case(&url);
+    assert_eq!(opens_hosted_url(&changed, NOW), is_same, "digit {place} was changed");
 }
 
 fn check_upload(upload: &[u8], is_program: bool) {
@@ -247,8 +247,8 @@ fn seeds() -> Vec<Vec<u8>> {
     put_bytes(&mut creation, 1, &signature());
     put_number(&mut creation, 2, 2);
     add(4, &creation);
-    add(5, hosted_file_address([3; 16], NOW + 1).as_bytes());
-    add(5, hosted_file_address([3; 16], NOW).as_bytes());
+    add(5, hosted_file_url([3; 16], NOW + 1).as_bytes());
+    add(5, hosted_file_url([3; 16], NOW).as_bytes());
     add(6, &[[20, 0, b'0'].as_slice(), &[3; 16]].concat());
     let zeros = compressed(&vec![0; 2 * UPLOAD_BYTES]);
     for upload in [compressed(&serialized(b"\x7fELF")), compressed(b"short"), zeros, b"not zstd".to_vec()] {

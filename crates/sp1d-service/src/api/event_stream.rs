@@ -5,7 +5,7 @@ use super::{
     live::live,
     problem::Problem,
 };
-use crate::queue::{Follower, Service};
+use crate::queue::{Follower, RequestError, Service};
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
     http::HeaderMap,
@@ -14,7 +14,7 @@ use axum::{
 use futures::{Stream, stream};
 use serde::Deserialize;
 use sp1d_model::{EventRecord, ProofEvent};
-use std::{collections::VecDeque, convert::Infallible};
+use std::collections::VecDeque;
 use utoipa::IntoParams;
 
 sp1d_model::limits! {
@@ -88,53 +88,60 @@ fn event_stream(
     id: String,
     after: u64,
     follow: bool,
-) -> impl Stream<Item = Result<Event, Infallible>> {
+) -> impl Stream<Item = Result<Event, RequestError>> {
     let follower = service.follow(&id);
     let reader =
         EventReader { service, follower, id, after, follow, ready: VecDeque::new(), over: false, looked_at_end: false };
-    stream::unfold(reader, |mut reader| async move {
-        let record = reader.next().await?;
+    stream::try_unfold(reader, |mut reader| async move {
+        let Some(record) = reader.next().await? else { return Ok(None) };
         let name = serde_json::to_value(&record.event).ok().and_then(|event| Some(event["event"].as_str()?.to_owned()));
         let event = Event::default()
             .id(record.number.to_string())
             .event(name.unwrap_or_default())
             .json_data(&record)
             .expect("an event can be serialized");
-        Some((Ok(event), reader))
+        Ok::<_, RequestError>(Some((event, reader)))
     })
 }
 
 impl EventReader {
-    /// Waits for the next event. `None` after the last event, when the service stops, and if the database fails.
-    async fn next(&mut self) -> Option<EventRecord> {
+    /// Waits for the next event. `None` after the last event, and when the service stops.
+    ///
+    /// # Errors
+    /// Fails if the database fails. Then the proof may have further events.
+    async fn next(&mut self) -> Result<Option<EventRecord>, RequestError> {
         loop {
             if let Some(record) = self.ready.pop_front() {
                 self.after = record.number;
                 self.over = matches!(record.event, ProofEvent::Finished { .. });
-                return Some(record);
+                return Ok(Some(record));
             }
             if self.over {
-                return None;
+                return Ok(None);
             }
             self.follower.mark_unchanged();
-            let found = self.service.events(&self.id, self.after, MAX_READ).await;
-            self.ready = found.ok()?.into();
+            self.ready = self.service.events(&self.id, self.after, MAX_READ).await?.into();
             if self.ready.is_empty() && !self.follow {
-                return None;
+                return Ok(None);
             }
             if self.ready.is_empty() {
                 // The proof may have ended after this read, so the events of an ended proof are read once more. If it
                 // has none, the client has the last event already, or has sent a larger number.
-                let is_over = self.service.proof(&self.id).await.map_or(true, |proof| proof.state.is_final());
+                let is_over = match self.service.proof(&self.id).await {
+                    Ok(proof) => proof.state.is_final(),
+                    // The proof was removed.
+                    Err(RequestError::Unknown(_)) => true,
+                    Err(error) => return Err(error),
+                };
                 if is_over && self.looked_at_end {
-                    return None;
+                    return Ok(None);
                 }
                 self.looked_at_end = is_over;
                 if is_over {
                     continue;
                 }
                 tokio::select! {
-                    () = self.service.stopping().cancelled() => return None,
+                    () = self.service.stopping().cancelled() => return Ok(None),
                     () = self.follower.changed() => {}
                 }
             }

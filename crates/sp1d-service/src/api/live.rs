@@ -1,16 +1,18 @@
 //! Responses that stream events as they happen.
 
-use axum::response::{
-    IntoResponse, Response,
-    sse::{Event, KeepAlive, Sse},
+use axum::{
+    BoxError,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
 };
 use futures::{Stream, StreamExt};
-use std::convert::Infallible;
 
 /// Returns a response that streams `events` until `ended`, with a comment every 15 s, so that silence means a lost
-/// connection.
-pub(super) fn live(
-    events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static,
+/// connection. After an error, the connection breaks, so that the client does not take the events for all events.
+pub(super) fn live<E: Into<BoxError> + 'static>(
+    events: impl Stream<Item = Result<Event, E>> + Send + 'static,
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> Response {
     let events = events.take_until(ended);

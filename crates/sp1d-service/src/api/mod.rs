@@ -24,8 +24,8 @@ mod workers;
 
 pub(crate) use form::{ProofFormPart, ProofFormReader};
 pub use hosted::{
-    HostedRequestFacts, HostedSettings, HostedSigners, SignersError, decompress_hosted_upload, hosted_file_address,
-    opens_hosted_address, read_hosted_artifact, read_hosted_registration, read_hosted_request, serve_hosted,
+    HostedRequestFacts, HostedSettings, HostedSigners, SignersError, decompress_hosted_upload, hosted_file_url,
+    opens_hosted_url, read_hosted_artifact, read_hosted_registration, read_hosted_request, serve_hosted,
 };
 pub(crate) use limits::limits;
 pub use router::openapi;

@@ -22,6 +22,7 @@ use serde_json::json;
 use sp1d_model::WorkersReport;
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -54,7 +55,7 @@ impl Overviews {
             return found.clone();
         }
         if known.len() >= MAX_OVERVIEWS {
-            // Readers keep theirs. A later reader of the same tenant only shares a new one.
+            // Present readers keep their overview. A later reader of the tenant gets a new one.
             known.clear();
         }
         known.entry(scope.clone()).or_insert_with(|| Arc::new(SharedRead::new(MAX_OVERVIEW_AGE))).clone()
@@ -130,7 +131,7 @@ pub(crate) async fn overviews(
             },
         };
         let event = Event::default().event("overview").data(&now);
-        Some((Ok(event), (service, shared, scope, None, now)))
+        Some((Ok::<_, Infallible>(event), (service, shared, scope, None, now)))
     });
     Ok(live(events, ended))
 }

@@ -16,8 +16,8 @@ sp1d_model::limits! {
     pub(super) const MAX_WAITING_PARTS: usize = 8; Count by Client;
 }
 
-/// Niceness of the threads that write uploads. It is about a tenth of the weight of a usual thread, which hashes and
-/// writes more than most networks carry.
+/// Niceness of the threads that write uploads. A thread with this niceness has about a tenth of the weight of a usual
+/// thread. A usual thread hashes and writes more than most networks carry.
 const WRITER_NICENESS: i32 = 10;
 
 /// What a client uploads. Each kind has its own size limit.

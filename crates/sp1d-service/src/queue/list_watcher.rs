@@ -1,38 +1,21 @@
 //! The list watcher: applies changes of the worker list file while the service runs.
 
-use super::service::Service;
+use super::{file_watcher::FileWatcher, service::Service};
 use sp1d_model::{ListStatus, hint};
-use sp1d_orchestrator::{Reached, WorkerFile};
-use std::{
-    path::PathBuf,
-    time::{Duration, SystemTime},
-};
-use tokio::{sync::Notify, time::interval};
-
-/// Interval at which the watcher checks the size and modification time of the file.
-const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+use sp1d_orchestrator::{ListError, Reached, WorkerFile};
+use std::{io::ErrorKind, path::PathBuf};
+use tokio::sync::Notify;
 
 /// Connects to the workers in the file at `path`. Reads the file at once, after each change, and whenever `again` is
-/// notified; changes are noticed within 2 s. While the file cannot be read, its last valid content stays in effect, and
-/// [`Service::list_status`] reports the error. Returns when the service shuts down.
-pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
-    let mut checks = interval(CHECK_INTERVAL);
+/// notified; changes take effect within 4 s. While the file cannot be read, its last valid content stays in effect, and
+/// [`Service::list_status`] reports the error. If the list `is_optional`, it need not exist before it has a worker.
+/// Returns when the service shuts down.
+pub async fn follow_list(service: Service, path: PathBuf, is_optional: bool, again: &Notify) {
     let _part = service.watch_part("the watcher of the worker list");
-    let mut seen: Option<(SystemTime, u64)> = None;
-    loop {
-        let forced = tokio::select! {
-            () = service.stopping().cancelled() => return,
-            () = again.notified() => true,
-            _ = checks.tick() => false,
-        };
-        let described =
-            tokio::fs::metadata(&path).await.ok().and_then(|file| Some((file.modified().ok()?, file.len())));
-        // A missing file has fixed values too, so that it is reported only once.
-        let described = described.unwrap_or((SystemTime::UNIX_EPOCH, 0));
-        if !forced && seen == Some(described) {
-            continue;
-        }
-        seen = Some(described);
+    // The workers should not wait until the file has settled.
+    again.notify_one();
+    let mut watcher = FileWatcher::new(&path, again);
+    while watcher.must_read(service.stopping()).await {
         let file = path.clone();
         let read = tokio::task::spawn_blocking(move || WorkerFile::read(&file)).await;
         match read.expect("reading a list does not panic") {
@@ -54,6 +37,9 @@ pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
                     });
                 }
             }
+            Err(error) if is_optional && is_missing(&error) && service.list_status().workers == 0 => {
+                service.set_list_status(ListStatus::default());
+            }
             Err(error) => {
                 let (workers, text) = (service.list_status().workers, error.to_string());
                 let error = hint::without(&text);
@@ -62,4 +48,9 @@ pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
             }
         }
     }
+}
+
+/// Returns true if the file does not exist.
+fn is_missing(error: &ListError) -> bool {
+    matches!(error, ListError::Read { reason, .. } if reason.kind() == ErrorKind::NotFound)
 }

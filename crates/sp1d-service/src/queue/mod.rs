@@ -5,6 +5,7 @@ mod client_network;
 mod control;
 mod deletion;
 mod events;
+mod file_watcher;
 mod followers;
 mod garbage_collection;
 mod hosted;
@@ -33,6 +34,7 @@ mod upload_places;
 mod uploads;
 
 pub(crate) use client_network::ClientNetwork;
+pub(crate) use file_watcher::FileWatcher;
 pub(crate) use followers::Follower;
 pub use http_limits::HttpLimits;
 pub(crate) use limits::limits;

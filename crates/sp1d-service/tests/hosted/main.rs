@@ -1,7 +1,7 @@
 //! Tests of the interface for programs that are built against plain sp1-sdk, with fake workers and a fake runner.
 
-mod addresses;
 mod client;
+mod file_urls;
 mod frames;
 mod gas;
 mod harness;

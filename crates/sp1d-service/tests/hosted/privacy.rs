@@ -63,7 +63,7 @@ async fn uploads_of_another_requester_look_like_missing_ones() {
     assert_eq!(register(&program).await, unknown);
     assert_eq!(register(&input).await, unknown);
 
-    // An upload belongs to the requester who got the address, also if another client sends it.
+    // An upload belongs to the requester who got the URL, also if another client sends it.
     let created = owner.create_artifact(ArtifactType::Stdin).await.unwrap();
     assert_eq!(other.put(&created.artifact_presigned_url, compressed(b"sent by another")).await, StatusCode::OK);
     assert_eq!(ask(&created.artifact_uri).await.0, Code::NotFound);

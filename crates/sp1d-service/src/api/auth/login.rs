@@ -47,8 +47,9 @@ pub(crate) async fn current_login(CurrentCaller(caller): CurrentCaller) -> Json<
     Json(LoginSummary { token: caller.token, tenant: caller.tenant.to_string(), roles: caller.roles.to_string() })
 }
 
-/// Keeps the token of the header `Authorization` in a cookie of the browser, until the token expires. Scripts cannot
-/// read the cookie, and the browser sends it only with requests of the service's own pages.
+/// Keeps the token of the request, from the header `Authorization` or else from the cookie, in a cookie of the browser
+/// until the token expires. Scripts cannot read the cookie, and the browser sends it only with requests of the
+/// service's own pages.
 #[utoipa::path(
     post,
     operation_id = "login",

@@ -64,7 +64,7 @@ pub(in crate::api) struct FormBody {
     /// The rest of the last part of the body.
     rest: Bytes,
     /// The last poll returned a piece.
-    gave: bool,
+    has_just_returned: bool,
     left: u64,
     limit: u64,
 }
@@ -74,7 +74,7 @@ impl FormBody {
     pub(in crate::api) fn limit(body: Body, data_bytes: u64, heads: FormHeads) -> Body {
         let limit = data_bytes.saturating_add((MAX_FORM_PARTS * MAX_PART_HEAD_BYTES) as u64);
         let parts = body.into_data_stream();
-        Body::from_stream(Self { parts, heads, rest: Bytes::new(), gave: false, left: limit, limit })
+        Body::from_stream(Self { parts, heads, rest: Bytes::new(), has_just_returned: false, left: limit, limit })
     }
 }
 
@@ -82,8 +82,8 @@ impl Stream for FormBody {
     type Item = Result<Bytes, BoxError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.gave {
-            self.gave = false;
+        if self.has_just_returned {
+            self.has_just_returned = false;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -104,7 +104,7 @@ impl Stream for FormBody {
             Some(left) => self.left = left,
             None => return Poll::Ready(Some(Err(BodyFault::Form(self.limit).into()))),
         }
-        self.gave = true;
+        self.has_just_returned = true;
         Poll::Ready(Some(Ok(piece)))
     }
 }

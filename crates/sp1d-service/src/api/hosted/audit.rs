@@ -3,14 +3,14 @@
 use super::{address::RequesterAddress, interface::HostedInterface};
 use crate::{access::TenantName, queue::ClientNetwork, state::AuditEntry};
 
-/// A request of a signer that may ask this service for proofs: a call, or an upload to an address that it got.
+/// A request of a signer that may ask this service for proofs: a call, or an upload to a URL that it got.
 #[derive(Debug)]
 pub(super) struct SignerRequest<'a> {
     pub(super) signer: RequesterAddress,
     pub(super) tenant: &'a TenantName,
     pub(super) from: Option<ClientNetwork>,
     pub(super) method: &'static str,
-    /// Without the address of a file: it grants access.
+    /// Does not contain the URL of a file, because the URL grants access.
     pub(super) path: String,
 }
 

@@ -43,7 +43,7 @@ const AFTER_DEADLINE: Duration = Duration::from_secs(2);
 /// What a call needs besides its message.
 pub(super) struct CallContext {
     pub(super) interface: HostedInterface,
-    /// Start of the addresses for files.
+    /// Start of the URLs of files.
     pub(super) base: String,
     /// The client.
     pub(super) from: Option<ClientNetwork>,
@@ -74,8 +74,8 @@ impl CallContext {
         outcome.map(|outcome| outcome.response)
     }
 
-    /// Returns an address that grants `permit` for a limited time.
-    fn address(&self, path: &str, permit: &UrlPermit) -> String {
+    /// Returns a URL that grants `permit` for a limited time.
+    fn file_url(&self, path: &str, permit: &UrlPermit) -> String {
         let expires = self.interface.seconds().saturating_add(MAX_URL_PERMIT_AGE.as_secs());
         format!("{}/hosted/v1/{path}/{}", self.base, self.interface.key().seal(permit, expires))
     }
@@ -179,7 +179,7 @@ fn grant_upload(
     let file = Service::random_id()?;
     let response = CreateArtifactResponse {
         artifact_uri: artifact_uri(file),
-        artifact_presigned_url: context.address("files", &UrlPermit::Send { file, kind, requester }),
+        artifact_presigned_url: context.file_url("files", &UrlPermit::Send { file, kind, requester }),
     };
     // Nothing is stored before the upload itself.
     Ok(CallOutcome { response, made: None })
@@ -372,7 +372,7 @@ pub(super) async fn status(
     let progress = progress_of(&proof);
     let is_fulfilled = progress.fulfillment == FulfillmentStatus::Fulfilled;
     let proof_uri = match from_hex(&hosted.id) {
-        Some(request) if is_fulfilled => Some(context.address("proofs", &UrlPermit::Fetch { request })),
+        Some(request) if is_fulfilled => Some(context.file_url("proofs", &UrlPermit::Fetch { request })),
         _ => None,
     };
     Ok(GetProofRequestStatusResponse {

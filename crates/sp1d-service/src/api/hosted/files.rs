@@ -1,4 +1,4 @@
-//! The files: clients send programs and inputs, and fetch proofs. The address of a file is all that permits it.
+//! The files: clients send programs and inputs, and fetch proofs. The URL of a file is all that permits it.
 
 use super::{
     address::{RequesterAddress, to_hex},
@@ -26,35 +26,35 @@ use axum::{
     response::Response,
 };
 
-/// Returns what the address permits.
-fn open(interface: &HostedInterface, address: &str) -> Result<UrlPermit, Problem> {
-    interface.key().open(address, interface.seconds()).map_err(|fault| match fault {
-        UrlPermitFault::Unknown => unknown_address(),
+/// Returns what the URL with this secret part permits.
+fn open(interface: &HostedInterface, secret: &str) -> Result<UrlPermit, Problem> {
+    interface.key().open(secret, interface.seconds()).map_err(|fault| match fault {
+        UrlPermitFault::Unknown => unknown_url(),
         UrlPermitFault::Expired => {
-            let text = "the address has expired\nhint: send the request again";
-            Problem::new(StatusCode::GONE, "expired_address", text)
+            let text = "the URL has expired\nhint: send the request again";
+            Problem::new(StatusCode::GONE, "expired_url", text)
         }
     })
 }
 
-fn unknown_address() -> Problem {
-    let text = "this service did not make this address, or not for this method";
-    Problem::new(StatusCode::NOT_FOUND, "unknown_address", text)
+fn unknown_url() -> Problem {
+    let text = "this service did not make this URL, or not for this method";
+    Problem::new(StatusCode::NOT_FOUND, "unknown_url", text)
 }
 
 /// Receives the content of an artifact.
 pub(super) async fn send(
     State(interface): State<HostedInterface>,
     Extension(client): Extension<ClientNetwork>,
-    Path(address): Path<String>,
+    Path(secret): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let UrlPermit::Send { file, kind, requester } = open(&interface, &address)? else {
-        return Err(unknown_address());
+    let UrlPermit::Send { file, kind, requester } = open(&interface, &secret)? else {
+        return Err(unknown_url());
     };
-    // The address of the file is older than the list of signers may be.
-    let tenant = interface.tenant_of(requester).ok_or_else(unknown_address)?;
+    // The list of signers may have changed since the service made this URL.
+    let tenant = interface.tenant_of(requester).ok_or_else(unknown_url)?;
     let upload = PermittedUpload { file, kind, requester, tenant: &tenant };
     let outcome = store(&interface, client, &headers, body, upload).await;
     let (code, recorded) = match &outcome {
@@ -68,7 +68,7 @@ pub(super) async fn send(
     outcome.map(|_| StatusCode::OK)
 }
 
-/// An upload that an address permits.
+/// An upload that a URL permits.
 struct PermittedUpload<'a> {
     file: [u8; 16],
     kind: HostedFileKind,
@@ -111,8 +111,8 @@ async fn store(
         // A client that did not get the response sends the same content again.
         Some(stored) if stored.blob == artifact.blob => Ok(artifact.blob),
         Some(_) => {
-            let text = "the address was used before, for another content\nhint: create a new artifact";
-            Err(Problem::new(StatusCode::CONFLICT, "used_address", text))
+            let text = "the URL was used before, for another content\nhint: create a new artifact";
+            Err(Problem::new(StatusCode::CONFLICT, "used_url", text))
         }
         None => {
             let text = format!("{requester} has too many uploads that no proof uses\nhint: they expire within an hour");
@@ -125,10 +125,10 @@ async fn store(
 /// no signature of a trusted execution environment.
 pub(super) async fn fetch(
     State(interface): State<HostedInterface>,
-    Path(address): Path<String>,
+    Path(secret): Path<String>,
 ) -> Result<Response, Problem> {
-    let UrlPermit::Fetch { request } = open(&interface, &address)? else {
-        return Err(unknown_address());
+    let UrlPermit::Fetch { request } = open(&interface, &secret)? else {
+        return Err(unknown_url());
     };
     let service = interface.service();
     let Some((_, proof)) = service.hosted_request(to_hex(&request)).await? else {

@@ -15,7 +15,7 @@ use crate::{api::upload::UploadKind, state::BlobError};
 use prost::Message;
 use tonic::Status;
 
-/// The key of all addresses here.
+/// The key of all URLs here.
 const KEY: UrlPermitKey = UrlPermitKey::new([7; 32]);
 
 /// What the service uses of a request for a proof whose signature and fields are valid.
@@ -77,16 +77,16 @@ pub fn read_hosted_artifact(request: &[u8]) -> Result<String, String> {
     artifact_signer(&request.signature).map(|signer| signer.to_string()).map_err(text)
 }
 
-/// Returns the secret part of an address that permits to send `file` until `expires`, in seconds since 1970.
+/// Returns the secret part of a URL that permits to send `file` until `expires`, in seconds since 1970.
 #[must_use]
-pub fn hosted_file_address(file: [u8; 16], expires: u64) -> String {
+pub fn hosted_file_url(file: [u8; 16], expires: u64) -> String {
     let requester = RequesterAddress([4; 20]);
     KEY.seal(&UrlPermit::Send { file, kind: HostedFileKind::Stdin, requester }, expires)
 }
 
-/// Returns true if an address with the secret part `text` permits anything at `now`.
+/// Returns true if a URL with the secret part `text` permits anything at `now`.
 #[must_use]
-pub fn opens_hosted_address(text: &str, now: u64) -> bool {
+pub fn opens_hosted_url(text: &str, now: u64) -> bool {
     KEY.open(text, now).is_ok()
 }
 

@@ -22,7 +22,7 @@ struct HostedParts {
     nonces: NonceIssuer,
     held: HeldCalls,
     version: String,
-    /// `http` or `https`, for addresses of files without `url`.
+    /// `http` or `https`, for URLs of files without `url`.
     scheme: &'static str,
     url: Option<String>,
 }
@@ -59,8 +59,8 @@ impl HostedInterface {
         &self.0.version
     }
 
-    /// Returns the start of the addresses for files, without a slash at its end. `asked` is the address by which the
-    /// client has reached the service.
+    /// Returns the start of the URLs of files, without a slash at its end. `asked` is the address by which the client
+    /// has reached the service.
     pub(super) fn base(&self, asked: &str) -> String {
         let scheme = self.0.scheme;
         self.0.url.clone().unwrap_or_else(|| format!("{scheme}://{asked}"))

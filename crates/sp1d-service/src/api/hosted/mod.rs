@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Requests become ordinary proofs. The decisions are pure: who has signed (`signature`), who may ask (`signers`),
-//! which fields are valid (`request`), what an address permits (`url_permit`) and how a proof's state is reported
+//! which fields are valid (`request`), what a URL permits (`url_permit`) and how a proof's state is reported
 //! (`progress`). Like the rest of the service, this module does not depend on SP1. It knows bytes of the client's
 //! format: the name of a program (`program_hash`), and that a program is a sequence with its length in front
 //! (`upload`).
@@ -34,7 +34,7 @@ mod url_permit;
 mod wire;
 
 pub use fuzzing::{
-    HostedRequestFacts, decompress_hosted_upload, hosted_file_address, opens_hosted_address, read_hosted_artifact,
+    HostedRequestFacts, decompress_hosted_upload, hosted_file_url, opens_hosted_url, read_hosted_artifact,
     read_hosted_registration, read_hosted_request,
 };
 pub(super) use limits::limits;

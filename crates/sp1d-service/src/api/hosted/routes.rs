@@ -38,8 +38,8 @@ pub(super) fn router(interface: HostedInterface) -> Router {
         .route("/network.ProverNetwork/GetProofRequestStatus", call("GetProofRequestStatus", calls::status))
         .route("/network.ProverNetwork/GetProofRequestDetails", call("GetProofRequestDetails", calls::details))
         .route("/artifact.ArtifactStore/CreateArtifact", call("CreateArtifact", calls::create_artifact))
-        .route("/hosted/v1/files/{address}", put(files::send))
-        .route("/hosted/v1/proofs/{address}", get(files::fetch))
+        .route("/hosted/v1/files/{secret}", put(files::send))
+        .route("/hosted/v1/proofs/{secret}", get(files::fetch))
         .fallback(unknown)
         .with_state(interface)
 }

@@ -1,26 +1,24 @@
 //! Who may ask for proofs: a file with addresses.
 
 use super::address::RequesterAddress;
-use crate::{access::TenantName, queue::Service};
+use crate::{
+    access::TenantName,
+    queue::{FileWatcher, Service},
+};
 use sp1d_model::hint;
 use std::{
     collections::BTreeMap,
-    fs::{File, Metadata},
+    fs::File,
     io::{self, Read},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
-use tokio::{sync::Notify, time::interval};
+use tokio::sync::Notify;
 
 sp1d_model::limits! {
     /// Maximum length of the file with the signers.
     const MAX_SIGNERS_BYTES: u64 = 1 << 20; Bytes by Client;
 }
-
-/// Interval at which the file is checked for changes.
-const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Word at the end of a line whose signer gets only trusted workers.
 const TRUSTED_ONLY: &str = "trusted-only";
@@ -118,7 +116,7 @@ fn parse_line(line: &str) -> Option<(Option<RequesterAddress>, SignerTerms)> {
     Some((address, SignerTerms { tenant, trusted_only }))
 }
 
-/// Reads the lines of a file with signers. Empty lines, and text after `#`, count nothing.
+/// Reads the lines of a file with signers. Empty lines, and text after `#`, are ignored.
 fn parse(text: &str, path: &Path) -> Result<SignerRule, SignersError> {
     let (mut any, mut listed) = (None, BTreeMap::new());
     for (number, line) in text.lines().enumerate() {
@@ -154,42 +152,6 @@ fn read(path: &Path) -> Result<SignerRule, SignersError> {
         return Err(unreadable(reason));
     }
     parse(&text, path)
-}
-
-/// What changes whenever the file changes or is replaced. All values are 0 for a missing file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct SignersFileVersion {
-    inode: u64,
-    length: u64,
-    /// Time of the last change of the file or its attributes, in seconds and nanoseconds. Programs cannot set it.
-    changed: (i64, i64),
-}
-
-impl SignersFileVersion {
-    fn of(file: &Metadata) -> Self {
-        Self { inode: file.ino(), length: file.len(), changed: (file.ctime(), file.ctime_nsec()) }
-    }
-}
-
-/// Decides when the file is read again. A file that changes between two checks may be half written. An editor empties
-/// it first, and an empty file allows no requester.
-#[derive(Debug, Default)]
-struct SignersFileWatch {
-    seen: Option<SignersFileVersion>,
-    read: Option<SignersFileVersion>,
-}
-
-impl SignersFileWatch {
-    /// Returns true if the file must be read: because `forced` is true, or because it has changed and is the same as at
-    /// the previous check.
-    fn check(&mut self, found: SignersFileVersion, forced: bool) -> bool {
-        let is_settled = self.seen.replace(found) == Some(found);
-        let must_read = forced || is_settled && self.read != Some(found);
-        if must_read {
-            self.read = Some(found);
-        }
-        must_read
-    }
 }
 
 /// The addresses that may ask for proofs. Clones refer to the same addresses.
@@ -236,20 +198,9 @@ impl HostedSigners {
     /// Reads the file again after each change, and whenever `again` is notified; changes take effect within 4 s.
     /// While the file cannot be read, its last valid content stays in effect. Returns when the service shuts down.
     pub async fn follow(self, service: Service, again: &Notify) {
-        let mut checks = interval(CHECK_INTERVAL);
         let _part = service.watch_part("the watcher of the signers");
-        let mut watch = SignersFileWatch::default();
-        loop {
-            let forced = tokio::select! {
-                () = service.stopping().cancelled() => return,
-                () = again.notified() => true,
-                _ = checks.tick() => false,
-            };
-            let file = tokio::fs::metadata(&self.path).await.ok();
-            let found = file.as_ref().map(SignersFileVersion::of).unwrap_or_default();
-            if !watch.check(found, forced) {
-                continue;
-            }
+        let mut watcher = FileWatcher::new(&self.path, again);
+        while watcher.must_read(service.stopping()).await {
             let path = self.path.clone();
             let found = tokio::task::spawn_blocking(move || read(&path)).await.expect("reading does not panic");
             match found {
@@ -389,42 +340,6 @@ mod tests {
         check_all("any team-a trusted-only", &[("any", "team-a", true)]);
         let lines = format!("{ONE} team-a trusted-only\n{OTHER}");
         check_all(&lines, &[(OTHER, "default", false), (ONE, "team-a", true)]);
-    }
-
-    #[test]
-    fn the_file_is_read_when_it_no_longer_changes() {
-        let version = |length| SignersFileVersion { inode: 1, length, changed: (1, 2) };
-        let mut watch = SignersFileWatch::default();
-        // The length at each check, whether the check is forced, and whether the file is read.
-        let steps = [
-            (42, false, false),
-            (42, false, true),
-            (42, false, false),
-            (0, false, false),
-            (42, false, false),
-            (84, false, false),
-            (84, false, true),
-            (84, true, true),
-            (85, true, true),
-            (85, false, false),
-        ];
-        for (step, (length, forced, expected)) in steps.into_iter().enumerate() {
-            assert_eq!(watch.check(version(length), forced), expected, "step {step}");
-        }
-    }
-
-    #[test]
-    fn a_replaced_file_of_the_same_length_and_time_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let [path, other] = ["signers", "other"].map(|name| folder.path().join(name));
-        let version = || SignersFileVersion::of(&path.metadata().unwrap());
-        for file in [&path, &other] {
-            std::fs::write(file, ONE).unwrap();
-            File::options().write(true).open(file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
-        }
-        let before = version();
-        std::fs::rename(other, &path).unwrap();
-        assert_ne!(version(), before);
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! Addresses that permit one thing for a limited time: to send one file, or to fetch one proof.
+//! URLs that permit one thing for a limited time: to send one file, or to fetch one proof.
 //!
-//! Such an address contains what it permits and a code that only this service can compute. The service therefore keeps
-//! nothing for an address that is never used, and addresses stay valid over a restart.
+//! Such a URL contains what it permits and a code that only this service can compute. The service therefore keeps
+//! nothing for a URL that is never used, and URLs stay valid over a restart.
 
 use super::address::{RequesterAddress, from_hex, to_hex};
 use sp1d_model::ProofMode;
 use std::time::Duration;
 
 sp1d_model::limits! {
-    /// Time in which a client can start to send a file, or fetch a proof, at the address that it got. Files that no
-    /// proof needs are kept for an hour.
+    /// Time in which a client can start to send a file, or fetch a proof, at the URL that it got. Files that no proof
+    /// needs are kept for an hour.
     pub(super) const MAX_URL_PERMIT_AGE: Duration = Duration::from_secs(50 * 60); Time by Client;
 }
 
@@ -37,7 +37,7 @@ impl HostedFileKind {
     }
 }
 
-/// What an address permits.
+/// What a URL permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UrlPermit {
     /// To send the content of one file.
@@ -46,12 +46,12 @@ pub(super) enum UrlPermit {
     Fetch { request: [u8; 32] },
 }
 
-/// Why an address permits nothing.
+/// Why a URL permits nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UrlPermitFault {
-    /// This service did not make the address.
+    /// This service did not make the URL.
     Unknown,
-    /// The time of the address has passed.
+    /// The time of the URL has passed.
     Expired,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct RequestFacts<'a> {
     pub(super) private: bool,
 }
 
-/// Makes and checks addresses.
+/// Makes and checks URLs.
 #[derive(Debug, Clone)]
 pub(super) struct UrlPermitKey([u8; 32]);
 
@@ -80,7 +80,7 @@ impl UrlPermitKey {
         Self(secret)
     }
 
-    /// Returns the secret part of an address that is valid until `expires`, in seconds since 1970.
+    /// Returns the secret part of a URL that is valid until `expires`, in seconds since 1970.
     pub(super) fn seal(&self, permit: &UrlPermit, expires: u64) -> String {
         let mut bytes = expires.to_be_bytes().to_vec();
         match permit {
@@ -96,7 +96,7 @@ impl UrlPermitKey {
         to_hex(&bytes)
     }
 
-    /// Returns what the address with the secret part `text` permits at `now`.
+    /// Returns what the URL with the secret part `text` permits at `now`.
     pub(super) fn open(&self, text: &str, now: u64) -> Result<UrlPermit, UrlPermitFault> {
         const SEND: usize = 8 + 1 + 16 + 20;
         const FETCH: usize = 8 + 32;
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn address_permits_what_it_was_made_for_until_it_expires() {
+    fn url_permits_what_it_was_made_for_until_it_expires() {
         let key = UrlPermitKey::new([1; 32]);
         let fetch = UrlPermit::Fetch { request: [5; 32] };
         let all = HostedFileKind::ALL.map(send).into_iter().chain([fetch]);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn changed_address_permits_nothing() {
+    fn changed_url_permits_nothing() {
         let key = UrlPermitKey::new([1; 32]);
         let text = key.seal(&send(HostedFileKind::Stdin), 100);
         for at in 0..text.len() {

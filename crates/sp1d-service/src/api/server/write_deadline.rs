@@ -11,12 +11,12 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Fails writes if the peer has accepted nothing for `max_time`. Reads have no deadline.
+/// Fails writes, flushes and the shutdown if the peer has accepted nothing for `max_time`. Reads have no deadline.
 #[derive(Debug)]
 pub(super) struct WriteDeadline<S> {
     stream: S,
     max_time: Duration,
-    /// Runs while a write waits.
+    /// Runs while a write, a flush or the shutdown waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -25,7 +25,7 @@ impl<S> WriteDeadline<S> {
         Self { stream, max_time, timer: None }
     }
 
-    /// Returns the outcome of a write, or an error if the write waits for too long.
+    /// Returns the outcome of a write, a flush or the shutdown, or an error if it waits for too long.
     fn bounded<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.timer = None;
@@ -69,11 +69,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        self.bounded(context, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.bounded(context, outcome)
     }
 }
 
@@ -81,8 +83,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
 mod tests {
     use super::*;
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, duplex},
-        time::Instant,
+        io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex},
+        time::{Instant, timeout},
     };
 
     #[tokio::test(start_paused = true)]
@@ -97,6 +99,20 @@ mod tests {
         far.read_exact(&mut part).await.unwrap();
         let failed = writing.await.unwrap().unwrap_err();
         assert_eq!((failed.kind(), started.elapsed().as_secs()), (io::ErrorKind::TimedOut, 9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flush_and_shutdown_fail_when_the_peer_accepts_nothing() {
+        for shuts_down in [false, true] {
+            let (near, _far) = duplex(4);
+            // Like TLS, it accepts all bytes at once and sends them later.
+            let mut near = WriteDeadline::new(BufWriter::new(near), Duration::from_secs(5));
+            near.write_all(b"123456789").await.unwrap();
+            let started = Instant::now();
+            let sending = async { if shuts_down { near.shutdown().await } else { near.flush().await } };
+            let sent = timeout(Duration::from_secs(60), sending).await.expect("it has a deadline");
+            assert_eq!((sent.unwrap_err().kind(), started.elapsed().as_secs()), (io::ErrorKind::TimedOut, 5));
+        }
     }
 
     #[tokio::test(start_paused = true)]

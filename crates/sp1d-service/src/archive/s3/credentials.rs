@@ -8,12 +8,15 @@ use crate::archive::limits::MAX_CREDENTIALS_BYTES;
 use reqwest::{Client, RequestBuilder, Url};
 use rusty_s3::Credentials;
 use serde::Deserialize;
-use sp1d_model::Moment;
+use sp1d_model::{Moment, hint::one_line};
 use std::{path::Path, time::Duration};
 use tokio::sync::Mutex;
 
 /// Credentials that expire within this time are renewed.
 const RENEWED_BEFORE_SECONDS: u64 = 5 * 60;
+
+/// Pause after a failed renewal, while the present credentials are valid.
+const RETRY_SECONDS: u64 = 60;
 
 /// Time for a request to a container's agent or to the metadata of an instance. Both are on this machine or close to
 /// it.
@@ -45,6 +48,16 @@ struct CredentialReply {
 struct TemporaryCredentials {
     credentials: Credentials,
     expires: Moment,
+    /// After a failed renewal: when the next one may start.
+    retry_from: Option<Moment>,
+}
+
+impl TemporaryCredentials {
+    /// Returns true if a request at `now` can use these credentials, and no renewal is due.
+    fn are_current(&self, now: Moment) -> bool {
+        let is_renewed_later = self.retry_from.is_some_and(|from| now < from);
+        now < self.expires && (is_renewed_later || !is_expiring(self.expires, now))
+    }
 }
 
 /// The credentials of an object store.
@@ -68,7 +81,7 @@ fn parse(reply: &[u8]) -> Result<TemporaryCredentials, String> {
     let reply: CredentialReply =
         serde_json::from_slice(reply).map_err(|_| "the reply with credentials is not valid".to_owned())?;
     let credentials = Credentials::new_with_token(reply.access_key_id, reply.secret_access_key, reply.token);
-    Ok(TemporaryCredentials { credentials, expires: reply.expiration })
+    Ok(TemporaryCredentials { credentials, expires: reply.expiration, retry_from: None })
 }
 
 /// Reads the reply to a request for a role, an XML document. The error contains nothing of the reply.
@@ -83,7 +96,7 @@ fn parse_assumed_role(reply: &[u8]) -> Result<TemporaryCredentials, String> {
         let credentials =
             Credentials::new_with_token(value("AccessKeyId")?, value("SecretAccessKey")?, value("SessionToken")?);
         let expires = serde_json::from_value(value("Expiration")?.into()).ok()?;
-        Some(TemporaryCredentials { credentials, expires })
+        Some(TemporaryCredentials { credentials, expires, retry_from: None })
     };
     parsed().ok_or_else(|| "the reply with credentials is not valid".to_owned())
 }
@@ -101,23 +114,38 @@ impl S3Credentials {
         Ok(Self { source, local, remote, current: Mutex::new(None) })
     }
 
-    /// Returns credentials that are valid for some minutes.
+    /// Returns credentials that are valid for some minutes. If they cannot be renewed, returns the present ones until
+    /// they expire.
     pub(super) async fn current(&self) -> Result<Credentials, String> {
         if let CredentialSource::Fixed(credentials) = &self.source {
             return Ok(credentials.clone());
         }
         let mut current = self.current.lock().await;
         if let Some(known) = &*current
-            && !is_expiring(known.expires, Moment::now())
+            && known.are_current(Moment::now())
         {
             return Ok(known.credentials.clone());
         }
-        let renewed = self.renew().await.map_err(|reason| {
-            format!("cannot get credentials: {reason}\nhint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a profile")
-        })?;
-        let credentials = renewed.credentials.clone();
-        *current = Some(renewed);
-        Ok(credentials)
+        let reason = match self.renew().await {
+            Ok(renewed) => {
+                let credentials = renewed.credentials.clone();
+                *current = Some(renewed);
+                return Ok(credentials);
+            }
+            Err(reason) => reason,
+        };
+        let now = Moment::now();
+        match &mut *current {
+            Some(known) if now < known.expires => {
+                let (reason, expires) = (one_line(&reason), known.expires);
+                tracing::warn!(%reason, %expires, "cannot renew the credentials of the object store; retrying in 60 s");
+                known.retry_from = Some(now.plus_seconds(RETRY_SECONDS));
+                Ok(known.credentials.clone())
+            }
+            _ => Err(format!(
+                "cannot get credentials: {reason}\nhint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a profile"
+            )),
+        }
     }
 
     async fn renew(&self) -> Result<TemporaryCredentials, String> {
@@ -228,6 +256,28 @@ mod tests {
         let lines = serving.await.unwrap();
         assert_eq!(lines[0], "PUT /latest/api/token HTTP/1.1");
         assert_eq!(lines[2], "GET /latest/meta-data/iam/security-credentials/role HTTP/1.1");
+    }
+
+    /// Checks whether credentials that expire at `expires` are used although they cannot be renewed.
+    async fn check_failed_renewal(expires: Moment, expected: Option<&str>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let bodies = vec!["token".to_owned(), "role\n".to_owned(), reply("one", expires)];
+        let serving = tokio::spawn(serve(listener, bodies));
+        let credentials = S3Credentials::new(CredentialSource::Instance { url }).unwrap();
+        credentials.current().await.unwrap();
+        // Closes the listener.
+        serving.await.unwrap();
+        for _ in 0..2 {
+            let found = credentials.current().await.ok();
+            assert_eq!(found.as_ref().map(Credentials::key), expected, "{expires}");
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_that_cannot_be_renewed_are_used_until_they_expire() {
+        check_failed_renewal(Moment::now().plus_seconds(RENEWED_BEFORE_SECONDS - 1), Some("one")).await;
+        check_failed_renewal(Moment(0), None).await;
     }
 
     #[tokio::test]

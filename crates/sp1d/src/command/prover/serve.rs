@@ -96,7 +96,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     let open_files = raise_open_files();
     let joining = match (&arguments.join_listen, &arguments.join_from) {
         (Some(address), Some(from)) => {
-            let max_workers = share_of_joined(open_files);
+            let max_workers = max_joined_workers(open_files);
             let settings = JoinSettings { max_workers, ..JoinSettings::new(from.clone()) };
             Some((listen(address, "--join-listen").await?, settings))
         }
@@ -148,7 +148,9 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     let reload_workers = Arc::new(Notify::new());
     let following = list_file(&config).map(|path| {
         let (service, reload) = (service.clone(), reload_workers.clone());
-        tokio::spawn(async move { follow_list(service, path, &reload).await })
+        // A service that workers join needs no list. Its operator can still add one later.
+        let is_optional = arguments.join_listen.is_some();
+        tokio::spawn(async move { follow_list(service, path, is_optional, &reload).await })
     });
     let mut serving = tokio::spawn(serve(service.clone(), interface));
     let reload_signers = Arc::new(Notify::new());
@@ -214,7 +216,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
 
 /// Returns how many workers may join, if the process may open `open_files` files. They take a quarter of them. The HTTP
 /// interface takes up to a half, and the rest is for the database, the artifacts and the workers of the list.
-fn share_of_joined(open_files: u64) -> usize {
+fn max_joined_workers(open_files: u64) -> usize {
     usize::try_from((open_files / 4).clamp(MIN_JOINED, MAX_JOINED)).expect("at most `MAX_JOINED`")
 }
 
@@ -250,11 +252,10 @@ async fn listen(address: &sp1d_protocol::Address, flag: &str) -> Result<TcpListe
     Ok(open_listener(address).await.map_err(cannot)?)
 }
 
-/// The worker list's file, if it names any workers.
+/// Returns the worker list's file.
 fn list_file(config: &Config) -> Option<PathBuf> {
     let is_list = |effective: &&EffectiveSetting| effective.setting.variable == "SP1_DISTRIBUTED_WORKERS";
-    let path = PathBuf::from(&config.effective.iter().find(is_list)?.value);
-    (!config.list.0.is_empty()).then_some(path)
+    config.effective.iter().find(is_list).map(|effective| PathBuf::from(&effective.value))
 }
 
 fn settings(config: &Config, arguments: &ServeArguments) -> ServiceSettings {
@@ -318,7 +319,7 @@ mod tests {
 
     #[track_caller]
     fn check(open_files: u64, expected: usize) {
-        assert_eq!(share_of_joined(open_files), expected, "{open_files} files");
+        assert_eq!(max_joined_workers(open_files), expected, "{open_files} files");
     }
 
     #[test]

@@ -12,13 +12,12 @@ use crate::{
 };
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use futures::StreamExt;
 use serde_json::json;
 use sp1d_client::{
     AttemptInfo, Client, EventRecord, NewProof, ProofEvent, ProofFailureKind, ProofState, ProofSummary, WorkerAction,
 };
 use sp1d_model::{counted, cut_sentence, hint};
-use std::{iter, pin::pin, time::Duration};
+use std::{iter, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 pub(in crate::command) async fn status(arguments: ShowArguments) -> Result<()> {
@@ -221,28 +220,22 @@ pub(in crate::command) async fn fetch(arguments: FetchArguments) -> Result<()> {
 pub(in crate::command) async fn logs(arguments: LogsArguments) -> Result<()> {
     let ProofArguments { proof: id, remote } = arguments.proof;
     let client = remote.client()?;
+    let proof = client.proof(&id).await?;
+    // If the proof has already ended, these are all of its events.
     let past = client.past_events(&id, 0).await?;
     past.iter().try_for_each(|event| print_event(event, &remote))?;
     if !arguments.follow {
         return Ok(());
     }
-    let mut last = past.last().map_or(0, |event| event.number);
+    let last = past.last().map_or(0, |event| event.number);
     let mut printed = Ok(());
-    let after = last;
     let on_event = |event: &EventRecord| {
-        last = event.number;
         if printed.is_ok() {
             printed = print_event(event, &remote);
         }
     };
-    client.follow(client.proof(&id).await?, after, None, on_event).await?;
-    printed?;
-    // Print the remaining events, which `follow` has not reported.
-    let mut rest = pin!(client.events(&id, last).await?);
-    while let Some(event) = rest.next().await {
-        print_event(&event?, &remote)?;
-    }
-    Ok(())
+    client.follow(proof, last, None, on_event).await?;
+    printed
 }
 
 fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {

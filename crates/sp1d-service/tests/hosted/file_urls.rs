@@ -1,4 +1,4 @@
-//! Uploads and downloads, and the addresses that permit them.
+//! Uploads and downloads, and the URLs that permit them.
 
 use crate::{
     client::{
@@ -60,7 +60,7 @@ async fn uploads_are_checked_while_they_arrive() {
 }
 
 #[tokio::test]
-async fn address_permits_one_thing() {
+async fn url_permits_one_thing() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let hosted = Hosted::start(folder.path(), &[worker.address], |_| {}).await;
@@ -115,7 +115,7 @@ fn resealed(url: &str, secret: &[u8; 32], expires: u64) -> String {
 }
 
 #[tokio::test]
-async fn expired_addresses_and_uploads_are_refused() {
+async fn expired_urls_and_uploads_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let hosted = Hosted::start(folder.path(), &[worker.address], |_| {}).await;

@@ -49,10 +49,8 @@ impl UnusedBlobs {
         times: &ProofTimes,
     ) -> Vec<String> {
         let since = |digest: &String| self.0.get(digest).map_or(times.now, |since| times.now.min(*since));
-        let unused: BTreeMap<String, Moment> = archived
-            .filter(|digest| !needed.contains(*digest))
-            .map(|digest| (digest.clone(), since(digest)))
-            .collect();
+        let unused: BTreeMap<String, Moment> =
+            archived.filter(|digest| !needed.contains(*digest)).map(|digest| (digest.clone(), since(digest))).collect();
         let is_old = |since: Moment| times.of(since).0.saturating_sub(since.0) >= MIN_UNUSED_MS;
         let old = unused.iter().filter(|(_, since)| is_old(**since)).map(|(digest, _)| digest.clone()).collect();
         self.0 = unused;

@@ -330,15 +330,11 @@ mod tests {
 
     #[test]
     fn inputs_that_are_uploaded_at_the_same_time_do_not_exceed_the_quota() {
-        check(b"an input", |service, tenant, blob| async move {
-            service.add_input(&tenant, blob, &place().0).await
-        });
+        check(b"an input", |service, tenant, blob| async move { service.add_input(&tenant, blob, &place().0).await });
     }
 
     #[test]
     fn programs_that_are_uploaded_at_the_same_time_do_not_exceed_the_quota() {
-        check(b"program", |service, tenant, blob| async move {
-            service.add_program(&tenant, blob, &place().0).await
-        });
+        check(b"program", |service, tenant, blob| async move { service.add_program(&tenant, blob, &place().0).await });
     }
 }

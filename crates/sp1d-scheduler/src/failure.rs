@@ -117,7 +117,7 @@ pub struct PastAttempt {
     pub session: SessionId,
     /// The worker of that session.
     pub worker: WorkerId,
-    /// Time from the assignment to the end.
+    /// Time from the assignment until the task stopped waiting for the attempt.
     pub duration: Duration,
     /// Why the task does not wait for the attempt any more.
     pub reason: AttemptEndReason,

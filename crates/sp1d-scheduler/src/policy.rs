@@ -39,17 +39,17 @@ pub enum Placement {
     /// - An idle worker gets a task only while fewer than *m* workers hold tasks of its kind. The same condition
     ///   applies when an idle worker steals a task that waits behind another one on its worker.
     /// - Otherwise the free slots of busy workers fill, first those of the workers that hold the fewest attempts.
-    /// - A worker that has just ended an attempt comes before workers that were idle, so that the same *m* workers
+    /// - A worker that has just finished an attempt comes before workers that were idle, so that the same *m* workers
     ///   continue.
     /// - If a task excludes every worker that holds tasks of its kind, it goes to an idle worker, whatever *m* is.
     ///
     /// *m* is computed again when tasks or workers come or go, but not when a result is delivered. The attempts that
-    /// started together with the delivered one are about to end as well. Counting them as whole tasks would put too
+    /// started together with the delivered one are almost finished as well. Counting them as whole tasks would put too
     /// many workers to work: with 15 tasks on 7 workers, the first result leaves 14 tasks, which would be two full
     /// rounds of 7 if none of them had started.
     ///
     /// Tasks that arrive one by one, for example while the program executes, each use another worker until there are
-    /// more tasks than workers. After each computation of *m*, a worker that ends an attempt may take one more task
+    /// more tasks than workers. After each computation of *m*, a worker that finishes an attempt may take one more task
     /// even if *m* other workers hold tasks, because more tasks may follow. After the last task has arrived, workers
     /// become free as the remaining work shrinks.
     ///

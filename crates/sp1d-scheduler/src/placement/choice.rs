@@ -22,7 +22,7 @@ pub(crate) struct PlacementInputs<'a> {
     /// How many workers share the tasks of each kind. `None` under [`crate::Placement::Spread`], which leaves no worker
     /// free.
     pub(crate) pack_plans: Option<&'a PackPlans>,
-    /// The worker on which the current event ended an attempt.
+    /// The worker that finished an attempt with the current event.
     pub(crate) freed_worker: Option<FreedWorker>,
     /// Every task that can still be assigned excludes fewer workers than this.
     pub(crate) excluded_bound: usize,
@@ -61,11 +61,11 @@ impl AttemptProgress<'_> {
     }
 }
 
-/// A worker that has just ended an attempt, so it was not idle before.
+/// A worker that has just finished an attempt, so it was not idle before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FreedWorker {
     pub(crate) session: SessionId,
-    /// The attempt that ended.
+    /// The finished attempt.
     pub(crate) attempt: AttemptId,
 }
 
@@ -174,8 +174,9 @@ impl PlacementInputs<'_> {
         self.pack_plans.is_none_or(|pack_plans| self.sessions.holders(kind) < pack_plans.plan_for(kind).size())
     }
 
-    /// Returns the worker that has just ended an attempt, if it is idle and available for `kind`. It comes before the
-    /// workers that were left free. Under [`crate::Placement::Spread`] it has no precedence, and this returns `None`.
+    /// Returns the worker that has just finished an attempt, if it is idle and available for `kind`. It comes before
+    /// the workers that were left free. Under [`crate::Placement::Spread`] it has no precedence, and this returns
+    /// `None`.
     fn idle_freed_worker(&self, kind: TaskKind) -> Option<FreedWorker> {
         self.freed_worker
             .filter(|freed_worker| self.pack_plans.is_some() && self.sessions.is_idle(freed_worker.session, kind))

@@ -158,7 +158,7 @@ impl TaskQueue {
         });
     }
 
-    /// Stops counting an attempt at the task of `rank`: it ended, or it is overdue.
+    /// Stops counting an attempt at the task of `rank`: it has lost its slot, or it is overdue.
     pub(crate) fn remove_held(&mut self, rank: Rank) {
         self.change(rank.try_order, |entry| entry.position.held -= 1);
     }

@@ -173,10 +173,8 @@ impl Scheduler {
         self.queue.waiting_by_fair_share().any(|waiting| waiting.heads(kind).any(|(_, excluded)| failed(excluded)))
     }
 
-    /// Applies the standing of `worker`, which it has from earlier sessions, to its new `session`. Reports its
-    /// quarantines.
-    pub(super) fn restore_standing(&mut self, session: SessionId, worker: WorkerId, commands: &mut Vec<Command>) {
-        self.apply_standing(session, worker);
+    /// Reports the quarantines that `worker` has from earlier sessions for its new `session`.
+    pub(super) fn report_quarantines(&self, session: SessionId, worker: WorkerId, commands: &mut Vec<Command>) {
         let now = self.clock.lease_time();
         let quarantines = self.workers.get(worker).map(KnownWorker::quarantines).unwrap_or_default();
         commands.extend(quarantines.into_iter().map(|PresentQuarantine { kinds, until, reason }| {
@@ -184,7 +182,8 @@ impl Scheduler {
         }));
     }
 
-    fn apply_standing(&mut self, session: SessionId, worker: WorkerId) {
+    /// Applies the standing of `worker` to its `session`.
+    pub(super) fn apply_standing(&mut self, session: SessionId, worker: WorkerId) {
         let Some(known) = self.workers.get(worker) else { return };
         let (quarantined, on_probation) = (known.quarantined(), known.on_probation());
         self.sessions.set_standing(session, quarantined, on_probation);

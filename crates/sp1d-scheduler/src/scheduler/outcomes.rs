@@ -1,4 +1,4 @@
-//! What happens to a task when one of its attempts has ended.
+//! What happens to a task when the result of an attempt is accepted, or when an attempt fails or loses its slot.
 
 use super::state_machine::Scheduler;
 use crate::{
@@ -29,8 +29,8 @@ impl Scheduler {
         self.tasks_excluding_by_memory.remove(&task);
     }
 
-    /// Ends the live attempt `id`. Its result still counts if it arrives. Forgets the oldest lapsed attempt of the task
-    /// if there are too many.
+    /// Frees the slot of the live attempt `id`. Keeps the attempt, because its result may still arrive. Ends the oldest
+    /// lapsed attempt of the task if there are too many.
     pub(super) fn lapse(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         self.free_slot(id);
         let attempt = self.attempt_mut(id);
@@ -88,8 +88,8 @@ impl Scheduler {
         self.retry_task(task, commands);
     }
 
-    /// Retries `task` if it relied on its attempt `id`, which ended for a reason that counts neither as a failure nor
-    /// as a loss.
+    /// Retries `task` if it relied on its attempt `id`, which has lost its slot for a reason that counts neither as a
+    /// failure nor as a loss.
     pub(super) fn retry_uncounted(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
         let entry = self.task_mut(task);
         if entry.other_live == Some(id) {
@@ -99,7 +99,7 @@ impl Scheduler {
         }
     }
 
-    /// Returns the history entry for `id`, which ends now.
+    /// Returns the history entry for `id`. Its task stops waiting for it now, because of `reason`.
     pub(super) fn history_entry(&self, id: AttemptId, reason: impl Into<AttemptEndReason>) -> PastAttempt {
         let attempt = self.attempt(id);
         let duration = self.clock.now().saturating_since(attempt.assigned);

@@ -41,17 +41,24 @@ impl Scheduler {
         }
         self.sessions.insert(session, ready, self.paces_of(worker));
         self.memory_waits_are_stale = true;
-        self.restore_standing(session, worker, commands);
+        self.apply_standing(session, worker);
         if draining {
             self.sessions.set_draining(session, true);
         }
         self.on_lease_renewed(session);
         // The set removes duplicates from the worker's message.
-        for attempt in &ready.holds.iter().copied().collect::<BTreeSet<_>>() {
-            if !self.continue_attempt(session, worker, *attempt, commands) {
-                commands.push(Command::Cancel { session, attempt: *attempt });
+        let held: BTreeSet<AttemptId> = ready.holds.iter().copied().collect();
+        let has_started = |id: &AttemptId| self.attempts.get(id).is_some_and(|found| found.proving_since.is_some());
+        // The started attempts come first. A quarantined worker continues them, which ends a quarantine that its loss
+        // started. Then it may continue the others, too.
+        let (started, others): (Vec<AttemptId>, Vec<AttemptId>) = held.into_iter().partition(has_started);
+        for attempt in started.into_iter().chain(others) {
+            if !self.continue_attempt(session, worker, attempt, commands) {
+                commands.push(Command::Cancel { session, attempt });
             }
         }
+        self.workers.keep_loss(worker);
+        self.report_quarantines(session, worker, commands);
     }
 
     fn paces_of(&self, worker: WorkerId) -> [Duration; TaskKind::ALL.len()] {
@@ -59,9 +66,10 @@ impl Scheduler {
         TaskKind::ALL.map(|kind| known.and_then(|paces| paces.expected(kind)).unwrap_or_default())
     }
 
-    /// Continues attempt `id` of an earlier session of `worker`, if its task still needs it: the task waits, or relies
-    /// on an attempt that replaced `id`, and `id` has started. If `id` is expected to end earlier than the other
-    /// attempt, the other one is cancelled. Returns false if the attempt is not continued.
+    /// Continues attempt `id` of an earlier session of `worker`, if its task still needs it: if the task waits; or if
+    /// the task relies on an attempt that replaced `id`, and `id` has started. In the second case, the other attempt is
+    /// cancelled if `id` is expected to end earlier. Undoes the loss of the worker if it was lost with `id`. Returns
+    /// false if the attempt is not continued.
     fn continue_attempt(
         &mut self,
         session: SessionId,
@@ -117,6 +125,7 @@ impl Scheduler {
                     entry.remove_loss_fault(worker);
                 }
             }
+            self.apply_standing(session, worker);
         }
         self.take_slot(session, id);
         self.update_stealable_of(session, id);

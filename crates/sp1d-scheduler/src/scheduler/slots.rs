@@ -31,7 +31,7 @@ impl Scheduler {
         }
     }
 
-    /// Returns the data for the next choice, without a worker that has just ended an attempt.
+    /// Returns the data for the next choice, without a worker that has just finished an attempt.
     pub(super) fn placement_inputs(&self) -> PlacementInputs<'_> {
         PlacementInputs {
             queue: &self.queue,
@@ -50,8 +50,7 @@ impl Scheduler {
         }
     }
 
-    /// Returns a number that is larger than the number of workers that any task excludes. Tasks that cannot be assigned
-    /// any more do not count.
+    /// Returns a number that is larger than the number of workers that any task excludes, or has excluded.
     fn excluded_bound(&self) -> usize {
         // Exclusions by memory or trust can exclude any number of workers.
         if !self.tasks_excluding_by_memory.is_empty() || self.tries.values().any(|entry| entry.trusted_only) {

@@ -99,8 +99,8 @@ impl Scheduler {
         }
     }
 
-    /// Ends the oldest attempt of `session`, which holds attempts and starts none of them. The attempt counts as a
-    /// loss.
+    /// Cancels the oldest attempt of `session`, which holds attempts and starts none of them. The attempt lapses and
+    /// counts as a loss.
     fn on_never_started(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         let held = self.sessions.get(session).and_then(|found| found.held().first());
         let id = *held.expect("only a worker that holds attempts has a start deadline");

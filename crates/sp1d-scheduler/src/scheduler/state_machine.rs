@@ -154,7 +154,7 @@ impl Scheduler {
         Some(self.clock.deadline(first))
     }
 
-    /// Returns the worker on which `event` ends a live attempt.
+    /// Returns the worker that finishes a live attempt with `event`.
     fn freed_worker(&self, event: &Event) -> Option<FreedWorker> {
         let (Event::ResultDelivered { session, attempt } | Event::AttemptFailed { session, attempt, .. }) = *event
         else {

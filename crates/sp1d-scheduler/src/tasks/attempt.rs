@@ -102,7 +102,7 @@ pub(crate) enum AttemptState {
     /// Its result is being verified, or waits for the check of its deferred events. It has no slot, and the end of its
     /// session does not end it.
     Delivered,
-    /// Lost, failed or cancelled. Kept because its result still counts if it arrives.
+    /// Lost, failed or cancelled. It has no slot, and is kept because its result may still arrive.
     Lapsed,
     /// Its result is final. Kept so that a second report of it is not treated as unknown.
     Accepted,

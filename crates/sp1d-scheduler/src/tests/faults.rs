@@ -149,3 +149,77 @@ fn a_worker_that_is_lost_while_it_proves_is_not_forgotten_as_one_without_faults(
     table.send([ready_from(200, 6), lost(100)]);
     assert!(table.is_quarantined(100));
 }
+
+/// The reason for a quarantine that starts with the loss of a worker.
+const LOST: &str = "the worker was lost while it was proving";
+
+fn quarantine(session: u64, kinds: KindSet, seconds: u64, reason: &str) -> Command {
+    Command::Quarantine { session: SessionId(session), kinds, duration: ms(seconds * S), reason: reason.to_owned() }
+}
+
+const fn continue_attempt(session: u64, attempt: u64) -> Command {
+    Command::Continue { session: SessionId(session), attempt: AttemptId(attempt) }
+}
+
+/// Worker 1 is lost after it has started attempt 3 and not attempt 2. This fault quarantines it. Checks the commands
+/// and the standing when it returns in session 11 after `absence`, with the attempts `holds`.
+#[track_caller]
+fn check_return(absence: Duration, holds: &[u64], expected: &[Command], standing: &WorkerStanding) {
+    let mut table = beside_a_full_worker(config(1), true);
+    table.send([ready(1, 2), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 3), lost(1)]);
+    assert!(table.is_quarantined(1), "the loss is a fault");
+    table.pass(absence, &[3]);
+    table.check([ready_holding(11, 1, 2, holds)], expected.iter().cloned());
+    assert_eq!(&table.scheduler.worker_standing(WorkerId(1)), standing);
+}
+
+#[test]
+fn a_worker_that_returns_with_its_attempt_is_not_quarantined_for_its_loss() {
+    let expected = [continue_attempt(11, 3), continue_attempt(11, 2)];
+    // The quarantine lasts 60 s.
+    for absence in [0, 10 * S, 61 * S] {
+        check_return(ms(absence), &[2, 3], &expected, &WorkerStanding::Normal);
+    }
+    check_return(ms(0), &[3], &[continue_attempt(11, 3), assign(11, 4, 1, 10)], &WorkerStanding::Normal);
+}
+
+#[test]
+fn a_worker_that_returns_without_its_started_attempt_is_quarantined_for_its_loss() {
+    let kinds = KindSet::only(SHARD);
+    let standing = WorkerStanding::Quarantined { kinds, reason: LOST.to_owned() };
+    check_return(ms(0), &[], &[quarantine(11, kinds, 60, LOST)], &standing);
+    check_return(ms(10 * S), &[2], &[cancel(11, 2), quarantine(11, kinds, 50, LOST)], &standing);
+}
+
+#[test]
+fn a_worker_on_probation_that_returns_with_its_attempt_is_on_probation_again() {
+    let kinds = KindSet::only(SHARD);
+    let mut table = beside_a_full_worker(config(1), true);
+    table.send([ready(1, 1), new_try(1), task(1, 10, SHARD), failed(1, 2)]);
+    table.pass(ms(61 * S), &[1, 3]);
+    table.check([task(1, 11, SHARD), started(1, 3), lost(1)], [assign(1, 3, 1, 11)]);
+    table.check([ready_holding(11, 1, 1, &[3])], [continue_attempt(11, 3)]);
+    assert_eq!(table.scheduler.worker_standing(WorkerId(1)), WorkerStanding::Probation { kinds });
+    // This is the second quarantine, not the third.
+    table.check([failed(11, 3)], [quarantine(11, kinds, 120, "engine error: broken")]);
+}
+
+#[test]
+fn a_fault_during_the_quarantine_of_a_loss_counts_when_the_worker_returns() {
+    let mut table = beside_a_full_worker(config(2), true);
+    table.send([ready(1, 2), new_try(1), task(1, 10, SHARD), failed(1, 2)]);
+    table.send([task(1, 11, SHARD), task(1, 12, SHARD), started(1, 3), delivered(1, 4), lost(1)]);
+    assert!(table.is_quarantined(1), "the loss is the second fault");
+    table.check([rejected(4)], [discard(4)]);
+    let expected = quarantine(11, KindSet::only(SHARD), 60, "its output was rejected: wrong");
+    table.check([ready_holding(11, 1, 2, &[3])], [continue_attempt(11, 3), expected]);
+}
+
+#[test]
+fn a_worker_that_was_proven_wrong_stays_quarantined_when_it_returns_with_its_attempt() {
+    let mut table = beside_a_full_worker(config(1), true);
+    table.send([ready(1, 1), new_try(1), task(1, 10, SHARD), started(1, 2), lost(1)]);
+    table.send([Event::ProvenWrong { worker: WorkerId(1), reason: "wrong".to_owned() }]);
+    let expected = quarantine(11, KindSet::all(), 60, "wrong");
+    table.check([ready_holding(11, 1, 1, &[2])], [continue_attempt(11, 2), expected]);
+}

@@ -1,9 +1,10 @@
-//! What the scheduler remembers about workers beyond one session.
+//! The workers that the scheduler remembers beyond their sessions, with indexes.
 
 use super::{
+    known_worker::KnownWorker,
     origin::OriginId,
     pace::Paces,
-    standing::{Faults, KindRecord, QuarantineRules, Standing},
+    standing::{Faults, KindRecord, LossFault, QuarantineRules, Standing},
 };
 use crate::{KindSet, SessionId, TaskId, TaskKind, Timestamp, WorkerId};
 use std::{
@@ -20,72 +21,6 @@ pub(crate) enum WorkerFault {
     /// A result or deferred events are wrong or missing, or workers of two origins contradict a claim. Claiming work
     /// that was not done is worse than reporting a failure.
     Wrong = 2,
-}
-
-/// A worker across all its sessions.
-#[derive(Debug)]
-pub(crate) struct KnownWorker {
-    /// The session in which the worker is ready. Without one, the worker counts as disconnected, even if it has
-    /// reconnected and still loads its first prover.
-    pub(crate) session: Option<SessionId>,
-    pub(crate) paces: Paces,
-    origin: OriginId,
-    /// By kind.
-    records: [KindRecord; TaskKind::ALL.len()],
-    /// The kinds for which the last loss of the worker counts as a fault, each with the task that bears the fault. The
-    /// faults are removed if the worker returns with its attempts.
-    last_loss: BTreeMap<TaskKind, TaskId>,
-}
-
-/// A quarantine for some kinds, with the same end and the same reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PresentQuarantine {
-    pub(crate) kinds: KindSet,
-    pub(crate) until: Timestamp,
-    pub(crate) reason: String,
-}
-
-impl KnownWorker {
-    pub(crate) const fn origin(&self) -> OriginId {
-        self.origin
-    }
-
-    fn kinds_with(&self, is_it: impl Fn(Standing) -> bool) -> KindSet {
-        TaskKind::ALL.into_iter().filter(|kind| is_it(self.records[kind.index()].standing())).collect()
-    }
-
-    /// Returns the kinds for which the worker is quarantined.
-    pub(crate) fn quarantined(&self) -> KindSet {
-        self.kinds_with(|standing| matches!(standing, Standing::Quarantined { .. }))
-    }
-
-    /// Returns the kinds whose quarantine ends early if the worker is needed.
-    pub(crate) fn kinds_that_may_end_early(&self) -> KindSet {
-        self.kinds_with(|standing| matches!(standing, Standing::Quarantined { is_firm: false, .. }))
-    }
-
-    /// Returns the kinds for which the worker is on probation.
-    pub(crate) fn on_probation(&self) -> KindSet {
-        self.kinds_with(|standing| standing == Standing::Probation)
-    }
-
-    /// Returns the quarantines, each with all its kinds.
-    pub(crate) fn quarantines(&self) -> Vec<PresentQuarantine> {
-        let mut found: Vec<PresentQuarantine> = Vec::new();
-        for (kind, record) in TaskKind::ALL.into_iter().zip(&self.records) {
-            let Some(until) = record.quarantined_until() else { continue };
-            let kinds = KindSet::only(kind);
-            match found.iter_mut().find(|other| other.until == until && other.reason == record.reason()) {
-                Some(other) => other.kinds = other.kinds.with(kinds),
-                None => found.push(PresentQuarantine { kinds, until, reason: record.reason().to_owned() }),
-            }
-        }
-        found
-    }
-
-    fn is_clean(&self) -> bool {
-        self.records.iter().all(KindRecord::is_clean)
-    }
 }
 
 // After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
@@ -213,8 +148,22 @@ impl KnownWorkers {
         worker.paces.expected(kind)
     }
 
+    /// Changes the record of `id` for `kind`, and the one without its last loss. Returns `None` if the worker is
+    /// unknown.
+    fn update<T>(&mut self, id: WorkerId, kind: TaskKind, change: impl Fn(&mut KindRecord) -> T) -> Option<T> {
+        if let Some(fault) = self.workers.get_mut(&id)?.last_loss.get_mut(&kind) {
+            change(&mut fault.record_without);
+        }
+        self.update_record(id, kind, change)
+    }
+
     /// Changes the record of `id` for `kind`, and updates the indexes. Returns `None` if the worker is unknown.
-    fn update<T>(&mut self, id: WorkerId, kind: TaskKind, change: impl FnOnce(&mut KindRecord) -> T) -> Option<T> {
+    fn update_record<T>(
+        &mut self,
+        id: WorkerId,
+        kind: TaskKind,
+        change: impl FnOnce(&mut KindRecord) -> T,
+    ) -> Option<T> {
         let record = &mut self.workers.get_mut(&id)?.records[kind.index()];
         let (before, end_before) = (record.standing(), record.quarantined_until());
         let outcome = change(record);
@@ -274,46 +223,66 @@ impl KnownWorkers {
         now: Timestamp,
     ) {
         let faults = Faults { count: 1, reason: "the worker was lost while it was proving" };
-        for kind in loss.keys() {
-            self.record_faults(id, *kind, faults, rules, replaceable_kinds.contains(*kind), now);
-        }
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.last_loss = loss;
+        for (kind, task) in loss {
+            let Some(worker) = self.workers.get_mut(&id) else { return };
+            let record_without = worker.records[kind.index()].clone();
+            worker.last_loss.insert(kind, LossFault { task: Some(task), record_without });
+            let may_quarantine = replaceable_kinds.contains(kind);
+            self.update_record(id, kind, |record| record.record_faults(faults, rules, may_quarantine, now));
         }
     }
 
-    /// Removes the faults of the last loss: `id` has returned with an attempt that it held. Returns the tasks that bear
-    /// these faults.
+    /// Removes the faults of the last loss, and ends a quarantine that they started: `id` has returned and continues an
+    /// attempt that it held. Returns the tasks that bear these faults.
     pub(crate) fn undo_loss(&mut self, id: WorkerId) -> Vec<TaskId> {
         let Some(worker) = self.workers.get_mut(&id) else { return Vec::new() };
         let loss = std::mem::take(&mut worker.last_loss);
-        for kind in loss.keys() {
-            worker.records[kind.index()].forgive(1);
+        let mut tasks = Vec::new();
+        for (kind, LossFault { task, record_without }) in loss {
+            self.update_record(id, kind, |record| {
+                // The record without the loss is worse if the quarantine of the loss is over, and later faults would
+                // have started another one. The worker then keeps the record with the loss.
+                if !record_without.is_worse_than(record) {
+                    *record = record_without;
+                }
+            });
+            // The reason for a quarantine may have changed.
+            self.changed.insert(id);
+            tasks.extend(task);
         }
-        loss.into_values().collect()
+        tasks
+    }
+
+    /// Keeps the faults of the last loss of `id`, if they are not removed yet.
+    pub(crate) fn keep_loss(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.last_loss.clear();
+        }
     }
 
     /// Removes the `faults` faults of `id` that `task` of `kind` bears.
     pub(crate) fn forgive(&mut self, id: WorkerId, kind: TaskKind, task: TaskId, faults: u32) {
-        self.update(id, kind, |record| record.forgive(faults));
-        // A fault of the last loss must not be removed again if the worker returns.
-        if let Some(worker) = self.workers.get_mut(&id)
-            && worker.last_loss.get(&kind) == Some(&task)
-        {
-            worker.last_loss.remove(&kind);
+        let last_loss = self.workers.get_mut(&id).and_then(|worker| worker.last_loss.get_mut(&kind));
+        let is_of_loss = |fault: &&mut LossFault| fault.task == Some(task) && faults == WorkerFault::Failed as u32;
+        if let Some(fault) = last_loss.filter(is_of_loss) {
+            // The record without the loss does not contain this fault.
+            fault.task = None;
+            self.update_record(id, kind, |record| record.forgive(faults));
+        } else {
+            self.update(id, kind, |record| record.forgive(faults));
         }
     }
 
-    /// Ends the quarantine of `id` for `kind` early, because it is needed. Probation follows.
+    /// Ends the quarantine of the ready worker `id` for `kind` early, because it is needed. Probation follows.
     pub(crate) fn end_quarantine_early(&mut self, id: WorkerId, kind: TaskKind) {
-        self.update(id, kind, KindRecord::end_quarantine);
+        self.update_record(id, kind, KindRecord::end_quarantine);
     }
 
     /// Puts the workers whose quarantine has ended at `now` on probation. Returns them with the kinds.
     pub(crate) fn end_quarantines(&mut self, now: Timestamp) -> BTreeMap<WorkerId, KindSet> {
         let mut ended: BTreeMap<WorkerId, KindSet> = BTreeMap::new();
         while let Some((_, id, kind)) = self.quarantine_ends.first().copied().filter(|(until, ..)| *until <= now) {
-            self.update(id, kind, KindRecord::end_quarantine);
+            self.update(id, kind, |record| record.end_past_quarantine(now));
             let kinds = ended.entry(id).or_default();
             *kinds = kinds.with(KindSet::only(kind));
         }
@@ -334,6 +303,10 @@ impl KnownWorkers {
             of_origin.entry(worker.origin).or_default().insert(*id);
         }
         assert_eq!(self.by_origin, of_origin, "the index of origins is wrong");
+        for (id, worker) in &self.workers {
+            let is_settled = worker.session.is_none() || worker.last_loss.is_empty();
+            assert!(is_settled, "{id} is ready, and its last loss could still be undone");
+        }
         self.workers.iter().filter_map(|(id, worker)| Some((worker.session?, *id))).collect()
     }
 }

@@ -3,6 +3,7 @@
 //! This folder knows attempts and tasks only by number, and knows no try.
 
 mod clock;
+mod known_worker;
 mod known_workers;
 mod lease;
 mod origin;
@@ -12,7 +13,8 @@ mod sessions;
 mod standing;
 
 pub(crate) use clock::LeaseClock;
-pub(crate) use known_workers::{KnownWorker, KnownWorkers, LIMITS as WORKER_LIMITS, PresentQuarantine, WorkerFault};
+pub(crate) use known_worker::{KnownWorker, PresentQuarantine};
+pub(crate) use known_workers::{KnownWorkers, LIMITS as WORKER_LIMITS, WorkerFault};
 pub(crate) use lease::Leases;
 pub use origin::OriginId;
 pub use pace::PaceRules;

@@ -1,6 +1,6 @@
 //! Whether the scheduler gives a worker tasks of one kind, after its faults.
 
-use crate::Timestamp;
+use crate::{TaskId, Timestamp};
 use std::time::Duration;
 
 /// When and for how long a worker is quarantined. Faults, quarantine and probation belong to one task kind of one
@@ -14,8 +14,9 @@ use std::time::Duration;
 ///   that workers of two origins refute later.
 ///
 /// An accepted result removes one fault. If a task fails for good, the faults that it caused are removed, because the
-/// task itself is the cause. A worker is not quarantined for a kind if no other worker is available for it, unless it
-/// was proven wrong.
+/// task itself is the cause. If a lost worker returns and continues an attempt, the faults of the loss are removed, and
+/// a quarantine that they started ends. A worker is not quarantined for a kind if no other worker is available for it,
+/// unless it was proven wrong.
 ///
 /// After the quarantine, the worker is on probation: it gets one task of the kind at a time. An accepted result of the
 /// kind ends the probation, and a single fault starts the next quarantine.
@@ -177,4 +178,22 @@ impl KindRecord {
             self.standing = Standing::Probation;
         }
     }
+
+    /// Ends the quarantine if its time is over at `now`. Probation follows.
+    pub(crate) fn end_past_quarantine(&mut self, now: Timestamp) {
+        if self.quarantined_until().is_some_and(|until| until <= now) {
+            self.end_quarantine();
+        }
+    }
+}
+
+/// The fault of a disconnected worker for its loss, at tasks of one kind. The fault is removed if the worker returns
+/// and continues an attempt.
+#[derive(Debug)]
+pub(crate) struct LossFault {
+    /// The task that bears the fault. `None` if the task has failed for good, which removes the fault.
+    pub(crate) task: Option<TaskId>,
+    /// The record that the worker would have without the loss. Whatever happens after the loss changes it, too: a fault
+    /// that the quarantine of the loss hides counts here.
+    pub(crate) record_without: KindRecord,
 }

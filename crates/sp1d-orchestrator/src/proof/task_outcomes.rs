@@ -46,8 +46,8 @@ enum KnownTask {
     Ended(TaskOutcome),
 }
 
-/// The messages of a task. Unbounded, because SP1's interface has an unbounded receiver. SP1 sends one short message for
-/// each shard and for each deferred task of the try.
+/// The messages of a task. Unbounded, because SP1's interface has an unbounded receiver. SP1 sends one short message
+/// for each shard and for each deferred task of the try.
 #[derive(Debug)]
 struct MessageChannel {
     sender: mpsc::UnboundedSender<Vec<u8>>,

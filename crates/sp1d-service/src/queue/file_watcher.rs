@@ -1,6 +1,7 @@
 //! Notices changes of a small file that an operator edits: the worker list, or the file with the signers.
 
-use std::{fs::Metadata, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use crate::state::FileVersion;
+use std::{path::Path, time::Duration};
 use tokio::{
     sync::Notify,
     time::{Interval, interval},
@@ -9,21 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Interval at which a file is checked for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// What changes whenever the file changes or is replaced. All values are 0 for a missing file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct FileVersion {
-    inode: u64,
-    length: u64,
-    /// Time of the last change of the file or its attributes, in seconds and nanoseconds. Programs cannot set it.
-    changed: (i64, i64),
-}
-
-impl FileVersion {
-    fn of(file: &Metadata) -> Self {
-        Self { inode: file.ino(), length: file.len(), changed: (file.ctime(), file.ctime_nsec()) }
-    }
-}
 
 /// Decides when the file is read. A file that changes between two checks may be half written: many editors empty a file
 /// before they write it.

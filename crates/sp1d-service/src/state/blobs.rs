@@ -3,13 +3,13 @@
 use super::{
     clock::ServiceClock,
     disk::{DiskReservation, DiskSpace, is_full},
+    file_version::FileVersion,
     private_files::{create_private_folder, sync_folder},
 };
 use std::{
     collections::BTreeMap,
-    fs::{self, File, Metadata},
+    fs::{self, File},
     io::{self, Seek, Write},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -66,21 +66,6 @@ fn failed(path: &Path, reason: io::Error) -> BlobError {
     match reason.kind() {
         io::ErrorKind::NotFound => BlobError::Damaged { path, reason: "the file is missing".to_owned() },
         _ => BlobError::Io { path, reason },
-    }
-}
-
-/// What changes whenever the content of a file changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileVersion {
-    inode: u64,
-    length: u64,
-    /// Time of the last change of the file or its attributes, in seconds and nanoseconds. Programs cannot set it.
-    changed: (i64, i64),
-}
-
-impl FileVersion {
-    fn of(file: &Metadata) -> Self {
-        Self { inode: file.ino(), length: file.len(), changed: (file.ctime(), file.ctime_nsec()) }
     }
 }
 

@@ -7,6 +7,7 @@ mod clock;
 mod database;
 mod disk;
 mod file_system;
+mod file_version;
 mod private_files;
 mod result_cache;
 mod state_folder;
@@ -23,6 +24,7 @@ pub(crate) use database::{
     ProofOutcome, ProofParts, ProofSelection, RemovalKind, StoredToken, SubmissionOutcome,
 };
 pub(crate) use disk::{DiskSpace, free_bytes};
+pub(crate) use file_version::FileVersion;
 pub(crate) use private_files::{create_private_folder, replace_durably, sync_folder};
 pub(crate) use result_cache::{CacheStart, DiskResultCache, read_cache_file, write_cache_file};
 pub use state_folder::StateError;

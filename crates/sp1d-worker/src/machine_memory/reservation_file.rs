@@ -21,8 +21,8 @@ pub(super) const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 /// Maximum number of bytes that are read from the file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Another user may have put a link, a pipe or a device at the path. The link must not be followed, and opening must not
-/// wait.
+/// Another user may have put a link, a pipe or a device at the path. The link must not be followed, and opening must
+/// not wait.
 const OPEN_SAFELY: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
 
 /// The file with the entries of all workers on a machine. Cheap to clone.

@@ -75,8 +75,8 @@ pub struct OrchestratorSettings {
 impl OrchestratorSettings {
     /// Returns the defaults for `build`: the name of this program and machine with the process id, two attempts per
     /// prover, spread placement, a heartbeat every second of which three may be missed, 60 s of patience, a quarter of
-    /// the memory for artifacts, every result verified, three failures and five losses,
-    /// the resolver of the operating system, and plain connections.
+    /// the memory for artifacts, every result verified, three failures and five losses, the resolver of the operating
+    /// system, and plain connections.
     #[must_use]
     pub fn new(build: Build) -> Self {
         Self {

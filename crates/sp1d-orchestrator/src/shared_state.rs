@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | connected workers | each session; the dispatcher counts in it and closes it | dispatcher, tries and callers |
 //! | disconnected workers, last departure | sessions and connections | callers, and tries without workers |
-//! | identities of workers | connections and sessions, when a worker connects | sessions |
+//! | identities of workers | connections and sessions, when a worker connects; the list | sessions |
 //! | contacts: which workers of the list are reached | connections and the list | callers, and tries without workers |
 //! | result cache | dispatcher; a try removes results that may be wrong | tries, when they submit tasks |
 //! | limits of the log lines that workers cause | sessions and dispatcher | the same |
@@ -281,6 +281,11 @@ impl SharedState {
     /// Notes that the worker `worker_address` of the list was reached at `address`.
     pub(crate) fn note_reached(&self, worker_address: &WorkerAddress, address: IpAddr) {
         lock(&self.identities).note_reached(worker_address, address);
+    }
+
+    /// Forgets the identity of the worker `worker_address`, which the list no longer has.
+    pub(crate) fn forget_listed(&self, worker_address: &WorkerAddress) {
+        lock(&self.identities).forget_listed(worker_address);
     }
 
     /// Decides whether a worker of `origin` may cause a log line now. Returns how many lines were suppressed before, or

@@ -17,7 +17,7 @@ use crate::{
 };
 use sp1d_scheduler::{SessionId, WorkerId};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, atomic::Ordering},
 };
 use tokio::{net::TcpListener, sync::oneshot};
@@ -44,9 +44,10 @@ impl Membership {
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
     /// Returns the new workers in the order of the list, each with the receiver of its first outcome.
     pub(crate) fn set_list(&self, list: &WorkerList) -> Vec<(WorkerAddress, FirstOutcome)> {
+        let listed: BTreeSet<&WorkerAddress> = list.0.iter().collect();
         let mut members = lock(&self.members);
         members.retain(|worker_address, end| {
-            let stays = list.0.contains(worker_address);
+            let stays = listed.contains(worker_address);
             if !stays {
                 tracing::info!(worker = %worker_address, "worker removed from the list");
                 let mut disconnected = self.shared.disconnected();
@@ -152,9 +153,10 @@ impl Membership {
         true
     }
 
-    /// Ends the connection to `worker_address`, which no longer belongs to the list.
+    /// Ends the connection to `worker_address`, which no longer belongs to the list, and forgets its identity.
     fn stop_connecting(&self, worker_address: &WorkerAddress, end: &CancellationToken) {
         end.cancel();
+        self.shared.forget_listed(worker_address);
         self.shared.contacts.send_modify(|contacts| {
             contacts.remove(worker_address);
             if let WorkerAddress::Listed(name) = worker_address {
@@ -187,5 +189,25 @@ impl Membership {
                 connected: workers.values().map(|worker| worker.name.to_string()).collect(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_state::TestState;
+
+    #[tokio::test]
+    async fn the_identity_of_a_worker_is_forgotten_when_the_list_loses_it() {
+        let shared = TestState::new().shared;
+        let membership = Membership::new(shared.clone(), BackgroundTasks::new(), CancellationToken::new());
+        let [kept, removed] = ["10.0.0.1:1", "10.0.0.2:1"].map(|entry| entry.parse::<WorkerAddress>().unwrap());
+        let ids = || [&kept, &removed].map(|address| shared.identify("one", address, None).id);
+        membership.set_list(&WorkerList(vec![kept.clone(), removed.clone()]));
+        let before = ids();
+        assert_eq!(ids(), before);
+        membership.set_list(&WorkerList(vec![kept.clone()]));
+        let after = ids();
+        assert_eq!((after[0] == before[0], after[1] == before[1]), (true, false));
     }
 }

@@ -1,7 +1,10 @@
 //! Serves a session from the handshake to its end. The orchestrator is the server of the connection, whichever side
 //! established it.
 
-use super::{service::SessionService, worker_session::WorkerSession};
+use super::{
+    service::SessionService,
+    worker_session::{WorkerRemoval, WorkerSession},
+};
 use crate::{shared_state::SharedState, workers::worker_address::WorkerAddress};
 use sp1d_identity::PeerIdentity;
 use sp1d_protocol::{Connection, Mismatch, serve_connection};
@@ -77,6 +80,7 @@ where
 {
     let (connection, closer) = Connection::new(stream);
     let session = Arc::new(WorkerSession::new(address, peer, closer.clone(), shared, handshake));
+    let _removal = WorkerRemoval(session.clone());
     let mut is_release = false;
     let served = {
         // Dropping this future closes the connection, so it must outlive the goodbyes.

@@ -57,7 +57,7 @@ impl Session for SessionService {
         if let Err(mismatch) = settings.build.check_worker(&worker) {
             reply.refusal = one_line(&mismatch.to_string());
             session.close_reason.set(reply.refusal.clone());
-            session.report_handshake(Err(mismatch));
+            session.refuse(mismatch);
             return Ok(Response::new(reply));
         }
         let introduction = WorkerIntroduction::new(request, &session.address, settings);
@@ -103,13 +103,16 @@ impl Session for SessionService {
             failed_attempts: AtomicU64::new(0),
             left_on_purpose: AtomicBool::new(false),
         };
-        shared.counters.on_session();
         let worker = Arc::new(worker);
-        warn_of_shared_certificate(shared, &worker);
-        shared.workers().insert(session.id, worker.clone());
-        shared.disconnected().remove(&worker.address, &worker.name, worker.certificate.as_ref());
-        // The worker is registered first, because the caller may ask at once which tasks it supports.
-        session.report_handshake(Ok(introduction.name.clone()));
+        let register = || {
+            warn_of_shared_certificate(shared, &worker);
+            shared.workers().insert(session.id, worker.clone());
+            shared.disconnected().remove(&worker.address, &worker.name, worker.certificate.as_ref());
+        };
+        if !session.start(introduction.name.clone(), register) {
+            return Err(Status::failed_precondition("the worker was refused, or its control stream came too late"));
+        }
+        shared.counters.on_session();
         session.tasks.spawn(session.clone().keep_alive(outbox));
         let inbound = request.into_inner();
         let (receiving, ended) = (session.clone().receive(inbound, introduction), session.closer.clone());

@@ -199,7 +199,7 @@ impl UploadQuotas {
 }
 
 /// Checks that an attempt uploads either an output that it was asked for, or an artifact that it made for its marker.
-/// Any other name belongs to another task. Also checks the length.
+/// Any other name belongs to another task. Also checks the length, and that the name is safe in error texts and logs.
 fn check_upload(entry: &RegisteredAttempt, attempt: AttemptId, header: &UploadHeader) -> Result<(), Status> {
     let asked = entry.outputs.find(&header.name);
     let is_made = || {
@@ -208,6 +208,9 @@ fn check_upload(entry: &RegisteredAttempt, attempt: AttemptId, header: &UploadHe
     };
     if header.name.len() > MessageLimits::NAME_BYTES || asked.is_none() && !is_made() {
         return Err(invalid("the artifact does not belong to this attempt"));
+    }
+    if !header.name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        return Err(invalid("the name of the artifact contains other characters than printable ASCII"));
     }
     let max_bytes = match asked {
         Some(TaskOutput::Result) => MessageLimits::RESULT_BYTES,
@@ -372,6 +375,25 @@ mod tests {
         }
         let latest = state.register(4, 2, 7);
         assert_eq!(unaccepted_bytes(&state.shared, &latest), bytes_of(1) + bytes_of(2));
+    }
+
+    /// Checks whether attempt 1 may upload an artifact named `name` for its marker.
+    #[track_caller]
+    fn check_made_name(name: &str, is_allowed: bool) {
+        let mut entry = TestState::new().register(1, 1, 7);
+        entry.outputs.event_list = Some("events".to_owned());
+        let header = UploadHeader { attempt: 1, name: name.to_owned(), length: 1 };
+        assert_eq!(check_upload(&entry, AttemptId(1), &header).is_ok(), is_allowed, "{name:?}");
+    }
+
+    #[tokio::test]
+    async fn names_of_uploads_are_printable() {
+        check_made_name("made-a1-0", true);
+        check_made_name("made-a1-of shard 0", true);
+        check_made_name("made-a2-0", false);
+        check_made_name("made-a1-0\nhint: run this", false);
+        check_made_name("made-a1-\u{1b}[2J", false);
+        check_made_name("made-a1-\u{202e}", false);
     }
 
     fn chunk(zstd: bool, decoded_length: u64, content: Vec<u8>) -> Option<Part> {

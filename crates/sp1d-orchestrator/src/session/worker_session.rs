@@ -23,7 +23,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{mpsc::error::TrySendError, oneshot, watch},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
@@ -99,11 +99,27 @@ impl WorkerSession {
         }
     }
 
-    /// Reports the outcome of the handshake: the worker's name, or why it is refused. Only the first outcome counts.
-    pub(super) fn report_handshake(&self, outcome: Result<String, Mismatch>) {
+    /// Reports that the worker is refused, as the outcome of the handshake. Only the first outcome counts.
+    pub(super) fn refuse(&self, mismatch: Mismatch) {
         if let Some(handshake) = lock(&self.handshake).take() {
-            let _ = handshake.send(outcome);
+            let _ = handshake.send(Err(mismatch));
         }
+    }
+
+    /// Calls `register`, which adds the worker to the shared state, and reports the worker's name as the outcome of the
+    /// handshake. Returns false if the session may not start: it has an outcome already, or the caller no longer waits
+    /// for one.
+    pub(super) fn start(&self, name: String, register: impl FnOnce()) -> bool {
+        // Locked until the worker is registered, so that a session that ends meanwhile does not miss it.
+        let mut handshake = lock(&self.handshake);
+        let Some(sender) = handshake.take().filter(|sender| !sender.is_closed()) else { return false };
+        // The worker is registered first, because the caller may ask at once which tasks it supports.
+        register();
+        let is_awaited = sender.send(Ok(name)).is_ok();
+        if !is_awaited {
+            self.shared.workers().remove(&self.id);
+        }
+        is_awaited
     }
 
     /// Tells the worker why this orchestrator ends the session, and whether an orchestrator will continue its attempts.
@@ -130,7 +146,22 @@ impl WorkerSession {
     /// should be connected again. It is then listed as disconnected, unless it left on purpose. It should not return if
     /// the orchestrator is stopping, if the worker was forgotten, or if the list or the name server no longer has it.
     pub(super) async fn remove_worker(&self, reason: &str, should_return: bool) {
-        let Some(worker) = self.shared.workers().remove(&self.id) else { return };
+        if self.shared.worker(self.id).is_none() {
+            return;
+        }
+        // The worker stays until the dispatcher can be told. If this future is dropped before, `WorkerRemoval` removes
+        // the worker.
+        let room = self.shared.inbox.reserve().await;
+        if let (Some(ended), Ok(room)) = (self.unregister(reason, should_return), room) {
+            room.send(ended);
+        }
+    }
+
+    /// Removes the worker from the shared state, and lets no worker start the session any more. Returns the event for
+    /// the dispatcher; `None` if the worker is not registered.
+    fn unregister(&self, reason: &str, should_return: bool) -> Option<DispatcherInput> {
+        *lock(&self.handshake) = None;
+        let worker = self.shared.workers().remove(&self.id)?;
         if should_return && !worker.left_on_purpose.load(Ordering::Relaxed) {
             let mut disconnected = self.shared.disconnected();
             // A worker that joins may be connected again before the end of its old session is noticed.
@@ -143,12 +174,28 @@ impl WorkerSession {
         *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
         let lost = ProofEvent::WorkerLost { worker: worker.name.to_string(), reason: reason.to_owned() };
         self.shared.publish_to_tries(worker.origin, &lost);
-        self.send_event(ForwardedEvent::SessionEnded { session: self.id }).await;
+        Some(DispatcherInput::Event(ForwardedEvent::SessionEnded { session: self.id }))
     }
 
     /// Returns the attempt if the worker holds it.
     pub(super) fn attempt(&self, attempt: u64) -> Result<Arc<RegisteredAttempt>, Status> {
         let unknown = || Status::not_found("this worker does not hold the attempt");
         self.shared.attempt_of(self.id, AttemptId(attempt)).ok_or_else(unknown)
+    }
+}
+
+/// Removes the worker of a session whose future is dropped before the session has ended.
+pub(super) struct WorkerRemoval(pub(super) Arc<WorkerSession>);
+
+impl Drop for WorkerRemoval {
+    fn drop(&mut self) {
+        let Some(ended) = self.0.unregister("the session was dropped", true) else { return };
+        if let Err(TrySendError::Full(ended)) = self.0.shared.inbox.try_send(ended) {
+            // The inbox of the dispatcher is full. Wait for room in the background, on the runtime of the dispatcher,
+            // because this value may be dropped outside a runtime.
+            let shared = self.0.shared.clone();
+            let runtime = shared.runtime.clone();
+            runtime.spawn(async move { shared.inbox.send(ended).await });
+        }
     }
 }

@@ -15,8 +15,9 @@ use std::{
 
 // After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
 sp1d_model::limits! {
-    /// Maximum number of identities that are remembered. It exceeds the largest worker list, and a worker that is
-    /// forgotten only loses its learned durations: its origin's faults are remembered by the scheduler.
+    /// Maximum number of identities that are remembered. It exceeds the largest worker list, whose workers are only
+    /// forgotten when the list loses them. Any other worker that is forgotten only loses its learned durations: its
+    /// origin's faults are remembered by the scheduler.
     const MAX_IDENTITIES: usize = 16_384; Count by Worker;
     /// Maximum number of names of one certificate, one address, or one IPv6 network of 64 bits, that are remembered. A
     /// peer that joins under ever new names does not make the orchestrator forget others.
@@ -81,6 +82,12 @@ impl WorkerIdentities {
         self.reached.insert(worker_address.clone(), address);
     }
 
+    /// Forgets the worker `worker_address`, which the list no longer has.
+    pub(crate) fn forget_listed(&mut self, worker_address: &WorkerAddress) {
+        self.ids.remove(&IdentityKey::Listed(worker_address.clone()));
+        self.reached.remove(worker_address);
+    }
+
     /// Returns the identity of the worker `name` at `worker_address`, whose certificate is of `peer`. `connected` are
     /// the workers that must not be forgotten.
     pub(crate) fn identify(
@@ -118,7 +125,8 @@ impl WorkerIdentities {
         id
     }
 
-    /// Forgets the oldest disconnected worker of `owner`, or of anyone, if there are too many.
+    /// Forgets the oldest disconnected worker of `owner`, or of anyone, if there are too many. Keeps the workers of the
+    /// list.
     fn make_room(&mut self, owner: &NameOwner<'_>, connected: &BTreeSet<WorkerId>) {
         let of_owner = self.ids.keys().filter(|key| key.owner().as_ref() == Some(owner)).count();
         let must_be_of_owner = of_owner >= MAX_NAMES_PER_PEER;

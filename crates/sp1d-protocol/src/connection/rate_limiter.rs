@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 sp1d_model::limits! {
     /// Maximum number of keys that are remembered. If there are more, nothing is allowed for new keys until others have
-    /// been quiet.
-    const MAX_RATE_KEYS: usize = 1024; Count by EitherSide;
+    /// been quiet. It exceeds the largest pool: 10,000 workers of the list and 4,096 that join.
+    const MAX_RATE_KEYS: usize = 16_384; Count by EitherSide;
 }
 
 /// What is remembered of a key.
@@ -68,6 +68,14 @@ mod tests {
             assert_eq!(limiter.take("one", start + Duration::from_secs(seconds)), expected, "after {seconds} s");
         }
         assert_eq!(limiter.take("other", start), Some(0));
+    }
+
+    #[test]
+    fn each_worker_of_the_largest_pool_has_its_own_limit() {
+        let (mut limiter, start) = (RateLimiter::new(RATE), Instant::now());
+        for worker in 0..10_000 + 4096 {
+            assert_eq!(limiter.take(worker, start), Some(0), "worker {worker}");
+        }
     }
 
     #[test]

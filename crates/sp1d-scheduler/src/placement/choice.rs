@@ -156,7 +156,7 @@ impl PlacementInputs<'_> {
             .or_else(|| self.sessions.fastest_idle(kind, excluded))?;
         let may_start = self.has_room(kind)
             || freed_worker.is_some_and(|freed_worker| self.may_take_one_more(kind, freed_worker))
-            || !self.sessions.any_holder_outside(kind, excluded);
+            || !self.sessions.any_with_attempts_outside(kind, excluded);
         may_start.then_some(session)
     }
 
@@ -166,12 +166,13 @@ impl PlacementInputs<'_> {
         self.sessions.any_idle(kind)
             && (self.has_room(kind)
                 || self.idle_freed_worker(kind).is_some_and(|freed_worker| self.may_take_one_more(kind, freed_worker))
-                || self.sessions.holders(kind) < self.excluded_bound)
+                || self.sessions.workers_with_attempts(kind) < self.excluded_bound)
     }
 
     /// Returns true if fewer workers hold tasks of `kind` than the plan uses.
     fn has_room(&self, kind: TaskKind) -> bool {
-        self.pack_plans.is_none_or(|pack_plans| self.sessions.holders(kind) < pack_plans.plan_for(kind).size())
+        let used = self.sessions.workers_with_attempts(kind);
+        self.pack_plans.is_none_or(|pack_plans| used < pack_plans.plan_for(kind).size())
     }
 
     /// Returns the worker that has just finished an attempt, if it is idle and available for `kind`. It comes before

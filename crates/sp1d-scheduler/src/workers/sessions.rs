@@ -175,7 +175,7 @@ pub(crate) struct WorkerSessions {
     /// By kind: number of attempts of the kind that available workers hold.
     held_by_available: [usize; TaskKind::ALL.len()],
     /// By kind: number of available workers that hold an attempt of the kind.
-    holders: [usize; TaskKind::ALL.len()],
+    workers_with_attempts: [usize; TaskKind::ALL.len()],
     /// The sessions that changed since the last call of [`WorkerSessions::take_changed`], those that were removed
     /// included.
     changed: BTreeSet<SessionId>,
@@ -210,15 +210,15 @@ impl WorkerSessions {
     }
 
     /// Returns the number of workers that are available for `kind` and hold an attempt of it.
-    pub(crate) const fn holders(&self, kind: TaskKind) -> usize {
-        self.holders[kind.index()]
+    pub(crate) const fn workers_with_attempts(&self, kind: TaskKind) -> usize {
+        self.workers_with_attempts[kind.index()]
     }
 
     /// Returns true if a worker outside `exclusions` is available for `kind` and holds an attempt of it.
-    pub(crate) fn any_holder_outside(&self, kind: TaskKind, exclusions: &Exclusions) -> bool {
+    pub(crate) fn any_with_attempts_outside(&self, kind: TaskKind, exclusions: &Exclusions) -> bool {
         let holds =
             |session: &SessionState| session.available_kinds.contains(kind) && session.held_of[kind.index()] > 0;
-        self.holders(kind) > self.excluded_sessions(exclusions).filter(|session| holds(session)).count()
+        self.workers_with_attempts(kind) > self.excluded_sessions(exclusions).filter(|session| holds(session)).count()
     }
 
     /// Returns the ready workers that `exclusions` excludes. Only exclusions by memory or trust require a look at every
@@ -406,7 +406,7 @@ impl WorkerSessions {
         for kind in session.available_kinds.iter() {
             self.available[kind.index()] += 1;
             self.held_by_available[kind.index()] += session.held_of[kind.index()];
-            self.holders[kind.index()] += usize::from(session.held_of[kind.index()] > 0);
+            self.workers_with_attempts[kind.index()] += usize::from(session.held_of[kind.index()] > 0);
             if session.has_free_slot(kind) {
                 self.free[kind.index()].insert(session.free_slot_rank(id, kind));
             }
@@ -425,7 +425,7 @@ impl WorkerSessions {
         for kind in session.available_kinds.iter() {
             self.available[kind.index()] -= 1;
             self.held_by_available[kind.index()] -= session.held_of[kind.index()];
-            self.holders[kind.index()] -= usize::from(session.held_of[kind.index()] > 0);
+            self.workers_with_attempts[kind.index()] -= usize::from(session.held_of[kind.index()] > 0);
             self.free[kind.index()].remove(&session.free_slot_rank(id, kind));
             self.fastest[kind.index()].remove(&(session.paces[kind.index()], id));
         }
@@ -442,7 +442,7 @@ impl WorkerSessions {
         self.held += 1;
         if self.is_available(id, kind) {
             self.held_by_available[kind.index()] += 1;
-            self.holders[kind.index()] += usize::from(of_kind == 1);
+            self.workers_with_attempts[kind.index()] += usize::from(of_kind == 1);
         }
     }
 
@@ -461,7 +461,7 @@ impl WorkerSessions {
         self.held -= 1;
         if self.is_available(id, kind) {
             self.held_by_available[kind.index()] -= 1;
-            self.holders[kind.index()] -= usize::from(of_kind == 0);
+            self.workers_with_attempts[kind.index()] -= usize::from(of_kind == 0);
         }
     }
 
@@ -558,8 +558,12 @@ impl WorkerSessions {
             );
             let eligible = self.sessions.values().filter(|session| session.is_eligible(kind)).count();
             assert_eq!(self.eligible[kind.index()], eligible, "the number of eligible workers for {kind} is wrong");
-            let holders = held_of().filter(|held| *held > 0).count();
-            assert_eq!(self.holders(kind), holders, "the number of workers that hold attempts of {kind} is wrong");
+            let with_attempts = held_of().filter(|held| *held > 0).count();
+            assert_eq!(
+                self.workers_with_attempts(kind),
+                with_attempts,
+                "the number of workers that hold attempts of {kind} is wrong"
+            );
         }
         let held: usize = self.sessions.values().map(|session| session.held.len()).sum();
         assert_eq!(self.held, held, "the number of held attempts is wrong");

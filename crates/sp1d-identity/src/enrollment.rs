@@ -3,7 +3,7 @@
 //! ```text
 //!   machine   ─► TLS: the chain must end in the certificate whose fingerprint is in the token
 //!             ─► the secret of the token, one line
-//!   authority ◄─ the identity file, or one line `refused`
+//!   authority ◄─ the identity file, or one line: `refused`, or `failed` if the authority has an error of its own
 //! ```
 //!
 //! A token works once, and for a limited time. The authority keeps only the digest of its secret.
@@ -12,8 +12,8 @@ use crate::{
     authority::{Issuance, KeyAuthority},
     error::{KeysError, TlsError},
     files::{self, NewFile},
-    load::enrollment_config,
-    peer::{ENROLLMENT_NAME, Fingerprint, PeerIdentity, PeerRole},
+    peer::{Fingerprint, PeerIdentity},
+    port_certificate::PortCertificate,
     tls::HANDSHAKE_TIMEOUT,
     verifier::PinnedAuthority,
 };
@@ -57,6 +57,9 @@ sp1d_model::limits! {
 
 /// Response to a token that is not valid.
 const REFUSED: &str = "refused";
+
+/// Response if the authority fails to make the identity of a valid token.
+const FAILED: &str = "failed";
 
 /// A token with which a new machine fetches its identity once. It is a secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -130,6 +133,14 @@ fn seconds_now() -> Result<u64, KeysError> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| KeysError::Clock)?.as_secs())
 }
 
+/// Converts the error of the file of a token. A token without a file is not valid.
+fn invalid_if_missing(error: KeysError) -> KeysError {
+    match error {
+        KeysError::File { reason, .. } if reason.kind() == io::ErrorKind::NotFound => KeysError::Token,
+        error => error,
+    }
+}
+
 impl KeyAuthority {
     /// Makes a token with which a machine can fetch an identity for `identity` once, within `valid`.
     ///
@@ -148,24 +159,27 @@ impl KeyAuthority {
         Ok(JoinToken { authority: self.fingerprint()?, secret })
     }
 
-    /// Makes the identity of a token, which is used up by that.
+    /// Makes the identity of a token, and then uses up the token. If it fails, a valid token stays valid.
     fn redeem(&self, secret: &[u8; 32], days: u32) -> Result<(PeerIdentity, String), KeysError> {
         let path = token_file(self.folder(), secret);
-        let used = path.with_extension("used");
-        // Only one of several requests can rename the file.
-        fs::rename(&path, &used).map_err(|_| KeysError::Token)?;
-        let content = files::read(&used);
-        fs::remove_file(&used).map_err(|reason| KeysError::File { path: used, reason })?;
-        let content = content?;
+        let content = files::read(&path).map_err(invalid_if_missing)?;
         let ends = end_of(&content).ok_or(KeysError::Token)?;
         let identity = content.lines().nth(1).and_then(PeerIdentity::parse).ok_or(KeysError::Token)?;
-        if seconds_now()? > ends {
+        let now = seconds_now()?;
+        if now > ends {
+            remove_expired(files::folder_of(&path), now);
             return Err(KeysError::Token);
         }
         self.check_new(&identity.name)?;
         let text = self.sign(Issuance { identity: identity.clone(), hosts: Vec::new(), days })?;
         // The key stays only on the new machine. The certificate shows that the name is taken.
         self.note_issued(&identity.name, &text)?;
+        // Of several requests, only the one that removes the file gives an identity.
+        if let Err(reason) = fs::remove_file(&path) {
+            let issued = self.issued_file(&identity.name);
+            fs::remove_file(&issued).map_err(|reason| KeysError::File { path: issued, reason })?;
+            return Err(invalid_if_missing(KeysError::File { path, reason }));
+        }
         Ok((identity, text))
     }
 }
@@ -173,7 +187,7 @@ impl KeyAuthority {
 /// Gives machines with tokens their identities. The caller accepts the connections, and bounds their number.
 pub struct Enrollment {
     authority: KeyAuthority,
-    acceptor: TlsAcceptor,
+    certificate: PortCertificate,
     days: u32,
 }
 
@@ -192,11 +206,8 @@ impl Enrollment {
     /// # Errors
     /// If the certificate cannot be made.
     pub fn new(authority: KeyAuthority, days: u32) -> Result<Self, KeysError> {
-        let name = ENROLLMENT_NAME.parse().expect("a plain word");
-        let own = PeerIdentity { role: PeerRole::Orchestrator, name, group: None, trusted: false };
-        let text = authority.sign(Issuance { identity: own, hosts: Vec::new(), days: 365 })?;
-        let acceptor = TlsAcceptor::from(enrollment_config(&text, authority.folder())?);
-        Ok(Self { authority, acceptor, days })
+        let certificate = PortCertificate::new(&authority, seconds_now()?)?;
+        Ok(Self { authority, certificate, days })
     }
 
     /// Receives the token of the machine at the other end of `stream`, within 3 s. Refuses a token that is not valid.
@@ -208,7 +219,8 @@ impl Enrollment {
     /// A token is used up only if the future returns the machine.
     pub async fn receive(&self, stream: TcpStream) -> Result<EnrolledMachine, KeysError> {
         let receiving = async {
-            let mut stream = self.acceptor.accept(stream).await.map_err(broken)?;
+            let config = self.certificate.config(&self.authority, seconds_now()?)?;
+            let mut stream = TlsAcceptor::from(config).accept(stream).await.map_err(broken)?;
             let mut line = String::new();
             BufReader::new((&mut stream).take(MAX_REQUEST_BYTES)).read_line(&mut line).await.map_err(broken)?;
             let redeemed = match secret_of(line.trim_end()) {
@@ -222,7 +234,11 @@ impl Enrollment {
                 }
                 Err(error) => {
                     // The reason is only for the log of the authority.
-                    stream.write_all(format!("{REFUSED}\n").as_bytes()).await.map_err(broken)?;
+                    let response = match error {
+                        KeysError::Token | KeysError::Exists(_) => REFUSED,
+                        _ => FAILED,
+                    };
+                    stream.write_all(format!("{response}\n").as_bytes()).await.map_err(broken)?;
                     stream.shutdown().await.map_err(broken)?;
                     Err(error)
                 }
@@ -261,13 +277,17 @@ fn broken(error: io::Error) -> KeysError {
 /// Fetches an identity from an authority at the other end of `stream`, and writes it to the new file `path`.
 ///
 /// # Errors
-/// If the file exists or cannot be created, the peer is not the authority of the token, or the token is not valid.
+/// If the file exists or cannot be created, the peer is not the authority of the token, the token is not valid, or the
+/// authority fails to make the identity.
 pub async fn fetch_identity(stream: TcpStream, token: &JoinToken, path: &Path) -> Result<(), KeysError> {
     // Sending the token uses it up. A file that cannot be created must be noticed before.
     let file = NewFile::create(path)?;
     let fetched = timeout(ENROLLMENT_TIMEOUT, fetch(stream, token)).await;
     let text = fetched.map_err(|_| KeysError::Fetch(TlsError::Slow(ENROLLMENT_TIMEOUT)))?;
     let text = text.map_err(KeysError::Fetch)?;
+    if text.trim_end() == FAILED {
+        return Err(KeysError::Authority);
+    }
     if !text.starts_with("-----BEGIN ") {
         return Err(KeysError::Token);
     }
@@ -295,6 +315,8 @@ async fn fetch(stream: TcpStream, token: &JoinToken) -> Result<String, TlsError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::PeerRole;
+    use std::{sync::Barrier, thread};
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -326,6 +348,37 @@ mod tests {
         // The name is taken now, and its key is not kept here.
         assert!(matches!(authority.new_token(&worker(), DAY), Err(KeysError::Exists(_))));
         assert!(!fs::read_to_string(folder.path().join("w.crt")).unwrap().contains("PRIVATE"));
+    }
+
+    #[test]
+    fn a_failure_of_the_authority_does_not_use_up_the_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = authority(folder.path());
+        let token = authority.new_token(&worker(), DAY).unwrap();
+        // No certificate can be valid for so many days.
+        assert!(matches!(authority.redeem(&token.secret, u32::MAX), Err(KeysError::Clock)));
+        assert_eq!(authority.redeem(&token.secret, 1).unwrap().0, worker());
+    }
+
+    #[test]
+    fn two_machines_with_one_token_at_the_same_time_get_one_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = authority(folder.path());
+        let token = authority.new_token(&worker(), DAY).unwrap();
+        let start = Barrier::new(2);
+        let redeem = || {
+            start.wait();
+            authority.redeem(&token.secret, 1)
+        };
+        let both = thread::scope(|scope| {
+            let machines = [scope.spawn(redeem), scope.spawn(redeem)];
+            machines.map(|machine| machine.join().unwrap())
+        });
+        assert_eq!(both.iter().filter(|redeemed| redeemed.is_ok()).count(), 1);
+        for error in both.into_iter().filter_map(Result::err) {
+            assert!(matches!(error, KeysError::Token | KeysError::Exists(_)), "{error}");
+        }
+        assert!(folder.path().join("w.crt").exists());
     }
 
     #[test]

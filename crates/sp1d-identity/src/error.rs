@@ -63,6 +63,11 @@ pub enum KeysError {
         "the token is not valid: it was used, has expired, or belongs to another authority\nhint: make a new one with `sp1d keys join-token`; if its identity did not arrive, first remove NAME.crt in the authority's folder"
     )]
     Token,
+    /// The authority failed to make the identity of a token.
+    #[error(
+        "the authority failed to make the identity, and the token is not used up\nhint: read the log of `sp1d keys serve`, and then fetch the identity again with the same token"
+    )]
+    Authority,
     /// An identity cannot be fetched.
     #[error("cannot fetch the identity: {0}")]
     Fetch(TlsError),

@@ -7,7 +7,8 @@
 //!
 //! A new machine can fetch its identity file with a token that works once (`enrollment`).
 //!
-//! A certificate names its peer with one URI: `sp1d:worker:NAME`, `sp1d:worker:NAME:GROUP` or `sp1d:orchestrator:NAME`.
+//! A certificate names its peer with one URI: `sp1d:worker:NAME` or `sp1d:orchestrator:NAME`. A group follows the name:
+//! `sp1d:worker:NAME:GROUP`. A trusted worker has `sp1d:worker:NAME:GROUP:trusted`, or `sp1d:worker:NAME::trusted`.
 //! Orchestrators accept only workers, and workers only orchestrators. All connections use TLS 1.3 with the provider
 //! ring, and never resume an earlier session: a resumed session would not check the certificate again.
 //!
@@ -26,6 +27,7 @@ mod https;
 mod load;
 mod peer;
 mod pem_problem;
+mod port_certificate;
 mod revocation;
 mod stream;
 mod tls;

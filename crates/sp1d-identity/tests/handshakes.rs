@@ -428,6 +428,25 @@ async fn a_token_is_not_used_up_if_the_file_cannot_be_created() {
 }
 
 #[tokio::test]
+async fn a_machine_can_use_its_token_again_after_a_failure_of_the_authority() {
+    let keys = Keys::new();
+    let token = keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();
+    let path = keys.path().join("fetched.pem");
+    // No certificate can be valid for so many days.
+    let enrollment = Enrollment::new(KeyAuthority::open(keys.path()).unwrap(), u32::MAX).unwrap();
+    let (accepted, dialed) = connection().await;
+    let (received, fetched) = tokio::join!(enrollment.receive(accepted), fetch_identity(dialed, &token, &path));
+    assert!(matches!(received.err(), Some(KeysError::Clock)));
+    assert!(matches!(fetched, Err(KeysError::Authority)), "{fetched:?}");
+    let enrollment = Enrollment::new(KeyAuthority::open(keys.path()).unwrap(), 30).unwrap();
+    let (accepted, dialed) = connection().await;
+    let giving = async { enrollment.receive(accepted).await.unwrap().deliver().await };
+    let (delivered, fetched) = tokio::join!(giving, fetch_identity(dialed, &token, &path));
+    fetched.unwrap();
+    assert_eq!(delivered.unwrap(), peer(PeerRole::Worker, "w"));
+}
+
+#[tokio::test]
 async fn an_identity_that_does_not_arrive_is_reported_with_the_file_that_frees_its_name() {
     let keys = Keys::new();
     let token = keys.authority.new_token(&peer(PeerRole::Worker, "w"), Duration::from_secs(60)).unwrap();

@@ -22,12 +22,13 @@ pub struct LocalWorkerHandle {
 }
 
 impl LocalWorkerHandle {
-    /// Starts to load the prover if the worker list of `config` contains the worker `local`. Otherwise returns `None`.
+    /// Starts to load the prover if the worker list of `config` contains the worker `local`. Otherwise returns `None`,
+    /// and also if the system refuses to create a thread.
     pub async fn of(config: &Config) -> Option<Self> {
         if !config.list.has_local() {
             return None;
         }
-        let (worker, endpoint) = local_worker(config.local_threads).await;
+        let (worker, endpoint) = local_worker(config.local_threads).await?;
         Some(Self { _worker: worker, endpoint })
     }
 

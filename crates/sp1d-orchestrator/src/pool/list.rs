@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sp1d_protocol::AddressError;
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -129,14 +130,14 @@ impl WorkerFile {
         if entries.len() > MAX_WORKERS {
             return Err(ListError::TooMany { path: path.to_owned(), count: entries.len() });
         }
-        let mut members = Vec::new();
+        let (mut members, mut known) = (Vec::new(), BTreeSet::new());
         for (at, entry) in entries.iter().enumerate() {
             let worker_address: WorkerAddress =
                 entry.parse().map_err(|reason| ListError::Entry { path: path.to_owned(), number: at + 1, reason })?;
-            if members.contains(&worker_address) {
-                tracing::warn!(worker = %worker_address, path = %path.display(), "worker list names a worker twice");
-            } else {
+            if known.insert(worker_address.clone()) {
                 members.push(worker_address);
+            } else {
+                tracing::warn!(worker = %worker_address, path = %path.display(), "worker list names a worker twice");
             }
         }
         if members.is_empty() {

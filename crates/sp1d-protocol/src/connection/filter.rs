@@ -89,9 +89,14 @@ impl Filter {
     /// Returns true if an address or a range matches `peer`. Names are not looked at.
     pub(super) fn allows_address(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
+        // A short IPv6 prefix like `::/0` contains the IPv4 addresses in their IPv6 form.
+        let as_v6: IpAddr = match peer {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
+            IpAddr::V6(_) => peer,
+        };
         self.entries.iter().any(|entry| match entry {
             FilterEntry::Any => true,
-            FilterEntry::Net(net) => net.contains(&peer),
+            FilterEntry::Net(net) => net.contains(&peer) || net.contains(&as_v6),
             FilterEntry::Name(_) => false,
         })
     }
@@ -151,6 +156,10 @@ mod tests {
         check("10.0.0.5/8", "10.200.3.4", true);
         check("::ffff:10.0.0.0/104", "10.200.3.4", true);
         check("2001:db8::/32", "2001:db8:1::1", true);
+        check("2001:db8::/32", "10.200.3.4", false);
+        check("::/0", "10.200.3.4", true);
+        check("::/0", "2001:db8:1::1", true);
+        check("0.0.0.0/0", "2001:db8:1::1", false);
         check("192.168.1.1, 10.0.0.0/8", "10.1.1.1", true);
         check("192.168.1.1,10.0.0.0/8", "172.16.0.1", false);
     }

@@ -17,7 +17,7 @@ pub enum Invalid {
     /// A digest does not have the length of a digest.
     #[error("{0} has an invalid digest")]
     Digest(&'static str),
-    /// A text is longer than [`MessageLimits::TEXT_BYTES`].
+    /// A text is longer than [`MessageLimits::TEXT_BYTES`], or a range than [`MessageLimits::RANGE_BYTES`].
     #[error("{0} is too long")]
     Text(&'static str),
     /// An artifact is larger than [`MessageLimits::ARTIFACT_BYTES`].
@@ -43,4 +43,9 @@ pub(super) fn check_name(name: String, field: &'static str) -> Result<String, In
 /// Checks the length of a text. `field` names the field in the error.
 pub(super) fn check_text(text: String, field: &'static str) -> Result<String, Invalid> {
     if text.len() > MessageLimits::TEXT_BYTES { Err(Invalid::Text(field)) } else { Ok(text) }
+}
+
+/// Checks the length of a range. `field` names the field in the error.
+pub(super) fn check_range(range: String, field: &'static str) -> Result<String, Invalid> {
+    if range.len() > MessageLimits::RANGE_BYTES { Err(Invalid::Text(field)) } else { Ok(range) }
 }

@@ -11,7 +11,10 @@ impl MessageLimits {
         pub const PARTS: usize = 31; Count by EitherSide;
         /// Maximum bytes of an artifact's name or a proof's id.
         pub const NAME_BYTES: usize = 200; Bytes by EitherSide;
-        /// Maximum bytes of a range or of the options.
+        /// Maximum bytes of a range. SP1's ranges have less than 500 bytes. An assignment with a range for each part
+        /// has to fit into a message.
+        pub const RANGE_BYTES: usize = 8 << 10; Bytes by EitherSide;
+        /// Maximum bytes of the options.
         pub const TEXT_BYTES: usize = 64 << 10; Bytes by EitherSide;
         /// Maximum uncompressed bytes of one artifact. No shard record or proof comes near it.
         pub const ARTIFACT_BYTES: u64 = 4 << 30; Bytes by EitherSide;

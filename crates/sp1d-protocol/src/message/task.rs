@@ -1,7 +1,7 @@
 //! The task of an assignment on the wire.
 
 use super::{
-    invalid::{Invalid, check_name, check_text},
+    invalid::{Invalid, check_name, check_range},
     limits::MessageLimits,
 };
 use crate::{
@@ -72,7 +72,7 @@ impl TryFrom<wire::ReduceTask> for ReduceTask<ArtifactRef> {
         }
         Ok(Self {
             is_last: task.is_last,
-            range: check_text(task.range, "the range of a reduction")?,
+            range: check_range(task.range, "the range of a reduction")?,
             parts: task.parts.into_iter().map(ReducePart::try_from).collect::<Result<_, _>>()?,
             result: check_name(task.result, RESULT)?,
         })
@@ -84,7 +84,7 @@ impl TryFrom<wire::ReducePart> for ReducePart<ArtifactRef> {
 
     fn try_from(part: wire::ReducePart) -> Result<Self, Invalid> {
         Ok(Self {
-            range: check_text(part.range, "the range of a part")?,
+            range: check_range(part.range, "the range of a part")?,
             proof: check_artifact(part.proof, "the proof of a part")?,
         })
     }
@@ -256,7 +256,7 @@ mod tests {
         check_reduce(|task| task.parts.clear(), Invalid::Parts(0));
         check_reduce(|task| task.parts = vec![task.parts[0].clone(); 32], Invalid::Parts(32));
         check_reduce(|task| task.parts[1].proof = None, Invalid::Missing("the proof of a part"));
-        check_reduce(|task| task.parts[1].range = "x".repeat(70_000), Invalid::Text("the range of a part"));
-        check_reduce(|task| task.range = "x".repeat(70_000), Invalid::Text("the range of a reduction"));
+        check_reduce(|task| task.parts[1].range = "x".repeat(9_000), Invalid::Text("the range of a part"));
+        check_reduce(|task| task.range = "x".repeat(9_000), Invalid::Text("the range of a reduction"));
     }
 }

@@ -18,7 +18,7 @@ use sp1d_orchestrator::{
     ListError, OrchestratorSettings, Verify, WorkerAddress, WorkerFile, WorkerList, WorkerOrigins,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -207,10 +207,10 @@ fn parse_workers(workers: &[String]) -> Result<WorkerList, ConfigError> {
     let parse = |(at, text): (usize, &String)| {
         text.parse::<WorkerAddress>().map_err(|reason| ConfigError::Worker { number: at + 1, reason })
     };
-    let mut list = WorkerList::default();
+    let (mut list, mut known) = (WorkerList::default(), BTreeSet::new());
     for worker_address in workers.iter().enumerate().map(parse) {
         let worker_address = worker_address?;
-        if !list.0.contains(&worker_address) {
+        if known.insert(worker_address.clone()) {
             list.0.push(worker_address);
         }
     }

@@ -18,8 +18,9 @@ pub(crate) struct EmbeddedWorker {
 /// Starts a worker for the orchestrator of this process. Returns the worker and the endpoint through which the
 /// orchestrator connects. The worker proves with a lower priority than the rest of the process. By default it uses one
 /// core less than available, so that the executor keeps one. It waits up to 24 hours for memory, because other workers
-/// may prove meanwhile.
-pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, LocalEndpoint) {
+/// may prove meanwhile. Returns `None`, and logs why, if the system refuses to create a thread: this process does not
+/// prove then.
+pub(crate) async fn local_worker(threads: Option<usize>) -> Option<(EmbeddedWorker, LocalEndpoint)> {
     warn_of_unused_feature();
     let threads = threads.unwrap_or_else(local_threads);
     let engine = EngineOptions {
@@ -47,10 +48,12 @@ pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, Loc
             }
         });
     };
-    let thread = spawn("sp1d-local", work);
-    let _detached = thread.expect("the system can create a thread");
+    if let Err(error) = spawn("sp1d-local", work) {
+        tracing::error!(%error, "local worker failed to start: this process does not prove");
+        return None;
+    }
     let endpoint = endpoint.await.expect("the worker's thread sends the endpoint first");
-    (EmbeddedWorker { _stop: stop.drop_guard() }, endpoint)
+    Some((EmbeddedWorker { _stop: stop.drop_guard() }, endpoint))
 }
 
 /// `nice` increment of the local worker's proving threads: they get the CPU time that the executor leaves.

@@ -7,7 +7,7 @@ use crate::{
     program::ProgramShape,
     proof_file::ProofFile,
     runner::decode_wrapped,
-    sp1_types::CoreShardProof,
+    sp1_types::{CoreShardProof, riscv_machine},
     verify::{Expectations, PartChecks, check_nonce},
 };
 use slop_algebra::{AbstractField, PrimeField32};
@@ -30,7 +30,7 @@ use std::{
 };
 
 static VERIFIER: LazyLock<Arc<SP1Verifier>> =
-    LazyLock::new(|| Arc::new(SP1Verifier::new(VerifierRecursionVks::default())));
+    LazyLock::new(|| Arc::new(SP1Verifier::new_with_machine(VerifierRecursionVks::default(), riscv_machine())));
 
 /// Name of a task's record.
 const RECORD: &str = "record";

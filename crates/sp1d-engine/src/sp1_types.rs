@@ -8,6 +8,7 @@ use sp1_hypercube::{
 use sp1_primitives::{SP1Field, SP1GlobalContext, SP1OuterGlobalContext};
 use sp1_prover::{CpuSP1ProverComponents, SP1ProverComponents};
 use sp1_prover_types::SerializableRiscvMachine;
+use std::sync::LazyLock;
 
 /// The proof of one shard of a run.
 pub(crate) type CoreShardProof = ShardProof<SP1GlobalContext, SP1PcsProofInner>;
@@ -30,11 +31,13 @@ pub(crate) type Sp1CoreProver = <CpuSP1ProverComponents as SP1ProverComponents>:
 /// SP1's recursion prover, without a wrapper of this crate.
 pub(crate) type Sp1RecursionProver = <CpuSP1ProverComponents as SP1ProverComponents>::RecursionProver;
 
-/// Returns SP1's standard machine. Building it takes code that needs the processor features of this build.
+/// Returns SP1's standard machine. The first call builds it, which takes a third of a second and code that needs the
+/// processor features of this build. All callers share the tables, which never change.
 ///
 /// SP1's conversion has no type parameters, so its code is not compiled again here. With `RiscvAir::machine`, each
 /// crate that calls it would take about a minute longer to compile.
 #[must_use]
 pub fn riscv_machine() -> Machine<SP1Field, RiscvAir<SP1Field>> {
-    SerializableRiscvMachine.into()
+    static MACHINE: LazyLock<Machine<SP1Field, RiscvAir<SP1Field>>> = LazyLock::new(|| SerializableRiscvMachine.into());
+    MACHINE.clone()
 }

@@ -2,7 +2,7 @@
 //! provers.
 
 use serde_json::Value;
-use sp1_sdk::{Elf, Prover, ProverClient, ProvingKey, SP1ProofWithPublicValues, SP1PublicValues, SP1VerifyingKey};
+use sp1_sdk::{Prover, ProverClient, SP1ProofWithPublicValues, SP1PublicValues, SP1VerifyingKey};
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs,
@@ -13,7 +13,7 @@ use std::{
 
 mod workers;
 
-use workers::{Worker, check_verdicts, guest, sp1d};
+use workers::{Worker, check_verdicts, guest, key_of_sp1, sp1d};
 
 /// Held while a test proves: two provers fill the machine's memory.
 static PROVING: Mutex<()> = Mutex::new(());
@@ -47,11 +47,7 @@ async fn check_with_sp1(proof: &Path, program: &'static str) -> SP1PublicValues 
     let mut keys = KEYS.lock().await;
     let key = match keys.entry(program) {
         Entry::Occupied(known) => known.into_mut(),
-        Entry::Vacant(unknown) => {
-            let elf = Elf::Dynamic(fs::read(guest(program)).unwrap().into());
-            let made = client.setup(elf).await.unwrap();
-            unknown.insert(made.verifying_key().clone())
-        }
+        Entry::Vacant(unknown) => unknown.insert(key_of_sp1(program).await),
     };
     let proof = SP1ProofWithPublicValues::load(proof).unwrap();
     client.verify(&proof, key, None).unwrap();

@@ -16,11 +16,12 @@ use crate::{
     heap,
     options::CutOptions,
     proof_file::ProofFile,
+    sp1_types::riscv_machine,
     verify::{Expectations, PartChecks, check_nonce, check_nonce_range, verify_proof},
 };
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use sp1_core_executor::{ExecutionReport, SP1Context, StatusCode};
+use sp1_core_executor::{ExecutionReport, SP1Context, SP1CoreOpts, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_hypercube::{HashableKey, SP1VerifyingKey};
 use sp1_primitives::io::SP1PublicValues;
@@ -67,18 +68,17 @@ pub struct Sp1ProofRunner {
 
 // The futures are boxed so that their code is compiled once in this crate, and not in every crate that awaits them.
 impl Sp1ProofRunner {
-    /// Creates a runner. Takes about a second.
+    /// Creates a runner. The first one of a process takes up to a second, because it builds SP1's machine.
     pub fn new(settings: ProofRunnerSettings) -> BoxFuture<'static, Self> {
         Box::pin(async move {
-            let light = SP1LightNode::new().await;
-            let recursion_keys = light.inner().recursion_vks();
-            let verifier = tokio::task::spawn_blocking(move || Arc::new(SP1Verifier::new(recursion_keys))).await;
-            let verifier = verifier.expect("building SP1's verifier does not panic");
-            Self {
-                light,
-                program_keys: ProgramKeys::new(KeyFolder::new(settings.key_folder), settings.release_memory),
-                verifier,
-            }
+            let build = move || {
+                let machine = riscv_machine();
+                let light = SP1LightNode::with_opts_and_machine_sync(machine.clone(), SP1CoreOpts::default());
+                let verifier = SP1Verifier::new_with_machine(light.inner().recursion_vks(), machine);
+                let program_keys = ProgramKeys::new(KeyFolder::new(settings.key_folder), settings.release_memory);
+                Self { light, program_keys, verifier: Arc::new(verifier) }
+            };
+            tokio::task::spawn_blocking(build).await.expect("building SP1's verifiers does not panic")
         })
     }
 

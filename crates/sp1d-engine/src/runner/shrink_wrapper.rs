@@ -1,6 +1,10 @@
 //! Shrinks and wraps a compressed proof for the on-chain circuits.
 
-use crate::{memory::task_bytes, sp1_types::WrapProof, verify::contained};
+use crate::{
+    memory::task_bytes,
+    sp1_types::{WrapProof, riscv_machine},
+    verify::contained,
+};
 use async_trait::async_trait;
 use sp1_hypercube::{HashableKey, PROOF_MAX_NUM_PVS, SP1VerifyingKey};
 use sp1_primitives::SP1Field;
@@ -141,6 +145,6 @@ pub(crate) fn decode_wrapped(bytes: &[u8]) -> Result<WrapProof, String> {
 }
 
 fn verify(proof: &WrapProof, key: &SP1VerifyingKey) -> Result<(), String> {
-    let verifier = SP1Verifier::new(VerifierRecursionVks::default());
+    let verifier = SP1Verifier::new_with_machine(VerifierRecursionVks::default(), riscv_machine());
     verifier.verify_wrap_bn254(proof, key).map_err(|error| error.to_string())
 }

@@ -4,7 +4,7 @@ mod verdicts;
 
 use rustix::process::{Pid, Signal, kill_process};
 use sp1_core_machine::io::SP1Stdin;
-use sp1_distributed::{Elf, ProvingKey, SP1ProofWithPublicValues};
+use sp1_distributed::{Elf, Prover as _, ProvingKey, SP1ProofWithPublicValues, SP1VerifyingKey, env::EnvProver};
 use sp1d_testing::{free_address, free_address_on};
 use std::{
     fs::{self, File},
@@ -31,13 +31,21 @@ pub(crate) fn input(values: &[u32]) -> SP1Stdin {
     stdin
 }
 
+/// Returns the verifying key that sp1-sdk's light prover makes. `sp1-distributed` only passes the call on: compiled in
+/// this crate, which is not optimized, the setup would take a minute.
+#[allow(dead_code, reason = "not every test verifies")]
+pub(crate) async fn key_of_sp1(program: &str) -> SP1VerifyingKey {
+    let prover = EnvProver::Light(sp1_sdk::ProverClient::builder().light().build().await);
+    prover.setup(elf(program)).await.unwrap().verifying_key().clone()
+}
+
 /// Verifies a proof of `program` with plain sp1-sdk.
 #[allow(dead_code, reason = "not every test proves through the library")]
 pub(crate) async fn check_with_sp1(proof: &SP1ProofWithPublicValues, program: &str) {
     let client = sp1_sdk::ProverClient::builder().light().build().await;
-    let key = sp1_sdk::Prover::setup(&client, elf(program)).await.unwrap();
-    sp1_sdk::Prover::verify(&client, proof, key.verifying_key(), None).unwrap();
-    check_verdicts(&client, proof, key.verifying_key());
+    let key = key_of_sp1(program).await;
+    sp1_sdk::Prover::verify(&client, proof, &key, None).unwrap();
+    check_verdicts(&client, proof, &key);
 }
 
 pub(crate) fn sp1d(folder: &Path) -> Command {

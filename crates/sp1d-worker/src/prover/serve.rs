@@ -246,11 +246,12 @@ impl ProverServer {
         let (engine, out) = (self.engine.clone(), self.out.clone());
         let rest = async move {
             let busy = |busy| FromProver { message: Some(from_prover::Message::Busy(wire::Busy { busy })) };
-            if timeout(BUSY_REPORT_DELAY, engine.rests()).await.is_ok() {
-                return;
+            if timeout(BUSY_REPORT_DELAY, engine.rests()).await.is_err() {
+                let _ = out.send(busy(true)).await;
+                engine.rests().await;
             }
-            let _ = out.send(busy(true)).await;
-            engine.rests().await;
+            // Sent in each case: an attempt that started and was cancelled meanwhile may have replaced the task that
+            // had reported the stage.
             let _ = out.send(busy(false)).await;
         };
         self.resting = Some(AbortOnDropHandle::new(tokio::spawn(rest)));
@@ -336,6 +337,22 @@ mod tests {
         }
         assert!(reader.next::<FromProver>().await.unwrap().is_none(), "the process must end");
         served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_worker_always_learns_that_the_stages_of_a_cancelled_attempt_have_ended() {
+        let (worker, prover) = UnixStream::pair().unwrap();
+        let engine: Arc<dyn ProvingEngine> = Arc::new(BreakingEngine::default());
+        let _served = AbortOnDropHandle::new(tokio::spawn(serve_prover(prover, move || Ok(engine))));
+        let (mut reader, out, writing) = frames::<ToProver>(worker);
+        let _writing = AbortOnDropHandle::new(tokio::spawn(writing));
+        let ready = reader.next::<FromProver>().await.unwrap().unwrap();
+        assert!(matches!(ready.message, Some(from_prover::Message::Ready(_))), "{ready:?}");
+        let cancel = to_prover::Message::Cancel(wire::Cancel { attempt: 1 });
+        out.send(ToProver { message: Some(cancel) }).await.unwrap();
+        let report = timeout(Duration::from_secs(10), reader.next::<FromProver>()).await.expect("a report");
+        let expected = from_prover::Message::Busy(wire::Busy { busy: false });
+        assert_eq!(report.unwrap().unwrap().message, Some(expected));
     }
 
     /// Reports `error` as the reason why the prover cannot be loaded. Checks whether the worker tries again.

@@ -90,7 +90,8 @@ impl ListeningWorker {
     /// Serves orchestrators, one at a time, until `stop` ends the worker. Others wait for their turn, up to 64. Runs
     /// tasks once `engine` is ready.
     ///
-    /// A worker that leaves serves its orchestrator until its attempts are finished, and refuses all others.
+    /// A worker that leaves serves its orchestrator until its attempts are finished, and starts nothing for others. It
+    /// refuses all connections, unless it keeps attempts for an orchestrator that may return.
     ///
     /// # Errors
     /// Fails if the engine can never be ready.

@@ -1,6 +1,7 @@
 //! Listens for orchestrators and admits one at a time.
 
 use super::{
+    end::EndedSession,
     error::{ServeError, engine_failure},
     introduction::Introduction,
     run::{SessionContext, run},
@@ -193,7 +194,7 @@ impl ConnectionGate {
             peer: stream.peer().cloned(),
             stop: self.stop.clone(),
         };
-        let end = run(stream, context).await;
+        let EndedSession { end, .. } = run(stream, context).await;
         tracing::info!(%end, "session ended");
     }
 

@@ -126,7 +126,7 @@ impl ProverProcess {
             tracing::info!(prover = self.number, "prover restarted to end a cancelled attempt");
         } else {
             let (loaded, retry_in_s) = (progress != ProcessProgress::Loading, pause.map(|pause| pause.as_secs()));
-            tracing::warn!(prover = self.number, attempts = count, loaded, retry_in_s, reason = %hint::without(&failure.text), "prover ended and is restarted");
+            tracing::warn!(prover = self.number, attempts = count, loaded, retry_in_s, reason = %hint::without(&failure.text), "prover ended");
         }
         self.fail_attempts(&failure);
     }

@@ -77,6 +77,18 @@ impl PendingCalls {
     }
 }
 
+/// A call that waits for its reply. It no longer waits when this value is dropped.
+struct PendingCall<'a> {
+    calls: &'a PendingCalls,
+    call: u64,
+}
+
+impl Drop for PendingCall<'_> {
+    fn drop(&mut self) {
+        self.calls.waiting().remove(&self.call);
+    }
+}
+
 /// The artifacts of an attempt, transferred through the worker.
 struct RemoteIo {
     /// Number of the attempt in this process.
@@ -90,6 +102,7 @@ impl RemoteIo {
         let call = self.calls.next.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
         self.calls.waiting().insert(call, sender);
+        let _pending = PendingCall { calls: &self.calls, call };
         let message = wire::Call { call, attempt: self.number, what: Some(what) };
         let sent = self.out.send(FromProver { message: Some(from_prover::Message::Call(message)) }).await;
         let lost =
@@ -337,6 +350,19 @@ mod tests {
         }
         assert!(reader.next::<FromProver>().await.unwrap().is_none(), "the process must end");
         served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_no_longer_waits_for_its_reply() {
+        for is_sent in [true, false] {
+            let (out, _messages) = mpsc::channel(1);
+            if !is_sent {
+                out.try_send(FromProver::default()).unwrap();
+            }
+            let io = RemoteIo { number: 1, calls: Arc::default(), out };
+            assert!(io.fetch("proof").now_or_never().is_none());
+            assert!(io.calls.waiting().is_empty(), "{is_sent}");
+        }
     }
 
     #[tokio::test]

@@ -58,7 +58,7 @@ gpu_all_ready() { [ "$(gpu_count 'prover ready')" -ge "$gpu_number" ]; }
 # Succeeds once the prover that has ended is loaded again. Other provers may load meanwhile.
 gpu_is_back() {
   awk '{ number = match($0, / prover=[0-9]+/) ? substr($0, RSTART, RLENGTH) : "" }
-    /prover ended and is restarted/ { ended = number; back = 0 }
+    /prover ended prover=/ { ended = number; back = 0 }
     /prover ready/ && number == ended { back = 1 }
     END { exit !(ended != "" && back) }' "$gpu_output/worker.log"
 }

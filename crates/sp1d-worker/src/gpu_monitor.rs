@@ -29,8 +29,8 @@ impl GpuMonitor {
         Self { source: Some((library, indexes)), asking: Arc::default() }
     }
 
-    /// Returns the state of the GPUs; `None` without GPUs, or if the driver does not answer in time. A GPU whose state
-    /// cannot be read is left out.
+    /// Returns the state of the GPUs; `None` without GPUs, or if the driver does not respond in time. A GPU whose
+    /// state cannot be read is left out.
     pub(crate) async fn read(&self) -> Option<GpuReadings> {
         let (library, indexes) = self.source.clone()?;
         let asking = self.asking.clone();

@@ -18,7 +18,7 @@ use std::{
     convert::Infallible,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, task::JoinError};
 use tokio_util::sync::CancellationToken;
 
 /// An attempt's path to the orchestrator: the current session or, after a lost connection, the next session.
@@ -190,13 +190,13 @@ impl AttemptIo for SessionIo {
                 };
             };
             let digest = blob.digest();
-            let decoded = tokio::task::spawn_blocking(move || blob.decode()).await.expect("decoding does not panic");
-            decoded.map_err(|error| {
+            let decoded = tokio::task::spawn_blocking(move || blob.decode()).await;
+            decoded.map_err(|error| task_failure(&error))?.map_err(|error| {
                 link.with_cache(|cache| cache.forget(digest));
                 error.to_string()
             })
         });
-        task.await.map_err(|_| failed("the worker is stopping".to_owned()))?.map_err(failed)
+        task.await.map_err(|error| failed(task_failure(&error)))?.map_err(failed)
     }
 
     async fn deliver(&self, name: &str, content: Vec<u8>) -> Result<(), IoError> {
@@ -218,7 +218,7 @@ impl AttemptIo for SessionIo {
             }
             Ok::<_, String>(())
         });
-        task.await.map_err(|_| failed("the worker is stopping".to_owned()))?.map_err(failed)
+        task.await.map_err(|error| failed(task_failure(&error)))?.map_err(failed)
     }
 
     async fn report_deferred_events(&self) -> Result<(), IoError> {
@@ -229,5 +229,30 @@ impl AttemptIo for SessionIo {
     fn note_memory(&self, memory: MemoryUse) {
         // Only the first value counts.
         let _ = self.memory.set(memory);
+    }
+}
+
+/// Returns why a task of a transfer has no result.
+fn task_failure(error: &JoinError) -> String {
+    let text = if error.is_panic() {
+        "the transfer panicked; the worker's log has the panic message"
+    } else {
+        "the worker is stopping"
+    };
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_a_transfer_does_not_look_like_a_worker_that_stops() {
+        let decode = || -> Vec<u8> { panic!("a broken decoder") };
+        let panicked = tokio::task::spawn_blocking(decode).await.unwrap_err();
+        assert!(task_failure(&panicked).contains("panicked"));
+        let stopped = tokio::spawn(std::future::pending::<()>());
+        stopped.abort();
+        assert_eq!(task_failure(&stopped.await.unwrap_err()), "the worker is stopping");
     }
 }

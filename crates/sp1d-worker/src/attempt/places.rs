@@ -1,5 +1,5 @@
-//! The places in the engine, where attempts prove. They are not the slots that the scheduler fills: a worker has more
-//! slots than places, so that the next attempts have their inputs when a place becomes free.
+//! The places in the engine, where attempts prove. They are not the slots that the scheduler fills: an attempt in a
+//! slot fetches its inputs first, and then waits for a place.
 
 use super::gate::AttemptGate;
 use crate::{engine::ProvingEngine, machine_memory::MemoryReservations};

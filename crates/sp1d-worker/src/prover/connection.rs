@@ -158,12 +158,7 @@ impl<'a> ProcessConnection<'a> {
         match message {
             Some(from_prover::Message::Ready(_)) => self.on_ready(out),
             Some(from_prover::Message::Ended(ended)) => self.on_ended(ended),
-            Some(from_prover::Message::Busy(wire::Busy { busy: true })) if self.loaded => {
-                // Wait for the stage as long as a restart takes. That costs at most twice as much as the better choice.
-                let ready_at = Instant::now() + *self.load_time;
-                self.deadline = Some(ready_at);
-                self.process.set_state(ProverState::Starting { ready_at });
-            }
+            Some(from_prover::Message::Busy(wire::Busy { busy: true })) if self.loaded => self.on_busy(),
             Some(from_prover::Message::Busy(wire::Busy { busy: false })) if self.loaded => {
                 self.deadline = None;
                 self.process.set_state(ProverState::Ready);
@@ -191,6 +186,20 @@ impl<'a> ProcessConnection<'a> {
         self.process.notify_freed();
     }
 
+    /// Waits for the stage of a cancelled attempt as long as a restart takes. That costs at most twice as much as the
+    /// better choice.
+    fn on_busy(&mut self) {
+        // Locked until the state is set, so that no attempt starts meanwhile.
+        let contents = self.process.contents();
+        // A new attempt has crossed the report. The process runs it beside the stage, and reports the stage no longer.
+        if !contents.attempts.is_empty() {
+            return;
+        }
+        let ready_at = Instant::now() + *self.load_time;
+        self.deadline = Some(ready_at);
+        self.process.set_state(ProverState::Starting { ready_at });
+    }
+
     fn on_ended(&mut self, wire::Ended { attempt, failure }: wire::Ended) {
         self.has_succeeded |= failure.is_none();
         let ended = self.process.contents().remove(ProverAttemptId(attempt), FREED_MEMORY_DELAY);
@@ -202,5 +211,39 @@ impl<'a> ProcessConnection<'a> {
             ended.end(outcome);
         }
         self.process.notify_freed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::process::Command;
+
+    /// A loaded process reports that a stage of a cancelled attempt is running. The worker must wait for the stage
+    /// exactly if no other attempt `is_running` in the process.
+    async fn check(is_running: bool) {
+        let (process, _outcome) = ProverProcess::with_attempt();
+        if !is_running {
+            process.contents().attempts.clear();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let lock = StartLock::take(&folder.path().join("own/lock"), || {}).await;
+        let child = Command::new("true").spawn().unwrap();
+        let (out, _messages) = mpsc::channel(1);
+        let mut load_time = Duration::from_secs(60);
+        let mut connection = ProcessConnection::new(&process, child, lock, Instant::now(), &mut load_time);
+        (connection.loaded, connection.deadline) = (true, None);
+        let busy = |busy| Some(from_prover::Message::Busy(wire::Busy { busy }));
+        connection.on_message(busy(true), &out);
+        let is_ready = *process.state().borrow() == ProverState::Ready;
+        assert_eq!((connection.deadline.is_none(), is_ready), (is_running, is_running));
+        connection.on_message(busy(false), &out);
+        assert_eq!((connection.deadline, process.state().borrow().clone()), (None, ProverState::Ready));
+    }
+
+    #[tokio::test]
+    async fn a_report_of_a_busy_stage_that_crosses_a_new_attempt_does_not_end_it() {
+        check(true).await;
+        check(false).await;
     }
 }

@@ -40,6 +40,16 @@ impl RunningAttempt {
     }
 }
 
+#[cfg(test)]
+impl RunningAttempt {
+    /// Returns an attempt without artifacts, and the receiver of its outcome.
+    pub(super) fn example() -> (Self, oneshot::Receiver<Result<(), AttemptError>>) {
+        let (done, outcome) = oneshot::channel();
+        let io = Arc::new(tests::MemoryRecorder::default());
+        (Self { place: 0, io, done, estimated_bytes: 0, memory: None }, outcome)
+    }
+}
+
 /// The attempts in a process, and its memory.
 #[derive(Default)]
 pub(super) struct ProcessContents {
@@ -109,7 +119,7 @@ mod tests {
 
     /// Has no artifacts, and stores the reported memory use.
     #[derive(Default)]
-    struct MemoryRecorder(OnceLock<MemoryUse>);
+    pub(super) struct MemoryRecorder(OnceLock<MemoryUse>);
 
     #[async_trait]
     impl AttemptIo for MemoryRecorder {

@@ -9,6 +9,7 @@ use super::{
     rules::ProverRules,
 };
 use crate::{
+    engine::AttemptError,
     load_error::LoadError,
     machine_memory::{StartLock, wait_for_memory},
 };
@@ -80,6 +81,7 @@ impl ProverProcess {
         let (prover, retry_in_s, reason) = (self.number, pause.as_secs(), hint::one_line(reason));
         tracing::warn!(prover, retry_in_s, %reason, "the GPU of a prover cannot be used now and is tried again");
         self.set_state(ProverState::Starting { ready_at: Instant::now() + pause + load_time });
+        self.fail_attempts(&AttemptError { kind: FailureKind::Killed, text: reason });
     }
 
     /// Records that the prover can never be loaded.
@@ -87,22 +89,34 @@ impl ProverProcess {
         let text = error.to_string();
         tracing::error!(prover = self.number, reason = %hint::without(&text), "the prover is given up");
         self.set_state(ProverState::Failed(error));
+        self.fail_attempts(&AttemptError { kind: FailureKind::Killed, text });
+    }
+
+    /// Fails the attempts in a process that has ended. Without this, they would wait for the process, also if it was
+    /// loaded before it reported that it cannot be loaded.
+    fn fail_attempts(&self, failure: &AttemptError) {
+        let attempts = {
+            let mut contents = self.contents();
+            contents.out = None;
+            contents.process = None;
+            std::mem::take(&mut contents.attempts)
+        };
+        for attempt in attempts.into_values() {
+            attempt.end(Err(failure.clone()));
+        }
         self.notify_freed();
     }
 
     /// Fails the attempts that were running in the process. It is restarted after `pause`, or given up if that is
     /// `None`.
     fn on_end(&self, exit: ProverExit, progress: ProcessProgress, pause: Option<Duration>, gpu: Option<&str>) {
-        let (attempts, peak_bytes) = {
+        let (count, peak_bytes) = {
             let mut contents = self.contents();
-            contents.out = None;
-            contents.process = None;
-            let attempts = std::mem::take(&mut contents.attempts);
-            contents.solo |= exit == ProverExit::OutOfMemory && attempts.len() > 1;
-            (attempts, std::mem::take(&mut contents.peak_bytes))
+            let count = contents.attempts.len();
+            contents.solo |= exit == ProverExit::OutOfMemory && count > 1;
+            (count, std::mem::take(&mut contents.peak_bytes))
         };
         let mut failure = exit.failure(peak_bytes, gpu);
-        let count = attempts.len();
         if exit == ProverExit::OutOfMemory && count > 1 {
             // Each attempt may fit into memory alone, so none of them is reported as out of memory.
             failure.kind = FailureKind::Killed;
@@ -112,12 +126,9 @@ impl ProverProcess {
             tracing::info!(prover = self.number, "prover restarted to end a cancelled attempt");
         } else {
             let (loaded, retry_in_s) = (progress != ProcessProgress::Loading, pause.map(|pause| pause.as_secs()));
-            tracing::warn!(prover = self.number, attempts = count, loaded, retry_in_s, reason = %hint::without(&failure.text), "prover ended and is restarted");
+            tracing::warn!(prover = self.number, attempts = count, loaded, retry_in_s, reason = %hint::without(&failure.text), "prover ended");
         }
-        for attempt in attempts.into_values() {
-            attempt.end(Err(failure.clone()));
-        }
-        self.notify_freed();
+        self.fail_attempts(&failure);
     }
 
     /// Starts the process and serves it until it has ended.
@@ -197,5 +208,31 @@ impl ProverProcess {
         let wait = if first { rules.wait_memory } else { RESTART_MEMORY_TIMEOUT };
         wait_for_memory(rules.needed_bytes, wait).await?;
         Ok(lock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends a loaded process as `end` does. Its attempt must fail with an error that contains `reason`.
+    #[track_caller]
+    fn check(end: impl FnOnce(&ProverProcess), reason: &str) {
+        let (process, mut outcome) = ProverProcess::with_attempt();
+        end(&process);
+        let failure = outcome.try_recv().expect("the attempt has ended").unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Killed);
+        assert!(failure.text.contains(reason), "{}", failure.text);
+        assert!(process.contents().attempts.is_empty() && process.footprint().is_none());
+        assert_eq!(process.load(), None, "the process is not open for attempts");
+    }
+
+    #[test]
+    fn the_attempts_of_a_process_fail_however_it_ends() {
+        let second = Duration::from_secs(1);
+        check(|process| process.give_up(LoadError::Wait("no child".to_owned())), "no child");
+        check(|process| process.on_gpu_failure("GPU is lost", second, second), "GPU is lost");
+        let exit = ProverExit::Signal(11);
+        check(|process| process.on_end(exit, ProcessProgress::Loaded, Some(second), None), "killed by signal 11");
     }
 }

@@ -14,6 +14,8 @@ use sp1d_protocol::{
     prover_wire::{self as wire, ToProver, to_prover},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(test)]
+use std::{path::PathBuf, time::Duration};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
@@ -166,5 +168,29 @@ impl ProverProcess {
         }
         drop(contents);
         self.notify_freed();
+    }
+}
+
+#[cfg(test)]
+impl ProverProcess {
+    /// Returns a loaded process with one attempt, and the receiver of the outcome.
+    pub(super) fn with_attempt() -> (Arc<Self>, oneshot::Receiver<Result<(), AttemptError>>) {
+        let rules = ProverRules {
+            places: 2,
+            threads: 1,
+            wait_memory: Duration::ZERO,
+            needed_bytes: 0,
+            load_estimate: Duration::ZERO,
+            start_lock: PathBuf::new(),
+        };
+        let process = Arc::new(Self::new(0, &rules, Arc::default()));
+        process.set_state(ProverState::Ready);
+        let (attempt, outcome) = RunningAttempt::example();
+        {
+            let mut contents = process.contents();
+            (contents.out, contents.process) = (Some(mpsc::channel(1).0), Some(1));
+            contents.add(ProverAttemptId(1), attempt);
+        }
+        (process, outcome)
     }
 }

@@ -77,6 +77,18 @@ impl PendingCalls {
     }
 }
 
+/// A call that waits for its reply. It no longer waits when this value is dropped.
+struct PendingCall<'a> {
+    calls: &'a PendingCalls,
+    call: u64,
+}
+
+impl Drop for PendingCall<'_> {
+    fn drop(&mut self) {
+        self.calls.waiting().remove(&self.call);
+    }
+}
+
 /// The artifacts of an attempt, transferred through the worker.
 struct RemoteIo {
     /// Number of the attempt in this process.
@@ -90,6 +102,7 @@ impl RemoteIo {
         let call = self.calls.next.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
         self.calls.waiting().insert(call, sender);
+        let _pending = PendingCall { calls: &self.calls, call };
         let message = wire::Call { call, attempt: self.number, what: Some(what) };
         let sent = self.out.send(FromProver { message: Some(from_prover::Message::Call(message)) }).await;
         let lost =
@@ -246,11 +259,12 @@ impl ProverServer {
         let (engine, out) = (self.engine.clone(), self.out.clone());
         let rest = async move {
             let busy = |busy| FromProver { message: Some(from_prover::Message::Busy(wire::Busy { busy })) };
-            if timeout(BUSY_REPORT_DELAY, engine.rests()).await.is_ok() {
-                return;
+            if timeout(BUSY_REPORT_DELAY, engine.rests()).await.is_err() {
+                let _ = out.send(busy(true)).await;
+                engine.rests().await;
             }
-            let _ = out.send(busy(true)).await;
-            engine.rests().await;
+            // Sent in each case: an attempt that started and was cancelled meanwhile may have replaced the task that
+            // had reported the stage.
             let _ = out.send(busy(false)).await;
         };
         self.resting = Some(AbortOnDropHandle::new(tokio::spawn(rest)));
@@ -336,6 +350,35 @@ mod tests {
         }
         assert!(reader.next::<FromProver>().await.unwrap().is_none(), "the process must end");
         served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_no_longer_waits_for_its_reply() {
+        for is_sent in [true, false] {
+            let (out, _messages) = mpsc::channel(1);
+            if !is_sent {
+                out.try_send(FromProver::default()).unwrap();
+            }
+            let io = RemoteIo { number: 1, calls: Arc::default(), out };
+            assert!(io.fetch("proof").now_or_never().is_none());
+            assert!(io.calls.waiting().is_empty(), "{is_sent}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_worker_always_learns_that_the_stages_of_a_cancelled_attempt_have_ended() {
+        let (worker, prover) = UnixStream::pair().unwrap();
+        let engine: Arc<dyn ProvingEngine> = Arc::new(BreakingEngine::default());
+        let _served = AbortOnDropHandle::new(tokio::spawn(serve_prover(prover, move || Ok(engine))));
+        let (mut reader, out, writing) = frames::<ToProver>(worker);
+        let _writing = AbortOnDropHandle::new(tokio::spawn(writing));
+        let ready = reader.next::<FromProver>().await.unwrap().unwrap();
+        assert!(matches!(ready.message, Some(from_prover::Message::Ready(_))), "{ready:?}");
+        let cancel = to_prover::Message::Cancel(wire::Cancel { attempt: 1 });
+        out.send(ToProver { message: Some(cancel) }).await.unwrap();
+        let report = timeout(Duration::from_secs(10), reader.next::<FromProver>()).await.expect("a report");
+        let expected = from_prover::Message::Busy(wire::Busy { busy: false });
+        assert_eq!(report.unwrap().unwrap().message, Some(expected));
     }
 
     /// Reports `error` as the reason why the prover cannot be loaded. Checks whether the worker tries again.

@@ -4,6 +4,13 @@ use crate::text::line_without_hint;
 use sp1d_protocol::Mismatch;
 use std::time::Duration;
 
+/// A session that has ended.
+pub(super) struct EndedSession {
+    /// False if the session ended in its handshake.
+    pub(super) has_started: bool,
+    pub(super) end: SessionEnd,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionEnd {
     #[error("the connection failed: {0}")]

@@ -1,7 +1,7 @@
 //! A worker that dials its orchestrator, for machines that come and go or that the orchestrator cannot reach.
 
 use super::{
-    end::SessionEnd,
+    end::{EndedSession, SessionEnd},
     error::{ServeError, engine_failure},
     introduction::Introduction,
     run::{SessionContext, run},
@@ -56,6 +56,9 @@ enum JoinFailure {
     Tls(#[from] TlsError),
     #[error("{}", line_without_hint(&.0.to_string()))]
     Preamble(#[from] PreambleError),
+    /// The session ended in its handshake.
+    #[error("{0}")]
+    Handshake(SessionEnd),
 }
 
 /// Decides when a failure to join is logged as a warning: at once if its reason is new, and again after growing pauses.
@@ -95,7 +98,7 @@ impl JoinWarnings {
         }
     }
 
-    /// Notes that a session started.
+    /// Notes that a session that had started has ended.
     fn on_session(&mut self) {
         self.repeated = None;
     }
@@ -209,7 +212,7 @@ async fn left(stop: &WorkerStop, worker: &WorkerState) {
     worker.nothing_kept().await;
 }
 
-/// Opens one connection and runs a session on it until the session ends. Fails if no session could start.
+/// Opens one connection and runs a session on it until the session ends. Fails if no session started.
 async fn run_session(target: &JoinTarget, mut context: SessionContext) -> Result<SessionEnd, JoinFailure> {
     // Only connecting must watch `stop` here. A session watches it too, and says goodbye.
     let stream = tokio::select! {
@@ -218,7 +221,11 @@ async fn run_session(target: &JoinTarget, mut context: SessionContext) -> Result
         connected = connect(target) => connected?,
     };
     context.peer = stream.peer().cloned();
-    Ok(run(stream, context).await)
+    match run(stream, context).await {
+        EndedSession { has_started: true, end } => Ok(end),
+        EndedSession { end: SessionEnd::Stopping, .. } => Err(JoinFailure::Stopping),
+        EndedSession { end, .. } => Err(JoinFailure::Handshake(end)),
+    }
 }
 
 /// Opens a connection, with TLS if `tls` is given, and exchanges the preamble with the orchestrator.
@@ -257,22 +264,42 @@ async fn open(
 mod tests {
     use super::*;
     use crate::{machine_memory::MemoryPlan, state::engine_state};
+    use sp1d_protocol::{PreambleReply, read_dialer, reply};
     use tokio::{io::AsyncReadExt, net::TcpListener};
 
-    #[tokio::test]
-    async fn the_stop_ends_the_dial_at_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// Runs one session with the orchestrator that `listener` accepts. No engine becomes ready.
+    async fn join(listener: &TcpListener, stop: &WorkerStop) -> Result<SessionEnd, JoinFailure> {
         let orchestrator = Address::from(listener.local_addr().unwrap());
         let (_sender, engine) = engine_state(Duration::ZERO);
-        let (worker, stop) = (WorkerState::new(MemoryPlan::default()), WorkerStop::new());
         let context = SessionContext {
             introduction: Arc::new(Introduction::example()),
             engine,
-            worker,
+            worker: WorkerState::new(MemoryPlan::default()),
             turn: TurnView::alone(),
             peer: None,
             stop: stop.clone(),
         };
+        let target = JoinTarget { orchestrator, tls: None, only_loopback: true };
+        run_session(&target, context).await
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ends_in_its_handshake_is_a_failure_to_join() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closing = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_dialer(&mut stream, &[Role::Worker]).await.unwrap();
+            reply(&mut stream, &PreambleReply::Welcome).await.unwrap();
+        };
+        let stop = WorkerStop::new();
+        let (ended, ()) = tokio::join!(join(&listener, &stop), closing);
+        assert!(matches!(ended, Err(JoinFailure::Handshake(_))), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn the_stop_ends_the_dial_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stop = WorkerStop::new();
         let silent = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             // The first bytes of the preamble: the worker now waits for the reply.
@@ -280,8 +307,7 @@ mod tests {
             stop.now.cancel();
             stream
         };
-        let target = JoinTarget { orchestrator, tls: None, only_loopback: true };
-        let (ended, _stream) = tokio::join!(run_session(&target, context), silent);
+        let (ended, _stream) = tokio::join!(join(&listener, &stop), silent);
         assert!(matches!(ended, Err(JoinFailure::Stopping)));
     }
 

@@ -1,6 +1,7 @@
 //! Listens for orchestrators and admits one at a time.
 
 use super::{
+    end::EndedSession,
     error::{ServeError, engine_failure},
     introduction::Introduction,
     run::{SessionContext, run},
@@ -90,7 +91,8 @@ impl ListeningWorker {
     /// Serves orchestrators, one at a time, until `stop` ends the worker. Others wait for their turn, up to 64. Runs
     /// tasks once `engine` is ready.
     ///
-    /// A worker that leaves serves its orchestrator until its attempts are finished, and refuses all others.
+    /// A worker that leaves serves its orchestrator until its attempts are finished, and starts nothing for others. It
+    /// refuses all connections, unless it keeps attempts for an orchestrator that may return.
     ///
     /// # Errors
     /// Fails if the engine can never be ready.
@@ -101,7 +103,7 @@ impl ListeningWorker {
     ) -> Result<(), ServeError> {
         let stop = stop.into().child();
         let _closing = self.worker.close_gate_on(stop.leave.clone());
-        let gate = Arc::new(ConnectionGate {
+        let port = Arc::new(ListenPort {
             guard: PortGuard::new(self.settings.orchestrators.clone()),
             logs: Mutex::new(RateLimiter::new(MAX_LOG_RATE)),
             introduction: Arc::new(self.settings.introduction.clone()),
@@ -113,7 +115,7 @@ impl ListeningWorker {
         });
         let sessions = BackgroundTasks::new();
         let mut accept_logs = RateLimiter::new(MAX_LOG_RATE);
-        let mut left = pin!(gate.left());
+        let mut left = pin!(port.left());
         let outcome = loop {
             tokio::select! {
                 () = stop.now.cancelled() => break Ok(()),
@@ -121,9 +123,9 @@ impl ListeningWorker {
                 error = engine_failure(&mut engine) => break Err(error.into()),
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let gate = gate.clone();
+                        let port = port.clone();
                         let span = tracing::info_span!("session", %peer);
-                        sessions.spawn(async move { gate.receive(stream, peer).await }.instrument(span));
+                        sessions.spawn(async move { port.receive(stream, peer).await }.instrument(span));
                     }
                     Err(error) => {
                         // Most likely the process is out of file descriptors. They become free when connections end.
@@ -143,8 +145,8 @@ impl ListeningWorker {
     }
 }
 
-/// Admits, queues or refuses connections.
-struct ConnectionGate {
+/// The port of a worker: admits, queues or refuses connections.
+struct ListenPort {
     guard: PortGuard,
     /// Limits the log lines about handshakes.
     logs: Mutex<RateLimiter<PeerNetwork>>,
@@ -169,7 +171,7 @@ struct AdmittedTurn {
     waits: bool,
 }
 
-impl ConnectionGate {
+impl ListenPort {
     async fn receive(&self, stream: TcpStream, peer: SocketAddr) {
         let Some(admitted) = self.shake_hands(stream, peer).await else { return };
         let AdmittedOrchestrator { mut stream, turn: AdmittedTurn { pass: _pass, mut turn, waits } } = admitted;
@@ -192,7 +194,7 @@ impl ConnectionGate {
             peer: stream.peer().cloned(),
             stop: self.stop.clone(),
         };
-        let end = run(stream, context).await;
+        let EndedSession { end, .. } = run(stream, context).await;
         tracing::info!(%end, "session ended");
     }
 

@@ -1,6 +1,7 @@
 //! A worker inside the orchestrator's own process.
 
 use super::{
+    end::EndedSession,
     error::engine_failure,
     introduction::Introduction,
     run::{SessionContext, run},
@@ -83,7 +84,7 @@ impl LocalWorker {
             let session = async move {
                 // The previous session may still be storing the attempts that this session continues.
                 let _turn = turn.lock().await;
-                let end = run(stream, context).await;
+                let EndedSession { end, .. } = run(stream, context).await;
                 tracing::info!(%end, "session ended");
             };
             sessions.spawn(session.instrument(span));

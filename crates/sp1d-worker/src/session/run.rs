@@ -1,7 +1,7 @@
 //! One session with an orchestrator, from the handshake to the end.
 
 use super::{
-    end::SessionEnd,
+    end::{EndedSession, SessionEnd},
     introduction::Introduction,
     silence::SilenceDetector,
     turns::TurnView,
@@ -77,23 +77,25 @@ struct OpenSession {
 /// Serves the orchestrator at the other end of `stream` until either side ends the session. Attempts that are still
 /// running are kept for the next session if the connection was lost or the orchestrator restarts. Otherwise they are
 /// dropped.
-pub(super) async fn run<S>(stream: S, context: SessionContext) -> SessionEnd
+pub(super) async fn run<S>(stream: S, context: SessionContext) -> EndedSession
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (connection, closer) = Connection::new(stream);
-    let end = match run_on(connection, &closer, context).await {
+    let mut has_started = false;
+    let end = match run_on(connection, &closer, context, &mut has_started).await {
         Ok(never) => match never {},
         Err(end) => end,
     };
     closer.close();
-    end
+    EndedSession { has_started, end }
 }
 
 async fn run_on<S>(
     connection: Connection<S>,
     closer: &Closer,
     mut context: SessionContext,
+    has_started: &mut bool,
 ) -> Result<Infallible, SessionEnd>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -112,6 +114,7 @@ where
     let silence = silence_limit(reply.silence_ms, heartbeat);
     let name = clean_line(&reply.name, MAX_NAME_CHARACTERS);
     tracing::info!(session = reply.session, release = %orchestrator.release, orchestrator = %name, "session started");
+    *has_started = true;
     context.turn.introduce(name, HolderId::of(&reply.orchestrator));
 
     let (outbox, messages) = mpsc::channel::<FromWorker>(1024);

@@ -53,6 +53,20 @@ pub(super) struct OrchestratorIdentity {
     pub(super) lineage: Bytes,
 }
 
+impl OrchestratorIdentity {
+    /// Returns true if `other` is this orchestrator, and it has not restarted.
+    fn is_same_instance(&self, other: &Self) -> bool {
+        self.certificate == other.certificate && self.instance == other.instance && !self.instance.is_empty()
+    }
+
+    /// Returns true if `other` is this orchestrator, or this orchestrator after a restart, and can resume its proofs.
+    fn can_continue_as(&self, other: &Self) -> bool {
+        let is_restarted =
+            self.certificate == other.certificate && self.lineage == other.lineage && !self.lineage.is_empty();
+        self.is_same_instance(other) || is_restarted
+    }
+}
+
 /// Attempts that wait for their orchestrator to reconnect.
 struct KeptAttempts {
     orchestrator: OrchestratorIdentity,
@@ -131,22 +145,22 @@ impl WorkerState {
     }
 
     /// Returns the attempts for a session with `orchestrator`. Kept attempts are returned if the orchestrator has not
-    /// restarted since, or if it can resume them. Kept attempts of another orchestrator are dropped.
+    /// restarted since, or if it can resume them. Kept attempts of another orchestrator are dropped, unless the worker
+    /// leaves: it then starts nothing for `orchestrator`, and the other one may still return.
     pub(super) fn attempts(
         &self,
         orchestrator: &OrchestratorIdentity,
         engine: &Arc<dyn ProvingEngine>,
         kinds: KindSet,
     ) -> Arc<AssignedAttempts> {
-        if let Some(kept) = self.take_kept(|_| true) {
+        let is_leaving = self.gate.is_closed();
+        let may_take = |kept: &KeptAttempts| !is_leaving || kept.orchestrator.can_continue_as(orchestrator);
+        if let Some(kept) = self.take_kept(may_take) {
             kept.taken.cancel();
-            let OrchestratorIdentity { certificate, instance, lineage } = &kept.orchestrator;
-            let is_same_peer = *certificate == orchestrator.certificate;
-            if is_same_peer && *instance == orchestrator.instance && !instance.is_empty() {
-                return kept.attempts;
-            }
-            if is_same_peer && *lineage == orchestrator.lineage && !lineage.is_empty() {
-                kept.attempts.outlive_orchestrator();
+            if kept.orchestrator.can_continue_as(orchestrator) {
+                if !kept.orchestrator.is_same_instance(orchestrator) {
+                    kept.attempts.outlive_orchestrator();
+                }
                 return kept.attempts;
             }
             self.drop_kept(Some(kept), "another orchestrator connected");
@@ -157,9 +171,13 @@ impl WorkerState {
     }
 
     /// Keeps `attempts` after their connection was lost, until `orchestrator` reconnects, another orchestrator
-    /// connects, or `RECONNECT_TIMEOUT` has passed.
+    /// connects while the worker does not leave, or `RECONNECT_TIMEOUT` has passed.
     pub(super) fn keep(&self, orchestrator: OrchestratorIdentity, attempts: Arc<AssignedAttempts>) {
         attempts.detach();
+        if self.gate.is_closed() {
+            // They cannot start any more, and must not replace the kept attempts of another orchestrator.
+            attempts.cancel_unstarted();
+        }
         if attempts.is_empty() {
             // There is nothing to continue. Ending them also stops the task that gives back the engine's memory.
             return self.end_attempts(attempts);
@@ -336,6 +354,40 @@ mod tests {
         assert_eq!(worker.keeps_attempts(), is_ready, "{leaves_first}");
         worker.end().await;
         assert!(attempts.has_ended());
+    }
+
+    /// A worker keeps a started attempt while another orchestrator connects, is assigned an attempt, and loses its
+    /// connection. Checks whether the first orchestrator can then continue its attempt.
+    async fn check_other_orchestrator(is_leaving: bool) {
+        let worker = WorkerState::new(MemoryPlan::default());
+        let (orchestrator, attempts) = attempts_of(&worker, true);
+        attempts.start(&session(), assignment());
+        while attempts.started().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        if is_leaving {
+            worker.close_gate().await;
+        }
+        worker.keep(orchestrator.clone(), attempts.clone());
+        let engine = Arc::new(IdleEngine { is_ready: true }) as Arc<dyn ProvingEngine>;
+        let other = OrchestratorIdentity { instance: Bytes::from_static(b"two"), ..orchestrator.clone() };
+        let of_other = worker.attempts(&other, &engine, KindSet::all());
+        if is_leaving {
+            of_other.start(&session(), assignment());
+        }
+        worker.keep(other, of_other);
+        assert_eq!(worker.keeps_attempts(), is_leaving);
+        let continued = worker.attempts(&orchestrator, &engine, KindSet::all());
+        assert_eq!(Arc::ptr_eq(&continued, &attempts), is_leaving);
+        worker.end_attempts(continued);
+        worker.end().await;
+        assert!(attempts.has_ended());
+    }
+
+    #[tokio::test]
+    async fn another_orchestrator_ends_the_kept_attempts_unless_the_worker_leaves() {
+        check_other_orchestrator(false).await;
+        check_other_orchestrator(true).await;
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ worker() {
   while true; do
     if [ -z "$prover" ] || ! kill -0 "$prover" 2>/dev/null; then
       if [ -n "$prover" ]; then
-        echo " WARN prover ended and is restarted prover=0 attempts=1 loaded=true reason=killed" >&2
+        echo " WARN prover ended prover=0 attempts=1 loaded=true reason=killed" >&2
         touch "$FAKE/killed"
       fi
       sleep 1000 &

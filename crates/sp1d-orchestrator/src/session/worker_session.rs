@@ -149,8 +149,8 @@ impl WorkerSession {
         if self.shared.worker(self.id).is_none() {
             return;
         }
-        // The worker stays until the dispatcher can be told. If this future is dropped before, `WorkerRemoval` removes
-        // the worker.
+        // The worker stays until the dispatcher has room for the event. If this future is dropped before,
+        // `WorkerRemoval` removes the worker.
         let room = self.shared.inbox.reserve().await;
         if let (Some(ended), Ok(room)) = (self.unregister(reason, should_return), room) {
             room.send(ended);

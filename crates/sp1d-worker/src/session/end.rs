@@ -5,7 +5,7 @@ use sp1d_protocol::Mismatch;
 use std::time::Duration;
 
 /// A session that has ended.
-pub(super) struct EndedSession {
+pub(super) struct FinishedSession {
     /// False if the session ended in its handshake.
     pub(super) has_started: bool,
     pub(super) end: SessionEnd,

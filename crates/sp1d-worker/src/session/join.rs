@@ -1,7 +1,7 @@
 //! A worker that dials its orchestrator, for machines that come and go or that the orchestrator cannot reach.
 
 use super::{
-    end::{EndedSession, SessionEnd},
+    end::{FinishedSession, SessionEnd},
     error::{ServeError, engine_failure},
     introduction::Introduction,
     run::{SessionContext, run},
@@ -222,9 +222,9 @@ async fn run_session(target: &JoinTarget, mut context: SessionContext) -> Result
     };
     context.peer = stream.peer().cloned();
     match run(stream, context).await {
-        EndedSession { has_started: true, end } => Ok(end),
-        EndedSession { end: SessionEnd::Stopping, .. } => Err(JoinFailure::Stopping),
-        EndedSession { end, .. } => Err(JoinFailure::Handshake(end)),
+        FinishedSession { has_started: true, end } => Ok(end),
+        FinishedSession { end: SessionEnd::Stopping, .. } => Err(JoinFailure::Stopping),
+        FinishedSession { end, .. } => Err(JoinFailure::Handshake(end)),
     }
 }
 

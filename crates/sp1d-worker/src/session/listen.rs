@@ -1,7 +1,7 @@
 //! Listens for orchestrators and admits one at a time.
 
 use super::{
-    end::EndedSession,
+    end::FinishedSession,
     error::{ServeError, engine_failure},
     introduction::Introduction,
     run::{SessionContext, run},
@@ -194,7 +194,7 @@ impl ListenPort {
             peer: stream.peer().cloned(),
             stop: self.stop.clone(),
         };
-        let EndedSession { end, .. } = run(stream, context).await;
+        let FinishedSession { end, .. } = run(stream, context).await;
         tracing::info!(%end, "session ended");
     }
 

@@ -1,7 +1,7 @@
 //! A worker inside the orchestrator's own process.
 
 use super::{
-    end::EndedSession,
+    end::FinishedSession,
     error::engine_failure,
     introduction::Introduction,
     run::{SessionContext, run},
@@ -84,7 +84,7 @@ impl LocalWorker {
             let session = async move {
                 // The previous session may still be storing the attempts that this session continues.
                 let _turn = turn.lock().await;
-                let EndedSession { end, .. } = run(stream, context).await;
+                let FinishedSession { end, .. } = run(stream, context).await;
                 tracing::info!(%end, "session ended");
             };
             sessions.spawn(session.instrument(span));

@@ -1,7 +1,7 @@
 //! One session with an orchestrator, from the handshake to the end.
 
 use super::{
-    end::{EndedSession, SessionEnd},
+    end::{FinishedSession, SessionEnd},
     introduction::Introduction,
     silence::SilenceDetector,
     turns::TurnView,
@@ -77,7 +77,7 @@ struct OpenSession {
 /// Serves the orchestrator at the other end of `stream` until either side ends the session. Attempts that are still
 /// running are kept for the next session if the connection was lost or the orchestrator restarts. Otherwise they are
 /// dropped.
-pub(super) async fn run<S>(stream: S, context: SessionContext) -> EndedSession
+pub(super) async fn run<S>(stream: S, context: SessionContext) -> FinishedSession
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -88,7 +88,7 @@ where
         Err(end) => end,
     };
     closer.close();
-    EndedSession { has_started, end }
+    FinishedSession { has_started, end }
 }
 
 async fn run_on<S>(

@@ -8,13 +8,12 @@ use super::{
     reservation_file::{LOCK_RETRY_INTERVAL, ReservationFile},
 };
 use crate::engine::{Footprint, ProvingEngine};
-use rustix::time::{ClockId, clock_gettime};
 use std::{
     collections::BTreeSet,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// How long the end of a reservation may block its thread to lock the file.
@@ -140,24 +139,9 @@ impl OwnEntry {
     }
 }
 
-/// Returns the milliseconds since the machine was started. All processes on the machine share this clock, and it never
-/// steps.
+/// Returns the machine's clock in milliseconds since 1970. A step of the clock only changes the order of waiting
+/// attempts.
 pub(super) fn clock_ms() -> u64 {
-    let time = clock_gettime(ClockId::Boottime);
-    let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
-    seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    #[test]
-    fn the_clock_counts_from_the_start_of_the_machine() {
-        let uptime = fs::read_to_string("/proc/uptime").unwrap();
-        let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
-        let found = clock_ms() as f64 / 1000.0;
-        assert!((found - seconds).abs() < 60.0, "{found} s, and the machine was started {seconds} s ago");
-    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

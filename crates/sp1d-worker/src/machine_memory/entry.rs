@@ -34,9 +34,10 @@ impl WorkerEntry {
         self.provers.iter().copied().chain(alone)
     }
 
-    /// Returns true if an attempt of the process waits and the process is not frozen.
+    /// Returns true if an attempt of the process waits and the process is not frozen. An update from the future does
+    /// not count: the clock has stepped back since, and a process that is not frozen soon updates its entry again.
     pub(super) fn is_waiting(&self, now_ms: u64) -> bool {
-        self.waiting_since_ms != 0 && now_ms.saturating_sub(self.updated_ms) < MAX_UPDATE_AGE_MS
+        self.waiting_since_ms != 0 && now_ms.abs_diff(self.updated_ms) < MAX_UPDATE_AGE_MS
     }
 }
 
@@ -85,13 +86,14 @@ mod tests {
 
     #[test]
     fn the_longest_waiting_process_is_next_unless_it_is_frozen() {
-        let waiting = |since| WorkerEntry { waiting_since_ms: since, updated_ms: 1000, ..WorkerEntry::default() };
+        let waiting = |since| WorkerEntry { waiting_since_ms: since, updated_ms: 9000, ..WorkerEntry::default() };
         let entries = WorkerEntries::from([(other(1), waiting(100)), (other(2), waiting(0)), (other(3), waiting(300))]);
         let is_turn = |id, since, now| is_turn(&entries, other(id), since, now);
-        assert!(is_turn(1, 100, 1000));
-        assert!(!is_turn(2, 200, 1000), "1 has waited longer");
-        assert!(!is_turn(3, 300, 1000));
-        assert!(is_turn(2, 50, 1000));
-        assert!(is_turn(2, 200, 1000 + MAX_UPDATE_AGE_MS));
+        assert!(is_turn(1, 100, 9000));
+        assert!(!is_turn(2, 200, 9000), "1 has waited longer");
+        assert!(!is_turn(3, 300, 9000));
+        assert!(is_turn(2, 50, 9000));
+        assert!(is_turn(2, 200, 9000 + MAX_UPDATE_AGE_MS));
+        assert!(is_turn(2, 200, 9000 - MAX_UPDATE_AGE_MS), "the entry of 1 is from the future");
     }
 }

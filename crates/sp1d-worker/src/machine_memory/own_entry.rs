@@ -139,8 +139,8 @@ impl OwnEntry {
     }
 }
 
-/// Returns the machine's clock in milliseconds since 1970. A step of the clock only changes the order of waiting
-/// attempts.
+/// Returns the machine's clock in milliseconds since 1970. A step of the clock changes the order of waiting attempts,
+/// and lets waiting processes count as frozen until they update their entries.
 pub(super) fn clock_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -14,8 +14,6 @@ use sp1d_protocol::{
     prover_wire::{self as wire, ToProver, to_prover},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-#[cfg(test)]
-use std::{path::PathBuf, time::Duration};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
@@ -175,15 +173,7 @@ impl ProverProcess {
 impl ProverProcess {
     /// Returns a loaded process with one attempt, and the receiver of the outcome.
     pub(super) fn with_attempt() -> (Arc<Self>, oneshot::Receiver<Result<(), AttemptError>>) {
-        let rules = ProverRules {
-            places: 2,
-            threads: 1,
-            wait_memory: Duration::ZERO,
-            needed_bytes: 0,
-            load_estimate: Duration::ZERO,
-            start_lock: PathBuf::new(),
-        };
-        let process = Arc::new(Self::new(0, &rules, Arc::default()));
+        let process = Arc::new(Self::new(0, &ProverRules::example(), Arc::default()));
         process.set_state(ProverState::Ready);
         let (attempt, outcome) = RunningAttempt::example();
         {

@@ -190,19 +190,11 @@ impl ProvingEngine for Provers {
 mod tests {
     use super::*;
     use futures::FutureExt;
-    use std::{path::PathBuf, time::Duration};
     use tokio::{sync::mpsc, time::Instant};
 
     /// Returns provers with one loaded process that has two places.
     fn one_process() -> Provers {
-        let rules = ProverRules {
-            places: 2,
-            threads: 1,
-            wait_memory: Duration::ZERO,
-            needed_bytes: 0,
-            load_estimate: Duration::ZERO,
-            start_lock: PathBuf::new(),
-        };
+        let rules = ProverRules::example();
         let freed = Arc::new(Notify::new());
         let process = Arc::new(ProverProcess::new(0, &rules, freed.clone()));
         process.contents().out = Some(mpsc::channel(1).0);

@@ -19,3 +19,18 @@ pub struct ProverRules {
     /// folder.
     pub start_lock: PathBuf,
 }
+
+#[cfg(test)]
+impl ProverRules {
+    /// Returns rules for processes with two places that are never started.
+    pub(super) const fn example() -> Self {
+        Self {
+            places: 2,
+            threads: 1,
+            wait_memory: Duration::ZERO,
+            needed_bytes: 0,
+            load_estimate: Duration::ZERO,
+            start_lock: PathBuf::new(),
+        }
+    }
+}

@@ -3,8 +3,8 @@
 //! A proof can bring down the whole process, for example by using all memory. If several proofs were running, any of
 //! them may be the cause. Then each of them is a *suspect*: it runs alone for a while, one after the other, the
 //! strongest suspect first. A crash while only one proof runs counts against that proof, and a proof with too many of
-//! them fails. A suspect that has run alone for its time is no longer alone, so that one long proof does not hold up
-//! all others. If a crash follows nevertheless, its next time alone is twice as long. So the cause at some time runs
+//! them fails. After its time alone, a suspect runs beside the others, so that one long proof does not hold up
+//! all of them. If a crash follows nevertheless, its next time alone is twice as long. So the cause at some time runs
 //! alone for long enough to do its harm, and no other proof fails because of it.
 
 use std::time::Duration;

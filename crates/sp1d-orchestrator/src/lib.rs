@@ -7,7 +7,7 @@
 //!         └──outcomes, messages─ TaskOutcomes ◄──┘    └───────reports───────┘   └──artifacts──► Store
 //! ```
 //!
-//! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings. `proof/run.rs` has its `prove`.
+//! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings.
 //! - `shared_state.rs` has the state that all parts share, for example the store and the connected workers, the
 //!   registered attempts and the running tries. Its documentation says who writes each part. `published.rs` has the
 //!   parts that have a writer of their own: the dispatcher, or the cleanup of a try.

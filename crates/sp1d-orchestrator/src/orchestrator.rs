@@ -1,4 +1,4 @@
-//! The public interface of the orchestrator, except [`Orchestrator::prove`].
+//! The public interface of the orchestrator.
 
 use crate::{
     counts::OrchestratorCounts,
@@ -15,13 +15,17 @@ use crate::{
         membership::Membership,
         unknown_worker::UnknownWorker,
     },
-    proof::result_cache::ResultCache,
+    proof::{
+        result_cache::ResultCache,
+        run::{ProofRun, Proven},
+    },
     published::{DispatchWriter, TryWriter},
+    runner::{failure::ProofFailure, interface::ProofRunner, request::ProofRequest},
     settings::OrchestratorSettings,
     shared_state::SharedState,
     workers::{disconnected::DisconnectedWorker, info::WorkerInfo, worker_address::WorkerAddress},
 };
-use sp1d_model::OpenTasks;
+use sp1d_model::{OpenTasks, ProofEvent};
 use sp1d_scheduler::TaskId;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -30,7 +34,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
@@ -50,13 +54,13 @@ pub struct Holdings {
 /// Connections to workers, and the proofs that run on them. Dropping it ends all of them; [`Orchestrator::shutdown`]
 /// also waits until they have ended.
 pub struct Orchestrator {
-    pub(crate) shared: Arc<SharedState>,
+    shared: Arc<SharedState>,
     /// Writes the running tries in `shared`. Only the cleanup of a try gets a copy.
-    pub(crate) try_writer: TryWriter,
+    try_writer: TryWriter,
     membership: Membership,
     tasks: BackgroundTasks,
     /// Cancelled when the orchestrator ends.
-    pub(crate) stop: CancellationToken,
+    stop: CancellationToken,
 }
 
 impl Drop for Orchestrator {
@@ -131,6 +135,36 @@ impl Orchestrator {
     /// Accepts workers that join through `listener`, until the orchestrator ends.
     pub fn serve_joining(&self, listener: TcpListener, settings: JoinSettings) {
         self.membership.serve_joining(listener, settings);
+    }
+
+    /// Runs `request` through `runner` on the connected workers, until it ends or `cancel` is cancelled. Sends
+    /// events to `progress`.
+    ///
+    /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
+    /// - Its execution was interrupted from outside.
+    /// - A shard ran out of memory, or no connected worker has enough memory for it. The run is then cut into smaller
+    ///   shards. If small workers were excluded and no large worker is connected any more, the cut is chosen again
+    ///   instead.
+    /// - It used cached results that may be wrong. They are removed from the result cache.
+    /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
+    /// - It does not verify although its results do, or a shard without a marker, perhaps a precompile shard, could not
+    ///   be proven. Then the workers' claims about deferred events are compared: a worker of another origin must make
+    ///   the same claim for each core shard, if such a worker is available or a worker has made another claim.
+    ///
+    /// # Errors
+    /// Returns why the proof failed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the proof.
+    pub async fn prove(
+        &self,
+        request: ProofRequest,
+        runner: Arc<dyn ProofRunner>,
+        progress: broadcast::Sender<ProofEvent>,
+        cancel: CancellationToken,
+    ) -> Result<Proven, ProofFailure> {
+        let run = ProofRun { shared: &self.shared, try_writer: &self.try_writer, stop: &self.stop };
+        run.prove(request, runner, progress, cancel).await
     }
 
     /// Removes a worker, given by name or address: ends its session if it is connected, and no longer lists it if it is

@@ -29,7 +29,7 @@ pub mod prover_wire {
 
 pub use connection::{
     Address, AddressError, Admission, Backoff, BusyWorker, Closer, Connection, Filter, FilterError, HolderId,
-    PREAMBLE_TIMEOUT, PeerLimits, PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PortPlace, PreambleError,
+    PREAMBLE_TIMEOUT, PeerLimits, PeerNetwork, PeerPlace, PeerPlaces, PeerPort, PortGuard, PortPlace, PreambleError,
     PreambleReply, QueuePlace, RateLimiter, ReservedPort, Role, connect_client, dial, open_listener, read_dialer,
     receive_place, reply, send_place, serve_connection, spread_out,
 };

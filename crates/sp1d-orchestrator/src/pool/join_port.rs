@@ -3,23 +3,13 @@
 //! It does not know what happens in a session.
 
 use super::connection::{reach_error::failure_line, serve_session::serve_session};
-use crate::{
-    lock::lock, session::server::EndedSession, shared_state::SharedState, workers::worker_address::WorkerAddress,
-};
+use crate::{session::server::EndedSession, shared_state::SharedState, workers::worker_address::WorkerAddress};
 use sp1d_identity::{PeerStream, TlsError, accept_peer};
 use sp1d_protocol::{
-    Filter, PeerLimits, PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter,
-    Role, read_dialer, reply,
+    Filter, PeerLimits, PeerPlace, PeerPlaces, PeerPort, PreambleError, PreambleReply, Rate, Role, read_dialer, reply,
 };
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::{Instant, sleep},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
 // After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
@@ -52,11 +42,9 @@ impl JoinSettings {
 
 /// Admits or refuses the connections of workers that join.
 pub(crate) struct JoinPort {
-    guard: PortGuard,
+    peers: PeerPort,
     places: PeerPlaces,
     limits: PeerLimits,
-    /// Limits the log lines about connections.
-    logs: Mutex<RateLimiter<PeerNetwork>>,
     shared: Arc<SharedState>,
 }
 
@@ -64,45 +52,28 @@ impl JoinPort {
     pub(crate) fn new(settings: JoinSettings, shared: Arc<SharedState>) -> Self {
         let total = settings.max_workers.max(2);
         let limits = PeerLimits { total, per_network: total / 2 };
-        Self {
-            guard: PortGuard::new(settings.from),
-            places: PeerPlaces::new(limits),
-            limits,
-            logs: Mutex::new(RateLimiter::new(MAX_LOG_RATE)),
-            shared,
-        }
+        Self { peers: PeerPort::new(settings.from, MAX_LOG_RATE), places: PeerPlaces::new(limits), limits, shared }
     }
 
     /// Accepts connections until `stop` is cancelled. The sessions run on `tasks`.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, tasks: BackgroundTasks, stop: CancellationToken) {
-        let mut accept_logs = RateLimiter::new(MAX_LOG_RATE);
         loop {
-            let accepted = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                accepted = self.peers.accept(&listener) => accepted,
             };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let (port, stop) = (self.clone(), stop.child_token());
-                    tasks.spawn(async move { port.receive(stream, peer, stop).await });
-                }
-                Err(error) => {
-                    // The process is probably out of file descriptors, which become free when connections end.
-                    if let Some(suppressed) = accept_logs.take((), Instant::now()) {
-                        tracing::warn!(%error, suppressed, "cannot accept a connection");
-                    }
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
+            let (port, stop) = (self.clone(), stop.child_token());
+            tasks.spawn(async move { port.receive(stream, peer, stop).await });
         }
     }
 
     /// Serves a worker from the first bytes of its connection to the end of its session.
     async fn receive(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
-        let Some((stream, _place)) = self.shake_hands(stream, peer).await else { return };
+        let shake_hands = |is_allowed| self.shake_hands(stream, peer, is_allowed);
+        let Some((stream, _place)) = self.peers.handshake(peer, shake_hands).await else { return };
         let (worker_address, certified) = (WorkerAddress::JoinedFrom(peer), stream.peer().cloned());
         let ended = serve_session(stream, &worker_address, certified, &self.shared, &mut None, &stop.into()).await;
-        self.log(peer, |suppressed| match ended {
+        self.peers.log(peer, |suppressed| match ended {
             Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, suppressed, "session ended"),
             Err(reason) => tracing::warn!(%peer, %reason, suppressed, "joining worker refused"),
         });
@@ -110,30 +81,16 @@ impl JoinPort {
 
     /// Secures the connection and exchanges the first bytes. Returns the connection and the place of the worker, or
     /// `None` if the connection must be closed.
-    async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr) -> Option<(PeerStream, PeerPlace)> {
-        let Some(handshake) = self.guard.enter(peer.ip()).await else {
-            self.log(peer, |suppressed| tracing::warn!(%peer, suppressed, "connection closed: too many others"));
-            return None;
-        };
-        tokio::select! {
-            () = handshake.displaced() => {
-                self.log(peer, |suppressed| {
-                    tracing::warn!(%peer, suppressed, "connection closed: too many handshakes");
-                });
-                None
-            }
-            admitted = self.secure(stream, peer, handshake.is_allowed()) => admitted,
-        }
-    }
-
-    async fn secure(&self, stream: TcpStream, peer: SocketAddr, is_allowed: bool) -> Option<(PeerStream, PeerPlace)> {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
-        }
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        is_allowed: bool,
+    ) -> Option<(PeerStream, PeerPlace)> {
         // A TLS handshake costs this side a signature, so a stranger gets none, and no reason.
         if self.shared.settings.tls.is_some() && !is_allowed {
             let reason = self.refusal(peer, is_allowed);
-            self.log(peer, |suppressed| tracing::warn!(%peer, %reason, suppressed, "worker refused"));
+            self.peers.log(peer, |suppressed| tracing::warn!(%peer, %reason, suppressed, "worker refused"));
             return None;
         }
         let mut stream = match accept_peer(self.shared.settings.tls.as_ref(), stream).await {
@@ -160,7 +117,7 @@ impl JoinPort {
             return self.fail(peer, &error);
         }
         if let PreambleReply::Refused(reason) = &response {
-            self.log(peer, |suppressed| tracing::warn!(%peer, %reason, suppressed, "worker refused"));
+            self.peers.log(peer, |suppressed| tracing::warn!(%peer, %reason, suppressed, "worker refused"));
         }
         place
     }
@@ -181,7 +138,7 @@ impl JoinPort {
         if error.is_port_test() {
             tracing::debug!(%peer, %reason, "connection ended at once");
         } else {
-            self.log(peer, |suppressed| tracing::warn!(%peer, %reason, suppressed, "connection rejected"));
+            self.peers.log(peer, |suppressed| tracing::warn!(%peer, %reason, suppressed, "connection rejected"));
         }
     }
 
@@ -192,17 +149,9 @@ impl JoinPort {
             PreambleError::Io(error) => tracing::debug!(%peer, %error, "connection ended at once"),
             error => {
                 let error = failure_line(error);
-                self.log(peer, |suppressed| tracing::warn!(%peer, %error, suppressed, "connection rejected"));
+                self.peers.log(peer, |suppressed| tracing::warn!(%peer, %error, suppressed, "connection rejected"));
             }
         }
         None
-    }
-
-    /// Calls `write` with the number of suppressed log lines, unless the address of `peer` has caused too many.
-    fn log(&self, peer: SocketAddr, write: impl FnOnce(u64)) {
-        let suppressed = lock(&self.logs).take(peer.ip().into(), Instant::now());
-        if let Some(suppressed) = suppressed {
-            write(suppressed);
-        }
     }
 }

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     dispatch::input::{DispatcherInput, ForwardedEvent},
-    orchestrator::Orchestrator,
     pool::first_contact::wait_for_first_connections,
     published::TryWriter,
     runner::{
@@ -73,27 +72,17 @@ struct EndedTry {
     claims: ClaimHistory,
 }
 
-impl Orchestrator {
-    /// Runs `request` through `runner` on the connected workers, until it ends or `cancel` is cancelled. Sends
-    /// events to `progress`.
-    ///
-    /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
-    /// - Its execution was interrupted from outside.
-    /// - A shard ran out of memory, or no connected worker has enough memory for it. The run is then cut into smaller
-    ///   shards. If small workers were excluded and no large worker is connected any more, the cut is chosen again
-    ///   instead.
-    /// - It used cached results that may be wrong. They are removed from the result cache.
-    /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
-    /// - It does not verify although its results do, or a shard without a marker, perhaps a precompile shard, could not
-    ///   be proven. Then the workers' claims about deferred events are compared: a worker of another origin must make
-    ///   the same claim for each core shard, if such a worker is available or a worker has made another claim.
-    ///
-    /// # Errors
-    /// Returns why the proof failed.
-    ///
-    /// # Cancel safety
-    /// Dropping the future cancels the proof.
-    pub async fn prove(
+/// Runs the proofs of an orchestrator.
+pub(crate) struct ProofRun<'a> {
+    pub(crate) shared: &'a Arc<SharedState>,
+    pub(crate) try_writer: &'a TryWriter,
+    /// Cancelled when the orchestrator ends.
+    pub(crate) stop: &'a CancellationToken,
+}
+
+impl ProofRun<'_> {
+    /// See [`Orchestrator::prove`](crate::Orchestrator::prove).
+    pub(crate) async fn prove(
         &self,
         request: ProofRequest,
         runner: Arc<dyn ProofRunner>,
@@ -105,7 +94,7 @@ impl Orchestrator {
         // While this value exists, the orchestrator connects to workers, and waits for its turn at them.
         let _demand = self.shared.demand.start();
         tokio::select! {
-            () = wait_for_first_connections(&self.shared) => {}
+            () = wait_for_first_connections(self.shared) => {}
             () = cancel.cancelled() => {}
             () = self.stop.cancelled() => {}
         }
@@ -126,7 +115,7 @@ impl Orchestrator {
             claims = ended.claims;
             let failure = match outcome {
                 Ok(proven) => return Ok(proven),
-                Err(failure) if self.broken().is_cancelled() => return Err(final_failure(failure)),
+                Err(failure) if self.shared.broken.is_cancelled() => return Err(final_failure(failure)),
                 Err(failure) => failure,
             };
             let facts = RestartFacts {
@@ -193,7 +182,7 @@ impl Orchestrator {
             claims,
         };
         if self.shared.inbox.send(started).await.is_err() {
-            let is_broken = self.broken().is_cancelled();
+            let is_broken = self.shared.broken.is_cancelled();
             let failure = if is_broken { dispatcher_panicked() } else { ProofFailure::Cancelled };
             return ended(Err(failure), claims);
         }
@@ -208,7 +197,7 @@ impl Orchestrator {
             // Before the cleanup, which removes the artifacts. The audit takes as long as it needs, while the caller
             // still waits for the proof.
             tokio::select! {
-                () = audit(&self.shared, &running_try, failure) => {}
+                () = audit(self.shared, &running_try, failure) => {}
                 () = cancel.cancelled() => {}
                 () = self.stop.cancelled() => {}
                 _ = out_of_time(timeout) => {}
@@ -257,7 +246,7 @@ impl Orchestrator {
             () = self.stop.cancelled() => ProofFailure::Cancelled,
             () = running_try.stopped.cancelled() => ProofFailure::Cancelled,
             failure = out_of_time(timeout) => failure,
-            failure = out_of_workers(&self.shared, running_try) => failure,
+            failure = out_of_workers(self.shared, running_try) => failure,
         };
         // `fail` keeps an earlier cause. Then wait until the runner has ended, so that its child process and its shared
         // memory are gone before the failure is reported.
@@ -277,7 +266,7 @@ impl Orchestrator {
         let is_doubtful = match failure {
             // A part of the proof may be wrong although each part was checked.
             ProofFailure::WrongProof(_) | ProofFailure::Internal(_) => {
-                !self.stop.is_cancelled() && !self.broken().is_cancelled()
+                !self.stop.is_cancelled() && !self.shared.broken.is_cancelled()
             }
             ProofFailure::Task { .. } | ProofFailure::TaskOutOfMemory { .. } => {
                 running_try.findings.are_claims_suspect()

@@ -1,6 +1,7 @@
 //! How two machines connect: addresses, who may connect, the first bytes, and HTTP/2. It does not know the messages.
 //!
 //! - `filter`, `peer_filter`: who may connect. `port_guard`: how many connections are in their handshake.
+//!   `peer_port`: accepts connections with both.
 //! - `peer_network`, `peer_table`, `peer_places`: counts of connections, in total and per address.
 //! - `rate_limiter`: how often a peer may cause a log line.
 //! - `open_listener`: waits for a port that is in use. `reserved_port`: a free port for a process that starts later.
@@ -16,6 +17,7 @@ mod open_listener;
 mod peer_filter;
 mod peer_network;
 mod peer_places;
+mod peer_port;
 mod peer_table;
 mod port_guard;
 mod preamble;
@@ -33,6 +35,7 @@ pub use open_listener::open_listener;
 pub(crate) use peer_filter::LIMITS as FILTER_LIMITS;
 pub use peer_network::PeerNetwork;
 pub use peer_places::{PeerPlace, PeerPlaces};
+pub use peer_port::PeerPort;
 pub use peer_table::PeerLimits;
 pub(crate) use port_guard::LIMITS as PORT_LIMITS;
 pub use port_guard::{PortGuard, PortPlace};

@@ -11,21 +11,14 @@ use super::{
 use crate::{port::open_port, state::EngineState, stop::WorkerStop, text::line_with_hint};
 use sp1d_identity::{PeerStream, TlsError, TlsIdentity, accept_peer};
 use sp1d_protocol::{
-    Address, BusyWorker, Filter, PeerNetwork, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter, Role,
-    read_dialer, reply, send_place,
+    Address, BusyWorker, Filter, PeerPort, PreambleError, PreambleReply, Rate, Role, read_dialer, reply, send_place,
 };
-use std::{
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::{Instant, sleep},
+    time::sleep,
 };
 use tokio_util::task::TaskTracker as BackgroundTasks;
 use tracing::Instrument;
@@ -104,8 +97,7 @@ impl ListeningWorker {
         let stop = stop.into().child();
         let _closing = self.worker.close_gate_on(stop.leave.clone());
         let port = Arc::new(ListenPort {
-            guard: PortGuard::new(self.settings.orchestrators.clone()),
-            logs: Mutex::new(RateLimiter::new(MAX_LOG_RATE)),
+            peers: PeerPort::new(self.settings.orchestrators.clone(), MAX_LOG_RATE),
             introduction: Arc::new(self.settings.introduction.clone()),
             engine: engine.clone(),
             worker: self.worker.clone(),
@@ -114,27 +106,16 @@ impl ListeningWorker {
             stop: stop.clone(),
         });
         let sessions = BackgroundTasks::new();
-        let mut accept_logs = RateLimiter::new(MAX_LOG_RATE);
         let mut left = pin!(port.left());
         let outcome = loop {
             tokio::select! {
                 () = stop.now.cancelled() => break Ok(()),
                 () = &mut left => break Ok(()),
                 error = engine_failure(&mut engine) => break Err(error.into()),
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, peer)) => {
-                        let port = port.clone();
-                        let span = tracing::info_span!("session", %peer);
-                        sessions.spawn(async move { port.receive(stream, peer).await }.instrument(span));
-                    }
-                    Err(error) => {
-                        // Most likely the process is out of file descriptors. They become free when connections end.
-                        if let Some(suppressed) = accept_logs.take((), Instant::now()) {
-                            tracing::warn!(%error, suppressed, "cannot accept a connection");
-                        }
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                },
+                (stream, peer) = port.peers.accept(&self.listener) => {
+                    let port = port.clone();
+                    sessions.spawn(async move { port.receive(stream, peer).await });
+                }
             }
         };
         stop.now.cancel();
@@ -147,9 +128,7 @@ impl ListeningWorker {
 
 /// The port of a worker: admits, queues or refuses connections.
 struct ListenPort {
-    guard: PortGuard,
-    /// Limits the log lines about handshakes.
-    logs: Mutex<RateLimiter<PeerNetwork>>,
+    peers: PeerPort,
     introduction: Arc<Introduction>,
     engine: watch::Receiver<EngineState>,
     worker: WorkerState,
@@ -173,7 +152,13 @@ struct AdmittedTurn {
 
 impl ListenPort {
     async fn receive(&self, stream: TcpStream, peer: SocketAddr) {
-        let Some(admitted) = self.shake_hands(stream, peer).await else { return };
+        let span = tracing::info_span!("session", %peer);
+        let shake_hands = |is_allowed| self.shake_hands(stream, peer, is_allowed).instrument(span.clone());
+        let Some(admitted) = self.peers.handshake(peer, shake_hands).await else { return };
+        self.serve_admitted(admitted).instrument(span).await;
+    }
+
+    async fn serve_admitted(&self, admitted: AdmittedOrchestrator) {
         let AdmittedOrchestrator { mut stream, turn: AdmittedTurn { pass: _pass, mut turn, waits } } = admitted;
         if waits {
             let waited = tokio::select! {
@@ -211,24 +196,7 @@ impl ListenPort {
     }
 
     /// Secures the connection and exchanges the first bytes. Returns `None` if the connection must be closed.
-    async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr) -> Option<AdmittedOrchestrator> {
-        let Some(place) = self.guard.enter(peer.ip()).await else {
-            self.log(peer, |suppressed| tracing::warn!(suppressed, "connection closed: too many others"));
-            return None;
-        };
-        tokio::select! {
-            () = place.displaced() => {
-                self.log(peer, |suppressed| tracing::warn!(suppressed, "connection closed: too many handshakes"));
-                None
-            }
-            admitted = self.secure(stream, peer, place.is_allowed()) => admitted,
-        }
-    }
-
-    async fn secure(&self, stream: TcpStream, peer: SocketAddr, is_allowed: bool) -> Option<AdmittedOrchestrator> {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
+    async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr, is_allowed: bool) -> Option<AdmittedOrchestrator> {
         // A TLS handshake costs this side a signature, so a stranger gets none, and no reason.
         if self.tls.is_some() && !is_allowed {
             self.log_stranger(peer);
@@ -265,7 +233,7 @@ impl ListenPort {
         let pass = match self.turns.enter(peer, role == Role::Orchestrator) {
             Ok(pass) => pass,
             Err(busy) => {
-                self.log(peer, |suppressed| {
+                self.peers.log(peer, |suppressed| {
                     tracing::info!(text = %busy, suppressed, "connection refused: busy with another orchestrator");
                 });
                 let _ = reply(stream, &PreambleReply::Busy(busy)).await;
@@ -276,7 +244,7 @@ impl ListenPort {
         let place = turn.place();
         let verdict = if place.is_some() { PreambleReply::Queued } else { PreambleReply::Welcome };
         if let Some(place) = &place {
-            self.log(peer, |suppressed| {
+            self.peers.log(peer, |suppressed| {
                 tracing::info!(place = place.place, holder = %place.holder, suppressed, "orchestrator waits for its turn");
             });
         }
@@ -288,8 +256,8 @@ impl ListenPort {
 
     /// Logs a connection from an address that the filter does not allow.
     fn log_stranger(&self, peer: SocketAddr) {
-        let allowed = self.guard.filter();
-        self.log(peer, |suppressed| {
+        let allowed = self.peers.filter();
+        self.peers.log(peer, |suppressed| {
             tracing::warn!(%allowed, suppressed, "connection refused: address not in --orchestrator");
         });
     }
@@ -300,7 +268,7 @@ impl ListenPort {
         if error.is_port_test() {
             tracing::debug!(%reason, "connection ended during the handshake");
         } else {
-            self.log(peer, |suppressed| tracing::warn!(%reason, suppressed, "connection refused"));
+            self.peers.log(peer, |suppressed| tracing::warn!(%reason, suppressed, "connection refused"));
         }
     }
 
@@ -309,18 +277,9 @@ impl ListenPort {
         match error {
             // Load balancers and people open a connection only to check the port.
             PreambleError::Io(error) => tracing::debug!(%error, "connection ended during the handshake"),
-            error => self.log(peer, |suppressed| tracing::warn!(%error, suppressed, "connection refused")),
+            error => self.peers.log(peer, |suppressed| tracing::warn!(%error, suppressed, "connection refused")),
         }
         None
-    }
-
-    /// Calls `write` with the number of suppressed log lines, unless the address of `peer` has caused too many.
-    fn log(&self, peer: SocketAddr, write: impl FnOnce(u64)) {
-        let suppressed =
-            self.logs.lock().unwrap_or_else(PoisonError::into_inner).take(peer.ip().into(), Instant::now());
-        if let Some(suppressed) = suppressed {
-            write(suppressed);
-        }
     }
 }
 

@@ -8,15 +8,18 @@
 //! ```
 //!
 //! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings.
-//! - `shared_state.rs` has the state that all parts share, for example the store and the connected workers, the
-//!   registered attempts and the running tries. Its documentation says who writes each part. `published.rs` has the
-//!   parts that have a writer of their own: the dispatcher, or the cleanup of a try.
+//! - `proof/`: runs proofs, and audits the unverified results of a failed try.
 //! - `pool/`: the worker list, and the connections to its workers and to those that join. `resolver.rs` looks up their
 //!   names.
-//! - `session/`: one session with a worker. `workers/`: what `pool/` and `session/` know about the workers.
-//! - `proof/`: runs proofs, and audits the unverified results of a failed try. `runner/`: the interface to the code
-//!   that knows SP1.
-//! - `dispatch/`: the dispatcher and its inputs.
+//! - `session/`: one session with a worker.
+//! - `dispatch/`: the dispatcher.
+//! - `state/`: the state that all parts share, for example the store and the connected workers, the registered attempts
+//!   and the running tries. The documentation of `SharedState` says who writes each part.
+//! - `tries/`: the state of a running try. `workers/`: what is known about the workers.
+//! - `runner/`: what the orchestrator and the code that knows SP1 exchange.
+//!
+//! A folder of this list uses only folders below it, and never one above it.
+//!
 //! - `check_limiter.rs` runs the checks of workers' outputs, at most one at a time for a worker. `check_threads.rs` has
 //!   their threads.
 //!
@@ -36,15 +39,15 @@ mod lock;
 mod orchestrator;
 mod pool;
 mod proof;
-mod published;
 mod resolver;
 mod runner;
 mod scope;
 mod session;
 mod settings;
-mod shared_state;
+mod state;
 #[cfg(test)]
 mod test_state;
+mod tries;
 mod workers;
 
 pub use counts::OrchestratorCounts;
@@ -52,11 +55,8 @@ pub use limits::limits;
 pub use orchestrator::{Holdings, Orchestrator};
 pub use pool::{
     connection::{
-        dialer::{LocalConnector, Stream},
         first_outcome::{FirstOutcome, Reached},
         probe::{ProbeError, Probed, probe},
-        reach_error::ReachError,
-        unreachable::{ConnectError, Unreachable},
     },
     join_port::JoinSettings,
     list::{DEFAULT_PATH, ListError, WorkerFile, WorkerList},
@@ -64,15 +64,13 @@ pub use pool::{
 };
 pub use proof::{
     handle::ProofHandle,
-    result_cache::{CachedResult, ResultCache},
+    proof_runner::{ProofRunner, ServiceRunner},
     run::Proven,
-    task_outcomes::{TaskOutcome, TaskOutcomes},
 };
 pub use resolver::{AddressResolver, SystemResolver};
 pub use runner::{
     checks::ProofChecks,
     failure::{FailedAttempt, ProofFailure},
-    interface::{ProofRunner, ServiceRunner},
     request::{Cut, ExpectedExit, ProofOutput, ProofRequest},
     task::{AttemptMemory, ShardWorker, TaskSpec, comparable_bytes},
 };
@@ -80,4 +78,15 @@ pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify, WorkerOrigin
 pub use sp1d_artifacts::default_spill_folder;
 pub use sp1d_model::{AttemptInfo, OpenTasks, ProofEvent, ProofMode, WorkerTasks};
 pub use sp1d_scheduler::{Placement, ShardSize};
-pub use workers::{disconnected::DisconnectedWorker, info::WorkerInfo, worker_address::WorkerAddress};
+pub use tries::{
+    result_cache::{CachedResult, ResultCache},
+    task_outcomes::{TaskOutcome, TaskOutcomes},
+};
+pub use workers::{
+    disconnected::DisconnectedWorker,
+    info::WorkerInfo,
+    local_connector::{LocalConnector, Stream},
+    reach_error::ReachError,
+    unreachable::{ConnectError, Unreachable},
+    worker_address::WorkerAddress,
+};

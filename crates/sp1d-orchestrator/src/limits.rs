@@ -3,11 +3,13 @@
 use crate::{
     check_limiter,
     dispatch::OPEN_TASK_LIMITS,
-    pool::{connection::reach_error, join_port, names::named_workers},
-    proof::{cache_entry, restart, run},
-    session::{CONTROL_LIMITS, PART_TIMEOUT_LIMITS, SERVICE_LIMITS, UPLOAD_LIMITS, introduction, upload_budget},
-    settings, shared_state,
-    workers::{disconnected, identity},
+    pool::{join_port, names::named_workers},
+    proof::{restart, run},
+    session::{CONTROL_LIMITS, PART_TIMEOUT_LIMITS, SERVICE_LIMITS, UPLOAD_LIMITS, introduction},
+    settings,
+    state::{shared_state, upload_budget},
+    tries::cache_entry,
+    workers::{disconnected, identity, reach_error},
 };
 use sp1d_model::Limit;
 

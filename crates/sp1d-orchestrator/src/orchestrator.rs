@@ -2,28 +2,27 @@
 
 use crate::{
     counts::OrchestratorCounts,
-    dispatch::{
-        Dispatcher,
-        input::{DispatcherInput, ForwardedEvent},
-        scheduler_config,
-    },
+    dispatch::{Dispatcher, scheduler_config},
     pool::{
-        connection::{dialer::LocalConnector, first_outcome::FirstOutcome, unreachable::ConnectError},
-        first_contact::first_contact,
-        join_port::JoinSettings,
-        list::WorkerList,
-        membership::Membership,
-        unknown_worker::UnknownWorker,
+        connection::first_outcome::FirstOutcome, first_contact::first_contact, join_port::JoinSettings,
+        list::WorkerList, membership::Membership, unknown_worker::UnknownWorker,
     },
     proof::{
-        result_cache::ResultCache,
+        proof_runner::ProofRunner,
         run::{ProofRun, Proven},
     },
-    published::{DispatchWriter, TryWriter},
-    runner::{failure::ProofFailure, interface::ProofRunner, request::ProofRequest},
+    runner::{failure::ProofFailure, request::ProofRequest},
     settings::OrchestratorSettings,
-    shared_state::SharedState,
-    workers::{disconnected::DisconnectedWorker, info::WorkerInfo, worker_address::WorkerAddress},
+    state::{
+        dispatcher_input::{DispatcherInput, ForwardedEvent},
+        published::{DispatchWriter, TryWriter},
+        shared_state::SharedState,
+    },
+    tries::result_cache::ResultCache,
+    workers::{
+        disconnected::DisconnectedWorker, info::WorkerInfo, local_connector::LocalConnector, unreachable::ConnectError,
+        worker_address::WorkerAddress,
+    },
 };
 use sp1d_model::{OpenTasks, ProofEvent};
 use sp1d_scheduler::TaskId;

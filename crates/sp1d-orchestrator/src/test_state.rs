@@ -1,12 +1,14 @@
 //! The state of an orchestrator without dispatcher, sessions and runner, for unit tests.
 
 use crate::{
-    dispatch::input::DispatcherInput,
-    proof::{attempt_rights::AttemptRights, running::RunningTry},
-    published::{DispatchWriter, RegisteredAttempt, TryWriter},
     runner::{request::ProofRequest, task::TaskSpec},
     settings::{OrchestratorSettings, Verify},
-    shared_state::SharedState,
+    state::{
+        dispatcher_input::DispatcherInput,
+        published::{DispatchWriter, RegisteredAttempt, TryWriter},
+        shared_state::SharedState,
+    },
+    tries::{attempt_rights::AttemptRights, running::RunningTry},
 };
 use bytes::Bytes;
 use sp1d_protocol::{ShardTask, TaskPayload, wire};

@@ -1,8 +1,11 @@
-//! Import cycles between the files of a crate.
+//! Import cycles between the files and folders of a crate.
 //!
 //! A file depends on the files that define the names it uses. A re-export is transparent: the name counts for the file
 //! that defines it, and a `pub use` is a dependency only if its own file uses the name too. A face, which only declares
 //! and re-exports, therefore has no dependencies. Files that are compiled for tests only are left out.
+//!
+//! A folder depends on what its files depend on. The files and folders of each folder must not have cycles, so a cycle
+//! of files is always found, in the innermost folder that contains all of it.
 
 use crate::source::{Binding, CrateRoot, Module, PathUse, crate_roots};
 use std::{
@@ -14,45 +17,83 @@ use std::{
 /// What each file depends on, with the line that shows it.
 type Dependencies = BTreeMap<PathBuf, BTreeMap<PathBuf, usize>>;
 
-/// Returns one finding per cycle of the crates in `root/crates`: a shortest cycle through each file that is in one, and
-/// the line of each import.
+/// A use of one file by another one.
+struct FileUse<'a> {
+    user: &'a Path,
+    used: &'a Path,
+    line: usize,
+}
+
+/// What each file and each folder of one folder depends on. The names of folders end with a slash.
+type FolderDependencies<'a> = BTreeMap<String, BTreeMap<String, FileUse<'a>>>;
+
+/// Returns one finding per cycle of the crates in `root/crates`: a shortest cycle through each file or folder that is in
+/// one, and the line of each import.
 pub(crate) fn check(root: &Path) -> io::Result<Vec<String>> {
     Ok(crate_roots(root)?.iter().flat_map(|found| find(root, found)).collect())
 }
 
 fn find(repository: &Path, root: &CrateRoot) -> Vec<String> {
     let dependencies = dependencies(&root.modules);
-    let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
-    for file in dependencies.keys() {
-        let Some(cycle) = shortest_cycle(&dependencies, file) else { continue };
-        let files: BTreeSet<&PathBuf> = cycle.iter().copied().collect();
-        if seen.insert(files) {
-            let names: Vec<String> = cycle.iter().map(|file| file.display().to_string()).collect();
-            let mut finding = format!("{}: {}", root.name, names.join(" -> "));
-            for pair in cycle.windows(2) {
-                let line = dependencies[pair[0]][pair[1]];
-                let path = root.folder.join(pair[0]);
-                let path = path.strip_prefix(repository).unwrap_or(&path);
-                finding.push_str(&format!("\n  {}:{line} uses {}", path.display(), pair[1].display()));
+    for folder in by_folder(&dependencies).values() {
+        let mut seen = BTreeSet::new();
+        for name in folder.keys() {
+            let Some(cycle) = shortest_cycle(folder, name) else { continue };
+            if seen.insert(cycle.iter().copied().collect::<BTreeSet<_>>()) {
+                let names: Vec<&str> = cycle.iter().map(|name| name.as_str()).collect();
+                let mut finding = format!("{}: {}", root.name, names.join(" -> "));
+                for pair in cycle.windows(2) {
+                    let FileUse { user, used, line } = &folder[pair[0]][pair[1]];
+                    let path = root.folder.join(user);
+                    let path = path.strip_prefix(repository).unwrap_or(&path);
+                    finding.push_str(&format!("\n  {}:{line} uses {}", path.display(), used.display()));
+                }
+                findings.push(finding);
             }
-            findings.push(finding);
         }
     }
     findings
 }
 
-/// Returns a shortest path from `file` back to itself.
-fn shortest_cycle<'a>(dependencies: &'a Dependencies, file: &'a PathBuf) -> Option<Vec<&'a PathBuf>> {
-    // The file through which each file was reached first.
-    let mut reached: BTreeMap<&PathBuf, &PathBuf> = BTreeMap::new();
-    let mut queue = VecDeque::from([file]);
+/// Returns the dependencies between the files and folders of each folder.
+fn by_folder(dependencies: &Dependencies) -> BTreeMap<PathBuf, FolderDependencies<'_>> {
+    let folders: BTreeSet<&Path> = dependencies.keys().flat_map(|file| file.ancestors().skip(1)).collect();
+    // The file `a.rs` of the module `a` counts as a file of its folder `a/`, as `a/mod.rs` does.
+    let folder_of = |file: &Path| {
+        let own = file.with_extension("");
+        if folders.contains(&*own) { own } else { file.parent().unwrap_or(Path::new("")).to_owned() }
+    };
+    let mut found: BTreeMap<PathBuf, FolderDependencies<'_>> = BTreeMap::new();
+    for (user, all_used) in dependencies {
+        for (used, line) in all_used {
+            let (of_user, of_used) = (folder_of(user), folder_of(used));
+            let common = of_user.ancestors().find(|folder| of_used.starts_with(folder)).unwrap_or(Path::new(""));
+            let name =
+                |file: &Path, folder: &Path| match folder.strip_prefix(common).ok().and_then(|rest| rest.iter().next())
+                {
+                    Some(child) => format!("{}/", common.join(child).display()),
+                    None => file.display().to_string(),
+                };
+            let (user_name, used_name) = (name(user, &of_user), name(used, &of_used));
+            let line = FileUse { user, used, line: *line };
+            found.entry(common.to_owned()).or_default().entry(user_name).or_default().entry(used_name).or_insert(line);
+        }
+    }
+    found
+}
+
+/// Returns a shortest path from `name` back to itself.
+fn shortest_cycle<'a>(dependencies: &'a FolderDependencies<'_>, name: &'a String) -> Option<Vec<&'a String>> {
+    // The node through which each node was reached first.
+    let mut reached: BTreeMap<&String, &String> = BTreeMap::new();
+    let mut queue = VecDeque::from([name]);
     while let Some(at) = queue.pop_front() {
         for next in dependencies.get(at).into_iter().flat_map(BTreeMap::keys) {
-            if next == file {
-                let mut cycle = vec![file, at];
+            if next == name {
+                let mut cycle = vec![name, at];
                 let mut before = at;
-                while before != file {
+                while before != name {
                     before = reached[before];
                     cycle.push(before);
                 }
@@ -240,11 +281,29 @@ mod tests {
         check(&[("lib.rs", "mod a;"), ("a.rs", "mod b; struct A; pub use b::B;"), child], &[]);
         check(
             &[("lib.rs", "mod a;"), ("a.rs", "mod b; struct A { b: B } pub use b::B;"), child],
-            &["one: a/b.rs -> a.rs -> a/b.rs"],
+            &["one: a.rs -> a/b.rs -> a.rs"],
         );
         check(
             &[("lib.rs", "mod a;"), ("a.rs", "mod b; struct A { b: b::B }"), child],
-            &["one: a/b.rs -> a.rs -> a/b.rs"],
+            &["one: a.rs -> a/b.rs -> a.rs"],
+        );
+    }
+
+    #[test]
+    fn folders_that_import_each_other_are_a_cycle() {
+        let lib = ("lib.rs", "mod x; mod y; mod z;");
+        let face = ("x/mod.rs", "mod a; mod b;");
+        let files = [
+            lib,
+            face,
+            ("x/a.rs", "use crate::y::Y; struct A;"),
+            ("x/b.rs", "struct B;"),
+            ("y.rs", "use crate::x::b::B; struct Y;"),
+        ];
+        check(&files, &["one: x/ -> y.rs -> x/"]);
+        check(
+            &[lib, face, ("x/a.rs", "use crate::y::Y; use super::b::B; struct A;"), files[3], ("y.rs", "struct Y;")],
+            &[],
         );
     }
 

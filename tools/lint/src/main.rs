@@ -14,7 +14,7 @@ const USAGE: &str = "usage: lint prose|cycles|names|tests [ROOT]
 
 prose    banned words and phrases in comments, texts, documents and test names; lines over 120 columns in comments
          and documents
-cycles   modules of one crate that import each other in a cycle
+cycles   files or folders of one crate that import each other in a cycle
 names    types of the workspace that share a name
 tests    tests that docs/operators.md, docs/reliability.md and docs/security.md name and that do not exist; examples in
          the documentation of crates with `doctest = false`";

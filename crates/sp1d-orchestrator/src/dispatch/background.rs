@@ -1,14 +1,16 @@
 //! Work of the dispatcher that takes time: checks of what attempts upload, and the storing of cached results. It runs
 //! on other threads. The outcomes of checks arrive as inputs of the dispatcher.
 
-use super::input::{DispatcherInput, ForwardedEvent};
 use crate::{
     check_limiter::{CheckEnd, CheckedOutput},
-    proof::running::RunningTry,
     runner::{failure::ProofFailure, task::TaskSpec},
     scope::attempt_scope,
     settings::Verify,
-    shared_state::SharedState,
+    state::{
+        dispatcher_input::{DispatcherInput, ForwardedEvent},
+        shared_state::SharedState,
+    },
+    tries::running::RunningTry,
 };
 use sp1d_artifacts::{Store, StoreError};
 use sp1d_model::clean_line;

@@ -1,9 +1,9 @@
 //! What an attempt claims about the deferred events of its shard.
 
-use super::submitted_task::SubmittedTask;
 use crate::{
     scope::{attempt_scope, try_scope},
-    shared_state::SharedState,
+    state::shared_state::SharedState,
+    tries::submitted_task::SubmittedTask,
 };
 use sp1d_artifacts::{Scope, Store};
 use sp1d_scheduler::{AttemptId, DeferredClaim, TaskId, TryId};

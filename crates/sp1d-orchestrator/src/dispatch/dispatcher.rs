@@ -4,24 +4,25 @@
 //! machine before it takes the next input. It never waits for the network. Slow work runs in other tokio tasks, and
 //! their outcome arrives as another input.
 
-use super::{
-    background::BackgroundWork,
-    claims::deferred_claim,
-    input::{DispatcherInput, ForwardedEvent},
-    open_tasks::open_tasks,
-    submitted_task::{DeferredEventUploads, SubmittedTask},
-};
+use super::{background::BackgroundWork, claims::deferred_claim, open_tasks::open_tasks};
 use crate::{
-    proof::{
-        cache_entry::cached_result, running::RunningTry, task_outcomes::TaskOutcome, unverified::UnverifiedResult,
-    },
-    published::{DispatchWriter, RegisteredAttempt},
     runner::{
         failure::{FailedAttempt, ProofFailure, dispatcher_panicked, failure_of_try},
         task::TaskSpec,
     },
     scope::{attempt_scope, try_scope},
-    shared_state::SharedState,
+    state::{
+        dispatcher_input::{DispatcherInput, ForwardedEvent},
+        published::{DispatchWriter, RegisteredAttempt},
+        shared_state::SharedState,
+    },
+    tries::{
+        cache_entry::cached_result,
+        running::RunningTry,
+        submitted_task::{DeferredEventUploads, SubmittedTask},
+        task_outcomes::TaskOutcome,
+        unverified::UnverifiedResult,
+    },
     workers::connected_worker::ConnectedWorker,
 };
 use sp1d_artifacts::{ArtifactDescription, Digest};

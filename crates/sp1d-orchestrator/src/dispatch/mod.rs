@@ -14,10 +14,8 @@
 mod background;
 mod claims;
 mod dispatcher;
-pub(crate) mod input;
 mod open_tasks;
 mod scheduler_config;
-pub(crate) mod submitted_task;
 
 pub(crate) use dispatcher::Dispatcher;
 pub(crate) use open_tasks::LIMITS as OPEN_TASK_LIMITS;

@@ -1,6 +1,6 @@
 //! The state of each open task of a try, and why some wait, in the words that people see.
 
-use crate::shared_state::SharedState;
+use crate::state::shared_state::SharedState;
 use sp1d_model::{OpenTask, OpenTaskState, OpenTasks, WaitingTasks};
 use sp1d_scheduler::{DispatchState, SessionId, TaskId, TaskStatus, Timestamp, TryId};
 use std::{cmp::Reverse, collections::BTreeMap};

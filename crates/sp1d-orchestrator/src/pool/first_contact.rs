@@ -1,12 +1,15 @@
 //! Waits for the first workers: when the orchestrator starts, and when a proof starts after a time without proofs.
 
-use super::connection::{
-    contacts::Contacts,
-    first_outcome::{FirstOutcome, Reached},
-    reach_error::failure_line,
-    unreachable::{ConnectError, UnreachableList},
+use super::connection::first_outcome::{FirstOutcome, Reached};
+use crate::{
+    state::shared_state::SharedState,
+    workers::{
+        contacts::Contacts,
+        reach_error::failure_line,
+        unreachable::{ConnectError, UnreachableList},
+        worker_address::WorkerAddress,
+    },
 };
-use crate::{shared_state::SharedState, workers::worker_address::WorkerAddress};
 use futures::future::join_all;
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{Instant, timeout};

@@ -2,8 +2,12 @@
 //!
 //! It does not know what happens in a session.
 
-use super::connection::{reach_error::failure_line, serve_session::serve_session};
-use crate::{session::server::EndedSession, shared_state::SharedState, workers::worker_address::WorkerAddress};
+use super::connection::serve_session::serve_session;
+use crate::{
+    session::server::EndedSession,
+    state::shared_state::SharedState,
+    workers::{reach_error::failure_line, worker_address::WorkerAddress},
+};
 use sp1d_identity::{PeerStream, TlsError, accept_peer};
 use sp1d_protocol::{
     Filter, PeerLimits, PeerPlace, PeerPlaces, PeerPort, PreambleError, PreambleReply, Rate, Role, read_dialer, reply,

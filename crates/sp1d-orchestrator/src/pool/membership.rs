@@ -12,7 +12,7 @@ use super::{
 use crate::{
     lock::lock,
     session::server::SessionStop,
-    shared_state::SharedState,
+    state::shared_state::SharedState,
     workers::{connected_worker::ConnectedWorker, disconnected::DisconnectedWorkers, worker_address::WorkerAddress},
 };
 use sp1d_scheduler::{SessionId, WorkerId};

@@ -1,14 +1,16 @@
 //! The audit of unverified results after their try has failed.
 
-use super::{
-    running::RunningTry,
-    unverified::{Audit, UnverifiedResult},
-};
 use crate::{
     check_limiter::{CheckEnd, CheckedOutput},
-    dispatch::input::{DispatcherInput, ForwardedEvent},
     runner::failure::ProofFailure,
-    shared_state::SharedState,
+    state::{
+        dispatcher_input::{DispatcherInput, ForwardedEvent},
+        shared_state::SharedState,
+    },
+    tries::{
+        running::RunningTry,
+        unverified::{Audit, UnverifiedResult},
+    },
 };
 use futures::StreamExt;
 use sp1d_model::clean_line;

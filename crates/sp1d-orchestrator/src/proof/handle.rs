@@ -2,12 +2,11 @@
 //!
 //! Its methods are in two files: tasks in `submission`, and everything else here.
 
-use super::{running::RunningTry, task_outcomes::TaskOutcomes};
 use crate::{
-    dispatch::input::DispatcherInput,
     runner::{checks::ProofChecks, failure::ProofFailure, task::ShardWorker},
     scope::try_scope,
-    shared_state::SharedState,
+    state::{dispatcher_input::DispatcherInput, shared_state::SharedState},
+    tries::{running::RunningTry, task_outcomes::TaskOutcomes},
     workers::connected_worker::ConnectedWorker,
 };
 use sp1d_artifacts::{Blob, Digest, Store, StoreError};

@@ -2,23 +2,24 @@
 
 use super::{
     audit::audit,
-    findings::ProofFindings,
     handle::ProofHandle,
+    proof_runner::ProofRunner,
     restart::{Restart, RestartFacts, final_failure, restart_after},
-    running::RunningTry,
 };
 use crate::{
-    dispatch::input::{DispatcherInput, ForwardedEvent},
     pool::first_contact::wait_for_first_connections,
-    published::TryWriter,
     runner::{
         failure::{ProofFailure, dispatcher_panicked},
-        interface::ProofRunner,
         request::{ProofOutput, ProofRequest},
     },
     scope::try_scope,
     settings::Verify,
-    shared_state::SharedState,
+    state::{
+        dispatcher_input::{DispatcherInput, ForwardedEvent},
+        published::TryWriter,
+        shared_state::SharedState,
+    },
+    tries::{findings::ProofFindings, running::RunningTry},
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};

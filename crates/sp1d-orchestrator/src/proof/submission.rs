@@ -1,18 +1,18 @@
 //! How a runner submits tasks.
 
 use super::{
-    attempt_rights::AttemptRights,
-    cache_entry::{CachedResultError, use_cached_result},
+    cached_result::{CachedResultError, use_cached_result},
     handle::ProofHandle,
-    result_cache::ResultCache,
-    task_outcomes::TaskOutcome,
 };
 use crate::{
-    dispatch::{
-        input::{DispatcherInput, ForwardedEvent},
-        submitted_task::{DeferredEventUploads, SubmittedTask},
-    },
     runner::{failure::ProofFailure, task::TaskSpec},
+    state::dispatcher_input::{DispatcherInput, ForwardedEvent},
+    tries::{
+        attempt_rights::AttemptRights,
+        result_cache::ResultCache,
+        submitted_task::{DeferredEventUploads, SubmittedTask},
+        task_outcomes::TaskOutcome,
+    },
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, hint::one_line};

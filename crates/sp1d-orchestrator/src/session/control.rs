@@ -5,10 +5,10 @@ use super::{
     worker_session::{ReportedProvers, WorkerSession},
 };
 use crate::{
-    dispatch::input::{DispatcherInput, ForwardedEvent},
     lock::lock,
     runner::task::comparable_bytes,
     settings::OrchestratorSettings,
+    state::dispatcher_input::{DispatcherInput, ForwardedEvent},
     workers::{connected_worker::ConnectedWorker, worker_address::WorkerAddress},
 };
 use sp1d_model::{ProofEvent, clean_line, hint::one_line};

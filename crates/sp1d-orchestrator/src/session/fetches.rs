@@ -1,7 +1,9 @@
 //! Sends the artifacts that attempts read.
 
 use super::{part_timeout::with_part_timeout, worker_session::WorkerSession};
-use crate::{proof::running::RunningTry, runner::failure::ProofFailure, scope::try_scope, shared_state::SharedState};
+use crate::{
+    runner::failure::ProofFailure, scope::try_scope, state::shared_state::SharedState, tries::running::RunningTry,
+};
 use sp1d_artifacts::{Blob, Chunk, SpilledBlob, SpilledChunks, StoreError, Stored};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{

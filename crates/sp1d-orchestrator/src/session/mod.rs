@@ -9,7 +9,6 @@
 //! - `server`: serves a session until it ends.
 //! - `service`: the calls that a worker can make.
 //! - `turn_end`: decides when this orchestrator's turn at a worker is over.
-//! - `upload_budget`: the memory for uploads that are not in the store yet.
 //! - `uploads`: receives the artifacts that attempts upload, within their quotas.
 //! - `worker_session`: the state of one session.
 //!
@@ -30,7 +29,6 @@ mod release;
 pub(crate) mod server;
 mod service;
 mod turn_end;
-pub(crate) mod upload_budget;
 mod uploads;
 mod worker_session;
 

@@ -1,7 +1,7 @@
 //! Releases a worker for which other orchestrators wait, or which is stopping.
 
 use super::{turn_end::TurnEnd, worker_session::WorkerSession};
-use crate::dispatch::input::DispatcherInput;
+use crate::state::dispatcher_input::DispatcherInput;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 

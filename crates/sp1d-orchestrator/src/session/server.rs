@@ -5,7 +5,7 @@ use super::{
     service::SessionService,
     worker_session::{WorkerRemoval, WorkerSession},
 };
-use crate::{shared_state::SharedState, workers::worker_address::WorkerAddress};
+use crate::{state::shared_state::SharedState, workers::worker_address::WorkerAddress};
 use sp1d_identity::PeerIdentity;
 use sp1d_protocol::{Connection, Mismatch, serve_connection};
 use std::{pin::pin, sync::Arc, time::Duration};

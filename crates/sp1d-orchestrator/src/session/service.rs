@@ -2,7 +2,7 @@
 
 use super::{fetches::ArtifactStream, introduction::WorkerIntroduction, worker_session::WorkerSession};
 use crate::{
-    shared_state::SharedState,
+    state::shared_state::SharedState,
     workers::{connected_worker::ConnectedWorker, worker_address::WorkerAddress},
 };
 use sp1d_model::hint::one_line;

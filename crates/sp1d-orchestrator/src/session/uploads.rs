@@ -3,16 +3,15 @@
 //! Memory is reserved for each chunk before the chunk is read. The quotas count uncompressed bytes, because zeros take
 //! nearly nothing on the wire.
 
-use super::{
-    part_timeout::with_part_timeout,
-    upload_budget::{OpenUpload, OtherUploads},
-    worker_session::WorkerSession,
-};
+use super::{part_timeout::with_part_timeout, worker_session::WorkerSession};
 use crate::{
-    published::RegisteredAttempt,
     runner::failure::ProofFailure,
     scope::{attempt_scope, try_scope},
-    shared_state::SharedState,
+    state::{
+        published::RegisteredAttempt,
+        shared_state::SharedState,
+        upload_budget::{OpenUpload, OtherUploads},
+    },
 };
 use sp1d_artifacts::{Blob, StoreError};
 use sp1d_model::hint::one_line;

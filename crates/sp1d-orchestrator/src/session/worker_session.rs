@@ -2,10 +2,12 @@
 
 use super::introduction::WorkerIntroduction;
 use crate::{
-    dispatch::input::{DispatcherInput, ForwardedEvent},
     lock::lock,
-    published::RegisteredAttempt,
-    shared_state::SharedState,
+    state::{
+        dispatcher_input::{DispatcherInput, ForwardedEvent},
+        published::RegisteredAttempt,
+        shared_state::SharedState,
+    },
     workers::{close_reason::CloseReason, disconnected::is_same, worker_address::WorkerAddress},
 };
 use sp1d_identity::PeerIdentity;

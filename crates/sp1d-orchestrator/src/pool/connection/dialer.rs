@@ -2,8 +2,10 @@
 //!
 //! It does not know what happens on a connection.
 
-use super::reach_error::ReachError;
-use crate::{resolver::AddressResolver, workers::worker_address::WorkerAddress};
+use crate::{
+    resolver::AddressResolver,
+    workers::{reach_error::ReachError, worker_address::WorkerAddress},
+};
 use futures::future::select_ok;
 use sp1d_identity::{PeerIdentity, PeerStream, TlsIdentity, connect_peer};
 use sp1d_protocol::{Address, Admission, Role, dial};
@@ -13,28 +15,13 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 
 /// Maximum time to establish a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Maximum time to resolve a name. A resolver asks a name server again after 5 s, and then the next one.
 pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// A connection to a worker, over any transport.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
-
-/// Connects to a worker inside this process.
-pub trait LocalConnector: Send + Sync + 'static {
-    /// Returns a new connection to the worker; `None` if the worker has stopped.
-    fn connect(&self) -> Option<Box<dyn Stream>>;
-}
 
 /// A connection to a worker.
 pub(crate) enum Established {

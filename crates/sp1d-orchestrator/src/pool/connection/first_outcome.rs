@@ -1,6 +1,6 @@
 //! How a worker of the list was reached for the first time.
 
-use super::reach_error::ReachError;
+use crate::workers::reach_error::ReachError;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 

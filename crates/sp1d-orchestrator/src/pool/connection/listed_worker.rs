@@ -1,16 +1,19 @@
 //! Keeps workers of the list connected.
 
 use super::{
-    contacts::Contact,
-    dialer::{Established, Stream, address_of, establish},
+    dialer::{Established, address_of, establish},
     first_outcome::{FirstOutcomeSender, Reached, report},
-    reach_error::{ReachError, failure_line},
     serve_session::{note, serve_session},
 };
 use crate::{
     session::server::{EndedSession, SessionStop},
-    shared_state::SharedState,
-    workers::worker_address::WorkerAddress,
+    state::shared_state::SharedState,
+    workers::{
+        contacts::Contact,
+        local_connector::Stream,
+        reach_error::{ReachError, failure_line},
+        worker_address::WorkerAddress,
+    },
 };
 use sp1d_identity::{PeerIdentity, PeerStream};
 use sp1d_protocol::{Backoff, HolderId, PreambleError, receive_place};

@@ -1,19 +1,13 @@
 //! Connections to the workers of the list.
 //!
-//! - `contacts`: whether each worker of the list is reached.
 //! - `dialer`: establishes a connection, over TCP or inside this process.
 //! - `first_outcome`: how a worker of the list was reached for the first time.
 //! - `listed_worker`: keeps a worker of the list connected.
 //! - `probe`: asks a worker about itself without becoming its orchestrator.
-//! - `reach_error`: why a worker cannot be reached.
 //! - `serve_session`: serves a session with a worker of the list, or with one that joins.
-//! - `unreachable`: the workers that cannot be reached, as people see them.
 
-pub(crate) mod contacts;
 pub(crate) mod dialer;
 pub(crate) mod first_outcome;
 pub(crate) mod listed_worker;
 pub(crate) mod probe;
-pub(crate) mod reach_error;
 pub(crate) mod serve_session;
-pub(crate) mod unreachable;

@@ -1,15 +1,12 @@
 //! Asks a worker about itself without becoming its orchestrator.
 
-use super::{
-    dialer::{connect, secure},
-    reach_error::ReachError,
-};
+use super::dialer::{connect, secure};
 use crate::{
     lock::lock,
     resolver::SystemResolver,
     runner::task::AttemptMemory,
     session::introduction::{attempt_memory, hardware_text},
-    workers::worker_address::WorkerAddress,
+    workers::{reach_error::ReachError, worker_address::WorkerAddress},
 };
 use sp1d_identity::TlsIdentity;
 use sp1d_model::clean_line;

@@ -1,15 +1,10 @@
 //! Serves a session with a worker of the list, or with one that joins.
 
-use super::{
-    contacts::Contact,
-    dialer::Stream,
-    first_outcome::{FirstOutcomeSender, Reached, report},
-    reach_error::ReachError,
-};
+use super::first_outcome::{FirstOutcomeSender, Reached, report};
 use crate::{
     session::server::{EndedSession, SessionStop, serve},
-    shared_state::SharedState,
-    workers::worker_address::WorkerAddress,
+    state::shared_state::SharedState,
+    workers::{contacts::Contact, local_connector::Stream, reach_error::ReachError, worker_address::WorkerAddress},
 };
 use sp1d_identity::PeerIdentity;
 use std::{pin::pin, sync::Arc, time::Duration};

@@ -4,15 +4,13 @@ use super::named_workers::{NameCommand, NamedWorkers};
 use crate::{
     lock::lock,
     pool::connection::{
-        contacts::Contact,
         dialer::RESOLVE_TIMEOUT,
         first_outcome::{FirstOutcomeSender, report},
         listed_worker::keep_connected,
-        reach_error::ReachError,
     },
     session::server::SessionStop,
-    shared_state::SharedState,
-    workers::worker_address::WorkerAddress,
+    state::shared_state::SharedState,
+    workers::{contacts::Contact, reach_error::ReachError, worker_address::WorkerAddress},
 };
 use sp1d_protocol::Address;
 use std::{

@@ -1,7 +1,7 @@
 //! State that one part of the orchestrator writes, and that the other parts only read: the registered attempts, the
 //! running tries, and the scheduler's view of the workers.
 //!
-//! Each writer is a type of its own. The other parts have [`SharedState`](crate::shared_state::SharedState), with which
+//! Each writer is a type of its own. The other parts have [`SharedState`](super::shared_state::SharedState), with which
 //! they can borrow the present state and cannot change it.
 //!
 //! No part waits for a change of these states. So they are plain locks and not `watch` channels, which look for waiting
@@ -9,7 +9,7 @@
 
 use crate::{
     lock::{read, write},
-    proof::{attempt_rights::AttemptRights, running::RunningTry},
+    tries::{attempt_rights::AttemptRights, running::RunningTry},
     workers::snapshot::PoolSnapshot,
 };
 use sp1d_protocol::TaskOutputs;

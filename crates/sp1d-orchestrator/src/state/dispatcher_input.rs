@@ -1,7 +1,6 @@
 //! The inputs of the dispatcher.
 
-use super::submitted_task::SubmittedTask;
-use crate::proof::running::RunningTry;
+use crate::tries::{running::RunningTry, submitted_task::SubmittedTask};
 use sp1d_model::OpenTasks;
 use sp1d_scheduler::{
     AttemptId, ClaimHistory, DispatchEvent, FailureKind, ReadyWorker, ResumableAttempt, SessionId, ShardSize,

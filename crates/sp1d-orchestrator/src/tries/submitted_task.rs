@@ -1,9 +1,7 @@
 //! What a runner submits to the dispatcher, and what the dispatcher keeps of it.
 
-use crate::{
-    proof::{attempt_rights::AttemptRights, running::RunningTry},
-    runner::task::TaskSpec,
-};
+use super::{attempt_rights::AttemptRights, running::RunningTry};
+use crate::runner::task::TaskSpec;
 use sp1d_artifacts::{Digest, Stored};
 use std::sync::Arc;
 

@@ -39,7 +39,7 @@ impl UploadBudget {
 
     /// Opens an upload. `check` gets the other uploads of the same attempt and session. It returns the number of
     /// uncompressed bytes that the upload adds, or refuses the upload. No upload is opened or ends meanwhile.
-    pub(super) fn open<E>(
+    pub(crate) fn open<E>(
         self: &Arc<Self>,
         session: SessionId,
         attempt: AttemptId,
@@ -55,18 +55,18 @@ impl UploadBudget {
 
 /// The other uploads under way of an attempt and of its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct OtherUploads {
+pub(crate) struct OtherUploads {
     /// Number of uploads of the attempt.
-    pub(super) attempt_uploads: usize,
+    pub(crate) attempt_uploads: usize,
     /// Uncompressed bytes that they announced.
-    pub(super) attempt_bytes: u64,
+    pub(crate) attempt_bytes: u64,
     /// Bytes of memory that the uploads of the session hold.
-    pub(super) session_bytes: u64,
+    pub(crate) session_bytes: u64,
 }
 
 /// An upload under way. Dropping it releases its memory.
 #[derive(Debug)]
-pub(super) struct OpenUpload {
+pub(crate) struct OpenUpload {
     budget: Arc<UploadBudget>,
     session: SessionId,
     attempt: AttemptId,
@@ -79,7 +79,7 @@ impl OpenUpload {
     ///
     /// # Cancel safety
     /// Dropping the future reserves nothing.
-    pub(super) async fn reserve(&mut self, bytes: u64) {
+    pub(crate) async fn reserve(&mut self, bytes: u64) {
         loop {
             // Created before the attempt to reserve, so that no release between the two is missed.
             let released = self.budget.released.notified();
@@ -93,7 +93,7 @@ impl OpenUpload {
     }
 
     /// Releases `bytes` of the reserved memory.
-    pub(super) fn release(&mut self, bytes: u64) {
+    pub(crate) fn release(&mut self, bytes: u64) {
         self.held -= bytes;
         lock(&self.budget.accounts).release(self.session, bytes);
         self.budget.released.notify_waiters();

@@ -1,7 +1,10 @@
 //! The workers of the list that cannot be reached, as people see them.
 
-use super::reach_error::{ReachError, failure_line};
-use crate::{describe_first::describe_first, workers::worker_address::WorkerAddress};
+use super::{
+    reach_error::{ReachError, failure_line},
+    worker_address::WorkerAddress,
+};
+use crate::describe_first::describe_first;
 use std::{fmt, sync::Arc};
 
 /// A worker of the list that could not be reached.

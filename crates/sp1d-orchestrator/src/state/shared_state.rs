@@ -23,22 +23,25 @@
 //! the scheduler knows about a worker is only in the `PoolSnapshot`. A lock is only held for a moment. Only the
 //! scheduler decides about tasks. The shared state does not know how sessions and proofs work.
 
+use super::{
+    dispatcher_input::DispatcherInput,
+    published::{DispatchWriter, RegisteredAttempt, RegisteredAttempts, RunningTries, StateReader, TryWriter},
+    upload_budget::UploadBudget,
+};
 use crate::{
     check_limiter::CheckLimiter,
     counts::Counters,
     describe_first::describe_first,
-    dispatch::input::DispatcherInput,
     lock::lock,
-    pool::connection::{contacts::Contacts, dialer::LocalConnector},
-    proof::result_cache::ResultCache,
-    published::{DispatchWriter, RegisteredAttempt, RegisteredAttempts, RunningTries, StateReader, TryWriter},
-    session::upload_budget::UploadBudget,
     settings::OrchestratorSettings,
+    tries::result_cache::ResultCache,
     workers::{
         connected_worker::ConnectedWorker,
+        contacts::Contacts,
         demand::Demand,
         disconnected::{DisconnectedWorkers, is_same},
         identity::{WorkerIdentities, WorkerIdentity},
+        local_connector::LocalConnector,
         snapshot::PoolSnapshot,
         worker_address::WorkerAddress,
     },

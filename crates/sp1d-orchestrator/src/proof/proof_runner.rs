@@ -1,10 +1,10 @@
 //! The interface between the orchestrator and the code that knows SP1.
 
-use super::{
+use super::handle::ProofHandle;
+use crate::runner::{
     failure::ProofFailure,
     request::{Cut, ProofOutput, ProofRequest},
 };
-use crate::proof::handle::ProofHandle;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::io::Read;

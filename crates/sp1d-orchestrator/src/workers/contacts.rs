@@ -3,8 +3,8 @@
 //! Each worker's connection task owns its entry. Other parts read all entries: to wait for the first worker, and to say
 //! why a proof has no worker.
 
-use super::{reach_error::ReachError, unreachable::Unreachable};
-use crate::{describe_first::describe_first, workers::worker_address::WorkerAddress};
+use super::{reach_error::ReachError, unreachable::Unreachable, worker_address::WorkerAddress};
+use crate::describe_first::describe_first;
 use sp1d_protocol::{Address, PreambleError, QueuePlace};
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -6,14 +6,14 @@ use crate::{
     options::CutOptions,
     program::ProgramShape,
     proof_file::ProofFile,
-    runner::decode_wrapped,
+    runner::WrapChecks,
     sp1_types::{CoreShardProof, riscv_machine},
     verify::{Expectations, PartChecks, check_nonce},
 };
 use slop_algebra::{AbstractField, PrimeField32};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_hypercube::{
-    SP1VerifyingKey,
+    PROOF_MAX_NUM_PVS, SP1VerifyingKey,
     air::{SP1CorePublicValues, ShardRange},
 };
 use sp1_primitives::SP1Field;
@@ -90,12 +90,16 @@ pub fn check_proof_nonce(proof: &SP1Proof, nonce: [u32; 4]) -> Result<(), String
     check_nonce(proof, nonce)
 }
 
-/// Checks that the result `output` of a request that only wraps a proof can be decoded.
+/// Checks `output`, the result of a request that only wraps a proof of the program with `key`. All public values of that
+/// proof are zero.
 ///
 /// # Errors
-/// Returns why it cannot be decoded.
-pub fn check_wrapped_decodes(output: &[u8]) -> Result<(), String> {
-    decode_wrapped(output).map(drop)
+/// Returns what is wrong with the wrapped proof.
+pub fn check_wrapped(key: &SP1VerifyingKey, output: &[u8]) -> Result<(), String> {
+    let checks = WrapChecks::new(&[SP1Field::zero(); PROOF_MAX_NUM_PVS], key.clone()).expect("the right number");
+    let task = WrapTask { proof: "compressed".to_owned(), result: "wrapped".to_owned() };
+    let spec = TaskSpec { payload: TaskPayload::ShrinkWrap(task), needed_bytes: 0, cycles: 0 };
+    checks.check_result(&spec, output, &|_| None)
 }
 
 /// Returns the tasks that prove the core shards of `proof`, a core proof of the program with `key`, each with its

@@ -1,11 +1,12 @@
 //! Checks of proofs whose public values do not have the form of SP1's proofs. A worker may return such proofs.
 
 use slop_algebra::AbstractField;
-use sp1_hypercube::{PROOF_MAX_NUM_PVS, SP1VerifyingKey, create_dummy_recursion_proof};
-use sp1_primitives::SP1Field;
+use sp1_hypercube::{MachineVerifyingKey, PROOF_MAX_NUM_PVS, SP1VerifyingKey, create_dummy_recursion_proof};
+use sp1_primitives::{SP1Field, SP1OuterGlobalContext};
+use sp1_prover::verify::WRAP_VK_BYTES;
 use sp1d_engine::{
     SP1Proof,
-    fuzzing::{CheckedTask, check_proof_nonce, check_wrapped_decodes},
+    fuzzing::{CheckedTask, check_proof_nonce, check_wrapped},
 };
 use sp1d_model::TaskKind;
 
@@ -71,7 +72,34 @@ fn results_with_a_wrong_number_of_public_values_are_refused() {
 #[test]
 fn a_wrapped_proof_with_too_short_numbers_is_refused() {
     // Each list claims to be empty, also the bytes of a number.
-    let refused = check_wrapped_decodes(&[0; 4096]);
+    let refused = check_wrapped(&key(), &[0; 4096]);
     assert!(refused.is_err(), "{refused:?}");
-    assert!(check_wrapped_decodes(b"").is_err());
+    assert!(check_wrapped(&key(), b"").is_err());
+}
+
+/// Returns a wrapped proof that does not verify: SP1's dummy of a recursion proof, with the key and the kind of digest of
+/// a wrapped proof.
+fn wrapped(public_values: &[SP1Field]) -> Vec<u8> {
+    let wrap_key: MachineVerifyingKey<SP1OuterGlobalContext> = bincode::deserialize(WRAP_VK_BYTES).unwrap();
+    let mut proof = create_dummy_recursion_proof(&key()).proof;
+    proof.public_values = public_values.to_vec();
+    let values = bincode::serialize(&proof.public_values).unwrap();
+    let other_digest = bincode::serialize(&proof.main_commitment).unwrap();
+    let digest = bincode::serialize(&wrap_key.preprocessed_commit).unwrap();
+    let rest = &bincode::serialize(&proof).unwrap()[values.len() + other_digest.len()..];
+    [WRAP_VK_BYTES, &values, &digest, rest].concat()
+}
+
+/// Checks why a wrapped proof with these public values is refused.
+#[track_caller]
+fn check_refused(public_values: &[SP1Field], expected: &str) {
+    let error = check_wrapped(&key(), &wrapped(public_values)).unwrap_err();
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_wrapped_proof_must_have_the_values_of_its_run_and_verify() {
+    check_refused(&[SP1Field::zero(); PROOF_MAX_NUM_PVS], "verifier refuses it");
+    check_refused(&[SP1Field::one(); PROOF_MAX_NUM_PVS], "another run");
+    check_refused(&[], "number of public values");
 }

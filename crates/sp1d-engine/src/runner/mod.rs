@@ -28,4 +28,4 @@ pub(crate) use program_keys::LIMITS as KEY_LIMITS;
 pub use proof_runner::{ProofRunnerSettings, Sp1ProofRunner};
 pub use request::{check_recursion_keys, status_code};
 pub use shrink_wrapper::ShrinkWrapper;
-pub(crate) use shrink_wrapper::decode_wrapped;
+pub(crate) use shrink_wrapper::WrapChecks;

@@ -25,9 +25,7 @@ use std::{borrow::Borrow, sync::Arc};
 /// program, input and mode of the request.
 pub struct ShrinkWrapper {
     proof: Vec<u8>,
-    /// The values that the wrapped proof must have.
-    expected: WrappedValues,
-    key: SP1VerifyingKey,
+    checks: WrapChecks,
 }
 
 /// The public values of a compressed or wrapped proof that identify its run.
@@ -68,10 +66,11 @@ impl ShrinkWrapper {
                 "cannot shrink and wrap this proof: it is not a compressed proof".to_owned(),
             ));
         };
-        let invalid = "cannot shrink and wrap this proof: it has the wrong number of public values";
-        let expected = WrappedValues::of(&proof.proof.public_values);
-        let expected = expected.ok_or_else(|| ProofFailure::Request(invalid.to_owned()))?;
-        if expected.program != key.hash_koalabear() {
+        let checks = WrapChecks::new(&proof.proof.public_values, key).ok_or_else(|| {
+            let text = "cannot shrink and wrap this proof: it has the wrong number of public values";
+            ProofFailure::Request(text.to_owned())
+        })?;
+        if checks.expected.program != checks.key.hash_koalabear() {
             return Err(ProofFailure::Request(
                 "the proof and the verifying key belong to different programs\n\
                  hint: use the verifying key of the program that was proven"
@@ -79,31 +78,47 @@ impl ShrinkWrapper {
             ));
         }
         let proof = bincode::serialize(proof).map_err(|error| ProofFailure::Internal(error.to_string()))?;
-        Ok(Arc::new(Self { proof, expected, key }))
+        Ok(Arc::new(Self { proof, checks }))
     }
 }
 
 #[async_trait]
 impl ProofRunner for ShrinkWrapper {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
-        proof.set_checks(WrapChecks { expected: self.expected.clone() });
+        proof.set_checks(self.checks.clone());
         self.wrap(&proof).await
     }
 }
 
 /// The checks of a proof that consists of one shrink-wrap task.
-struct WrapChecks {
+#[derive(Clone)]
+pub(crate) struct WrapChecks {
+    /// The values that the wrapped proof must have.
     expected: WrappedValues,
+    /// The verifying key of the proven program.
+    key: SP1VerifyingKey,
+}
+
+impl WrapChecks {
+    /// Returns the checks of a wrapped proof that has the `public_values` of its compressed proof. `key` is the
+    /// verifying key of the proven program. Returns `None` if `public_values` do not have the right length.
+    pub(crate) fn new(public_values: &[SP1Field], key: SP1VerifyingKey) -> Option<Self> {
+        Some(Self { expected: WrappedValues::of(public_values)?, key })
+    }
 }
 
 impl ProofChecks for WrapChecks {
     fn check_result(&self, _: &TaskSpec, output: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
+        let wrapped = decode_wrapped(output)?;
         // SP1 indexes public values without checking their number, so check that first.
-        match WrappedValues::of(&decode_wrapped(output)?.proof.public_values) {
-            Some(values) if values == self.expected => Ok(()),
-            Some(_) => Err("it belongs to another run".to_owned()),
-            None => Err("it has the wrong number of public values".to_owned()),
+        match WrappedValues::of(&wrapped.proof.public_values) {
+            Some(values) if values == self.expected => {}
+            Some(_) => return Err("it belongs to another run".to_owned()),
+            None => return Err("it has the wrong number of public values".to_owned()),
         }
+        let verifier = SP1Verifier::new_with_machine(VerifierRecursionVks::default(), riscv_machine());
+        let verified = contained(|| verifier.verify_wrap_bn254(&wrapped, &self.key).map_err(|error| error.to_string()));
+        verified.map_err(|error| format!("SP1's verifier refuses it: {error}"))
     }
 
     fn check_deferred_events(&self, _: &TaskSpec, _: &dyn Fn(&str) -> Option<Blob>) -> Result<Vec<String>, String> {
@@ -119,32 +134,23 @@ impl ShrinkWrapper {
         let task = WrapTask { proof: "compressed".to_owned(), result: "wrapped".to_owned() };
         let needed_bytes = task_bytes(TaskKind::ShrinkWrap, None);
         let spec = TaskSpec { payload: TaskPayload::ShrinkWrap(task), needed_bytes, cycles: 0 };
-        let task = proof.submit(spec).await;
+        let task = proof.submit(spec.clone()).await;
         match proof.watch(task).await {
             Ok(TaskOutcome::Succeeded) => {}
             Ok(TaskOutcome::Failed) | Err(_) => return Err(ProofFailure::Cancelled),
         }
         proof.publish(ProofEvent::Verifying);
         let wrapped = proof.get("wrapped").await.ok_or_else(|| internal(&"the wrapped proof no longer exists"))?;
-        let decoded = decode_wrapped(&wrapped).map_err(|error| internal(&error))?;
-        if WrappedValues::of(&decoded.proof.public_values).as_ref() != Some(&self.expected) {
-            return Err(internal(&"the wrapped proof belongs to another run"));
-        }
-        let key = self.key.clone();
-        let verified = tokio::task::spawn_blocking(move || verify(&decoded, &key).map(|()| wrapped)).await;
-        let wrapped = verified.unwrap_or_else(|_| Err("SP1's verifier panicked".to_owned()));
-        let wrapped =
-            wrapped.map_err(|error| ProofFailure::Internal(format!("the wrapped proof does not verify: {error}")))?;
+        // With `verify = final`, nothing has checked the result yet.
+        let checks = self.checks.clone();
+        let checked =
+            tokio::task::spawn_blocking(move || checks.check_result(&spec, &wrapped, &|_| None).map(|()| wrapped));
+        let wrapped = checked.await.map_err(|error| internal(&error))?.map_err(ProofFailure::WrongProof)?;
         Ok(ProofOutput { proof: wrapped, cycles: 0, public_values: Vec::new(), gas: None })
     }
 }
 
 /// Decodes a wrapped proof that a worker has made. SP1's decoder panics if a number has too few bytes.
-pub(crate) fn decode_wrapped(bytes: &[u8]) -> Result<WrapProof, String> {
+fn decode_wrapped(bytes: &[u8]) -> Result<WrapProof, String> {
     contained(|| bincode::deserialize(bytes).map_err(|error| format!("cannot decode the wrapped proof: {error}")))
-}
-
-fn verify(proof: &WrapProof, key: &SP1VerifyingKey) -> Result<(), String> {
-    let verifier = SP1Verifier::new_with_machine(VerifierRecursionVks::default(), riscv_machine());
-    verifier.verify_wrap_bn254(proof, key).map_err(|error| error.to_string())
 }

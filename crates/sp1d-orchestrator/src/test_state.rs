@@ -9,11 +9,21 @@ use crate::{
         shared_state::SharedState,
     },
     tries::{attempt_rights::AttemptRights, running::RunningTry},
+    workers::{connected_worker::ConnectedWorker, worker_address::WorkerAddress},
 };
 use bytes::Bytes;
-use sp1d_protocol::{ShardTask, TaskPayload, wire};
-use sp1d_scheduler::{AttemptId, SessionId, TryId, WorkerId};
-use std::sync::Arc;
+use sp1d_protocol::{
+    Connection, ShardTask, TaskPayload,
+    wire::{self, ToWorker},
+};
+use sp1d_scheduler::{AttemptId, KindSet, OriginId, SessionId, TryId, WorkerId};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
 use tokio::{
     runtime::Handle,
     sync::{broadcast, mpsc},
@@ -51,6 +61,39 @@ impl TestState {
         let (progress, _) = broadcast::channel(16);
         let running_try = RunningTry::new(TryId(1), &request, None, Verify::All, Arc::default(), false, progress);
         Self { shared: Arc::new(shared), writer, inputs, running_try: Arc::new(running_try) }
+    }
+
+    /// Registers a connected worker. Returns what it is sent.
+    pub(crate) fn connect(&self, session: u64, worker: u64) -> mpsc::Receiver<Result<ToWorker, tonic::Status>> {
+        let (outbox, messages) = mpsc::channel(16);
+        let connected = ConnectedWorker {
+            id: WorkerId(worker),
+            origin: OriginId(worker.into()),
+            name: "worker".into(),
+            certificate: None,
+            trusted: false,
+            address: WorkerAddress::Local,
+            address_text: "address".into(),
+            supported_kinds: KindSet::all(),
+            missing_capabilities: BTreeMap::new(),
+            outbox,
+            closer: Connection::new(tokio::io::empty()).1,
+            close_reason: Arc::default(),
+            threads: 1,
+            slots: 1,
+            machine_bytes: 0,
+            attempt_memory: Mutex::default(),
+            provers: 1,
+            largest_cut: None,
+            cut_of_last_result: Default::default(),
+            hardware: String::new(),
+            gpus: Mutex::default(),
+            done: AtomicU64::new(0),
+            failed_attempts: AtomicU64::new(0),
+            left_on_purpose: AtomicBool::new(false),
+        };
+        self.shared.workers().insert(SessionId(session), Arc::new(connected));
+        messages
     }
 
     /// Registers an attempt at [`shard`], which `worker` got in `session`.

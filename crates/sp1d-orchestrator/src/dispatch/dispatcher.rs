@@ -32,8 +32,8 @@ use sp1d_protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use sp1d_scheduler::{
-    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchState, PastAttempt, ResultKey, SchedulerConfig,
-    SessionId, TaskId, Timestamp,
+    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchState, FailureKind, PastAttempt, ResultKey,
+    SchedulerConfig, SessionId, TaskId, Timestamp,
 };
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -376,9 +376,11 @@ impl Dispatcher {
 
     /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
     fn continue_attempt(&self, session: SessionId, attempt: AttemptId) -> Option<DispatchEvent> {
-        // An attempt that was never given to its worker cannot continue.
         if !self.writer.continue_attempt(attempt, session) {
-            return None;
+            // The session of the assignment ended before the worker could get it. So the worker says that it holds an
+            // attempt of which it knows nothing.
+            let text = "the worker never got the attempt that it says it holds".to_owned();
+            return Some(DispatchEvent::AttemptFailed { session, attempt, kind: FailureKind::Engine, text });
         }
         if let Some(worker) = self.shared.worker(session)
             && let Some(suppressed) = self.shared.may_log_about(worker.origin)
@@ -556,5 +558,58 @@ impl Drop for StopOnEnd {
             }
         }
         self.stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dispatch::scheduler_config,
+        test_state::{TestState, shard},
+        tries::attempt_rights::AttemptRights,
+    };
+    use sp1d_artifacts::Blob;
+    use sp1d_scheduler::{ClaimHistory, KindSet, OriginId, ReadyWorker, ShardRoom, ShareGroup, TryId, WorkerId};
+
+    /// `worker` is ready in `session`, and says that it holds these attempts.
+    fn ready(session: u64, worker: u64, holds: Vec<AttemptId>) -> DispatcherInput {
+        let ready = ReadyWorker {
+            worker: WorkerId(worker),
+            origin: OriginId(worker.into()),
+            trusted: false,
+            comparable_bytes: u64::MAX,
+            shard_room: ShardRoom::Unknown,
+            slots: 1,
+            supported_kinds: KindSet::all(),
+            holds,
+        };
+        let session = SessionId(session);
+        DispatcherInput::Event(ForwardedEvent::WorkerReady { session, ready, resumable_attempts: Vec::new() })
+    }
+
+    /// Worker 7 is assigned a task when its session has just ended. It returns in session 2.
+    #[tokio::test]
+    async fn a_worker_cannot_keep_a_task_that_it_never_got() {
+        let state = TestState::new();
+        let (shared, running_try) = (state.shared.clone(), state.running_try.clone());
+        for name in ["program", "common", "record"] {
+            shared.store.put(try_scope(TryId(1)), name, Blob::encode(name.as_bytes())).unwrap();
+        }
+        let (_returned, mut other) = (state.connect(2, 7), state.connect(3, 8));
+        let mut dispatcher = Dispatcher::new(shared.clone(), state.writer, scheduler_config(&shared.settings));
+        let (try_id, group, claims) = (TryId(1), ShareGroup(0), ClaimHistory::default());
+        let started = ForwardedEvent::TryStarted { try_id, group, claims, trusted_only: false };
+        dispatcher.on_input(DispatcherInput::Event(started));
+        dispatcher.on_input(ready(1, 7, Vec::new()));
+        let spec = shard();
+        let rights = Arc::new(AttemptRights::new(&spec, Vec::new(), 0));
+        let submitted = SubmittedTask { running_try, spec, rights, key: None, event_uploads: Vec::new() };
+        dispatcher.on_input(DispatcherInput::Submit { task: TaskId(1), submitted });
+        assert!(shared.attempts().is_empty(), "session 1 is not registered, so worker 7 gets nothing");
+        dispatcher.on_input(ready(2, 7, (0..4).map(AttemptId).collect()));
+        dispatcher.on_input(ready(3, 8, Vec::new()));
+        let message = other.try_recv().ok().and_then(Result::ok).and_then(|sent| sent.message);
+        assert!(matches!(message, Some(to_worker::Message::Assign(_))), "{message:?}");
     }
 }

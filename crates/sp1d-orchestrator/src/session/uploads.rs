@@ -33,7 +33,7 @@ sp1d_model::limits! {
     /// must still take the uploads of honest attempts.
     const MIN_WORKER_BYTES: u64 = 256 << 20; Bytes by Worker;
     /// Maximum wait of an upload for memory. Memory is free again when the uploads of other workers are stored, which
-    /// takes seconds.
+    /// usually takes seconds. The worker then tries again.
     const MAX_ROOM_WAIT: Duration = Duration::from_secs(60); Time by Worker;
 }
 
@@ -256,7 +256,8 @@ async fn receive_blob(mut parts: Streaming<UploadPart>, length: u64, upload: &mu
         };
         if reserved > 0 && timeout(MAX_ROOM_WAIT, upload.reserve(reserved)).await.is_err() {
             let seconds = MAX_ROOM_WAIT.as_secs();
-            return Err(Status::resource_exhausted(format!("there was no memory for the upload for {seconds} s")));
+            // The only error that tells the worker to try again: see `TransferError::is_temporary` of the worker.
+            return Err(Status::aborted(format!("there was no memory for the upload for {seconds} s")));
         }
         let Some(part) = with_part_timeout(parts.message()).await?? else { break };
         let stored = match &part.part {

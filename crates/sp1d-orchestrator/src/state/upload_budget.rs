@@ -1,12 +1,13 @@
 //! The memory for uploads that are not in the store yet.
 //!
 //! An upload reserves memory for each chunk before it reads the chunk. All sessions share one budget. A session within
-//! its share always gets memory, so a worker with many or large uploads delays only its own.
+//! its share always gets memory, so a worker with many or large uploads delays only its own. The earliest upload of all
+//! always gets memory. Otherwise uploads that all hold a part of their memory would wait for each other.
 
 use crate::lock::lock;
 use sp1d_scheduler::{AttemptId, SessionId};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 use tokio::sync::Notify;
@@ -33,7 +34,14 @@ impl UploadBudget {
     /// Returns a budget of half of the store's memory. The store's own memory comes on top.
     pub(crate) fn new(store_memory_bytes: u64) -> Self {
         let limit = (store_memory_bytes / 2).max(MIN_BUDGET_BYTES);
-        let accounts = UploadAccounts { limit, total: 0, sessions: BTreeMap::new(), attempts: BTreeMap::new() };
+        let accounts = UploadAccounts {
+            limit,
+            total: 0,
+            next: 0,
+            uploads: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+        };
         Self { accounts: Mutex::new(accounts), released: Notify::new() }
     }
 
@@ -47,9 +55,9 @@ impl UploadBudget {
     ) -> Result<OpenUpload, E> {
         let mut accounts = lock(&self.accounts);
         let announced = check(accounts.others(session, attempt))?;
-        accounts.open(session, attempt, announced);
+        let number = accounts.open(session, attempt, announced);
         drop(accounts);
-        Ok(OpenUpload { budget: self.clone(), session, attempt, announced, held: 0 })
+        Ok(OpenUpload { budget: self.clone(), number, session, attempt, announced, held: 0 })
     }
 }
 
@@ -68,6 +76,7 @@ pub(crate) struct OtherUploads {
 #[derive(Debug)]
 pub(crate) struct OpenUpload {
     budget: Arc<UploadBudget>,
+    number: u64,
     session: SessionId,
     attempt: AttemptId,
     announced: u64,
@@ -83,7 +92,7 @@ impl OpenUpload {
         loop {
             // Created before the attempt to reserve, so that no release between the two is missed.
             let released = self.budget.released.notified();
-            let is_reserved = lock(&self.budget.accounts).reserve(self.session, self.held, bytes);
+            let is_reserved = lock(&self.budget.accounts).reserve(self, bytes);
             if is_reserved {
                 break;
             }
@@ -104,7 +113,7 @@ impl Drop for OpenUpload {
     fn drop(&mut self) {
         let mut accounts = lock(&self.budget.accounts);
         accounts.release(self.session, self.held);
-        accounts.close(self.session, self.attempt, self.announced);
+        accounts.close(self);
         drop(accounts);
         self.budget.released.notify_waiters();
     }
@@ -116,6 +125,10 @@ struct UploadAccounts {
     limit: u64,
     /// The bytes that all sessions hold.
     total: u64,
+    /// Number of the next upload.
+    next: u64,
+    /// The numbers of the uploads under way, in the order in which they were opened.
+    uploads: BTreeSet<u64>,
     sessions: BTreeMap<SessionId, SessionUploads>,
     attempts: BTreeMap<AttemptId, AttemptUploads>,
 }
@@ -143,14 +156,20 @@ impl UploadAccounts {
         }
     }
 
-    fn open(&mut self, session: SessionId, attempt: AttemptId, announced: u64) {
+    /// Returns the number of the upload.
+    fn open(&mut self, session: SessionId, attempt: AttemptId, announced: u64) -> u64 {
         self.sessions.entry(session).or_default().uploads += 1;
         let of_attempt = self.attempts.entry(attempt).or_default();
         of_attempt.uploads += 1;
         of_attempt.announced += announced;
+        let number = self.next;
+        self.next += 1;
+        self.uploads.insert(number);
+        number
     }
 
-    fn close(&mut self, session: SessionId, attempt: AttemptId, announced: u64) {
+    fn close(&mut self, &OpenUpload { number, session, attempt, announced, .. }: &OpenUpload) {
+        self.uploads.remove(&number);
         if let Some(account) = self.sessions.get_mut(&session) {
             account.uploads -= 1;
             if account.uploads == 0 {
@@ -166,14 +185,13 @@ impl UploadAccounts {
         }
     }
 
-    /// Reserves `bytes` for an upload of `session` that already holds `held`. Returns false if there is no room: the
-    /// budget is used up, and the session has its share. An upload that is larger than the budget continues while it is
-    /// alone.
-    fn reserve(&mut self, session: SessionId, held: u64, bytes: u64) -> bool {
+    /// Reserves `bytes` more for `upload`. Returns false if there is no room: the budget is used up, and the session has
+    /// its share. The earliest upload, and one that holds all reserved memory, always get more.
+    fn reserve(&mut self, upload: &OpenUpload, bytes: u64) -> bool {
         let share = (self.limit / self.sessions.len().max(1) as u64).max(MIN_SHARE_BYTES);
-        let is_alone = self.total == held;
-        let Some(account) = self.sessions.get_mut(&session) else { return false };
-        if !is_alone && self.total + bytes > self.limit && account.held + bytes > share {
+        let always = self.total == upload.held || self.uploads.first() == Some(&upload.number);
+        let Some(account) = self.sessions.get_mut(&upload.session) else { return false };
+        if !always && self.total + bytes > self.limit && account.held + bytes > share {
             return false;
         }
         self.total += bytes;
@@ -212,6 +230,8 @@ mod tests {
     #[tokio::test]
     async fn a_session_within_its_share_always_gets_memory() {
         let budget = Arc::new(UploadBudget::new(256 * MB));
+        // The earliest upload would always get memory.
+        let earliest = open(&budget, 2, 3, 0);
         let (mut greedy, mut modest) = (open(&budget, 1, 1, 0), open(&budget, 2, 2, 0));
         assert!(gets(&mut modest, MB).await);
         for _ in 0..127 {
@@ -225,7 +245,7 @@ mod tests {
         drop(greedy);
         assert!(gets(&mut modest, MB).await);
         assert_eq!(lock(&budget.accounts).total, 65 * MB);
-        drop(modest);
+        drop((modest, earliest));
         let accounts = lock(&budget.accounts);
         assert_eq!((accounts.total, accounts.sessions.len(), accounts.attempts.len()), (0, 0, 0));
     }
@@ -239,6 +259,17 @@ mod tests {
         }
         let mut other = open(&budget, 1, 1, 0);
         assert!(!gets(&mut other, MB).await);
+    }
+
+    #[tokio::test]
+    async fn uploads_that_all_hold_memory_do_not_wait_for_each_other() {
+        let budget = Arc::new(UploadBudget::new(0));
+        let (mut first, mut second) = (open(&budget, 1, 1, 0), open(&budget, 2, 2, 0));
+        assert!(gets(&mut first, 32 * MB).await && gets(&mut second, 32 * MB).await);
+        assert!(!gets(&mut second, MB).await, "the budget is used up");
+        assert!(gets(&mut first, MB).await, "it is the earliest");
+        drop(first);
+        assert!(gets(&mut second, MB).await);
     }
 
     #[tokio::test]

@@ -17,9 +17,13 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
-use tokio::{runtime::Handle, sync::watch, task::JoinError};
+use tokio::{runtime::Handle, sync::watch, task::JoinError, time::sleep};
 use tokio_util::sync::CancellationToken;
+
+/// Pause after a temporary error. The orchestrator has already waited a minute before it reports one.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// An attempt's path to the orchestrator: the current session or, after a lost connection, the next session.
 #[derive(Clone)]
@@ -54,7 +58,8 @@ impl AttemptLink {
         let _ = routes.wait_for(Option::is_none).await;
     }
 
-    /// Runs `act` on a session, and again on the next session if the connection is lost meanwhile.
+    /// Runs `act` on a session. Runs it again after a temporary error, and on the next session if the connection is
+    /// lost meanwhile.
     async fn over_sessions<T, E, F>(&self, act: impl Fn(AttemptRoute) -> F) -> Result<T, String>
     where
         E: TransferError,
@@ -76,6 +81,10 @@ impl AttemptLink {
             let session = route.session.clone();
             match act(route).await {
                 Ok(done) => return Ok(done),
+                Err(error) if error.is_temporary() => {
+                    tracing::debug!(%error, "transfer failed; trying again");
+                    sleep(RETRY_PAUSE).await;
+                }
                 Err(error) if error.may_be_connection_loss() && session.is_ending().await => {
                     tracing::debug!(%error, "connection lost; waiting for the next session");
                     // Wait until the journal is detached from the ended session. Otherwise the next try would use it
@@ -245,6 +254,9 @@ fn task_failure(error: &JoinError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attempt::SessionHandle;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tonic::{Code, Status};
 
     #[tokio::test]
     async fn a_panic_of_a_transfer_does_not_look_like_a_worker_that_stops() {
@@ -254,5 +266,27 @@ mod tests {
         let stopped = tokio::spawn(std::future::pending::<()>());
         stopped.abort();
         assert_eq!(task_failure(&stopped.await.unwrap_err()), "the worker is stopping");
+    }
+
+    /// Checks how often a transfer is made whose first call fails with `code`, on a connection that stays.
+    async fn check_calls(code: Code, expected: u32) {
+        let outputs = Arc::new(TaskOutputs { result: "result".to_owned(), event_list: None });
+        let route = AttemptRoute { session: SessionHandle::unconnected(), attempt: AttemptId(1), outputs };
+        let (_routes, routes) = watch::channel(Some(route));
+        let cache = Arc::new(Mutex::new(Cache::new(0)));
+        let link = AttemptLink { routes, cache, runtime: Handle::current(), end: CancellationToken::new() };
+        let calls = AtomicU32::new(0);
+        let call = |_| {
+            let call = calls.fetch_add(1, Ordering::Relaxed);
+            async move { if call == 0 { Err(Status::new(code, "refused")) } else { Ok(()) } }
+        };
+        assert_eq!(link.over_sessions(call).await.is_ok(), expected > 1, "{code:?}");
+        assert_eq!(calls.load(Ordering::Relaxed), expected, "{code:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_for_which_the_orchestrator_has_no_memory_is_tried_again() {
+        check_calls(Code::Aborted, 2).await;
+        check_calls(Code::ResourceExhausted, 1).await;
     }
 }

@@ -288,16 +288,6 @@ impl AttemptJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sp1d_protocol::{Connection, wire::session_client::SessionClient};
-    use tokio::sync::mpsc;
-    use tonic::transport::Endpoint;
-
-    /// A session whose messages reach no one.
-    fn session() -> SessionHandle {
-        let (_, closer) = Connection::new(tokio::io::empty());
-        let client = SessionClient::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
-        SessionHandle { client, outbox: mpsc::channel(1).0, closer }
-    }
 
     const RESULT: AttemptOutput = AttemptOutput::Requested(TaskOutput::Result);
 
@@ -310,7 +300,10 @@ mod tests {
 
     fn journal(keeps_deliveries: bool) -> AttemptJournal {
         let outputs = outputs("proof", Some("events"));
-        AttemptJournal::new(AttemptRoute { session: session(), attempt: AttemptId(1), outputs }, keeps_deliveries)
+        AttemptJournal::new(
+            AttemptRoute { session: SessionHandle::unconnected(), attempt: AttemptId(1), outputs },
+            keeps_deliveries,
+        )
     }
 
     /// Checks whether the attempt is resumable after `act`, and that it gets another number only if it is.
@@ -320,7 +313,7 @@ mod tests {
         assert_eq!(journal.is_resumable(), is_resumable);
         assert_eq!(journal.renumber(AttemptId(2), outputs("other", None)), is_resumable);
         let number = AttemptId(if is_resumable { 2 } else { 1 });
-        assert_eq!(journal.route_over(&session()).attempt, number);
+        assert_eq!(journal.route_over(&SessionHandle::unconnected()).attempt, number);
     }
 
     /// Checks the index and the length of each delivery that the next session sends.
@@ -373,7 +366,7 @@ mod tests {
         let journal = journal(true);
         journal.report(AttemptReport::Started).await;
         journal.detach();
-        let route = journal.route_over(&session());
+        let route = journal.route_over(&SessionHandle::unconnected());
         route.session.closer.close();
         assert_eq!(journal.attach(route).await, Ok(()));
         assert!(journal.route.borrow().is_none());
@@ -394,7 +387,7 @@ mod tests {
         journal.report(AttemptReport::Started).await;
         let names = |attempt, outputs| {
             assert!(journal.renumber(attempt, outputs));
-            let route = journal.route_over(&session());
+            let route = journal.route_over(&SessionHandle::unconnected());
             assert_eq!(route.attempt, attempt);
             assert_eq!(route.name(&AttemptOutput::Additional("a".into())), "a");
             [route.name(&RESULT), route.name(&EVENT_LIST)]

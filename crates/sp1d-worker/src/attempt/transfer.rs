@@ -30,10 +30,13 @@ pub(crate) struct SessionHandle {
     pub(crate) closer: Closer,
 }
 
-/// Errors that the end of a connection may have caused.
+/// Errors after which a transfer may be tried again.
 pub(super) trait TransferError: Display {
     /// Returns true if the end of the connection may have caused this error.
     fn may_be_connection_loss(&self) -> bool;
+
+    /// Returns true if the same transfer may succeed on the same connection later.
+    fn is_temporary(&self) -> bool;
 }
 
 impl TransferError for Status {
@@ -48,6 +51,11 @@ impl TransferError for Status {
                 | Code::OutOfRange
         )
     }
+
+    /// Other uploads had all of the orchestrator's memory for uploads. No other call ends with this code.
+    fn is_temporary(&self) -> bool {
+        self.code() == Code::Aborted
+    }
 }
 
 impl TransferError for ReceiveError {
@@ -59,9 +67,21 @@ impl TransferError for ReceiveError {
             Self::Content(_) | Self::TooLong(_) => false,
         }
     }
+
+    fn is_temporary(&self) -> bool {
+        false
+    }
 }
 
 impl SessionHandle {
+    /// Returns a session whose messages reach no one.
+    #[cfg(test)]
+    pub(crate) fn unconnected() -> Self {
+        let (_, closer) = sp1d_protocol::Connection::new(tokio::io::empty());
+        let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        Self { client: SessionClient::new(channel), outbox: mpsc::channel(1).0, closer }
+    }
+
     /// Sends a message to the orchestrator. Returns `false` if the session is over.
     pub(crate) async fn send(&self, message: from_worker::Message) -> bool {
         self.outbox.send(FromWorker { message: Some(message) }).await.is_ok()

@@ -237,9 +237,7 @@ mod tests {
     };
     use async_trait::async_trait;
     use sp1d_model::AttemptId;
-    use sp1d_protocol::{Assignment, Connection, ReduceTask, TaskPayload, wire::session_client::SessionClient};
-    use tokio::sync::mpsc;
-    use tonic::transport::Endpoint;
+    use sp1d_protocol::{Assignment, ReduceTask, TaskPayload};
 
     struct IdleEngine {
         /// Whether attempts can start.
@@ -271,13 +269,6 @@ mod tests {
             OrchestratorIdentity { certificate: None, instance: Bytes::from_static(b"one"), lineage: Bytes::new() };
         let attempts = worker.attempts(&orchestrator, &engine, KindSet::all());
         (orchestrator, attempts)
-    }
-
-    /// A session whose messages reach no one.
-    fn session() -> SessionHandle {
-        let (_, closer) = Connection::new(tokio::io::empty());
-        let client = SessionClient::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
-        SessionHandle { client, outbox: mpsc::channel(1).0, closer }
     }
 
     /// Returns a task without inputs.
@@ -318,7 +309,7 @@ mod tests {
     async fn attempts_whose_orchestrator_does_not_return_are_dropped() {
         let worker = WorkerState::new(MemoryPlan::default());
         let (orchestrator, attempts) = attempts_of(&worker, true);
-        attempts.start(&session(), assignment());
+        attempts.start(&SessionHandle::unconnected(), assignment());
         while attempts.started().is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -337,7 +328,7 @@ mod tests {
         let (worker, leave) = (WorkerState::new(MemoryPlan::default()), CancellationToken::new());
         let closing = worker.close_gate_on(leave.clone());
         let (orchestrator, attempts) = attempts_of(&worker, is_ready);
-        attempts.start(&session(), assignment());
+        attempts.start(&SessionHandle::unconnected(), assignment());
         while is_ready && attempts.started().is_empty() {
             tokio::task::yield_now().await;
         }
@@ -361,7 +352,7 @@ mod tests {
     async fn check_other_orchestrator(is_leaving: bool) {
         let worker = WorkerState::new(MemoryPlan::default());
         let (orchestrator, attempts) = attempts_of(&worker, true);
-        attempts.start(&session(), assignment());
+        attempts.start(&SessionHandle::unconnected(), assignment());
         while attempts.started().is_empty() {
             tokio::task::yield_now().await;
         }
@@ -373,7 +364,7 @@ mod tests {
         let other = OrchestratorIdentity { instance: Bytes::from_static(b"two"), ..orchestrator.clone() };
         let of_other = worker.attempts(&other, &engine, KindSet::all());
         if is_leaving {
-            of_other.start(&session(), assignment());
+            of_other.start(&SessionHandle::unconnected(), assignment());
         }
         worker.keep(other, of_other);
         assert_eq!(worker.keeps_attempts(), is_leaving);

@@ -64,7 +64,12 @@ impl TestState {
     }
 
     /// Registers a connected worker. Returns what it is sent.
-    pub(crate) fn connect(&self, session: u64, worker: u64) -> mpsc::Receiver<Result<ToWorker, tonic::Status>> {
+    pub(crate) fn connect(
+        &self,
+        session: u64,
+        worker: u64,
+        supported_kinds: KindSet,
+    ) -> mpsc::Receiver<Result<ToWorker, tonic::Status>> {
         let (outbox, messages) = mpsc::channel(16);
         let connected = ConnectedWorker {
             id: WorkerId(worker),
@@ -74,7 +79,7 @@ impl TestState {
             trusted: false,
             address: WorkerAddress::Local,
             address_text: "address".into(),
-            supported_kinds: KindSet::all(),
+            supported_kinds,
             missing_capabilities: BTreeMap::new(),
             outbox,
             closer: Connection::new(tokio::io::empty()).1,

@@ -596,7 +596,7 @@ mod tests {
         for name in ["program", "common", "record"] {
             shared.store.put(try_scope(TryId(1)), name, Blob::encode(name.as_bytes())).unwrap();
         }
-        let (_returned, mut other) = (state.connect(2, 7), state.connect(3, 8));
+        let (_returned, mut other) = (state.connect(2, 7, KindSet::all()), state.connect(3, 8, KindSet::all()));
         let mut dispatcher = Dispatcher::new(shared.clone(), state.writer, scheduler_config(&shared.settings));
         let (try_id, group, claims) = (TryId(1), ShareGroup(0), ClaimHistory::default());
         let started = ForwardedEvent::TryStarted { try_id, group, claims, trusted_only: false };

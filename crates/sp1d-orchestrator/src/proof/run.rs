@@ -294,12 +294,13 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
 
 /// Resolves with a failure if, for as long as the setting `patience`, no worker was connected, or no connected worker
 /// supported a task kind that the try needs. The time without a worker starts anew when this orchestrator gets a better
-/// place in a worker's queue. The time without a worker that supports the kind does not.
+/// place in a worker's queue. The time without a worker for a task kind ends only when such a worker is connected.
 async fn out_of_workers(shared: &SharedState, running_try: &RunningTry) -> ProofFailure {
     let (mut without_worker_since, mut unsupported_since) = (None, None);
     let mut seen_advances = 0;
     loop {
         sleep(Duration::from_millis(250)).await;
+        let is_any_connected = !shared.workers().is_empty();
         match TaskKind::ALL.into_iter().filter(|kind| running_try.needs_kind(*kind)).find_map(|kind| {
             let reasons = shared.missing_capability(kind, running_try.trusted_only)?;
             Some((kind, reasons))
@@ -314,9 +315,11 @@ async fn out_of_workers(shared: &SharedState, running_try: &RunningTry) -> Proof
                     return ProofFailure::Unsupported { kind, reasons };
                 }
             }
-            None => unsupported_since = None,
+            None if is_any_connected => unsupported_since = None,
+            // A worker that lacks the kind and comes and goes does not prolong the wait.
+            None => {}
         }
-        if !shared.workers().is_empty() {
+        if is_any_connected {
             without_worker_since = None;
             continue;
         }
@@ -374,5 +377,31 @@ impl Drop for TryCleanup {
             let runtime = shared.runtime.clone();
             runtime.spawn(async move { shared.inbox.send(input).await });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_state::TestState;
+    use sp1d_scheduler::SessionId;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_comes_and_goes_does_not_prolong_the_wait_for_a_task_kind() {
+        let state = TestState::new();
+        state.running_try.add_open_task(TaskKind::ProveShard);
+        let comes_and_goes = async {
+            for _ in 0..60 {
+                let _messages = state.connect(1, 7, [TaskKind::ShrinkWrap].into_iter().collect());
+                sleep(Duration::from_secs(10)).await;
+                state.shared.workers().remove(&SessionId(1));
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let failure = tokio::select! {
+            failure = out_of_workers(&state.shared, &state.running_try) => failure,
+            () = comes_and_goes => panic!("the proof still waits"),
+        };
+        assert!(matches!(failure, ProofFailure::Unsupported { kind: TaskKind::ProveShard, .. }), "{failure}");
     }
 }

@@ -102,7 +102,7 @@ where
 {
     let stop = context.stop.now.clone();
     let mut client = handshake_step(&stop, connect_client(connection)).await??;
-    let memory = context.worker.attempt_memory().await;
+    let memory = context.worker.attempt_memory_for_hello().await;
     let hello = hello(&context.introduction, &context.engine.borrow_and_update().clone(), memory);
     let reply = handshake_step(&stop, client.hello(hello)).await?.map_err(Box::new)?.into_inner();
     if !reply.refusal.is_empty() {

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker as BackgroundTasks},
@@ -28,6 +28,9 @@ sp1d_model::limits! {
     const RECONNECT_TIMEOUT: Duration = Duration::from_secs(120); Time by Orchestrator;
 }
 
+/// Maximum time of measuring memory for the hello. A prover that holds 500 GB takes half a second or more.
+const MAX_HELLO_MEASUREMENT: Duration = Duration::from_secs(1);
+
 /// State that outlives a worker's sessions: the places in the engine, memory reservations, cached artifacts, and the
 /// attempts of an orchestrator whose connection was lost.
 #[derive(Clone)]
@@ -35,6 +38,8 @@ pub(super) struct WorkerState {
     /// Set once the engine is ready.
     places: Arc<OnceLock<ProvingPlaces>>,
     reservations: MemoryReservations,
+    /// The memory for attempts when it was last measured.
+    last_memory: watch::Sender<Option<AttemptMemory>>,
     gate: AttemptGate,
     cache: Arc<Mutex<Cache>>,
     kept: watch::Sender<Option<KeptAttempts>>,
@@ -82,6 +87,7 @@ impl WorkerState {
         Self {
             places: Arc::default(),
             reservations: MemoryReservations::of_machine(plan),
+            last_memory: watch::Sender::new(None),
             gate: AttemptGate::default(),
             cache: Arc::new(Mutex::new(Cache::new(MAX_CACHE_BYTES))),
             kept: watch::Sender::new(None),
@@ -139,9 +145,20 @@ impl WorkerState {
 
     /// Returns how much of the machine's memory attempts can have, or `None` if that is unknown.
     pub(super) async fn attempt_memory(&self) -> Option<AttemptMemory> {
-        let reservations = self.reservations.clone();
+        let (reservations, last) = (self.reservations.clone(), self.last_memory.clone());
         // Measuring processes that hold many gigabytes takes long.
-        tokio::task::spawn_blocking(move || reservations.attempt_memory()).await.unwrap_or_default()
+        let measure = move || {
+            let measured = reservations.attempt_memory();
+            last.send_replace(measured);
+            measured
+        };
+        tokio::task::spawn_blocking(measure).await.unwrap_or_default()
+    }
+
+    /// Returns the same for the hello, for which the orchestrator waits three seconds: what was measured last if
+    /// measuring takes long.
+    pub(super) async fn attempt_memory_for_hello(&self) -> Option<AttemptMemory> {
+        measured_or_last(self.attempt_memory(), &self.last_memory).await
     }
 
     /// Returns the attempts for a session with `orchestrator`. Kept attempts are returned if the orchestrator has not
@@ -228,6 +245,14 @@ impl WorkerState {
     }
 }
 
+/// Returns what `measuring` returns, or `last` if it takes too long for a hello.
+async fn measured_or_last(
+    measuring: impl Future<Output = Option<AttemptMemory>>,
+    last: &watch::Sender<Option<AttemptMemory>>,
+) -> Option<AttemptMemory> {
+    timeout(MAX_HELLO_MEASUREMENT, measuring).await.unwrap_or_else(|_| *last.borrow())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +294,13 @@ mod tests {
             OrchestratorIdentity { certificate: None, instance: Bytes::from_static(b"one"), lineage: Bytes::new() };
         let attempts = worker.attempts(&orchestrator, &engine, KindSet::all());
         (orchestrator, attempts)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hello_does_not_wait_for_a_slow_measurement() {
+        let last = watch::Sender::new(Some(AttemptMemory::default()));
+        assert_eq!(measured_or_last(std::future::pending(), &last).await, Some(AttemptMemory::default()));
+        assert_eq!(measured_or_last(std::future::ready(None), &last).await, None);
     }
 
     /// Returns a task without inputs.

@@ -54,10 +54,8 @@ pub use counts::OrchestratorCounts;
 pub use limits::limits;
 pub use orchestrator::{Holdings, Orchestrator};
 pub use pool::{
-    connection::{
-        first_outcome::{FirstOutcome, Reached},
-        probe::{ProbeError, Probed, probe},
-    },
+    connection::probe::{ProbeError, Probed, probe},
+    first_outcome::{FirstOutcome, Reached},
     join_port::JoinSettings,
     list::{DEFAULT_PATH, ListError, WorkerFile, WorkerList},
     unknown_worker::UnknownWorker,

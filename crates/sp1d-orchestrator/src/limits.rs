@@ -5,7 +5,7 @@ use crate::{
     dispatch::OPEN_TASK_LIMITS,
     pool::{join_port, names::named_workers},
     proof::{restart, run},
-    session::{CONTROL_LIMITS, PART_TIMEOUT_LIMITS, SERVICE_LIMITS, UPLOAD_LIMITS, introduction},
+    session::{CALL_LIMITS, CONTROL_LIMITS, PART_TIMEOUT_LIMITS, UPLOAD_LIMITS, introduction},
     settings,
     state::{shared_state, upload_budget},
     tries::cache_entry,
@@ -23,7 +23,7 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         named_workers::LIMITS,
         introduction::LIMITS,
         CONTROL_LIMITS,
-        SERVICE_LIMITS,
+        CALL_LIMITS,
         disconnected::LIMITS,
         shared_state::LIMITS,
     ];

@@ -4,8 +4,8 @@ use crate::{
     counts::OrchestratorCounts,
     dispatch::{Dispatcher, scheduler_config},
     pool::{
-        connection::first_outcome::FirstOutcome, first_contact::first_contact, join_port::JoinSettings,
-        list::WorkerList, membership::Membership, unknown_worker::UnknownWorker,
+        first_contact::first_contact, first_outcome::FirstOutcome, join_port::JoinSettings, list::WorkerList,
+        membership::Membership, unknown_worker::UnknownWorker,
     },
     proof::{
         proof_runner::ProofRunner,

@@ -1,6 +1,6 @@
 //! Waits for the first workers: when the orchestrator starts, and when a proof starts after a time without proofs.
 
-use super::connection::first_outcome::{FirstOutcome, Reached};
+use super::first_outcome::{FirstOutcome, Reached};
 use crate::{
     state::shared_state::SharedState,
     workers::{

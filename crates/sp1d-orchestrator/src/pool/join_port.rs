@@ -2,9 +2,9 @@
 //!
 //! It does not know what happens in a session.
 
-use super::connection::serve_session::serve_session;
+use super::start_session::run_session;
 use crate::{
-    session::server::EndedSession,
+    session::lifetime::EndedSession,
     state::shared_state::SharedState,
     workers::{reach_error::failure_line, worker_address::WorkerAddress},
 };
@@ -76,7 +76,7 @@ impl JoinPort {
         let shake_hands = |is_allowed| self.shake_hands(stream, peer, is_allowed);
         let Some((stream, _place)) = self.peers.handshake(peer, shake_hands).await else { return };
         let (worker_address, certified) = (WorkerAddress::JoinedFrom(peer), stream.peer().cloned());
-        let ended = serve_session(stream, &worker_address, certified, &self.shared, &mut None, &stop.into()).await;
+        let ended = run_session(stream, &worker_address, certified, &self.shared, &mut None, &stop.into()).await;
         self.peers.log(peer, |suppressed| match ended {
             Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, suppressed, "session ended"),
             Err(reason) => tracing::warn!(%peer, %reason, suppressed, "joining worker refused"),

@@ -3,7 +3,8 @@
 //! It does not know what the workers do.
 
 use super::{
-    connection::{first_outcome::FirstOutcome, listed_worker::keep_connected},
+    connection::listed_worker::keep_connected,
+    first_outcome::FirstOutcome,
     join_port::{JoinPort, JoinSettings},
     list::WorkerList,
     names::name_follower::{NameFollower, NamedConnectionStops},
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     lock::lock,
-    session::server::SessionStop,
+    session::lifetime::SessionStop,
     state::shared_state::SharedState,
     workers::{connected_worker::ConnectedWorker, disconnected::DisconnectedWorkers, worker_address::WorkerAddress},
 };

@@ -1,13 +1,13 @@
 //! Sessions with workers, from the handshake to the end.
 //!
+//! - `calls`: the calls that a worker can make.
 //! - `control`: receives what the worker reports on the control stream, and sends heartbeats. Assignments leave through
-//!   the worker's outbox, which `service` sends.
+//!   the worker's outbox, which `calls` sends.
 //! - `fetches`: sends the artifacts that attempts read.
 //! - `introduction`: what a worker reports about itself when a session starts.
+//! - `lifetime`: serves a session until it ends.
 //! - `part_timeout`: the timeout for the next part of a transfer, which sets the minimum rate of transfers.
 //! - `release`: releases a worker for which other orchestrators wait.
-//! - `server`: serves a session until it ends.
-//! - `service`: the calls that a worker can make.
 //! - `turn_end`: decides when this orchestrator's turn at a worker is over.
 //! - `uploads`: receives the artifacts that attempts upload, within their quotas.
 //! - `worker_session`: the state of one session.
@@ -21,18 +21,18 @@
 //!
 //! It decides nothing else about tasks. It does not know why a worker gets a task, or how a connection is established.
 
+mod calls;
 mod control;
 mod fetches;
 pub(crate) mod introduction;
+pub(crate) mod lifetime;
 mod part_timeout;
 mod release;
-pub(crate) mod server;
-mod service;
 mod turn_end;
 mod uploads;
 mod worker_session;
 
+pub(crate) use calls::LIMITS as CALL_LIMITS;
 pub(crate) use control::LIMITS as CONTROL_LIMITS;
 pub(crate) use part_timeout::LIMITS as PART_TIMEOUT_LIMITS;
-pub(crate) use service::LIMITS as SERVICE_LIMITS;
 pub(crate) use uploads::LIMITS as UPLOAD_LIMITS;

@@ -1,12 +1,12 @@
 //! Keeps workers of the list connected.
 
-use super::{
-    dialer::{Established, address_of, establish},
-    first_outcome::{FirstOutcomeSender, Reached, report},
-    serve_session::{note, serve_session},
-};
+use super::dialer::{Established, address_of, establish};
 use crate::{
-    session::server::{EndedSession, SessionStop},
+    pool::{
+        first_outcome::{FirstOutcomeSender, Reached, report},
+        start_session::{note, run_session},
+    },
+    session::lifetime::{EndedSession, SessionStop},
     state::shared_state::SharedState,
     workers::{
         contacts::Contact,
@@ -142,7 +142,7 @@ impl ListedWorker {
         if let (Some(reached), WorkerAddress::Listed(_)) = (reached, &self.worker_address) {
             self.shared.note_reached(&self.worker_address, reached);
         }
-        serve_session(stream, &self.worker_address, peer, &self.shared, &mut self.first, &self.stop).await
+        run_session(stream, &self.worker_address, peer, &self.shared, &mut self.first, &self.stop).await
     }
 
     /// Waits in the worker's queue. Returns the connection when the turn of this orchestrator has come. Fails if no

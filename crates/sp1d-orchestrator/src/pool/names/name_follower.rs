@@ -3,12 +3,11 @@
 use super::named_workers::{NameCommand, NamedWorkers};
 use crate::{
     lock::lock,
-    pool::connection::{
-        dialer::RESOLVE_TIMEOUT,
+    pool::{
+        connection::{dialer::RESOLVE_TIMEOUT, listed_worker::keep_connected},
         first_outcome::{FirstOutcomeSender, report},
-        listed_worker::keep_connected,
     },
-    session::server::SessionStop,
+    session::lifetime::SessionStop,
     state::shared_state::SharedState,
     workers::{contacts::Contact, reach_error::ReachError, worker_address::WorkerAddress},
 };

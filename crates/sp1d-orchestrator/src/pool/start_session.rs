@@ -1,8 +1,8 @@
-//! Serves a session with a worker of the list, or with one that joins.
+//! Starts a session with a worker of the list, or with one that joins, and serves it.
 
 use super::first_outcome::{FirstOutcomeSender, Reached, report};
 use crate::{
-    session::server::{EndedSession, SessionStop, serve},
+    session::lifetime::{EndedSession, SessionStop, serve_until_end},
     state::shared_state::SharedState,
     workers::{contacts::Contact, local_connector::Stream, reach_error::ReachError, worker_address::WorkerAddress},
 };
@@ -16,9 +16,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum wait for a refused worker to close the connection.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Serves a session with the worker at the other end of `stream`. `peer` is who it is, with TLS. Fails if no session
-/// started.
-pub(crate) async fn serve_session<S: Stream>(
+/// Starts a session with the worker at the other end of `stream`, and serves it until it ends. `peer` is who the worker
+/// is, with TLS. Fails if no session started.
+pub(crate) async fn run_session<S: Stream>(
     stream: S,
     worker_address: &WorkerAddress,
     peer: Option<PeerIdentity>,
@@ -30,7 +30,8 @@ pub(crate) async fn serve_session<S: Stream>(
     let own_stop = SessionStop { at_once: stop.at_once.child_token(), when_idle: stop.when_idle.clone() };
     // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
     // hello has a time limit.
-    let mut session = pin!(serve(stream, worker_address.clone(), peer, shared.clone(), outcome_sender, &own_stop));
+    let mut session =
+        pin!(serve_until_end(stream, worker_address.clone(), peer, shared.clone(), outcome_sender, &own_stop));
     let on_connected = |first: &mut FirstOutcomeSender, name: String| {
         note(shared, worker_address, stop, Contact::Connected);
         report(first, Ok(Reached::Connected(name)));
@@ -116,7 +117,7 @@ mod tests {
         let (ours, theirs) = duplex(PIPE_BYTES);
         let worker = start_worker(theirs, builds, delay);
         let (mut first, stop) = (None, SessionStop::from(CancellationToken::new()));
-        let ended = serve_session(ours, &WorkerAddress::Local, None, &state.shared, &mut first, &stop).await;
+        let ended = run_session(ours, &WorkerAddress::Local, None, &state.shared, &mut first, &stop).await;
         assert_eq!((ended.is_ok(), worker.await.unwrap()), (starts, starts), "{ended:?}");
         assert!(state.shared.workers().is_empty());
     }
@@ -137,7 +138,7 @@ mod tests {
         let worker = start_worker(theirs, vec![Build::default()], Duration::ZERO);
         let (mut first, stop) = (None, SessionStop::from(CancellationToken::new()));
         let address = WorkerAddress::Local;
-        let session = serve_session(ours, &address, None, &state.shared, &mut first, &stop);
+        let session = run_session(ours, &address, None, &state.shared, &mut first, &stop);
         assert!(timeout(Duration::from_millis(500), session).await.is_err());
         assert!(state.shared.workers().is_empty());
         assert!(worker.await.unwrap());

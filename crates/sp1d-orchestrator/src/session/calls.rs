@@ -1,4 +1,4 @@
-//! The calls of a worker in its session: the handshake, the control stream, and the transfers of artifacts.
+//! The calls that a worker can make in its session: the handshake, the control stream, and the transfers of artifacts.
 
 use super::{fetches::ArtifactStream, introduction::WorkerIntroduction, worker_session::WorkerSession};
 use crate::{
@@ -30,12 +30,12 @@ sp1d_model::limits! {
     const MAX_WAITING_MESSAGES: usize = 1024; Count by Worker;
 }
 
-/// The calls of a worker in its session.
+/// The calls that a worker can make in its session.
 #[derive(Clone)]
-pub(super) struct SessionService(pub(super) Arc<WorkerSession>);
+pub(super) struct SessionCalls(pub(super) Arc<WorkerSession>);
 
 #[tonic::async_trait]
-impl Session for SessionService {
+impl Session for SessionCalls {
     type ControlStream = ReceiverStream<Result<ToWorker, Status>>;
     type FetchStream = ArtifactStream;
 

@@ -2,7 +2,7 @@
 //! established it.
 
 use super::{
-    service::SessionService,
+    calls::SessionCalls,
     worker_session::{WorkerRemoval, WorkerSession},
 };
 use crate::{state::shared_state::SharedState, workers::worker_address::WorkerAddress};
@@ -67,7 +67,7 @@ pub(crate) struct EndedSession {
 /// Serves the worker at the other end of `stream` until the session ends, `stop` ends it, this orchestrator's turn at
 /// the worker is over, or the worker leaves. `peer` is who the worker is, with TLS. `handshake` gets the outcome of the
 /// handshake: the worker's name, or why it is refused.
-pub(crate) async fn serve<S>(
+pub(crate) async fn serve_until_end<S>(
     stream: S,
     address: WorkerAddress,
     peer: Option<PeerIdentity>,
@@ -84,7 +84,7 @@ where
     let mut is_release = false;
     let served = {
         // Dropping this future closes the connection, so it must outlive the goodbyes.
-        let mut serving = pin!(serve_connection(connection, &closer, SessionService(session.clone())));
+        let mut serving = pin!(serve_connection(connection, &closer, SessionCalls(session.clone())));
         tokio::select! {
             served = &mut serving => served,
             () = stop.at_once.cancelled() => {

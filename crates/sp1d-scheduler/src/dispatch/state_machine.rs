@@ -19,10 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Pass each event to [`handle`](Self::handle), and carry out the returned commands before passing the next event from
 /// outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
-/// - The first report of an attempt's result counts, unless the deferred events or the claim were rejected before. A
-///   report of its deferred events counts if their list has arrived, no earlier report of them has counted, and the
-///   result has not been reported. Both count only if they come from the session that holds the attempt or held it
-///   last. A session that continues an attempt reports again.
+/// - The reports in the table below count only from the session that holds the attempt or held it last. A session that
+///   continues an attempt reports again.
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
 ///   does not hold.
 /// - A delivered result is kept when its session ends, also while it waits for the check of the deferred events.
@@ -33,6 +31,13 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   it may take it and has a free slot. If several workers started the task, it is offered first to the one that
 ///   reported this first.
 /// - The wait for a drain ends when the worker holds nothing, may get tasks again, or is disconnected.
+///
+/// In the table, "before" means: since the session got the attempt.
+///
+/// | report | counts only if |
+/// |---|---|
+/// | the result was delivered | the result was not reported before, and the deferred events and the claim were not rejected before |
+/// | the deferred events were uploaded | their list has arrived, the result was not reported before, and no check of the events runs or has ended before |
 #[derive(Debug)]
 pub struct DispatchState {
     pub(super) scheduler: Scheduler,

@@ -3,11 +3,17 @@
 //! The scheduler learns two things about a marker: that it was submitted, and that it is complete. A marker is complete
 //! when the deferred events have passed their check and the claim about them is accepted (`DeferredEventsAccepted`).
 //!
-//! The scheduler hears at once of the first result that the session of the attempt reports. If the result arrives
-//! during the check of the events, its own check starts when that check has ended. The result is dropped if the events
-//! or the claim are rejected. A result that arrives after the rejection is dropped too, unless the worker was
-//! disconnected at the rejection and then continues the attempt. A result becomes final only after its own check. The
-//! end of the session ends none of these checks.
+//! The result of an attempt becomes final only after its own check. When that check starts depends on the deferred
+//! events and the claim:
+//!
+//! | when the result arrives, the events and the claim | consequence |
+//! |---|---|
+//! | were not reported, or are accepted | the check of the result starts at once |
+//! | are being checked | the check of the result starts when they are accepted. If they are rejected, the result is dropped |
+//! | were rejected | the result is dropped |
+//! | were rejected while the worker was disconnected, and the worker has continued the attempt | as in the first two rows: the worker repeats its reports, and the events are checked again |
+//!
+//! In the first two rows, the scheduler hears of the result at once. The end of the session ends none of the checks.
 //!
 //! ```text
 //!   DispatchEvent + Timestamp ──► DispatchState::handle ──► Vec<DispatchCommand>
@@ -30,7 +36,7 @@
 //! | `DeferredEventsUploaded` | none |
 //! | `DeferredEventsChecked`, claim accepted | `ProvenWrong` for each refuted worker, then `DeferredEventsAccepted` |
 //! | `DeferredEventsChecked`, otherwise | `AttemptFailed` |
-//! | `CheckDelayed` before the result | delayed until the result arrives, then sent if the check still runs |
+//! | `CheckDelayed` before the result | held back until the result arrives, then sent if the check still runs |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
 //! | `DrainRequested` before `WorkerReady` | `WorkerReady` with `draining` |
 //!

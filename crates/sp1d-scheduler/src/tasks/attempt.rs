@@ -6,12 +6,18 @@ use std::time::Duration;
 /// One assignment of a task to a worker.
 ///
 /// ```text
-///            ┌───────────► Lapsed ─────────┐
-///            │ lost, failed, cancelled     │ delivered late, or continued (Held again)
-///   Held ────┤                             ▼
-///            └─────── delivered ──────► Delivered ─verified──► Accepted
-///                                          │
-///                                          └───rejected──► (forgotten)
+///         ┌────────── continued ──────────┐
+///         ▼                               │
+///       Held ─ lost, failed, cancelled ► Lapsed
+///         │                               │
+///     delivered                    delivered late
+///         │                               │
+///         └─────────► Delivered ◄─────────┘
+///                      │     │
+///               verified     rejected
+///                      │     │
+///                      ▼     ▼
+///               Accepted     (forgotten)
 /// ```
 ///
 /// The folder `scheduler/` has the transitions:

@@ -50,7 +50,7 @@ impl Exclusions {
         *self == Self::NONE
     }
 
-    /// Returns true if the task is kept away from `worker`, which is `trusted` or not.
+    /// Returns true if the task is kept away from `worker`. `trusted` says whether the worker is trusted.
     pub(crate) fn contains(
         &self,
         worker: WorkerId,
@@ -63,13 +63,14 @@ impl Exclusions {
             || self.workers.contains(&worker)
     }
 
-    /// Returns true if the task is only for trusted workers, and excludes a worker that is `trusted` or not.
+    /// Returns true if the trust rule keeps the task away from a worker. `trusted` says whether the worker is trusted.
     pub(crate) const fn excludes_trust(&self, trusted: bool) -> bool {
         self.trusted_only && !trusted
     }
 
-    /// Returns true if a worker with `comparable_bytes` of memory and this `shard_room` is too small: the task ran out
-    /// of memory on a worker with as much or more, less the tolerance of `add_memory`, or its shard does not fit.
+    /// Returns true if a worker with `comparable_bytes` of memory and this `shard_room` is too small. Either it has at
+    /// most 1/16 more memory than the largest worker on which the task ran out of memory, or the shard does not fit
+    /// into it.
     pub(crate) fn excludes_size(&self, comparable_bytes: u64, shard_room: ShardRoom) -> bool {
         self.too_small_bytes.is_some_and(|bytes| comparable_bytes <= bytes.saturating_add(bytes / 16))
             || self.shard_size.is_some_and(|size| !shard_room.fits(size))

@@ -193,7 +193,7 @@ impl KindRecord {
 pub(crate) struct LossFault {
     /// The task that bears the fault. `None` if the task has failed for good, which removes the fault.
     pub(crate) task: Option<TaskId>,
-    /// The record that the worker would have without the loss. Whatever happens after the loss changes it, too: a fault
-    /// that the quarantine of the loss hides counts here.
+    /// The record that the worker would have without the loss. Later faults and successes change both records. While
+    /// the loss keeps the worker quarantined, faults count only here.
     pub(crate) record_without: KindRecord,
 }

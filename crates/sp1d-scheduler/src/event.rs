@@ -150,9 +150,9 @@ pub enum Event {
         /// What is wrong with the result, for people.
         reason: String,
     },
-    /// A delivered result waits for a check that takes much longer than usual, or that waits behind such a check of the
-    /// same worker. It is the check of the result or of the attempt's deferred events. The outcome follows. Meanwhile,
-    /// another worker may prove the task, and the first result that passes its check counts.
+    /// A delivered result waits for its own check or for the check of the attempt's deferred events. That check takes
+    /// much longer than usual, or waits behind such a check of the same worker. The outcome of the check follows.
+    /// Meanwhile, another worker may prove the task, and the first result that passes its check counts.
     CheckDelayed {
         /// The attempt that delivered the result.
         attempt: AttemptId,

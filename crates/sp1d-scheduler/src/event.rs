@@ -300,8 +300,9 @@ pub enum Command {
         history: Vec<PastAttempt>,
         /// True if the task failed because no ready worker is large enough for it. Either it ran out of memory on a
         /// worker, and no ready worker has over 1/16 more memory than that one. Or its try excludes small workers.
-        /// False if it reached a limit of failures, losses or refusals, even if it also ran out of memory.
-        failed_for_lack_of_memory: bool,
+        /// False if the task failed because it reached a limit of failures, losses or refusals. It may have run out of
+        /// memory before.
+        lacks_large_worker: bool,
     },
     /// `attempt`, which an earlier session of the same worker held, continues in a new session.
     Continue {

@@ -235,13 +235,13 @@ const fn end_session(session: u64) -> Command {
 /// The failure of a try because its shard `task` reached a limit.
 const fn fail_try(try_id: u64, task: u64, history: Vec<PastAttempt>) -> Command {
     let (try_id, task) = (TryId(try_id), TaskId(task));
-    Command::FailTry { try_id, task, kind: SHARD, history, failed_for_lack_of_memory: false }
+    Command::FailTry { try_id, task, kind: SHARD, history, lacks_large_worker: false }
 }
 
 /// The failure of a try because no worker has enough memory for its shard `task`.
 const fn fail_for_memory(try_id: u64, task: u64, history: Vec<PastAttempt>) -> Command {
     let (try_id, task) = (TryId(try_id), TaskId(task));
-    Command::FailTry { try_id, task, kind: SHARD, history, failed_for_lack_of_memory: true }
+    Command::FailTry { try_id, task, kind: SHARD, history, lacks_large_worker: true }
 }
 
 /// A past attempt that ended at the time it was assigned.

@@ -169,17 +169,17 @@ pub enum TryFailureCause {
 }
 
 impl TryFailureCause {
-    /// Returns why a task of `kind` failed for good after the attempts in `history`. `failed_for_lack_of_memory` is the
+    /// Returns why a task of `kind` failed for good after the attempts in `history`. `lacks_large_worker` is the
     /// field of [`Command::FailTry`](crate::Command::FailTry).
-    pub(super) fn from_history(kind: TaskKind, history: &[PastAttempt], failed_for_lack_of_memory: bool) -> Self {
+    pub(super) fn from_history(kind: TaskKind, history: &[PastAttempt], lacks_large_worker: bool) -> Self {
         if !kind.is_shard() {
             // Only shards become smaller with a smaller cut. Another task that lacks memory has run out of it.
-            if failed_for_lack_of_memory { Self::TaskOutOfMemory } else { Self::TaskFailed }
+            if lacks_large_worker { Self::TaskOutOfMemory } else { Self::TaskFailed }
         } else if history.iter().any(|past| past.reason.is_out_of_memory()) {
             // One attempt that ran out of memory is reason enough for a smaller cut: on other workers, the kernel may
             // have killed provers for the same cause.
             Self::ShardOutOfMemory
-        } else if failed_for_lack_of_memory {
+        } else if lacks_large_worker {
             Self::NoLargeWorkerRemains
         } else {
             Self::TaskFailed

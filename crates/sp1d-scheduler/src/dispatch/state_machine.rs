@@ -297,8 +297,8 @@ impl DispatchState {
                     handling.commands.push(DispatchCommand::Discard { attempt });
                 }
             }
-            Command::FailTry { try_id, task, kind, history, failed_for_lack_of_memory } => {
-                let cause = TryFailureCause::from_history(kind, &history, failed_for_lack_of_memory);
+            Command::FailTry { try_id, task, kind, history, lacks_large_worker } => {
+                let cause = TryFailureCause::from_history(kind, &history, lacks_large_worker);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch state machine cannot tell them apart.
                 let are_claims_suspect = kind.is_shard() && self.tasks.get(task).is_some_and(|entry| !entry.has_marker);

@@ -102,13 +102,13 @@ impl Scheduler {
     }
 
     /// Fails the try of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
-    /// its attempts until the try ends. `failed_for_lack_of_memory` is true if the task failed only because no
-    /// ready worker has enough memory.
-    pub(super) fn fail_try(&mut self, task: TaskId, failed_for_lack_of_memory: bool, commands: &mut Vec<Command>) {
+    /// its attempts until the try ends. `lacks_large_worker` is true if the task failed only because no ready worker
+    /// is large enough.
+    pub(super) fn fail_try(&mut self, task: TaskId, lacks_large_worker: bool, commands: &mut Vec<Command>) {
         let ScheduledTask { try_id, kind, .. } = *self.task(task);
         if self.stop_try(try_id) {
             let history = self.task(task).history().to_vec();
-            commands.push(Command::FailTry { try_id, task, kind, history, failed_for_lack_of_memory });
+            commands.push(Command::FailTry { try_id, task, kind, history, lacks_large_worker });
         }
     }
 

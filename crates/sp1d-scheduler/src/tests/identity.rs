@@ -212,7 +212,7 @@ fn shards_whose_larger_workers_have_left_fail_the_try_after_the_patience() {
     table.check([task(1, 10, SHARD)], []);
     assert_eq!(table.pass(ms(59_000), &[1]), []);
     let commands = table.pass(ms(2_000), &[1]);
-    assert!(matches!(commands[..], [Command::FailTry { failed_for_lack_of_memory: true, .. }]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::FailTry { lacks_large_worker: true, .. }]), "{commands:?}");
 }
 
 #[test]
@@ -237,10 +237,8 @@ fn check_cause(attempts: &[(u64, AttemptFailure)], expected: bool) {
         let (session, attempt, failure) = (SessionId(id), AttemptId(id), failure.clone());
         commands = table.send([Event::AttemptFailed { session, attempt, failure }]);
     }
-    let [Command::FailTry { failed_for_lack_of_memory, .. }] = commands[..] else {
-        panic!("no failed try: {commands:?}")
-    };
-    assert_eq!(failed_for_lack_of_memory, expected, "{attempts:?}");
+    let [Command::FailTry { lacks_large_worker, .. }] = commands[..] else { panic!("no failed try: {commands:?}") };
+    assert_eq!(lacks_large_worker, expected, "{attempts:?}");
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl AProofFailsOnlyForRealFailures {
         task: TaskId,
         kind: TaskKind,
         history: &[PastAttempt],
-        failed_for_lack_of_memory: bool,
+        lacks_large_worker: bool,
         step: &SimStep<'_>,
     ) -> Result<(), String> {
         let (mut failures, mut losses, mut refusals) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -165,10 +165,8 @@ impl AProofFailsOnlyForRealFailures {
         if let (Some((_, worker)), false) = (left, distinct || out_of_memory) {
             return Err(format!("{task} failed for good, but {worker} has not tried it"));
         }
-        ensure(out_of_memory || !failed_for_lack_of_memory, || {
-            format!("{task} lacks memory, but never ran out of it")
-        })?;
-        ensure(often || failed_for_lack_of_memory, || {
+        ensure(out_of_memory || !lacks_large_worker, || format!("{task} lacks memory, but never ran out of it"))?;
+        ensure(often || lacks_large_worker, || {
             let limits = (step.config.max_failures, step.config.max_losses);
             format!(
                 "{task} failed for good after failures {failures:?}, losses {losses:?} and refusals {refusals:?}, \
@@ -189,10 +187,10 @@ impl Invariant for AProofFailsOnlyForRealFailures {
         // end. The same is true if a newer session of the same worker replaces it.
         step.commands.iter().for_each(|command| self.note_command(command));
         for command in step.commands {
-            if let Command::FailTry { task, history, try_id, kind, failed_for_lack_of_memory } = command {
+            if let Command::FailTry { task, history, try_id, kind, lacks_large_worker } = command {
                 let of = step.plan.tasks.get(task).map(|task| task.try_id);
                 ensure(of == Some(*try_id), || format!("{try_id} failed because of {task}, which belongs to {of:?}"))?;
-                self.check_history(*task, *kind, history, *failed_for_lack_of_memory, step)?;
+                self.check_history(*task, *kind, history, *lacks_large_worker, step)?;
             }
         }
         Ok(())
@@ -219,7 +217,7 @@ mod tests {
             task: TaskId(1),
             kind: TaskKind::ProveShard,
             history: reasons.iter().map(past).collect(),
-            failed_for_lack_of_memory: false,
+            lacks_large_worker: false,
         }
     }
 
@@ -261,10 +259,8 @@ mod tests {
     fn a_false_lack_of_memory_is_detected() {
         let (example, mut invariant) = failed(3);
         let mut command = fail(1, &[(1, broken()), (2, broken()), (3, broken())]);
-        let Command::FailTry { failed_for_lack_of_memory, .. } = &mut command else {
-            unreachable!("`fail` fails a proof")
-        };
-        *failed_for_lack_of_memory = true;
+        let Command::FailTry { lacks_large_worker, .. } = &mut command else { unreachable!("`fail` fails a proof") };
+        *lacks_large_worker = true;
         assert_broken(example.show(&mut invariant, &Event::Tick, &[command]), "never ran out of it");
     }
 

@@ -73,7 +73,7 @@ mod tests {
 
     fn fail(try_id: u64) -> Command {
         let (try_id, task, kind) = (TryId(try_id), TaskId(1), TaskKind::ProveShard);
-        Command::FailTry { try_id, task, kind, history: Vec::new(), failed_for_lack_of_memory: false }
+        Command::FailTry { try_id, task, kind, history: Vec::new(), lacks_large_worker: false }
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn a_shard_without_a_large_worker_is_reported_as_such() {
 fn the_cause_of_a_failure_says_whether_smaller_shards_may_help() {
     let (broken, out_of_memory) = ([past(1, broken())], [past(1, too_large()), past(2, broken())]);
     let fold = TaskKind::RecursionReduce;
-    for (kind, history, failed_for_lack_of_memory, expected) in [
+    for (kind, history, lacks_large_worker, expected) in [
         (SHARD, &broken[..], false, TryFailureCause::TaskFailed),
         (SHARD, &broken[..], true, TryFailureCause::NoLargeWorkerRemains),
         (SHARD, &out_of_memory[..], false, TryFailureCause::ShardOutOfMemory),
@@ -163,8 +163,8 @@ fn the_cause_of_a_failure_says_whether_smaller_shards_may_help() {
         (fold, &out_of_memory[..], true, TryFailureCause::TaskOutOfMemory),
         (fold, &out_of_memory[..], false, TryFailureCause::TaskFailed),
     ] {
-        let cause = TryFailureCause::from_history(kind, history, failed_for_lack_of_memory);
-        assert_eq!(cause, expected, "{kind} {history:?} {failed_for_lack_of_memory}");
+        let cause = TryFailureCause::from_history(kind, history, lacks_large_worker);
+        assert_eq!(cause, expected, "{kind} {history:?} {lacks_large_worker}");
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) const MARKER_MISSING: &str = "the attempt did not complete its marker
 impl Scheduler {
     pub(super) fn on_attempt_started(&mut self, session: SessionId, id: AttemptId) {
         let now = self.clock.now();
-        if self.live_task(session, id).is_none() {
+        if self.task_if_held(session, id).is_none() {
             return;
         }
         if let AttemptState::Held { started: started @ None } = &mut self.attempt_mut(id).state {
@@ -32,7 +32,7 @@ impl Scheduler {
         id: AttemptId,
         commands: &mut Vec<Command>,
     ) {
-        let Some(task) = self.open_task(session, id) else { return };
+        let Some(task) = self.task_if_held_or_delivered(session, id) else { return };
         let Some(marker) = self.task(task).marker else { return };
         let entry = self.markers.get_mut(&marker).expect("the markers of a try are forgotten together with its tasks");
         if !entry.completed {
@@ -79,7 +79,7 @@ impl Scheduler {
         failure: AttemptFailure,
         commands: &mut Vec<Command>,
     ) {
-        let Some(task) = self.live_task(session, id) else {
+        let Some(task) = self.task_if_held(session, id) else {
             // Once the result is delivered, a failure that the worker reports does not count. A rejection does.
             if !matches!(failure, AttemptFailure::Worker { .. }) {
                 self.reject_delivered(id, failure, commands);
@@ -139,7 +139,7 @@ impl Scheduler {
     }
 
     pub(super) fn on_result_passed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
-        let Some(task) = self.delivered_task(id) else { return };
+        let Some(task) = self.task_if_delivered(id) else { return };
         if self.is_marker_missing(id) {
             if self.task(task).state == TaskState::Verifying(id) {
                 self.on_result_rejected(id, MARKER_MISSING.to_owned(), commands);
@@ -159,7 +159,7 @@ impl Scheduler {
 
     /// Ends `id`, whose result was delivered: the result, the deferred events or the claim were rejected.
     fn reject_delivered(&mut self, id: AttemptId, failure: AttemptFailure, commands: &mut Vec<Command>) {
-        let Some(task) = self.delivered_task(id) else { return };
+        let Some(task) = self.task_if_delivered(id) else { return };
         let fault = fault_of(&failure);
         let past = self.history_entry(id, failure);
         let worker = self.attempt(id).worker;
@@ -174,25 +174,25 @@ impl Scheduler {
     /// Returns true if the result of `id` is being verified and the marker of its task is not complete. If the result
     /// passes its check now, it does not count.
     pub(crate) fn is_marker_missing(&self, id: AttemptId) -> bool {
-        let marker = self.delivered_task(id).and_then(|task| self.task(task).marker);
+        let marker = self.task_if_delivered(id).and_then(|task| self.task(task).marker);
         marker.is_some_and(|marker| !self.markers[&marker].completed)
     }
 
     /// Returns the task of `id` if `session` holds `id`.
-    pub(super) fn live_task(&self, session: SessionId, id: AttemptId) -> Option<TaskId> {
+    pub(super) fn task_if_held(&self, session: SessionId, id: AttemptId) -> Option<TaskId> {
         let attempt = self.attempts.get(&id)?;
         (attempt.session == session && attempt.state.is_held()).then_some(attempt.task)
     }
 
     /// Returns the task of `id` if `session` holds `id`, or held it until the result of `id` was delivered.
-    fn open_task(&self, session: SessionId, id: AttemptId) -> Option<TaskId> {
+    fn task_if_held_or_delivered(&self, session: SessionId, id: AttemptId) -> Option<TaskId> {
         let attempt = self.attempts.get(&id)?;
         let is_open = attempt.state.is_held() || attempt.state == AttemptState::Delivered;
         (attempt.session == session && is_open).then_some(attempt.task)
     }
 
     /// Returns the task of `id` if the result of `id` is being verified.
-    fn delivered_task(&self, id: AttemptId) -> Option<TaskId> {
+    fn task_if_delivered(&self, id: AttemptId) -> Option<TaskId> {
         let attempt = self.attempts.get(&id)?;
         (attempt.state == AttemptState::Delivered).then_some(attempt.task)
     }

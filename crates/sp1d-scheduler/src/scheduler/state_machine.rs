@@ -160,7 +160,7 @@ impl Scheduler {
         else {
             return None;
         };
-        self.live_task(session, attempt).map(|_| FreedWorker { session, attempt })
+        self.task_if_held(session, attempt).map(|_| FreedWorker { session, attempt })
     }
 
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {

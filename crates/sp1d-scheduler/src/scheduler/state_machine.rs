@@ -5,7 +5,7 @@ use crate::{
     placement::{FreedWorker, PackPlans, Stealable},
     queue::{ExclusionBuckets, TaskQueue},
     tasks::{ScheduledAttempt, ScheduledMarker, ScheduledTask, ScheduledTry},
-    workers::{KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerSessions},
+    workers::{KnownWorkers, Leases, PaceWatch, Paces, SchedulerClock, WorkerSessions},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub struct Scheduler {
     pub(super) config: SchedulerConfig,
-    pub(super) clock: LeaseClock,
+    pub(super) clock: SchedulerClock,
     pub(super) leases: Leases,
     pub(super) sessions: WorkerSessions,
     pub(super) workers: KnownWorkers,
@@ -89,7 +89,7 @@ impl Scheduler {
         };
         Self {
             config,
-            clock: LeaseClock::new(config.max_clock_step),
+            clock: SchedulerClock::new(config.max_clock_step),
             leases: Leases::default(),
             sessions: WorkerSessions::default(),
             workers: KnownWorkers::default(),

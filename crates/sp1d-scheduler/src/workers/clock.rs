@@ -1,15 +1,16 @@
-//! The clock that leases, durations and waits are measured with.
+//! The clock of the scheduler.
 
 use crate::Timestamp;
 use std::time::Duration;
 
-/// The scheduler's view of the driver's clock. It never runs backwards, and it knows how long the scheduler itself was
-/// paused.
+/// The scheduler's view of the driver's clock, from which it derives two more clocks. None of them runs backwards.
 ///
-/// A paused scheduler (suspended machine, blocked driver) receives nothing, so its workers only seem silent. Pauses
-/// therefore do not count against leases.
+/// - The driver's time.
+/// - The *lease clock* leaves out the pauses of the scheduler itself (suspended machine, blocked driver). A paused
+///   scheduler receives nothing, so its workers only seem silent. Pauses therefore do not count against leases.
+/// - The *attended clock* is the lease clock without the time during which no worker was ready.
 #[derive(Debug)]
-pub(crate) struct LeaseClock {
+pub(crate) struct SchedulerClock {
     /// The latest time that the driver reported.
     now: Timestamp,
     /// Total length of all pauses, which does not count against leases.
@@ -20,7 +21,7 @@ pub(crate) struct LeaseClock {
     max_step: Duration,
 }
 
-impl LeaseClock {
+impl SchedulerClock {
     pub(crate) fn new(max_step: Duration) -> Self {
         // With a maximum step of zero no lease would ever end, and the next deadline would always be now.
         let max_step = max_step.max(Duration::from_millis(1));

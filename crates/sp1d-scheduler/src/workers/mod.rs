@@ -12,7 +12,7 @@ mod ready_worker;
 mod sessions;
 mod standing;
 
-pub(crate) use clock::LeaseClock;
+pub(crate) use clock::SchedulerClock;
 pub(crate) use known_worker::{KnownWorker, PresentQuarantine};
 pub(crate) use known_workers::{KnownWorkers, LIMITS as WORKER_LIMITS, WorkerFault};
 pub(crate) use lease::Leases;

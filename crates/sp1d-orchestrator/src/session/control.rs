@@ -112,27 +112,27 @@ impl WorkerSession {
         if let Some(memory) = attempt_memory(readiness.memory) {
             *entry.attempt_memory() = Some(memory);
         }
-        let reported = {
-            let mut reported = lock(&self.reported_provers);
-            let before = *reported;
-            *reported = before.after(readiness.ready);
+        let before = {
+            let mut state = lock(&self.reported_provers);
+            let before = *state;
+            *state = before.after(readiness.ready);
             before
         };
         if !readiness.ready {
             tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
-            if reported == ReportedProvers::Loaded {
+            if before == ReportedProvers::Loaded {
                 if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                     tracing::warn!(worker = %introduction.name, suppressed, "prover of a worker ended and restarts");
                 }
                 self.send_event(ForwardedEvent::LastProverLost { session }).await;
             }
-        } else if reported != ReportedProvers::Loaded {
+        } else if before != ReportedProvers::Loaded {
             if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
                 tracing::info!(worker = %introduction.name, address = %self.address, suppressed, "worker is ready");
             }
             let event = ProofEvent::WorkerReady { worker: introduction.name.clone() };
             self.shared.publish_to_tries(entry.origin, &event);
-            if reported == ReportedProvers::AllLost {
+            if before == ReportedProvers::AllLost {
                 self.send_event(ForwardedEvent::FirstProverReady { session }).await;
                 return;
             }

@@ -88,7 +88,7 @@ impl BackgroundWork {
         input: impl FnOnce(Result<T, String>) -> DispatcherInput + Send + 'static,
     ) {
         let shared = self.shared.clone();
-        let worker = shared.attempts().get(&attempt).map(|entry| entry.worker_id);
+        let worker = shared.attempts().get(&attempt).map(|registered| registered.worker_id);
         self.running.spawn(async move {
             let checked = running_try.clone();
             let run = async {

@@ -108,9 +108,9 @@ impl WorkerSession {
     /// Handles a report on whether the prover is loaded. The scheduler knows the worker once its prover was loaded.
     async fn on_readiness(&self, readiness: wire::Readiness, introduction: &WorkerIntroduction) {
         let session = self.id;
-        let Some(entry) = self.shared.worker(session) else { return };
+        let Some(worker) = self.shared.worker(session) else { return };
         if let Some(memory) = attempt_memory(readiness.memory) {
-            *entry.attempt_memory() = Some(memory);
+            *worker.attempt_memory() = Some(memory);
         }
         let before = {
             let mut state = lock(&self.reported_provers);
@@ -121,33 +121,33 @@ impl WorkerSession {
         if !readiness.ready {
             tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
             if before == ReportedProvers::Loaded {
-                if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
+                if let Some(suppressed) = self.shared.may_log_about(worker.origin) {
                     tracing::warn!(worker = %introduction.name, suppressed, "prover of a worker ended and restarts");
                 }
                 self.send_event(ForwardedEvent::LastProverLost { session }).await;
             }
         } else if before != ReportedProvers::Loaded {
-            if let Some(suppressed) = self.shared.may_log_about(entry.origin) {
+            if let Some(suppressed) = self.shared.may_log_about(worker.origin) {
                 tracing::info!(worker = %introduction.name, address = %self.address, suppressed, "worker is ready");
             }
             let event = ProofEvent::WorkerReady { worker: introduction.name.clone() };
-            self.shared.publish_to_tries(entry.origin, &event);
+            self.shared.publish_to_tries(worker.origin, &event);
             if before == ReportedProvers::AllLost {
                 self.send_event(ForwardedEvent::FirstProverReady { session }).await;
                 return;
             }
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
             let of_machine = Some(introduction.machine_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
-            let comparable_bytes = match entry.largest_cut {
+            let comparable_bytes = match worker.largest_cut {
                 Some(cut) => comparable_bytes(cut),
-                None => entry.attempt_memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
+                None => worker.attempt_memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
             };
-            let shard_room = entry.shard_room();
-            self.exclude_from_larger_shards(&entry).await;
+            let shard_room = worker.shard_room();
+            self.exclude_from_larger_shards(&worker).await;
             let ready = ReadyWorker {
-                worker: entry.id,
-                origin: entry.origin,
-                trusted: entry.trusted,
+                worker: worker.id,
+                origin: worker.origin,
+                trusted: worker.trusted,
                 comparable_bytes,
                 shard_room,
                 slots: introduction.slots,
@@ -179,7 +179,7 @@ impl WorkerSession {
     async fn on_failed(&self, failed: wire::Failed, introduction: &WorkerIntroduction) {
         let kind = sp1d_protocol::failure_kind_from_wire(failed.kind());
         let text = clean_line(&one_line(&failed.text), MessageLimits::FAILURE_BYTES);
-        let origin = self.shared.worker(self.id).map(|entry| entry.origin);
+        let origin = self.shared.worker(self.id).map(|worker| worker.origin);
         if let Some(suppressed) = origin.and_then(|origin| self.shared.may_log_about(origin)) {
             tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, suppressed, "attempt failed");
         }
@@ -191,9 +191,9 @@ impl WorkerSession {
     /// Tells the worker that its report on the end of `attempt` has arrived, so that it can forget the report. If this
     /// message is lost, the worker repeats the report in its next session.
     fn confirm(&self, attempt: u64) {
-        if let Some(entry) = self.shared.worker(self.id) {
+        if let Some(worker) = self.shared.worker(self.id) {
             let received = to_worker::Message::Received(wire::Received { attempt });
-            let _ = entry.outbox.try_send(Ok(ToWorker { message: Some(received) }));
+            let _ = worker.outbox.try_send(Ok(ToWorker { message: Some(received) }));
         }
     }
 

@@ -24,12 +24,12 @@ impl WorkerSession {
     /// ends early.
     pub(super) fn send_artifact(&self, request: &FetchRequest) -> Result<ArtifactStream, Status> {
         let FetchRequest { attempt, name } = request;
-        let attempt = self.attempt(*attempt)?;
+        let registered = self.attempt(*attempt)?;
         let missing = || Status::not_found("the artifact does not exist, or the task does not read it");
-        if !attempt.rights.may_read(name) {
+        if !registered.rights.may_read(name) {
             return Err(missing());
         }
-        let stored = self.shared.store.get(try_scope(attempt.running_try.id), name).ok_or_else(missing)?;
+        let stored = self.shared.store.get(try_scope(registered.running_try.id), name).ok_or_else(missing)?;
         // Without room for a part, the task below waits for the worker. A waiting chunk of an artifact in memory shares
         // the store's bytes, so the header and a small artifact may wait together.
         let room = match stored {
@@ -37,7 +37,7 @@ impl WorkerSession {
             Stored::Disk(_) => 1,
         };
         let (parts, stream) = mpsc::channel(room);
-        let transfer = Transfer { parts, shared: self.shared.clone(), running_try: attempt.running_try.clone() };
+        let transfer = Transfer { parts, shared: self.shared.clone(), running_try: registered.running_try.clone() };
         let ended = self.closer.clone();
         self.tasks.spawn(async move {
             tokio::select! {

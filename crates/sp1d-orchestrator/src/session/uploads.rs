@@ -56,9 +56,9 @@ impl WorkerSession {
             return Err(invalid("an upload must start with a header"));
         };
         let attempt = AttemptId(header.attempt);
-        let entry = self.attempt(header.attempt)?;
-        check_upload(&entry, attempt, &header)?;
-        let mut upload = self.open_upload(&entry, attempt, &header)?;
+        let registered = self.attempt(header.attempt)?;
+        check_upload(&registered, attempt, &header)?;
+        let mut upload = self.open_upload(&registered, attempt, &header)?;
         let blob = receive_blob(parts, header.length, &mut upload).await?;
         self.shared.counters.on_received(blob.stored_bytes());
         let (shared, name, scope) = (self.shared.clone(), header.name, attempt_scope(attempt));
@@ -91,7 +91,7 @@ impl WorkerSession {
             Ok(()) => Ok(()),
             Err(error @ StoreError::Full { .. }) => {
                 // The store is full for every worker, so a retry on another worker would fail as well.
-                entry.running_try.fail(ProofFailure::Machine(error.to_string()));
+                registered.running_try.fail(ProofFailure::Machine(error.to_string()));
                 Err(Status::resource_exhausted(one_line(&error.to_string())))
             }
             Err(error) => Err(invalid(one_line(&error.to_string()))),
@@ -101,7 +101,7 @@ impl WorkerSession {
     /// Opens an upload, if the attempt, its proof and its worker are within their quotas with it.
     fn open_upload(
         &self,
-        entry: &RegisteredAttempt,
+        registered: &RegisteredAttempt,
         attempt: AttemptId,
         header: &UploadHeader,
     ) -> Result<OpenUpload, Status> {
@@ -120,12 +120,13 @@ impl WorkerSession {
             let usage = shared.store.usage();
             let max_proof_bytes = MAX_PROOF_BYTES.saturating_sub(announced);
             let max_unaccepted_bytes = max_worker_bytes.saturating_sub(others.session_bytes);
-            let unaccepted = bound_or_exact(usage.bytes(), max_unaccepted_bytes, || unaccepted_bytes(shared, entry));
+            let unaccepted =
+                bound_or_exact(usage.bytes(), max_unaccepted_bytes, || unaccepted_bytes(shared, registered));
             let quotas = UploadQuotas {
                 artifacts: stored.others + others.attempt_uploads,
                 attempt_bytes: stored.content_bytes + others.attempt_bytes,
-                max_attempt_bytes: entry.rights.upload_bytes,
-                proof_bytes: bound_or_exact(usage.content_bytes, max_proof_bytes, || self.proof_bytes(entry)),
+                max_attempt_bytes: registered.rights.upload_bytes,
+                proof_bytes: bound_or_exact(usage.content_bytes, max_proof_bytes, || self.proof_bytes(registered)),
                 worker_bytes: unaccepted + others.session_bytes,
                 max_worker_bytes,
             };
@@ -135,20 +136,20 @@ impl WorkerSession {
     }
 
     /// Returns the uncompressed bytes of all artifacts of the attempt's proof, with the uploads of all its attempts.
-    fn proof_bytes(&self, entry: &RegisteredAttempt) -> u64 {
+    fn proof_bytes(&self, registered: &RegisteredAttempt) -> u64 {
         let store = &self.shared.store;
         let attempts = self.shared.attempts();
-        let of_try = attempts.iter().filter(|(_, other)| other.running_try.id == entry.running_try.id);
+        let of_try = attempts.iter().filter(|(_, other)| other.running_try.id == registered.running_try.id);
         let uploaded: u64 = of_try.map(|(attempt, _)| store.scope_content_bytes(attempt_scope(*attempt))).sum();
-        store.scope_content_bytes(try_scope(entry.running_try.id)) + uploaded
+        store.scope_content_bytes(try_scope(registered.running_try.id)) + uploaded
     }
 }
 
-/// Returns the stored bytes of the uploads of the worker that got `entry`: of all its attempts, also of those that it
-/// got in earlier sessions. Accepted uploads belong to their proof.
-fn unaccepted_bytes(shared: &SharedState, entry: &RegisteredAttempt) -> u64 {
+/// Returns the stored bytes of the uploads of the worker that got `registered`: of all its attempts, also of those that
+/// it got in earlier sessions. Accepted uploads belong to their proof.
+fn unaccepted_bytes(shared: &SharedState, registered: &RegisteredAttempt) -> u64 {
     let attempts = shared.attempts();
-    let own = attempts.iter().filter(|(_, other)| other.worker_id == entry.worker_id);
+    let own = attempts.iter().filter(|(_, other)| other.worker_id == registered.worker_id);
     own.map(|(attempt, _)| shared.store.scope_stats(attempt_scope(*attempt)).bytes).sum()
 }
 
@@ -199,11 +200,12 @@ impl UploadQuotas {
 
 /// Checks that an attempt uploads either an output that it was asked for, or an artifact that it made for its marker.
 /// Any other name belongs to another task. Also checks the length, and that the name is safe in error texts and logs.
-fn check_upload(entry: &RegisteredAttempt, attempt: AttemptId, header: &UploadHeader) -> Result<(), Status> {
-    let asked = entry.outputs.find(&header.name);
+fn check_upload(registered: &RegisteredAttempt, attempt: AttemptId, header: &UploadHeader) -> Result<(), Status> {
+    let asked = registered.outputs.find(&header.name);
     let is_made = || {
-        let makers = [Some(attempt), entry.resumes].into_iter().flatten();
-        entry.outputs.event_list.is_some() && makers.map(made_prefix).any(|prefix| header.name.starts_with(&prefix))
+        let makers = [Some(attempt), registered.resumes].into_iter().flatten();
+        registered.outputs.event_list.is_some()
+            && makers.map(made_prefix).any(|prefix| header.name.starts_with(&prefix))
     };
     if header.name.len() > MessageLimits::NAME_BYTES || asked.is_none() && !is_made() {
         return Err(invalid("the artifact does not belong to this attempt"));
@@ -322,12 +324,12 @@ mod tests {
     fn added_bytes(state: &TestState, content: &[u8], change: impl FnOnce(&Store)) -> u64 {
         let store = &state.shared.store;
         store.put(attempt_scope(AttemptId(1)), "result", Blob::encode(content)).unwrap();
-        let entry = state.register(1, 1, 7);
+        let registered = state.register(1, 1, 7);
         let (_, closer) = Connection::new(tokio::io::empty());
         let session =
             WorkerSession::new(WorkerAddress::Local, None, closer, state.shared.clone(), oneshot::channel().0);
         let header = UploadHeader { attempt: 1, name: "result".to_owned(), length: content.len() as u64 };
-        let (session, entry, header) = (&session, &entry, &header);
+        let (session, registered, header) = (&session, &registered, &header);
         let announced = || {
             let mut found = None;
             let refused = state.shared.uploads.open(SessionId(2), AttemptId(1), |others| {
@@ -340,7 +342,7 @@ mod tests {
         thread::scope(|threads| {
             let mut opening = None;
             let first = state.shared.uploads.open(SessionId(2), AttemptId(2), |_| {
-                opening = Some(threads.spawn(move || session.open_upload(entry, AttemptId(1), header)));
+                opening = Some(threads.spawn(move || session.open_upload(registered, AttemptId(1), header)));
                 // Long enough for the other thread to reach the lock that this closure holds.
                 thread::sleep(Duration::from_millis(50));
                 change(store);
@@ -380,10 +382,10 @@ mod tests {
     /// Checks whether attempt 1 may upload an artifact named `name` for its marker.
     #[track_caller]
     fn check_made_name(name: &str, is_allowed: bool) {
-        let mut entry = TestState::new().register(1, 1, 7);
-        entry.outputs.event_list = Some("events".to_owned());
+        let mut registered = TestState::new().register(1, 1, 7);
+        registered.outputs.event_list = Some("events".to_owned());
         let header = UploadHeader { attempt: 1, name: name.to_owned(), length: 1 };
-        assert_eq!(check_upload(&entry, AttemptId(1), &header).is_ok(), is_allowed, "{name:?}");
+        assert_eq!(check_upload(&registered, AttemptId(1), &header).is_ok(), is_allowed, "{name:?}");
     }
 
     #[tokio::test]

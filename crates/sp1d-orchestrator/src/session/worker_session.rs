@@ -128,12 +128,12 @@ impl WorkerSession {
     pub(super) async fn say_goodbye(&self, reason: &str) {
         /// Time for the goodbye to be sent, after cancellations that are also waiting to be sent.
         const SEND_TIMEOUT: Duration = Duration::from_millis(100);
-        let Some(entry) = self.shared.worker(self.id) else { return };
+        let Some(worker) = self.shared.worker(self.id) else { return };
         let settings = &self.shared.settings;
         let returns = settings.lineage.is_some() && self.shared.is_ending.load(Ordering::Relaxed);
         let goodbye = wire::Goodbye { reason: reason.to_owned(), returns };
         let goodbye = ToWorker { message: Some(to_worker::Message::Goodbye(goodbye)) };
-        if entry.outbox.try_send(Ok(goodbye)).is_ok() {
+        if worker.outbox.try_send(Ok(goodbye)).is_ok() {
             // The worker closes the connection when it receives the goodbye.
             let _ = timeout(SEND_TIMEOUT, self.closer.ended()).await;
         }

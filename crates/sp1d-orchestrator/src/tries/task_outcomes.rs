@@ -77,13 +77,13 @@ impl TaskOutcomes {
     /// Ends a task and notifies its subscribers. Does nothing if the task is unknown or has already ended.
     pub fn end(&self, task: TaskId, outcome: TaskOutcome) {
         let mut state = self.lock();
-        let Some(entry) = state.tasks.get_mut(&task) else { return };
-        let KnownTask::Open(waiting) = entry else { return };
+        let Some(known) = state.tasks.get_mut(&task) else { return };
+        let KnownTask::Open(waiting) = known else { return };
         for waiter in std::mem::take(waiting) {
             // A subscriber may have stopped waiting.
             let _ = waiter.send(outcome);
         }
-        *entry = KnownTask::Ended(outcome);
+        *known = KnownTask::Ended(outcome);
         // Dropping the sender ends the channel. A receiver that was taken can still read the messages.
         if let Some(channel) = state.channels.get_mut(&task) {
             match channel.receiver {

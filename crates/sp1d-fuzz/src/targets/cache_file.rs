@@ -60,7 +60,7 @@ fn check_result(input: &[u8]) {
     let mut blobs = parts.into_iter().map(Blob::encode);
     let Some(output) = blobs.next() else { return };
     let event_uploads = blobs.zip(1..).map(|(blob, number)| (format!("#{number}"), blob)).collect();
-    let mut file = cached_result_file(&CachedResult { input: Digest::of(input), output, event_uploads });
+    let mut file = cached_result_file(&CachedResult { input_digest: Digest::of(input), output, event_uploads });
     let read = read_cached_result(&file).expect("the file is whole");
     assert_eq!(cached_result_file(&read), file);
     let place = usize::from(u16::from_le_bytes(*place)) % file.len();
@@ -86,7 +86,7 @@ fn seeds() -> Vec<Vec<u8>> {
         let mut blobs = parts.iter().map(|content| Blob::encode(content));
         let output = blobs.next().expect("a result has an output");
         let event_uploads = blobs.zip(1..).map(|(blob, number)| (format!("#{number}"), blob)).collect();
-        let file = cached_result_file(&CachedResult { input: Digest::of(b"input"), output, event_uploads });
+        let file = cached_result_file(&CachedResult { input_digest: Digest::of(b"input"), output, event_uploads });
         seeds.push([&[0][..], &file].concat());
         // The length of the header follows the magic, and its digest of 32 bytes comes before it.
         let body = &file[MAGIC.len() + 4 + 32..];

@@ -468,7 +468,8 @@ impl Dispatcher {
         key: Option<Digest>,
         uploads: DeferredEventUploads,
     ) {
-        let (Some(result_cache), Some(key), Some(input)) = (self.shared.result_cache.clone(), key, running_try.input)
+        let (Some(result_cache), Some(key), Some(input_digest)) =
+            (self.shared.result_cache.clone(), key, running_try.input_digest)
         else {
             return;
         };
@@ -477,7 +478,7 @@ impl Dispatcher {
         running_try.note_cached_key(key);
         let spec = spec.clone();
         self.background.run_blocking(move || {
-            if let Some(result) = cached_result(&spec, input, output, uploads) {
+            if let Some(result) = cached_result(&spec, input_digest, output, uploads) {
                 result_cache.keep(key, result);
             }
         });

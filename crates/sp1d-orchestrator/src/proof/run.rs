@@ -169,9 +169,9 @@ impl ProofRun<'_> {
         let id = TryId(self.shared.next_try.fetch_add(1, Ordering::Relaxed));
         request.trusted_only |= self.shared.settings.trusted_only;
         let trusted_only = request.trusted_only;
-        let input = self.input_digest(&request).await;
+        let input_digest = self.input_digest(&request).await;
         let compares = claims.is_comparing();
-        let running_try = Arc::new(RunningTry::new(id, &request, input, verify, findings, compares, progress));
+        let running_try = Arc::new(RunningTry::new(id, &request, input_digest, verify, findings, compares, progress));
         let cleanup = TryCleanup::new(running_try.clone(), self.try_writer.clone(), self.shared.clone());
         let group = ShareGroup(request.share_group);
         let event = ForwardedEvent::TryStarted { try_id: id, group, claims: claims.clone(), trusted_only };

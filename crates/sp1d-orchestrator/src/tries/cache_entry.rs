@@ -14,12 +14,12 @@ sp1d_model::limits! {
     const MAX_CACHED_BYTES: u64 = 256 << 20; Bytes by Worker;
 }
 
-/// Returns the cached form of the result of `spec`, which belongs to a proof of the `input` with this digest, without
-/// compressing it again. `None` if it is larger than [`MAX_CACHED_BYTES`], or if a part was spilled and cannot be read
-/// back. Blocks.
+/// Returns the cached form of the result of `spec`, which belongs to a proof of the input with this digest. The result
+/// is not compressed again. `None` if it is larger than [`MAX_CACHED_BYTES`], or if a part was spilled and cannot be
+/// read back. Blocks.
 pub(crate) fn cached_result(
     spec: &TaskSpec,
-    input: Digest,
+    input_digest: Digest,
     output: Stored,
     uploads: DeferredEventUploads,
 ) -> Option<CachedResult> {
@@ -31,5 +31,5 @@ pub(crate) fn cached_result(
     let event_list = spec.payload.marker().map(|marker| &marker.event_list);
     let renamed = |name: String| if event_list == Some(&name) { EVENT_LIST.to_owned() } else { name };
     let uploads = uploads.into_iter().map(|(name, stored)| Some((renamed(name), read(stored)?)));
-    Some(CachedResult { input, output: read(output)?, event_uploads: uploads.collect::<Option<_>>()? })
+    Some(CachedResult { input_digest, output: read(output)?, event_uploads: uploads.collect::<Option<_>>()? })
 }

@@ -8,7 +8,7 @@ use sp1d_artifacts::{Blob, Digest};
 pub struct CachedResult {
     /// BLAKE3 digest of the input of the proof that the result was made for. Results contain parts of the input, so
     /// they are removed when the input is deleted.
-    pub input: Digest,
+    pub input_digest: Digest,
     /// The result of the shard's task.
     pub output: Blob,
     /// The uploaded deferred events and their list, by name. The list is named `#1`, because its name differs from

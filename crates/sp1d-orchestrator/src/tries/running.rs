@@ -66,7 +66,7 @@ pub(crate) struct RunningTry {
     /// Only trusted workers get its tasks.
     pub(crate) trusted_only: bool,
     /// Digest of the input, for the result cache. `None` if no results are cached.
-    pub(crate) input: Option<Digest>,
+    pub(crate) input_digest: Option<Digest>,
     /// Name of the proof in logs, in the field `proof_id`: the label of the request, or the number of this try if the
     /// request has no label.
     pub(crate) label: String,
@@ -98,7 +98,7 @@ impl RunningTry {
     pub(crate) fn new(
         id: TryId,
         request: &ProofRequest,
-        input: Option<Digest>,
+        input_digest: Option<Digest>,
         verify: Verify,
         findings: Arc<ProofFindings>,
         compares_claims: bool,
@@ -116,7 +116,7 @@ impl RunningTry {
             cut: AtomicU64::new(0),
             excluded_below: OnceLock::new(),
             trusted_only: request.trusted_only,
-            input,
+            input_digest,
             label: label(id, &request.label),
             checks: OnceLock::new(),
             failure: OnceLock::new(),

@@ -203,7 +203,7 @@ mod tests {
         let key = Digest::of(b"key");
         let keep = || {
             let result = CachedResult {
-                input: Digest::of(b"first"),
+                input_digest: Digest::of(b"first"),
                 output: Blob::encode(b"a result of the first input"),
                 event_uploads: Vec::new(),
             };

@@ -243,7 +243,7 @@ mod tests {
 
     fn result_for(input: &[u8], content: &[u8]) -> CachedResult {
         let event_uploads = vec![("#1".into(), Blob::encode(&[1])), ("made-1-x".into(), Blob::encode(&[]))];
-        CachedResult { input: Digest::of(input), output: Blob::encode(content), event_uploads }
+        CachedResult { input_digest: Digest::of(input), output: Blob::encode(content), event_uploads }
     }
 
     /// Returns the output of the result under `key`.

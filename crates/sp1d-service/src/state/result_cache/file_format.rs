@@ -39,7 +39,7 @@ fn parts(result: &CachedResult) -> impl Iterator<Item = (&str, &Blob)> {
 }
 
 fn header(result: &CachedResult) -> Vec<u8> {
-    let mut header = result.input.as_bytes().to_vec();
+    let mut header = result.input_digest.as_bytes().to_vec();
     header.extend(length(parts(result).count()).to_le_bytes());
     for (name, content) in parts(result) {
         header.extend(length(name.len()).to_le_bytes());
@@ -160,7 +160,7 @@ pub(crate) fn read(file: &mut impl Read) -> Option<CachedResult> {
         return None;
     }
     let mut rest = &*header;
-    let input = Digest::from_slice(take(&mut rest, blake3::OUT_LEN)?)?;
+    let input_digest = Digest::from_slice(take(&mut rest, blake3::OUT_LEN)?)?;
     let count = take_u32(&mut rest)?;
     // The header is intact, so the number of its parts is right and small.
     let headers = (0..count).map(|_| part_header(&mut rest)).collect::<Option<Vec<PartHeader>>>()?;
@@ -172,7 +172,7 @@ pub(crate) fn read(file: &mut impl Read) -> Option<CachedResult> {
     let is_whole = rest.is_empty() && file.read(&mut [0]).is_ok_and(|read| read == 0);
     let mut parts = parts.into_iter();
     let (_, output) = parts.next().filter(|(name, _)| is_whole && name.is_empty())?;
-    Some(CachedResult { input, output, event_uploads: parts.collect() })
+    Some(CachedResult { input_digest, output, event_uploads: parts.collect() })
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
         let mut blobs = contents.iter().map(|content| Blob::encode(content));
         let output = blobs.next().unwrap();
         CachedResult {
-            input: Digest::of(b"input"),
+            input_digest: Digest::of(b"input"),
             output,
             event_uploads: blobs.zip(1..).map(|(blob, number)| (format!("#{number}"), blob)).collect(),
         }
@@ -209,9 +209,9 @@ mod tests {
         for parts in cases {
             let whole = result(parts);
             let file = written(&whole);
-            assert_eq!(read_input(&mut &*file), Some(whole.input));
+            assert_eq!(read_input(&mut &*file), Some(whole.input_digest));
             let read = read(&mut &*file).unwrap();
-            assert_eq!(read.input, whole.input);
+            assert_eq!(read.input_digest, whole.input_digest);
             assert_eq!(contents(read), contents(whole));
         }
     }

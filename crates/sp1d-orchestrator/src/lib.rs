@@ -32,7 +32,7 @@
 mod check_limiter;
 mod check_threads;
 mod counts;
-mod describe_first;
+mod describe_first_workers;
 mod dispatch;
 mod limits;
 mod lock;

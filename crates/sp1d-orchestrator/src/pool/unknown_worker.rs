@@ -1,6 +1,6 @@
 //! Why a name or address does not select a worker.
 
-use crate::describe_first::describe_first;
+use crate::describe_first_workers::describe_first_workers;
 use std::fmt;
 
 /// A name or address does not select a worker.
@@ -33,7 +33,7 @@ impl fmt::Display for NameList<'_> {
         if self.0.is_empty() {
             return f.write_str("none");
         }
-        f.write_str(&describe_first(self.0.iter(), String::clone).join(", "))
+        f.write_str(&describe_first_workers(self.0.iter(), String::clone).join(", "))
     }
 }
 

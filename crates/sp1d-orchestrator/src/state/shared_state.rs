@@ -31,7 +31,7 @@ use super::{
 use crate::{
     check_limiter::CheckLimiter,
     counts::Counters,
-    describe_first::describe_first,
+    describe_first_workers::describe_first_workers,
     lock::lock,
     settings::OrchestratorSettings,
     tries::result_cache::ResultCache,
@@ -261,7 +261,7 @@ impl SharedState {
             let missing = missing.map_or("it does not support these tasks", String::as_str);
             format!("{} ({}): {missing}", worker.name, worker.address)
         };
-        Some(describe_first(workers.values(), reason))
+        Some(describe_first_workers(workers.values(), reason))
     }
 
     /// Returns the attempt if it belongs to `session`.

@@ -4,7 +4,7 @@
 //! why a proof has no worker.
 
 use super::{reach_error::ReachError, unreachable::Unreachable, worker_address::WorkerAddress};
-use crate::describe_first::describe_first;
+use crate::describe_first_workers::describe_first_workers;
 use sp1d_protocol::{Address, PreambleError, QueuePlace};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -119,7 +119,7 @@ impl Contacts {
             },
             Contact::Connecting | Contact::Connected | Contact::NotNeeded => None,
         };
-        describe_first(self.members.iter().filter_map(described), |text| text)
+        describe_first_workers(self.members.iter().filter_map(described), |text| text)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     reach_error::{ReachError, failure_line},
     worker_address::WorkerAddress,
 };
-use crate::describe_first::describe_first;
+use crate::describe_first_workers::describe_first_workers;
 use std::{fmt, sync::Arc};
 
 /// A worker of the list that could not be reached.
@@ -27,7 +27,7 @@ pub(crate) struct UnreachableList<'a>(pub(crate) &'a [Unreachable]);
 impl fmt::Display for UnreachableList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let describe = |Unreachable { worker, reason }: &Unreachable| format!("{worker} ({})", failure_line(reason));
-        f.write_str(&describe_first(self.0.iter(), describe).join(", "))
+        f.write_str(&describe_first_workers(self.0.iter(), describe).join(", "))
     }
 }
 

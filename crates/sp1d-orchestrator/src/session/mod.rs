@@ -17,9 +17,11 @@
 //! - when to release its worker,
 //! - when silence ends it,
 //! - which uploads exceed a quota, and which transfers are too slow,
-//! - whether a GPU worker that becomes ready while tries run is too small for their shards.
+//! - whether the worker is trusted,
+//! - whether a GPU worker that becomes ready while tries run is too small for their shards,
+//! - that a try fails if the store is full at an upload, or if a spilled artifact cannot be read back at a fetch.
 //!
-//! It decides nothing else about tasks. It does not know why a worker gets a task, or how a connection is established.
+//! It decides nothing else about tasks and tries. It does not know why a worker gets a task, or how a connection is established.
 
 mod calls;
 mod control;

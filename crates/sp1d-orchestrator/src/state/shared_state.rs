@@ -1,14 +1,15 @@
 //! The state that all parts of the orchestrator share.
 //!
 //! Types say who writes most of it. The registered attempts, the running tries and the scheduler's view of the workers
-//! can only be read here: see [`published`](crate::published). An upload, a check and a proof request each take their
+//! can only be read here: see [`published`](super::published). An upload, a check and a proof request each take their
 //! share of [`UploadBudget`], [`CheckLimiter`] and [`Demand`], and return it at their end. The types do not say who
 //! writes the other entries and facts:
 //!
 //! | what | writer | readers |
 //! |---|---|---|
-//! | connected workers | each session; the dispatcher counts in it and closes it | dispatcher, tries and callers |
-//! | disconnected workers, last departure | sessions and connections | callers, and tries without workers |
+//! | connected workers | each session; the dispatcher counts in it and closes it; `Membership` marks and closes a forgotten one | dispatcher, tries and callers |
+//! | disconnected workers | sessions and connections; `Membership` and `NameFollower` remove workers | callers |
+//! | last departure | sessions | tries without workers |
 //! | identities of workers | connections and sessions, when a worker connects; the list | sessions |
 //! | contacts: which workers of the list are reached | connections and the list | callers, and tries without workers |
 //! | result cache | dispatcher; a try removes results that may be wrong | tries, when they submit tasks |
@@ -138,7 +139,8 @@ pub(crate) struct SharedState {
     pool: StateReader<PoolSnapshot>,
     /// Which worker left last and why, for the error of a proof that waits in vain.
     last_departure: Mutex<String>,
-    /// The workers that should be connected and are not. Sessions and connections change it, and callers read it.
+    /// The workers that should be connected and are not. Sessions and connections add and remove workers. A worker is
+    /// also removed when the list or its name loses it, or when it is forgotten. Callers read it.
     disconnected: Mutex<DisconnectedWorkers>,
     /// Whether each worker of the list is reached.
     pub(crate) contacts: watch::Sender<Contacts>,

@@ -34,9 +34,10 @@ pub struct DisconnectedWorker {
     pub last_try: Option<String>,
 }
 
-/// Identifies a disconnected worker. A worker that joins comes from a different port each time, and often from a
-/// different address, so its name identifies it. A worker chooses its name itself, so with TLS the name counts only
-/// together with its certificate.
+/// Identifies a worker in the list of disconnected workers. A worker that joins comes from a different port each time,
+/// and often from a different address. So its name identifies it here, and with TLS the name together with the
+/// certificate. Without TLS, a worker that takes the name of another one counts as the same worker. This only affects
+/// what people see: faults and attempts belong to a [`WorkerIdentity`](super::identity::WorkerIdentity).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum DisconnectedKey {
     Listed(WorkerAddress),
@@ -58,7 +59,7 @@ impl DisconnectedKey {
     }
 }
 
-/// Returns true if both are the same worker.
+/// Returns true if the list of disconnected workers has one entry for both.
 pub(crate) fn is_same(one: &ConnectedWorker, other: &ConnectedWorker) -> bool {
     DisconnectedKey::of(one) == DisconnectedKey::of(other)
 }

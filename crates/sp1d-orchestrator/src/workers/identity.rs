@@ -1,7 +1,8 @@
 //! Which worker is which over all its sessions, and where workers come from.
 //!
 //! With TLS, the certificate of a worker proves who it is. Without TLS, its address and its name are all that is known.
-//! A worker chooses its name itself, so the name alone never identifies it.
+//! A worker chooses its name itself, so the name alone does not identify it here. The list of disconnected workers is
+//! less strict: see `disconnected`.
 
 use super::worker_address::WorkerAddress;
 use crate::settings::WorkerOrigins;

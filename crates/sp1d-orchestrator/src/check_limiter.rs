@@ -1,10 +1,13 @@
-//! Runs the checks of workers' outputs, and limits how many run and how long their callers wait.
+//! Runs the checks of workers' outputs, and limits how many run and how long each may take.
 //!
 //! A check runs code of SP1 on bytes of a worker, and it cannot be interrupted. So it gets a thread that runs no other
-//! check meanwhile, and its caller waits for a limited time only. A slow check does not delay the checks of other
-//! workers for long, and the checks of one worker never use more than one thread. The caller is notified of a check
-//! that takes much longer than usual, or that waits behind such a check of the same worker. The task then need not
-//! wait.
+//! check meanwhile, and after a maximum time its caller stops waiting for the thread. A slow check does not delay the
+//! checks of other workers for long, and the checks of one worker never use more than one thread. The caller is
+//! notified of a check that takes much longer than usual, or that waits behind such a check of the same worker. The
+//! task then need not wait.
+//!
+//! The wait for a slot has no limit, and the caller is not notified of it. It is short, because every check gives up
+//! its slot after `MAX_SLOT_TIME` at the latest.
 //!
 //! A test whether a result is present does not run code of SP1. It needs neither a thread nor a slot.
 

@@ -41,7 +41,7 @@ pub use executor::{
 pub use file_decoding::FileDecodeError;
 pub use identity::build_identity;
 pub use limits::limits;
-pub use memory::{LOAD_BYTES, REST_BYTES, smaller_cut, smallest_worker_bytes};
+pub use memory::{LOAD_BYTES, REST_BYTES, SHARD_CELL_BYTES, smaller_cut, smallest_worker_bytes};
 pub use options::{CutOption, CutOptions, OptionsError, ReplacedValue};
 pub use program::{ProgramError, check_program};
 pub use proof_calls::{ProofCalls, ProofIdentity, observe_proof_calls};

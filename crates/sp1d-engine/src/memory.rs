@@ -5,13 +5,18 @@
 //! them.
 
 use sp1d_model::{TaskKind, counted};
-use sp1d_orchestrator::{ShardSize, ShardWorker, comparable_bytes};
+use sp1d_orchestrator::{ShardSize, ShardWorker};
 
 /// Resident bytes of a loaded prover that has no key and proves nothing: measured 0.96 GB.
 pub const REST_BYTES: u64 = 1_000_000_000;
 
 /// Bytes that must be free for a prover to load.
 pub const LOAD_BYTES: u64 = 2_000_000_000;
+
+/// Bytes that a full shard takes on a processor for each cell of its cut. The scheduler uses it to compare GPU workers
+/// with workers on processors. SP1's default cut takes 27.4 GB by it. The formula gives 27.5 GB for a program of 30,000
+/// instructions.
+pub const SHARD_CELL_BYTES: u64 = 68;
 
 /// SP1 commits to columns of this many cells, and fills up the last one.
 const COLUMN: u64 = 1 << 21;
@@ -159,7 +164,9 @@ pub(crate) fn shard_size(kind: TaskKind, instructions: u64, threshold: u64) -> S
 /// three quarters of it are enough.
 pub(crate) fn too_small_for(bytes: u64, threshold: u64, workers: &[ShardWorker]) -> Option<u64> {
     let room = |worker: &ShardWorker| match (worker.largest_cut, worker.memory) {
-        (Some(largest), _) if largest < threshold => comparable_bytes(largest).min((bytes / 4 * 3).saturating_sub(1)),
+        (Some(largest), _) if largest < threshold => {
+            largest.saturating_mul(SHARD_CELL_BYTES).min((bytes / 4 * 3).saturating_sub(1))
+        }
         (Some(_), _) | (None, None) => u64::MAX,
         (None, Some(memory)) => memory.alone_bytes,
     };

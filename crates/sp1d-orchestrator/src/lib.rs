@@ -70,7 +70,7 @@ pub use runner::{
     checks::ProofChecks,
     failure::{FailedAttempt, ProofFailure},
     request::{Cut, ExpectedExit, ProofOutput, ProofRequest},
-    task::{AttemptMemory, ShardWorker, TaskSpec, comparable_bytes},
+    task::{AttemptMemory, ShardWorker, TaskSpec},
 };
 pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify, WorkerOrigins};
 pub use sp1d_artifacts::default_spill_folder;

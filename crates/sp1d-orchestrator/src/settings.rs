@@ -57,6 +57,10 @@ pub struct OrchestratorSettings {
     /// to `patience` for a worker that does. If false, it fails before it starts. A proof always waits up to `patience`
     /// if no worker at all is connected.
     pub wait_for_capabilities: bool,
+    /// Memory that a full shard takes on a processor for each trace cell of its cut, in bytes. After a task ran out of
+    /// memory, it gives a GPU worker a size that can be compared with the memory of workers on processors. `None` if
+    /// unknown: a GPU worker then counts as larger than all of them.
+    pub shard_cell_bytes: Option<u64>,
     /// The highest attempt number that this orchestrator assigned before it restarted; 0 if it did not restart.
     /// Artifact names contain attempt numbers, and with a result cache they must not repeat.
     pub last_attempt_before_restart: u64,
@@ -75,8 +79,8 @@ pub struct OrchestratorSettings {
 impl OrchestratorSettings {
     /// Returns the defaults for `build`: the name of this program and machine with the process id, two attempts per
     /// prover, spread placement, a heartbeat every second of which three may be missed, 60 s of patience, a quarter of
-    /// the memory for artifacts, every result verified, three failures and five losses, the resolver of the operating
-    /// system, and plain connections.
+    /// the memory for artifacts, every result verified, three failures and five losses, no memory of shards, the
+    /// resolver of the operating system, and plain connections.
     #[must_use]
     pub fn new(build: Build) -> Self {
         Self {
@@ -94,6 +98,7 @@ impl OrchestratorSettings {
             worker_origins: WorkerOrigins::ByAddress,
             trusted_only: false,
             wait_for_capabilities: false,
+            shard_cell_bytes: None,
             last_attempt_before_restart: 0,
             lineage: None,
             resolver: Arc::new(SystemResolver),

@@ -74,11 +74,3 @@ pub(crate) fn shard_room(largest_cut: Option<u64>, memory: Option<AttemptMemory>
         (None, None) => ShardRoom::Unknown,
     }
 }
-
-/// Returns the memory with which the scheduler compares a GPU worker with workers on processors: the memory that a full
-/// shard of `largest_cut` cells takes on a processor. For SP1's default cut, this is 27.4 GB.
-#[must_use]
-pub const fn comparable_bytes(largest_cut: u64) -> u64 {
-    const CELL_BYTES: u64 = 68;
-    largest_cut.saturating_mul(CELL_BYTES)
-}

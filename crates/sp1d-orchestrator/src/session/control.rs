@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     lock::lock,
-    runner::task::comparable_bytes,
     settings::OrchestratorSettings,
     state::dispatcher_input::{DispatcherInput, ForwardedEvent},
     workers::{connected_worker::ConnectedWorker, worker_address::WorkerAddress},
@@ -136,11 +135,10 @@ impl WorkerSession {
                 self.send_event(ForwardedEvent::FirstProverReady { session }).await;
                 return;
             }
-            // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
-            let of_machine = Some(introduction.machine_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
+            let alone_bytes = worker.attempt_memory().map(|memory| memory.alone_bytes);
             let comparable_bytes = match worker.largest_cut {
-                Some(cut) => comparable_bytes(cut),
-                None => worker.attempt_memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
+                Some(cut) => comparable_gpu_bytes(cut, self.shared.settings.shard_cell_bytes),
+                None => comparable_processor_bytes(introduction.machine_bytes, alone_bytes),
             };
             let shard_room = worker.shard_room();
             self.exclude_from_larger_shards(&worker).await;
@@ -229,6 +227,19 @@ impl WorkerSession {
     }
 }
 
+/// Returns the memory with which the scheduler compares a GPU worker with other workers: what a full shard of its
+/// largest cut takes on a processor. Unknown memory counts as sufficient.
+fn comparable_gpu_bytes(largest_cut: u64, shard_cell_bytes: Option<u64>) -> u64 {
+    shard_cell_bytes.map_or(u64::MAX, |bytes| largest_cut.saturating_mul(bytes))
+}
+
+/// Returns the memory with which the scheduler compares a worker on processors with other workers: what an attempt can
+/// use that runs alone on the machine. `machine_bytes` is 0 if unknown. Unknown memory counts as sufficient.
+fn comparable_processor_bytes(machine_bytes: u64, alone_bytes: Option<u64>) -> u64 {
+    let machine_bytes = if machine_bytes == 0 { u64::MAX } else { machine_bytes };
+    alone_bytes.map_or(machine_bytes, |bytes| bytes.min(machine_bytes))
+}
+
 /// Returns the attempts that a worker can resume: those in `resumable` that this orchestrator may have assigned before
 /// it restarted.
 fn resumable_attempts(settings: &OrchestratorSettings, resumable: Vec<wire::Resumable>) -> Vec<ResumableAttempt> {
@@ -260,6 +271,16 @@ mod tests {
             usize::from(is_kept),
             "{lineage:?} {attempt} {key:?}"
         );
+    }
+
+    #[test]
+    fn unknown_memory_of_a_worker_counts_as_sufficient() {
+        assert_eq!((comparable_gpu_bytes(10, Some(68)), comparable_gpu_bytes(10, None)), (680, u64::MAX));
+        for (machine_bytes, alone_bytes, expected) in
+            [(0, None, u64::MAX), (0, Some(5), 5), (8, None, 8), (8, Some(5), 5), (8, Some(9), 8)]
+        {
+            assert_eq!(comparable_processor_bytes(machine_bytes, alone_bytes), expected);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
 };
 use serde_json::Value;
 use sp1d_client::{ClientSettings, redacted};
-use sp1d_engine::{CutOptions, ReplacedValue, build_identity};
+use sp1d_engine::{CutOptions, ReplacedValue, SHARD_CELL_BYTES, build_identity};
 use sp1d_identity::{PeerRole, TlsIdentity};
 use sp1d_orchestrator::{
     ListError, OrchestratorSettings, Verify, WorkerAddress, WorkerFile, WorkerList, WorkerOrigins,
@@ -101,6 +101,7 @@ impl Config {
             url.value = redacted(&url.value);
         }
         let mut orchestrator = OrchestratorSettings::new(build_identity());
+        orchestrator.shard_cell_bytes = Some(SHARD_CELL_BYTES);
         orchestrator.shard_batch_size = small(number(SHARD_BATCH_SIZE));
         orchestrator.placement = text(PLACEMENT).parse().expect("checked against the choices");
         orchestrator.heartbeat = Duration::from_millis(number(HEARTBEAT));

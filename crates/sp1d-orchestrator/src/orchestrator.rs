@@ -57,7 +57,7 @@ pub struct Orchestrator {
     /// Writes the running tries in `shared`. Only the cleanup of a try gets a copy.
     try_writer: TryWriter,
     membership: Membership,
-    tasks: BackgroundTasks,
+    background: BackgroundTasks,
     /// Cancelled when the orchestrator ends.
     stop: CancellationToken,
 }
@@ -115,11 +115,11 @@ impl Orchestrator {
         let (dispatch_writer, try_writer) = (DispatchWriter::default(), TryWriter::default());
         let writers = (&dispatch_writer, &try_writer);
         let shared = Arc::new(SharedState::new(settings, local, result_cache, inbox, Handle::current(), writers));
-        let (tasks, stop) = (BackgroundTasks::new(), CancellationToken::new());
+        let (background, stop) = (BackgroundTasks::new(), CancellationToken::new());
         let dispatcher = Dispatcher::new(shared.clone(), dispatch_writer, config);
-        tasks.spawn(dispatcher.run(inputs, stop.clone()));
-        let membership = Membership::new(shared.clone(), tasks.clone(), stop.clone());
-        Self { shared, try_writer, membership, tasks, stop }
+        background.spawn(dispatcher.run(inputs, stop.clone()));
+        let membership = Membership::new(shared.clone(), background.clone(), stop.clone());
+        Self { shared, try_writer, membership, background, stop }
     }
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
@@ -181,8 +181,8 @@ impl Orchestrator {
     pub async fn end(&self) {
         self.shared.is_ending.store(true, Ordering::Relaxed);
         self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.background.close();
+        self.background.wait().await;
     }
 
     /// Ends all sessions and proofs, and waits until all their tokio tasks have ended.

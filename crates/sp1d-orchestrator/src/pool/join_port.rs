@@ -59,15 +59,20 @@ impl JoinPort {
         Self { peers: PeerPort::new(settings.from, MAX_LOG_RATE), places: PeerPlaces::new(limits), limits, shared }
     }
 
-    /// Accepts connections until `stop` is cancelled. The sessions run on `tasks`.
-    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, tasks: BackgroundTasks, stop: CancellationToken) {
+    /// Accepts connections until `stop` is cancelled. The sessions run on `background`.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        background: BackgroundTasks,
+        stop: CancellationToken,
+    ) {
         loop {
             let (stream, peer) = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = self.peers.accept(&listener) => accepted,
             };
             let (port, stop) = (self.clone(), stop.child_token());
-            tasks.spawn(async move { port.receive(stream, peer, stop).await });
+            background.spawn(async move { port.receive(stream, peer, stop).await });
         }
     }
 

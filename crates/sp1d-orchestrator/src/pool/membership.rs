@@ -32,14 +32,14 @@ pub(crate) struct Membership {
     /// The same for the workers of names with several addresses.
     named: NamedConnectionStops,
     /// Runs the connections. Its owner waits for their end.
-    tasks: BackgroundTasks,
+    background: BackgroundTasks,
     /// Ends all connections.
     stop: CancellationToken,
 }
 
 impl Membership {
-    pub(crate) fn new(shared: Arc<SharedState>, tasks: BackgroundTasks, stop: CancellationToken) -> Self {
-        Self { shared, members: Mutex::default(), named: NamedConnectionStops::default(), tasks, stop }
+    pub(crate) fn new(shared: Arc<SharedState>, background: BackgroundTasks, stop: CancellationToken) -> Self {
+        Self { shared, members: Mutex::default(), named: NamedConnectionStops::default(), background, stop }
     }
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
@@ -70,13 +70,18 @@ impl Membership {
             let (shared, first) = (self.shared.clone(), Some(first));
             match worker_address {
                 WorkerAddress::Listed(name) if name.is_name() => {
-                    let (name, tasks, connections) = (name.clone(), self.tasks.clone(), BTreeMap::new());
+                    let (name, background, connections) = (name.clone(), self.background.clone(), BTreeMap::new());
                     let named = self.named.clone();
-                    let follower = NameFollower { name, shared, first, tasks, stop: end, connections, named };
-                    self.tasks.spawn(follower.run());
+                    let follower = NameFollower { name, shared, first, background, stop: end, connections, named };
+                    self.background.spawn(follower.run());
                 }
                 worker_address => {
-                    _ = self.tasks.spawn(keep_connected(worker_address.clone(), shared, first, SessionStop::from(end)));
+                    _ = self.background.spawn(keep_connected(
+                        worker_address.clone(),
+                        shared,
+                        first,
+                        SessionStop::from(end),
+                    ));
                 }
             }
             (worker_address.clone(), outcome)
@@ -87,7 +92,7 @@ impl Membership {
     /// Accepts workers that join through `listener`, until the orchestrator ends.
     pub(crate) fn serve_joining(&self, listener: TcpListener, settings: JoinSettings) {
         let port = Arc::new(JoinPort::new(settings, self.shared.clone()));
-        self.tasks.spawn(port.serve(listener, self.tasks.clone(), self.stop.clone()));
+        self.background.spawn(port.serve(listener, self.background.clone(), self.stop.clone()));
     }
 
     /// Removes a worker, given by name or address: ends its session if it is connected, and no longer lists it if it is

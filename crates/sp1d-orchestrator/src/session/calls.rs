@@ -113,10 +113,10 @@ impl Session for SessionCalls {
             return Err(Status::failed_precondition("the worker was refused, or its control stream came too late"));
         }
         shared.counters.on_session();
-        session.tasks.spawn(session.clone().keep_alive(outbox));
+        session.background.spawn(session.clone().keep_alive(outbox));
         let inbound = request.into_inner();
         let (receiving, ended) = (session.clone().receive(inbound, introduction), session.closer.clone());
-        session.tasks.spawn(async move { run_until(receiving, ended.ended()).await });
+        session.background.spawn(async move { run_until(receiving, ended.ended()).await });
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 

@@ -39,7 +39,7 @@ impl WorkerSession {
         let (parts, stream) = mpsc::channel(room);
         let transfer = Transfer { parts, shared: self.shared.clone(), running_try: registered.running_try.clone() };
         let ended = self.closer.clone();
-        self.tasks.spawn(async move {
+        self.background.spawn(async move {
             tokio::select! {
                 () = transfer.send_all(stored) => {}
                 () = ended.ended() => {}

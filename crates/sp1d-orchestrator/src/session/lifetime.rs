@@ -112,8 +112,8 @@ where
     closer.close();
     // The task of the server holds the connection, and ends when it next uses the connection.
     let _ = timeout(Duration::from_secs(1), closer.ended()).await;
-    session.tasks.close();
-    session.tasks.wait().await;
+    session.background.close();
+    session.background.wait().await;
     let reason = match (session.close_reason.take(), served) {
         (Some(reason), _) => reason,
         (None, Err(error)) => format!("the connection failed: {error}"),

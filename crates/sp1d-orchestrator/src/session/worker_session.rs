@@ -72,7 +72,7 @@ pub(super) struct WorkerSession {
     /// Cancelled when the worker reports that it leaves.
     pub(super) leaving: CancellationToken,
     pub(super) close_reason: Arc<CloseReason>,
-    pub(super) tasks: BackgroundTasks,
+    pub(super) background: BackgroundTasks,
     pub(super) shared: Arc<SharedState>,
 }
 
@@ -96,7 +96,7 @@ impl WorkerSession {
             waiting_orchestrators: watch::Sender::new(0),
             leaving: CancellationToken::new(),
             close_reason: Arc::default(),
-            tasks: BackgroundTasks::new(),
+            background: BackgroundTasks::new(),
             shared,
         }
     }

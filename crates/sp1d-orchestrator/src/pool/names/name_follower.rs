@@ -35,7 +35,7 @@ pub(crate) struct NameFollower {
     /// Receives the outcome of the first connection.
     pub(crate) first: FirstOutcomeSender,
     /// Runs the connections. Its owner waits for their end.
-    pub(crate) tasks: BackgroundTasks,
+    pub(crate) background: BackgroundTasks,
     pub(crate) stop: CancellationToken,
     /// The connections to the present workers, and those that are ending.
     pub(crate) connections: BTreeMap<WorkerAddress, NamedConnection>,
@@ -146,7 +146,7 @@ impl NameFollower {
         let earlier = self.connections.remove(&worker_address).map(|connection| connection.task);
         add_contact(&shared, &worker_address, &at_once);
         let named = self.named.clone();
-        let task = self.tasks.spawn({
+        let task = self.background.spawn({
             let worker_address = worker_address.clone();
             async move {
                 if let Some(earlier) = earlier {

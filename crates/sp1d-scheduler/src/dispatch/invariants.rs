@@ -40,33 +40,33 @@ impl DispatchState {
     /// Every live attempt is known, with its session. The states of an attempt fit together.
     fn check_attempts(&self) {
         let mut live = 0;
-        for (attempt, entry) in &self.attempts {
-            let task = self.tasks.get(entry.task);
-            assert!(task.is_some(), "{attempt} belongs to {}, which is not open", entry.task);
+        for (attempt, dispatched) in &self.attempts {
+            let task = self.tasks.get(dispatched.task);
+            assert!(task.is_some(), "{attempt} belongs to {}, which is not open", dispatched.task);
             assert!(
-                entry.events_check == DeferredEventsCheck::NotStarted || task.is_some_and(|entry| entry.has_marker),
-                "the task of {attempt} has no marker, but the attempt is {entry:?}"
+                dispatched.events_check == DeferredEventsCheck::NotStarted || task.is_some_and(|task| task.has_marker),
+                "the task of {attempt} has no marker, but the attempt is {dispatched:?}"
             );
             assert!(
-                entry.report != ResultReport::Ignored || entry.events_check == DeferredEventsCheck::Ended,
-                "the result of {attempt} does not count, but its deferred events were not rejected: {entry:?}"
+                dispatched.report != ResultReport::Ignored || dispatched.events_check == DeferredEventsCheck::Ended,
+                "the result of {attempt} does not count, but its deferred events were not rejected: {dispatched:?}"
             );
             // The end of a session would lose a delivered result that the scheduler does not know.
             assert_eq!(
-                entry.report == ResultReport::Received,
+                dispatched.report == ResultReport::Received,
                 self.scheduler.has_delivered(*attempt),
-                "the scheduler does not agree whether {attempt} has delivered its result: {entry:?}"
+                "the scheduler does not agree whether {attempt} has delivered its result: {dispatched:?}"
             );
-            if self.is_live(*attempt, *entry) {
+            if self.is_live(*attempt, *dispatched) {
                 live += 1;
-                assert_eq!(entry.report, ResultReport::Awaited, "{attempt} is live, but is {entry:?}");
+                assert_eq!(dispatched.report, ResultReport::Awaited, "{attempt} is live, but is {dispatched:?}");
             }
         }
         assert_eq!(live, self.scheduler.counts().live_attempts, "a live attempt is unknown");
     }
 
-    fn is_live(&self, attempt: AttemptId, entry: DispatchAttempt) -> bool {
-        self.scheduler.held_attempts(entry.session).is_some_and(|held| held.contains(&attempt))
+    fn is_live(&self, attempt: AttemptId, dispatched: DispatchAttempt) -> bool {
+        self.scheduler.held_attempts(dispatched.session).is_some_and(|held| held.contains(&attempt))
     }
 
     /// Callers wait only for drains of sessions with a ready worker, and only these can resume attempts.

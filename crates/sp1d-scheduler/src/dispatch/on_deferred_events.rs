@@ -25,15 +25,17 @@ impl DispatchState {
         attempt: AttemptId,
         handling: &mut EventHandling<'_>,
     ) {
-        let Some(entry) = self.attempts.get_mut(&attempt).filter(|entry| entry.awaits_report_of(session)) else {
+        let Some(dispatched) =
+            self.attempts.get_mut(&attempt).filter(|dispatched| dispatched.awaits_report_of(session))
+        else {
             return;
         };
-        let task = entry.task;
-        if entry.events_check == DeferredEventsCheck::NotStarted
+        let task = dispatched.task;
+        if dispatched.events_check == DeferredEventsCheck::NotStarted
             && self.tasks.get(task).is_some_and(|known| known.has_marker)
         {
-            entry.events_check = DeferredEventsCheck::Running;
-            entry.is_check_delayed = false;
+            dispatched.events_check = DeferredEventsCheck::Running;
+            dispatched.is_check_delayed = false;
             handling.commands.push(DispatchCommand::CheckDeferredEvents { attempt, task });
         }
     }
@@ -45,12 +47,15 @@ impl DispatchState {
         handling: &mut EventHandling<'_>,
     ) {
         // The attempt may have been discarded while its uploads were checked.
-        let Some(entry) =
-            self.attempts.get(&attempt).filter(|entry| entry.events_check == DeferredEventsCheck::Running).copied()
+        let Some(dispatched) = self
+            .attempts
+            .get(&attempt)
+            .filter(|dispatched| dispatched.events_check == DeferredEventsCheck::Running)
+            .copied()
         else {
             return;
         };
-        let verdict = outcome.map(|claim| self.judge_claim(attempt, entry, &claim));
+        let verdict = outcome.map(|claim| self.judge_claim(attempt, dispatched, &claim));
         let failure = match verdict {
             Ok(ClaimVerdict::Accepted { refuted }) => {
                 return self.accept_deferred_events(attempt, refuted, handling);
@@ -63,9 +68,10 @@ impl DispatchState {
         self.reject_deferred_events(attempt, failure, handling);
     }
 
-    /// Records `claim`, which `attempt` makes, and returns the verdict on it. `entry` is the entry of `attempt`.
-    fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimVerdict {
-        let DispatchTask { try_id, .. } = *self.tasks.get(entry.task).expect("the task of an attempt is open");
+    /// Records `claim`, which `attempt` makes, and returns the verdict on it. `dispatched` is what is known about
+    /// `attempt`.
+    fn judge_claim(&mut self, attempt: AttemptId, dispatched: DispatchAttempt, claim: &DeferredClaim) -> ClaimVerdict {
+        let DispatchTask { try_id, .. } = *self.tasks.get(dispatched.task).expect("the task of an attempt is open");
         let has_independent_worker = self.scheduler.has_independent_worker_for(attempt);
         match (self.claims.get_mut(&try_id), self.scheduler.worker_of(attempt)) {
             (Some(claims), Some((worker, origin))) => claims.judge(claim, worker, origin, has_independent_worker),
@@ -77,9 +83,9 @@ impl DispatchState {
     /// Tells the scheduler that the deferred events of `attempt` are accepted, and that `refuted` made wrong
     /// claims. Lets the result be checked if it waits.
     fn accept_deferred_events(&mut self, attempt: AttemptId, refuted: Vec<WorkerId>, handling: &mut EventHandling<'_>) {
-        let entry = self.attempt_mut(attempt);
-        entry.events_check = DeferredEventsCheck::Ended;
-        let DispatchAttempt { session, report, .. } = *entry;
+        let dispatched = self.attempt_mut(attempt);
+        dispatched.events_check = DeferredEventsCheck::Ended;
+        let DispatchAttempt { session, report, .. } = *dispatched;
         for worker in refuted {
             handling.commands.push(DispatchCommand::LogRefutedClaim { worker });
             self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIM_REFUTED.to_owned() }, handling);
@@ -97,10 +103,10 @@ impl DispatchState {
         failure: AttemptFailure,
         handling: &mut EventHandling<'_>,
     ) {
-        let entry = self.attempt_mut(attempt);
-        let session = entry.session;
-        let is_proving = entry.report == ResultReport::Awaited;
-        (entry.events_check, entry.report) = (DeferredEventsCheck::Ended, ResultReport::Ignored);
+        let dispatched = self.attempt_mut(attempt);
+        let session = dispatched.session;
+        let is_proving = dispatched.report == ResultReport::Awaited;
+        (dispatched.events_check, dispatched.report) = (DeferredEventsCheck::Ended, ResultReport::Ignored);
         if is_proving {
             // Cancel first, so that the cancellation arrives before the task that replaces the attempt.
             handling.commands.push(DispatchCommand::Cancel { session, attempt });

@@ -37,7 +37,7 @@ impl OpenTaskTable {
 
     /// Returns all tasks, in the order of their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (TaskId, &DispatchTask)> {
-        self.tasks.iter().map(|(task, entry)| (*task, entry))
+        self.tasks.iter().map(|(task, open)| (*task, open))
     }
 
     /// Returns the number of tasks of `try_id`.
@@ -52,9 +52,9 @@ impl OpenTaskTable {
         numbers.filter_map(move |task| Some((*task, self.get(*task)?)))
     }
 
-    pub(super) fn insert(&mut self, task: TaskId, entry: DispatchTask) {
-        self.by_try.entry(entry.try_id).or_default().insert(task);
-        self.tasks.insert(task, entry);
+    pub(super) fn insert(&mut self, task: TaskId, open: DispatchTask) {
+        self.by_try.entry(open.try_id).or_default().insert(task);
+        self.tasks.insert(task, open);
     }
 
     pub(super) fn remove(&mut self, task: TaskId) {
@@ -77,8 +77,8 @@ impl OpenTaskTable {
     /// Checks that both maps contain the same tasks.
     pub(super) fn check_invariants(&self) {
         let mut by_try: BTreeMap<TryId, BTreeSet<TaskId>> = BTreeMap::new();
-        for (task, entry) in self.iter() {
-            by_try.entry(entry.try_id).or_default().insert(task);
+        for (task, open) in self.iter() {
+            by_try.entry(open.try_id).or_default().insert(task);
         }
         assert_eq!(self.by_try, by_try, "the index of open tasks by try is wrong");
     }

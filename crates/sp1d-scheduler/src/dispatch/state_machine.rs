@@ -122,7 +122,7 @@ impl DispatchState {
     /// Returns the tasks of `try_id` without an accepted result whose numbers are above `after`, with their kinds, in
     /// the order of their numbers. Takes time for the tasks that are taken from the iterator, however many are open.
     pub fn open_tasks(&self, try_id: TryId, after: TaskId) -> impl Iterator<Item = (TaskId, TaskKind)> {
-        self.tasks.of_try(try_id, after).map(|(task, entry)| (task, entry.kind))
+        self.tasks.of_try(try_id, after).map(|(task, open)| (task, open.kind))
     }
 
     /// Returns the claims of `try_id` and of the earlier tries of its request; `None` if `try_id` is not running.
@@ -152,8 +152,8 @@ impl DispatchState {
                 self.pass_to_scheduler(Event::TryStarted { try_id, group, trusted_only }, handling);
             }
             DispatchEvent::TaskSubmitted { try_id, task, kind, marker, key } => {
-                let entry = DispatchTask { try_id, kind, has_marker: marker.is_some(), key };
-                self.on_task_submitted(task, entry, marker, handling);
+                let open = DispatchTask { try_id, kind, has_marker: marker.is_some(), key };
+                self.on_task_submitted(task, open, marker, handling);
             }
             DispatchEvent::TryEnded { try_id } => self.on_try_ended(try_id, handling),
             DispatchEvent::WorkerReady { session, ready, resumable_attempts } => {
@@ -204,7 +204,7 @@ impl DispatchState {
             DispatchEvent::CheckDelayed { attempt } => self.on_check_delayed(attempt, handling),
             DispatchEvent::AttemptFailed { session, attempt, kind, text } => {
                 let failure = AttemptFailure::Worker { kind, text };
-                if self.attempts.get(&attempt).is_some_and(|entry| entry.awaits_report_of(session)) {
+                if self.attempts.get(&attempt).is_some_and(|dispatched| dispatched.awaits_report_of(session)) {
                     self.publish_step(attempt, AttemptStep::Failed(failure.to_string()), handling);
                 }
                 self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
@@ -283,7 +283,7 @@ impl DispatchState {
                 // The published steps come first, because the driver forgets the task when it accepts the result.
                 self.publish_step(attempt, AttemptStep::Done, handling);
                 for loser in discarded {
-                    if self.attempts.get(loser).is_some_and(|entry| entry.task == task) {
+                    if self.attempts.get(loser).is_some_and(|dispatched| dispatched.task == task) {
                         self.publish_step(*loser, AttemptStep::Dropped, handling);
                     }
                 }
@@ -301,7 +301,7 @@ impl DispatchState {
                 let cause = TryFailureCause::from_history(kind, &history, lacks_large_worker);
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch state machine cannot tell them apart.
-                let are_claims_suspect = kind.is_shard() && self.tasks.get(task).is_some_and(|entry| !entry.has_marker);
+                let are_claims_suspect = kind.is_shard() && self.tasks.get(task).is_some_and(|open| !open.has_marker);
                 handling.commands.push(DispatchCommand::FailTry {
                     try_id,
                     task,
@@ -329,14 +329,14 @@ impl DispatchState {
     fn on_task_submitted(
         &mut self,
         task: TaskId,
-        entry: DispatchTask,
+        open: DispatchTask,
         marker: Option<TaskId>,
         handling: &mut EventHandling<'_>,
     ) {
-        let DispatchTask { try_id, kind, key, .. } = entry;
+        let DispatchTask { try_id, kind, key, .. } = open;
         let is_new = !self.scheduler.knows_task(task);
         if is_new {
-            self.tasks.insert(task, entry);
+            self.tasks.insert(task, open);
         }
         let resumable_on = key.and_then(|key| self.resumable.session_for(key));
         self.pass_to_scheduler(Event::TaskSubmitted { try_id, task, kind, marker, resumable_on }, handling);
@@ -384,8 +384,8 @@ impl DispatchState {
         let is_its = |key: &ResultKey| self.resumable.session_for(*key) == Some(session);
         let mut first = BTreeMap::new();
         // The tasks are visited in order, so the first task of each key is kept.
-        for (task, entry) in self.tasks.iter() {
-            if let Some(key) = entry.key.filter(is_its) {
+        for (task, open) in self.tasks.iter() {
+            if let Some(key) = open.key.filter(is_its) {
                 first.entry(key).or_insert(task);
             }
         }
@@ -393,11 +393,13 @@ impl DispatchState {
     }
 
     fn on_result_delivered(&mut self, session: SessionId, attempt: AttemptId, handling: &mut EventHandling<'_>) {
-        let Some(entry) = self.attempts.get_mut(&attempt).filter(|entry| entry.awaits_report_of(session)) else {
+        let Some(dispatched) =
+            self.attempts.get_mut(&attempt).filter(|dispatched| dispatched.awaits_report_of(session))
+        else {
             return;
         };
-        entry.report = ResultReport::Received;
-        let (is_checking, is_delayed) = (entry.is_check_running(), entry.is_check_delayed);
+        dispatched.report = ResultReport::Received;
+        let (is_checking, is_delayed) = (dispatched.is_check_running(), dispatched.is_check_delayed);
         // At once, also if the result waits for the check of the deferred events. Otherwise the result would be lost if
         // its session ended during the check, and the wait would count as proving.
         self.pass_to_scheduler(Event::ResultDelivered { session, attempt }, handling);
@@ -411,9 +413,9 @@ impl DispatchState {
     /// Tells the scheduler that the result of `attempt` waits for a delayed check. Before the result arrives, the check
     /// of the deferred events delays nothing, because the attempt still proves. Its delay is then only noted.
     fn on_check_delayed(&mut self, attempt: AttemptId, handling: &mut EventHandling<'_>) {
-        let Some(entry) = self.attempts.get_mut(&attempt) else { return };
-        match entry.report {
-            ResultReport::Awaited => entry.is_check_delayed = entry.is_check_running(),
+        let Some(dispatched) = self.attempts.get_mut(&attempt) else { return };
+        match dispatched.report {
+            ResultReport::Awaited => dispatched.is_check_delayed = dispatched.is_check_running(),
             ResultReport::Received => self.pass_to_scheduler(Event::CheckDelayed { attempt }, handling),
             ResultReport::Ignored => {}
         }
@@ -421,20 +423,20 @@ impl DispatchState {
 
     /// Lets the delivered result of `attempt` be checked, if it is still needed.
     pub(super) fn check_result(&self, attempt: AttemptId, handling: &mut EventHandling<'_>) {
-        if let Some(entry) = self.attempts.get(&attempt) {
-            handling.commands.push(DispatchCommand::CheckResult { attempt, task: entry.task });
+        if let Some(dispatched) = self.attempts.get(&attempt) {
+            handling.commands.push(DispatchCommand::CheckResult { attempt, task: dispatched.task });
         }
     }
 
     /// Returns true if the deferred events of `attempt` were never checked. If their check has ended and the marker is
     /// incomplete nevertheless, the events passed while the worker counted as lost, and the scheduler ignored that.
     fn events_were_never_checked(&self, attempt: AttemptId) -> bool {
-        self.attempts.get(&attempt).is_some_and(|entry| entry.events_check == DeferredEventsCheck::NotStarted)
+        self.attempts.get(&attempt).is_some_and(|dispatched| dispatched.events_check == DeferredEventsCheck::NotStarted)
     }
 
     /// Returns true if `session` holds `attempt` or held it last.
     fn is_last_session(&self, attempt: AttemptId, session: SessionId) -> bool {
-        self.attempts.get(&attempt).is_some_and(|entry| entry.session == session)
+        self.attempts.get(&attempt).is_some_and(|dispatched| dispatched.session == session)
     }
 
     pub(super) fn attempt_mut(&mut self, attempt: AttemptId) -> &mut DispatchAttempt {
@@ -444,9 +446,10 @@ impl DispatchState {
     /// Publishes that the attempts of `session`, which has ended, are interrupted. A delivered result is still checked,
     /// so its attempt is not interrupted.
     fn publish_interruptions(&mut self, session: SessionId, handling: &mut EventHandling<'_>) {
-        let is_held = |entry: &DispatchAttempt| entry.session == session && entry.report == ResultReport::Awaited;
+        let is_held =
+            |dispatched: &DispatchAttempt| dispatched.session == session && dispatched.report == ResultReport::Awaited;
         let held: Vec<AttemptId> =
-            self.attempts.iter().filter(|(_, entry)| is_held(entry)).map(|(attempt, _)| *attempt).collect();
+            self.attempts.iter().filter(|(_, dispatched)| is_held(dispatched)).map(|(attempt, _)| *attempt).collect();
         for attempt in held {
             self.publish_step(attempt, AttemptStep::Interrupted, handling);
         }
@@ -454,13 +457,13 @@ impl DispatchState {
 
     /// Publishes a step of `attempt`, unless its task is done or the step must not follow the published ones.
     pub(super) fn publish_step(&mut self, attempt: AttemptId, step: AttemptStep, handling: &mut EventHandling<'_>) {
-        let Some(entry) = self.attempts.get_mut(&attempt) else { return };
-        if self.tasks.get(entry.task).is_none() {
+        let Some(dispatched) = self.attempts.get_mut(&attempt) else { return };
+        if self.tasks.get(dispatched.task).is_none() {
             return;
         }
-        let Some(published) = entry.published.after(&step) else { return };
-        entry.published = published;
-        let DispatchAttempt { task, session, .. } = *entry;
+        let Some(published) = dispatched.published.after(&step) else { return };
+        dispatched.published = published;
+        let DispatchAttempt { task, session, .. } = *dispatched;
         handling.commands.push(DispatchCommand::PublishStep { task, attempt, session, step });
     }
 }

@@ -20,16 +20,17 @@ impl Scheduler {
         reason: &AttemptEndReason,
         commands: &mut Vec<Command>,
     ) {
-        let entry = self.task(task);
+        let scheduled = self.task(task);
         let max_failures = self.config.max_failures;
-        let mut excluded = entry.excluded.clone();
+        let mut excluded = scheduled.excluded.clone();
         excluded.add(worker);
-        let distinct = entry.failures().distinct_with(self.with_origin(worker));
+        let distinct = scheduled.failures().distinct_with(self.with_origin(worker));
         let is_last = distinct >= usize::try_from(max_failures).unwrap_or(usize::MAX)
-            || entry.failures().total() + 1 >= max_failures && self.sessions.all_excluded(entry.kind, &excluded);
-        let fault = fault.filter(|_| !is_last || self.try_of(entry).failed);
+            || scheduled.failures().total() + 1 >= max_failures
+                && self.sessions.all_excluded(scheduled.kind, &excluded);
+        let fault = fault.filter(|_| !is_last || self.try_of(scheduled).failed);
         if let Some(fault) = fault.filter(|_| !self.has_failed_for_good(task)) {
-            let kind = entry.kind;
+            let kind = scheduled.kind;
             self.task_mut(task).recorded_faults.push((worker, fault as u32));
             self.record_fault(worker, kind, fault, &reason.to_string(), commands);
         }
@@ -47,9 +48,9 @@ impl Scheduler {
         if self.has_failed_for_good(task) {
             return;
         }
-        let entry = self.task_mut(task);
-        entry.recorded_faults.push((worker, WorkerFault::Failed as u32));
-        let kind = entry.kind;
+        let scheduled = self.task_mut(task);
+        scheduled.recorded_faults.push((worker, WorkerFault::Failed as u32));
+        let kind = scheduled.kind;
         self.record_fault(worker, kind, WorkerFault::Failed, reason, commands);
     }
 

@@ -59,16 +59,16 @@ impl Scheduler {
     /// Every task and marker belongs to a try that lists it, so none outlives its try.
     fn check_tries(&self) {
         let of_tries = |own: fn(&ScheduledTry) -> &BTreeSet<TaskId>| -> BTreeMap<_, _> {
-            self.tries.iter().flat_map(|(id, entry)| own(entry).iter().map(|task| (*task, *id))).collect()
+            self.tries.iter().flat_map(|(id, running)| own(running).iter().map(|task| (*task, *id))).collect()
         };
         let tasks: BTreeMap<_, _> = self.tasks.iter().map(|(id, task)| (*id, task.try_id)).collect();
-        assert_eq!(of_tries(|entry| &entry.tasks), tasks, "tries and tasks do not match");
+        assert_eq!(of_tries(|running| &running.tasks), tasks, "tries and tasks do not match");
         let markers: BTreeMap<_, _> = self.markers.iter().map(|(id, marker)| (*id, marker.try_id)).collect();
-        assert_eq!(of_tries(|entry| &entry.markers), markers, "tries and markers do not match");
+        assert_eq!(of_tries(|running| &running.markers), markers, "tries and markers do not match");
         if let Some(both) = self.tasks.keys().find(|id| self.markers.contains_key(id)) {
             panic!("{both} is a task and a marker");
         }
-        let orders: BTreeSet<_> = self.tries.values().map(|entry| entry.order).collect();
+        let orders: BTreeSet<_> = self.tries.values().map(|running| running.order).collect();
         assert_eq!(orders.len(), self.tries.len(), "two tries have the same position");
     }
 
@@ -77,12 +77,12 @@ impl Scheduler {
         let open = self.tasks.values().filter(|task| !matches!(task.state, TaskState::Accepted(_))).count();
         assert_eq!(self.open_tasks, open, "the number of open tasks is wrong");
         for (id, task) in &self.tasks {
-            let state = |attempt| self.attempts.get(&attempt).map(|entry| entry.state);
+            let state = |attempt| self.attempts.get(&attempt).map(|found| found.state);
             let count = |wanted: fn(AttemptState) -> bool| {
                 task.attempts.iter().filter(|attempt| state(**attempt).is_some_and(wanted)).count()
             };
             let (held, accepted) = (count(AttemptState::is_held), count(|state| state == AttemptState::Accepted));
-            let failed = self.tries.get(&task.try_id).is_some_and(|entry| entry.failed);
+            let failed = self.tries.get(&task.try_id).is_some_and(|running| running.failed);
             match task.state {
                 TaskState::Waiting { .. } => assert!(!failed, "{id} waits though its try has failed"),
                 TaskState::Held(attempt) => {
@@ -136,7 +136,7 @@ impl Scheduler {
                 "the index of tasks that exclude workers by memory is wrong for {id}"
             );
             if let Some(marker) = task.marker {
-                let try_id = self.markers.get(&marker).map(|entry| entry.try_id);
+                let try_id = self.markers.get(&marker).map(|found| found.try_id);
                 assert_eq!(try_id, Some(task.try_id), "the marker {marker} of {id} belongs to another try");
             }
         }

@@ -23,8 +23,8 @@ impl Scheduler {
                 self.end_attempt(other, commands);
             }
         }
-        let entry = self.task_mut(task);
-        (entry.state, entry.other_live) = (TaskState::Accepted(id), None);
+        let scheduled = self.task_mut(task);
+        (scheduled.state, scheduled.other_live) = (TaskState::Accepted(id), None);
         self.open_tasks -= 1;
         self.tasks_excluding_by_memory.remove(&task);
     }
@@ -81,9 +81,9 @@ impl Scheduler {
         commands: &mut Vec<Command>,
     ) {
         let worker = self.with_origin(past.worker);
-        let entry = self.task_mut(task);
-        count(entry, worker);
-        entry.add_to_history(past);
+        let scheduled = self.task_mut(task);
+        count(scheduled, worker);
+        scheduled.add_to_history(past);
         self.update_max_excluded(task);
         self.retry_task(task, commands);
     }
@@ -91,10 +91,10 @@ impl Scheduler {
     /// Retries `task` if it relied on its attempt `id`, which has lost its slot for a reason that counts neither as a
     /// failure nor as a loss.
     pub(super) fn retry_uncounted(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
-        let entry = self.task_mut(task);
-        if entry.other_live == Some(id) {
-            entry.other_live = None;
-        } else if entry.state == TaskState::Held(id) {
+        let scheduled = self.task_mut(task);
+        if scheduled.other_live == Some(id) {
+            scheduled.other_live = None;
+        } else if scheduled.state == TaskState::Held(id) {
             self.retry_task(task, commands);
         }
     }
@@ -109,8 +109,8 @@ impl Scheduler {
     /// Returns true if `task` has failed for good and its try has failed. A task that reaches a limit fails for good at
     /// its next retry.
     pub(super) fn has_failed_for_good(&self, task: TaskId) -> bool {
-        let entry = self.task(task);
-        self.try_of(entry).failed && (self.has_reached_limit(entry) || self.lacks_memory(entry))
+        let scheduled = self.task(task);
+        self.try_of(scheduled).failed && (self.has_reached_limit(scheduled) || self.lacks_memory(scheduled))
     }
 
     /// Returns true if `task` has reached a limit: it failed on workers of enough origins, or was lost with workers of
@@ -167,10 +167,13 @@ impl Scheduler {
         // Looking at every worker is worthwhile only once for all tasks with the same exclusions by memory.
         let mut found = BTreeMap::new();
         self.tasks_excluding_by_memory.iter().copied().filter(move |task| {
-            let entry = self.task(*task);
-            let mut lacks =
-                || *found.entry((entry.kind, entry.excluded.lasting())).or_insert_with(|| self.lacks_memory(entry));
-            matches!(entry.state, TaskState::Waiting { .. }) && lacks()
+            let scheduled = self.task(*task);
+            let mut lacks = || {
+                *found
+                    .entry((scheduled.kind, scheduled.excluded.lasting()))
+                    .or_insert_with(|| self.lacks_memory(scheduled))
+            };
+            matches!(scheduled.state, TaskState::Waiting { .. }) && lacks()
         })
     }
 
@@ -184,22 +187,22 @@ impl Scheduler {
         commands: &mut Vec<Command>,
     ) {
         self.tasks_excluding_by_memory.insert(task);
-        let entry = self.task_mut(task);
-        entry.excluded.add_memory(comparable_bytes);
-        entry.add_to_history(past);
+        let scheduled = self.task_mut(task);
+        scheduled.excluded.add_memory(comparable_bytes);
+        scheduled.add_to_history(past);
         self.retry_task(task, commands);
     }
 
     /// Retries `task`, which lost the attempt that it relied on. The task now relies on its other live attempt, or
     /// waits for a new one. If it has failed for good, its try fails.
     pub(super) fn retry_task(&mut self, task: TaskId, commands: &mut Vec<Command>) {
-        let entry = self.task(task);
-        let has_reached_limit = self.has_reached_limit(entry);
-        if has_reached_limit || self.lacks_memory(entry) {
+        let scheduled = self.task(task);
+        let has_reached_limit = self.has_reached_limit(scheduled);
+        if has_reached_limit || self.lacks_memory(scheduled) {
             self.fail_try(task, !has_reached_limit, commands);
             // A task that fails everywhere is not the fault of its workers.
-            let entry = self.task_mut(task);
-            let (kind, recorded) = (entry.kind, mem::take(&mut entry.recorded_faults));
+            let scheduled = self.task_mut(task);
+            let (kind, recorded) = (scheduled.kind, mem::take(&mut scheduled.recorded_faults));
             for (worker, faults) in recorded {
                 self.workers.forgive(worker, kind, task, faults);
             }
@@ -208,8 +211,8 @@ impl Scheduler {
         if self.try_of(self.task(task)).failed {
             self.task_mut(task).state = TaskState::TryFailed;
         } else if let Some(other) = other {
-            let entry = self.task_mut(task);
-            (entry.state, entry.other_live) = (TaskState::Held(other), None);
+            let scheduled = self.task_mut(task);
+            (scheduled.state, scheduled.other_live) = (TaskState::Held(other), None);
             if self.attempt(other).is_started() {
                 // It may become a straggler again.
                 self.start_watching(other);

@@ -37,10 +37,10 @@ impl Scheduler {
     /// `attempt` may be disconnected. False if `attempt` is unknown.
     #[must_use]
     pub fn has_independent_worker_for(&self, attempt: AttemptId) -> bool {
-        let Some(entry) = self.attempts.get(&attempt) else { return false };
-        let (kind, trusted_only) = (entry.kind, self.try_of(self.task(entry.task)).trusted_only);
+        let Some(found) = self.attempts.get(&attempt) else { return false };
+        let (kind, trusted_only) = (found.kind, self.try_of(self.task(found.task)).trusted_only);
         let origin = |worker: WorkerId| self.workers.get(worker).map(KnownWorker::origin);
-        let own = origin(entry.worker);
+        let own = origin(found.worker);
         let may_take =
             |other: &&SessionState| other.available_kinds().contains(kind) && (other.is_trusted() || !trusted_only);
         let available = self.sessions.iter().filter(may_take);
@@ -49,7 +49,7 @@ impl Scheduler {
 
     /// Returns true if the result of `attempt` was delivered and is neither accepted nor rejected.
     pub(crate) fn has_delivered(&self, attempt: AttemptId) -> bool {
-        self.attempts.get(&attempt).is_some_and(|entry| entry.state == AttemptState::Delivered)
+        self.attempts.get(&attempt).is_some_and(|found| found.state == AttemptState::Delivered)
     }
 
     /// Returns true if `task` is known and not a marker. Looks at no worker, unlike [`task_status`](Self::task_status).
@@ -60,8 +60,8 @@ impl Scheduler {
     /// Returns the status of `task`, or `None` if `task` is unknown or a marker.
     #[must_use]
     pub fn task_status(&self, task: TaskId) -> Option<TaskStatus> {
-        let entry = self.tasks.get(&task)?;
-        Some(self.status_of(entry, || self.reason_for(entry.kind, &entry.excluded)))
+        let scheduled = self.tasks.get(&task)?;
+        Some(self.status_of(scheduled, || self.reason_for(scheduled.kind, &scheduled.excluded)))
     }
 
     /// Returns the statuses of `tasks`, without unknown tasks and markers.

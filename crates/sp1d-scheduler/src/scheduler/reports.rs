@@ -34,10 +34,11 @@ impl Scheduler {
     ) {
         let Some(task) = self.task_if_held_or_delivered(session, id) else { return };
         let Some(marker) = self.task(task).marker else { return };
-        let entry = self.markers.get_mut(&marker).expect("the markers of a try are forgotten together with its tasks");
-        if !entry.completed {
-            entry.completed = true;
-            commands.push(Command::CompleteMarker { try_id: entry.try_id, marker, attempt: id });
+        let scheduled_marker =
+            self.markers.get_mut(&marker).expect("the markers of a try are forgotten together with its tasks");
+        if !scheduled_marker.completed {
+            scheduled_marker.completed = true;
+            commands.push(Command::CompleteMarker { try_id: scheduled_marker.try_id, marker, attempt: id });
         }
     }
 
@@ -52,17 +53,17 @@ impl Scheduler {
                 self.note_duration(id);
                 self.free_slot(id);
                 self.attempt_mut(id).state = AttemptState::Delivered;
-                let entry = self.task_mut(task);
-                let kind = entry.kind;
-                if entry.state == TaskState::Held(id) {
-                    entry.state = TaskState::Verifying(id);
+                let scheduled = self.task_mut(task);
+                let kind = scheduled.kind;
+                if scheduled.state == TaskState::Held(id) {
+                    scheduled.state = TaskState::Verifying(id);
                     // The plan does not include attempts on workers that are not available.
                     if self.sessions.is_available(session, kind) {
                         self.pack_plans.note_delivery(kind);
                     }
                 } else {
                     // The task relies on its other attempt until this result is verified.
-                    entry.other_live = None;
+                    scheduled.other_live = None;
                 }
             }
             // The worker may have been lost and have returned in a new session. The task does not wait for the check,
@@ -94,17 +95,17 @@ impl Scheduler {
         let worker = attempt.worker;
         self.lapse(id, commands);
         self.record_fault_at(task, worker, fault, &past.reason, commands);
-        let entry = self.task_mut(task);
-        if entry.other_live == Some(id) {
-            entry.other_live = None;
+        let scheduled = self.task_mut(task);
+        if scheduled.other_live == Some(id) {
+            scheduled.other_live = None;
             // The task relies on its other attempt, but must not go to this worker again.
             if past.reason.is_out_of_memory() {
                 let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
                 self.tasks_excluding_by_memory.insert(task);
-                self.change_exclusions(task, |entry| entry.excluded.add_memory(comparable_bytes));
+                self.change_exclusions(task, |scheduled| scheduled.excluded.add_memory(comparable_bytes));
             } else if past.reason.is_unsupported() {
                 let counted = self.with_origin(worker);
-                self.change_exclusions(task, |entry| entry.count_refusal(counted));
+                self.change_exclusions(task, |scheduled| scheduled.count_refusal(counted));
                 self.update_max_excluded(task);
             }
             self.task_mut(task).add_to_history(past);
@@ -123,16 +124,16 @@ impl Scheduler {
     pub(super) fn on_check_delayed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let Some(attempt) = self.attempts.get(&id) else { return };
         let (task, worker, kind) = (attempt.task, attempt.worker, attempt.kind);
-        let entry = self.task(task);
-        let mut excluded = entry.excluded.clone();
+        let scheduled = self.task(task);
+        let mut excluded = scheduled.excluded.clone();
         excluded.add(worker);
-        let is_awaited = entry.state == TaskState::Verifying(id);
+        let is_awaited = scheduled.state == TaskState::Verifying(id);
         // Without another worker, the task would only be proven a second time by the same one.
-        if !is_awaited || self.try_of(entry).failed || self.sessions.available_are_excluded(kind, &excluded) {
+        if !is_awaited || self.try_of(scheduled).failed || self.sessions.available_are_excluded(kind, &excluded) {
             return;
         }
         let past = self.history_entry(id, AttemptEndReason::CheckDelayed);
-        self.change_exclusions(task, |entry| entry.excluded.add(worker));
+        self.change_exclusions(task, |scheduled| scheduled.excluded.add(worker));
         self.update_max_excluded(task);
         self.task_mut(task).add_to_history(past);
         self.retry_task(task, commands);

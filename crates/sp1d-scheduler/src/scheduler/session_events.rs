@@ -121,8 +121,8 @@ impl Scheduler {
         if loss != Loss::None {
             self.task_mut(task).undo_loss(id, worker, loss);
             for other in self.workers.undo_loss(worker) {
-                if let Some(entry) = self.tasks.get_mut(&other) {
-                    entry.remove_loss_fault(worker);
+                if let Some(scheduled) = self.tasks.get_mut(&other) {
+                    scheduled.remove_loss_fault(worker);
                 }
             }
             self.apply_standing(session, worker);
@@ -188,10 +188,10 @@ impl Scheduler {
             let past = self.history_entry(attempt, AttemptEndReason::WorkerLost);
             self.lapse(attempt, commands);
             let counted = suspects.contains(&attempt);
-            let entry = self.task_mut(task);
-            if entry.other_live == Some(attempt) {
-                entry.other_live = None;
-                entry.add_to_history(past);
+            let scheduled = self.task_mut(task);
+            if scheduled.other_live == Some(attempt) {
+                scheduled.other_live = None;
+                scheduled.add_to_history(past);
             } else if counted {
                 self.note_loss(attempt, Loss::Counted);
                 self.retry_after_loss(task, past, commands);

@@ -53,7 +53,7 @@ impl Scheduler {
     /// Returns a number that is larger than the number of workers that any task excludes, or has excluded.
     fn excluded_bound(&self) -> usize {
         // Exclusions by memory or trust can exclude any number of workers.
-        if !self.tasks_excluding_by_memory.is_empty() || self.tries.values().any(|entry| entry.trusted_only) {
+        if !self.tasks_excluding_by_memory.is_empty() || self.tries.values().any(|running| running.trusted_only) {
             return usize::MAX;
         }
         self.max_excluded_workers + 1
@@ -66,10 +66,10 @@ impl Scheduler {
         let state = AttemptState::Held { started: None };
         let (assigned, worker) =
             (self.clock.now(), self.sessions.get(session).expect("a chosen worker is ready").worker());
-        let entry = self.task_mut(task);
-        entry.attempts.insert(attempt);
-        entry.state = TaskState::Held(attempt);
-        let (try_id, kind) = (entry.try_id, entry.kind);
+        let scheduled = self.task_mut(task);
+        scheduled.attempts.insert(attempt);
+        scheduled.state = TaskState::Held(attempt);
+        let (try_id, kind) = (scheduled.try_id, scheduled.kind);
         let assignment = ScheduledAttempt {
             task,
             kind,
@@ -122,12 +122,12 @@ impl Scheduler {
     /// Assigns `task`, if no worker has started it since, to `session`, which started it before the orchestrator
     /// restarted.
     pub(super) fn resume_task(&mut self, task: TaskId, session: SessionId, commands: &mut Vec<Command>) {
-        let (Some(entry), Some(found)) = (self.tasks.get(&task), self.sessions.get(session)) else { return };
-        let may = found.has_free_slot(entry.kind) && self.sessions.is_available(session, entry.kind);
-        if !may || self.sessions.is_excluded(session, &entry.excluded) {
+        let (Some(scheduled), Some(found)) = (self.tasks.get(&task), self.sessions.get(session)) else { return };
+        let may = found.has_free_slot(scheduled.kind) && self.sessions.is_available(session, scheduled.kind);
+        if !may || self.sessions.is_excluded(session, &scheduled.excluded) {
             return;
         }
-        match entry.state {
+        match scheduled.state {
             TaskState::Waiting { .. } => {
                 self.leave_queue(task);
                 self.assign(task, session, commands);
@@ -179,16 +179,16 @@ impl Scheduler {
     }
 
     pub(super) fn enqueue(&mut self, task: TaskId) {
-        let entry = self.tasks.get(&task).expect("the queue contains only known tasks");
-        self.memory_waits_are_stale |= entry.excluded.excludes_by_memory();
-        self.queue.insert(entry.kind, &entry.excluded, entry.rank);
+        let scheduled = self.tasks.get(&task).expect("the queue contains only known tasks");
+        self.memory_waits_are_stale |= scheduled.excluded.excludes_by_memory();
+        self.queue.insert(scheduled.kind, &scheduled.excluded, scheduled.rank);
     }
 
     /// Removes a task from the queue. Does nothing if the task is not in the queue.
     pub(super) fn leave_queue(&mut self, task: TaskId) {
-        let entry = self.tasks.get(&task).expect("the queue contains only known tasks");
-        self.memory_waits_are_stale |= entry.excluded.excludes_by_memory();
-        self.queue.remove(entry.kind, &entry.excluded, entry.rank);
+        let scheduled = self.tasks.get(&task).expect("the queue contains only known tasks");
+        self.memory_waits_are_stale |= scheduled.excluded.excludes_by_memory();
+        self.queue.remove(scheduled.kind, &scheduled.excluded, scheduled.rank);
     }
 
     /// Changes which workers `task` excludes. The queue and the index of stealable attempts depend on that.
@@ -224,16 +224,16 @@ impl Scheduler {
     pub(super) fn update_stealable(&mut self, id: AttemptId) {
         let task = self.attempt(id).task;
         if self.is_stealable(id) {
-            let entry = self.tasks.get(&task).expect("attempts name only known tasks");
-            self.stealable.insert(entry.kind, &entry.excluded, Reverse(id));
+            let scheduled = self.tasks.get(&task).expect("attempts name only known tasks");
+            self.stealable.insert(scheduled.kind, &scheduled.excluded, Reverse(id));
         } else {
             self.remove_stealable(id, task);
         }
     }
 
     fn remove_stealable(&mut self, id: AttemptId, task: TaskId) {
-        let entry = self.tasks.get(&task).expect("attempts name only known tasks");
-        self.stealable.remove(entry.kind, &entry.excluded, Reverse(id));
+        let scheduled = self.tasks.get(&task).expect("attempts name only known tasks");
+        self.stealable.remove(scheduled.kind, &scheduled.excluded, Reverse(id));
     }
 
     /// Returns true if `id` has not started, waits behind another attempt of its worker, and belongs to a task that

@@ -110,10 +110,10 @@ impl Scheduler {
         let reason = past.reason.to_string();
         commands.push(Command::Cancel { session, attempt: id });
         self.lapse(id, commands);
-        let entry = self.task_mut(task);
-        if entry.other_live == Some(id) {
-            entry.other_live = None;
-            entry.add_to_history(past);
+        let scheduled = self.task_mut(task);
+        if scheduled.other_live == Some(id) {
+            scheduled.other_live = None;
+            scheduled.add_to_history(past);
         } else {
             self.retry_after_loss(task, past, commands);
         }

@@ -30,12 +30,12 @@ impl Scheduler {
     /// Excludes small workers: those into which shards of `size` do not fit get no shard of the try, even if they
     /// connect later. Only the first size counts.
     pub(super) fn on_small_workers_excluded(&mut self, try_id: TryId, size: ShardSize) {
-        let Some(running) = self.tries.get_mut(&try_id).filter(|entry| entry.shard_size.is_none()) else { return };
+        let Some(running) = self.tries.get_mut(&try_id).filter(|running| running.shard_size.is_none()) else { return };
         running.shard_size = Some(size);
         for task in running.tasks.clone() {
-            let entry = self.task(task);
-            if entry.kind.is_shard() && !matches!(entry.state, TaskState::Accepted(_)) {
-                self.change_exclusions(task, |entry| entry.excluded.set_shard_size(size));
+            let scheduled = self.task(task);
+            if scheduled.kind.is_shard() && !matches!(scheduled.state, TaskState::Accepted(_)) {
+                self.change_exclusions(task, |scheduled| scheduled.excluded.set_shard_size(size));
                 self.tasks_excluding_by_memory.insert(task);
             }
         }
@@ -45,8 +45,8 @@ impl Scheduler {
         if self.tasks.contains_key(&marker) || self.markers.contains_key(&marker) {
             return;
         }
-        let Some(entry) = self.tries.get_mut(&try_id).filter(|entry| !entry.failed) else { return };
-        entry.markers.insert(marker);
+        let Some(running) = self.tries.get_mut(&try_id).filter(|running| !running.failed) else { return };
+        running.markers.insert(marker);
         self.markers.insert(marker, ScheduledMarker { try_id, completed: false });
     }
 
@@ -54,7 +54,7 @@ impl Scheduler {
         if self.tasks.contains_key(&task) || self.markers.contains_key(&task) || marker == Some(task) {
             return;
         }
-        let running = self.tries.get(&try_id).filter(|entry| !entry.failed);
+        let running = self.tries.get(&try_id).filter(|running| !running.failed);
         let Some(running) = running else { return };
         let (order, shard_size, trusted_only) = (running.order, running.shard_size, running.trusted_only);
         if let Some(marker) = marker {
@@ -67,15 +67,15 @@ impl Scheduler {
         }
         let rank = Rank::new(order, kind, self.tasks_submitted, task);
         self.tasks_submitted += 1;
-        let mut entry = ScheduledTask::new(try_id, kind, rank, marker, self.clock.now());
+        let mut scheduled = ScheduledTask::new(try_id, kind, rank, marker, self.clock.now());
         if trusted_only {
-            entry.excluded.set_trusted_only();
+            scheduled.excluded.set_trusted_only();
         }
         if let Some(size) = shard_size.filter(|_| kind.is_shard()) {
-            entry.excluded.set_shard_size(size);
+            scheduled.excluded.set_shard_size(size);
             self.tasks_excluding_by_memory.insert(task);
         }
-        self.tasks.insert(task, entry);
+        self.tasks.insert(task, scheduled);
         self.tries.get_mut(&try_id).expect("it was found above").tasks.insert(task);
         self.open_tasks += 1;
         self.enqueue(task);
@@ -96,8 +96,8 @@ impl Scheduler {
         for marker in markers {
             self.markers.remove(&marker);
         }
-        if let Some(entry) = self.tries.remove(&try_id) {
-            self.queue.remove_try(entry.order);
+        if let Some(running) = self.tries.remove(&try_id) {
+            self.queue.remove_try(running.order);
         }
     }
 
@@ -126,12 +126,12 @@ impl Scheduler {
 
     /// Assigns none of the tasks of `try_id` any more. Returns false if the try had failed before.
     fn stop_try(&mut self, try_id: TryId) -> bool {
-        let entry = self.tries.get_mut(&try_id).expect("the tasks of a try are forgotten together with the try");
-        if entry.failed {
+        let running = self.tries.get_mut(&try_id).expect("the tasks of a try are forgotten together with the try");
+        if running.failed {
             return false;
         }
-        entry.failed = true;
-        for other in entry.tasks.clone() {
+        running.failed = true;
+        for other in running.tasks.clone() {
             self.leave_queue(other);
             match self.task(other).state {
                 TaskState::Waiting { .. } => self.task_mut(other).state = TaskState::TryFailed,

@@ -33,8 +33,9 @@ impl Scheduler {
     /// Returns why `task` waits, or `None` if it does not wait.
     #[must_use]
     pub fn wait_reason(&self, task: TaskId) -> Option<WaitReason> {
-        let entry = self.tasks.get(&task)?;
-        matches!(entry.state, TaskState::Waiting { .. }).then(|| self.reason_for(entry.kind, &entry.excluded))
+        let scheduled = self.tasks.get(&task)?;
+        matches!(scheduled.state, TaskState::Waiting { .. })
+            .then(|| self.reason_for(scheduled.kind, &scheduled.excluded))
     }
 
     /// Returns why the tasks of `try_id` wait, with the number of tasks for each reason. Empty if none waits or
@@ -45,7 +46,7 @@ impl Scheduler {
     #[must_use]
     pub fn waiting_of(&self, try_id: TryId) -> BTreeMap<WaitReason, usize> {
         let mut reasons = BTreeMap::new();
-        let Some(waiting) = self.tries.get(&try_id).and_then(|entry| self.queue.waiting_of(entry.order)) else {
+        let Some(waiting) = self.tries.get(&try_id).and_then(|running| self.queue.waiting_of(running.order)) else {
             return reasons;
         };
         for kind in TaskKind::ALL {

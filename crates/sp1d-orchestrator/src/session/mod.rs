@@ -21,7 +21,8 @@
 //! - whether a GPU worker that becomes ready while tries run is too small for their shards,
 //! - that a try fails if the store is full at an upload, or if a spilled artifact cannot be read back at a fetch.
 //!
-//! It decides nothing else about tasks and tries. It does not know why a worker gets a task, or how a connection is established.
+//! It decides nothing else about tasks and tries. It does not know why a worker gets a task, or how a connection is
+//! established.
 
 mod calls;
 mod control;

@@ -2,7 +2,7 @@
 //! prover a second time.
 
 use sp1_core_executor::SP1CoreOpts;
-use sp1d_engine::CutOptions;
+use sp1d_engine::{CutOptions, SHARD_CELL_BYTES};
 use sp1d_machine::Memory;
 use sp1d_orchestrator::{WorkerList, default_spill_folder};
 use sp1d_roles::{
@@ -266,6 +266,14 @@ fn a_named_spill_folder_overrides_the_default_of_the_program() {
     assert_eq!(spill_folder(&overrides, None).as_deref(), Some(Path::new("/default")));
     assert_eq!(spill_folder(&overrides, Some("auto")).as_deref(), Some(Path::new("/default")));
     assert_eq!(spill_folder(&overrides, Some("/named")).as_deref(), Some(Path::new("/named")));
+}
+
+#[test]
+fn the_orchestrator_gets_the_memory_of_sp1s_shards() {
+    let mut overrides = ConfigOverrides::default();
+    overrides.local_worker();
+    let orchestrator = Config::load(&overrides, |_| None).unwrap().orchestrator;
+    assert_eq!(orchestrator.shard_cell_bytes, Some(SHARD_CELL_BYTES));
 }
 
 #[test]

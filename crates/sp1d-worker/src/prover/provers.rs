@@ -114,8 +114,8 @@ impl Provers {
 
     /// Returns the process with the fewest attempts among those that can take another one.
     fn open_process(&self) -> Option<&Arc<ProverProcess>> {
-        let open = self.processes.iter().filter_map(|process| Some((process.load()?, process)));
-        open.min_by_key(|(load, _)| *load).map(|(_, process)| process)
+        let open = self.processes.iter().filter_map(|process| Some((process.attempts_if_open()?, process)));
+        open.min_by_key(|(attempts, _)| *attempts).map(|(_, process)| process)
     }
 
     /// Waits until `find` finds something. It is called again whenever a place may have become free.

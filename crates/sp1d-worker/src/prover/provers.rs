@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     engine::{AttemptError, AttemptIo, EngineRoom, Footprint, ProverCounts, ProvingEngine},
+    engine_state::{EngineState, engine_state},
     load_error::LoadError,
-    state::{EngineState, engine_state},
 };
 use async_trait::async_trait;
 use sp1d_protocol::Assignment;

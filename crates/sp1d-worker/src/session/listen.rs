@@ -8,7 +8,7 @@ use super::{
     turns::{TurnPass, TurnView, Turns},
     worker_state::WorkerState,
 };
-use crate::{port::open_port, state::EngineState, stop::WorkerStop, text::line_with_hint};
+use crate::{engine_state::EngineState, port::open_port, stop::WorkerStop, text::line_with_hint};
 use sp1d_identity::{PeerStream, TlsError, TlsIdentity, accept_peer};
 use sp1d_protocol::{
     Address, BusyWorker, Filter, PeerPort, PreambleError, PreambleReply, Rate, Role, read_dialer, reply, send_place,
@@ -312,7 +312,7 @@ async fn wait_for_turn(stream: &mut PeerStream, turn: &mut TurnView) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::engine_state;
+    use crate::engine_state::engine_state;
     use sp1d_protocol::{Admission, dial};
     use tokio::io::AsyncReadExt;
 

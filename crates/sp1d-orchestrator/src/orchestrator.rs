@@ -69,9 +69,11 @@ impl Drop for Orchestrator {
 }
 
 impl Orchestrator {
-    /// Connects to all workers of `list` at the same time. Workers that cannot be reached within two seconds cause a
-    /// warning and are retried as long as the orchestrator exists. If none is reached, waits for the first one, up to
-    /// the patience in the settings. `local` connects to the worker of this process, for the entry `local` in the list.
+    /// Connects to all workers of `list` at the same time. A connection that fails is retried for two seconds. The last
+    /// one may take a few seconds more if the worker accepts it and does not reply, and up to 20 s if the lookup of its
+    /// name takes that long. A worker that is not reached then causes a warning and is retried as long as the
+    /// orchestrator exists. If none is reached, waits for the first one, up to the patience in the settings. `local`
+    /// connects to the worker of this process, for the entry `local` in the list.
     ///
     /// A worker that serves another orchestrator counts as reached. A proof waits for its turn there.
     ///

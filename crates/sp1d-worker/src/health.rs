@@ -3,8 +3,8 @@
 //! It tells no secrets and changes nothing. So it needs no filter of clients, only bounds.
 
 use crate::{
+    engine_state::EngineState,
     port::{PortError, open_port},
-    state::EngineState,
 };
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -157,8 +157,8 @@ mod tests {
     use super::*;
     use crate::{
         engine::{AttemptError, AttemptIo, ProvingEngine},
+        engine_state::engine_state,
         load_error::LoadError,
-        state::engine_state,
     };
     use async_trait::async_trait;
     use sp1d_protocol::Assignment;

@@ -14,13 +14,14 @@
 //! This crate does not know how a shard is proven or what a whole proof is. Workers on one machine share only their
 //! memory reservations and the lock that lets provers load one after another.
 //!
-//! All sessions run on one asynchronous thread that does no heavy work, so that heartbeats are sent while every core is
-//! proving. The engine has its own threads.
+//! A caller should run all sessions on one asynchronous thread that does no heavy work, as `sp1d-roles` does. Heartbeats
+//! are then sent while every core is proving. The engine has its own threads.
 
 mod attempt;
 mod cache;
 mod driver_call;
 mod engine;
+mod engine_state;
 mod gpu_monitor;
 mod health;
 mod limits;
@@ -29,7 +30,6 @@ mod machine_memory;
 mod port;
 mod prover;
 mod session;
-mod state;
 mod stop;
 mod text;
 
@@ -37,6 +37,7 @@ pub use driver_call::call_driver;
 pub use engine::{
     AttemptError, AttemptIo, EngineRoom, Footprint, IoAction, IoError, MemoryUse, ProverCounts, ProvingEngine,
 };
+pub use engine_state::{EngineState, StateSender, engine_state};
 pub use gpu_monitor::GpuMonitor;
 pub use health::HealthPort;
 pub use limits::limits;
@@ -47,5 +48,4 @@ pub use prover::{ProverCommand, ProverRules, Provers, serve_prover};
 pub use session::{
     Capabilities, Introduction, JoiningWorker, ListeningWorker, LocalEndpoint, LocalWorker, ServeError, WorkerSettings,
 };
-pub use state::{EngineState, StateSender, engine_state};
 pub use stop::WorkerStop;

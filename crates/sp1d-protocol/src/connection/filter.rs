@@ -13,7 +13,7 @@ use std::{
 ///
 /// An address is only weak proof of identity. On a network that others can reach, use a firewall as well.
 ///
-/// A [`PortGuard`](super::port_guard::PortGuard) applies a filter to peers.
+/// `PeerFilter` applies a filter to peers, and looks up its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     entries: Vec<FilterEntry>,

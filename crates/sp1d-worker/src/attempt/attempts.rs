@@ -35,7 +35,7 @@ pub(crate) struct AssignedAttempts {
     cache: Arc<Mutex<Cache>>,
     held: Mutex<BTreeMap<AttemptId, HeldAttempt>>,
     resumable: OrphanedAttempts,
-    tasks: BackgroundTasks,
+    background: BackgroundTasks,
     end: CancellationToken,
 }
 
@@ -46,10 +46,10 @@ impl AssignedAttempts {
         kinds: KindSet,
         cache: Arc<Mutex<Cache>>,
     ) -> Self {
-        let (tasks, end) = (BackgroundTasks::new(), CancellationToken::new());
-        tasks.spawn(release_memory_when_idle(engine.clone(), places.clone(), end.clone()));
+        let (background, end) = (BackgroundTasks::new(), CancellationToken::new());
+        background.spawn(release_memory_when_idle(engine.clone(), places.clone(), end.clone()));
         let (held, resumable) = (Mutex::default(), OrphanedAttempts::default());
-        Self { engine, places, kinds, cache, held, resumable, tasks, end }
+        Self { engine, places, kinds, cache, held, resumable, background, end }
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<AttemptId, HeldAttempt>> {
@@ -94,7 +94,7 @@ impl AssignedAttempts {
         };
         let is_supported = self.kinds.contains(kind);
         let (engine, places) = (self.engine.clone(), self.places.clone());
-        self.tasks.spawn(run_attempt(held, link, engine, places, assignment, is_supported).instrument(span));
+        self.background.spawn(run_attempt(held, link, engine, places, assignment, is_supported).instrument(span));
     }
 
     /// Resumes the attempt that started under the number `first_number`. It continues on `route`, under the number
@@ -121,7 +121,7 @@ impl AssignedAttempts {
 
     /// Sends the journal of `held` over `route`, in a separate task: there may be megabytes to upload.
     fn attach(&self, held: HeldAttempt, route: AttemptRoute) {
-        self.tasks.spawn(async move {
+        self.background.spawn(async move {
             let attached = tokio::select! {
                 () = held.cancel.cancelled() => return,
                 attached = held.journal.attach(route) => attached,
@@ -192,7 +192,7 @@ impl AssignedAttempts {
             "attempts continue for the restarted orchestrator"
         );
         self.resumable.keep(kept);
-        self.tasks.spawn(self.resumable.clone().drop_expired(self.end.clone()));
+        self.background.spawn(self.resumable.clone().drop_expired(self.end.clone()));
     }
 
     /// Detaches all attempts from the session that has ended. The next session can continue them.
@@ -207,7 +207,7 @@ impl AssignedAttempts {
     /// Returns true if no task of this value is running and none can start.
     #[cfg(test)]
     pub(crate) fn has_ended(&self) -> bool {
-        self.tasks.is_closed() && self.tasks.is_empty()
+        self.background.is_closed() && self.background.is_empty()
     }
 
     /// Cancels all attempts, then waits until the engine has given back the memory that it kept for further attempts.
@@ -216,8 +216,8 @@ impl AssignedAttempts {
         self.end.cancel();
         self.held().clear();
         self.resumable.clear();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.background.close();
+        self.background.wait().await;
     }
 }
 

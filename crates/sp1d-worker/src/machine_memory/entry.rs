@@ -1,6 +1,6 @@
 //! The entries of the file that the workers on a machine share, and their order in the queue for memory.
 
-use super::process::ProcessIdentity;
+use super::process_memory::ProcessIdentity;
 use std::collections::BTreeMap;
 
 /// Maximum number of provers of one worker that are read from the file.

@@ -13,14 +13,14 @@ mod correction;
 mod entry;
 mod own_entry;
 mod plan;
-mod process;
-mod provers;
+mod process_memory;
 mod reservation;
 mod reservation_file;
 mod reservations;
 mod shares;
 mod start_lock;
 mod wait;
+mod worker_provers;
 
 pub use plan::MemoryPlan;
 pub(crate) use reservations::MemoryReservations;

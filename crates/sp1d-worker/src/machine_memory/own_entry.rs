@@ -3,9 +3,9 @@
 use super::{
     entry::WorkerEntry,
     plan::MemoryPlan,
-    process::ProcessIdentity,
-    provers::WorkerProvers,
+    process_memory::ProcessIdentity,
     reservation_file::{LOCK_RETRY_INTERVAL, ReservationFile},
+    worker_provers::WorkerProvers,
 };
 use crate::engine::{Footprint, ProvingEngine};
 use std::{

@@ -106,7 +106,7 @@ fn parse(bytes: &[u8]) -> WorkerEntries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine_memory::{entry::WorkerEntry, process::ProcessIdentity};
+    use crate::machine_memory::{entry::WorkerEntry, process_memory::ProcessIdentity};
     use std::{fs, process::Command};
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     entry::{WorkerEntries, is_turn},
     own_entry::{OwnEntry, clock_ms},
     plan::MemoryPlan,
-    process::{MemoryByProcess, ProcessIdentity, ProcessMemory},
+    process_memory::{MemoryByProcess, ProcessIdentity, ProcessMemory},
     reservation::{Reservation, WaitingAttempt},
     reservation_file::{LOCK_RETRY_INTERVAL, ReservationFile},
     shares::{fits, foreign_bytes, shares},

@@ -2,7 +2,7 @@
 
 use super::{
     entry::WorkerEntries,
-    process::{MemoryByProcess, ProcessIdentity},
+    process_memory::{MemoryByProcess, ProcessIdentity},
 };
 use sp1d_machine::Memory;
 use sp1d_protocol::wire::AttemptMemory;
@@ -59,7 +59,7 @@ pub(super) fn shares(entries: &WorkerEntries, memory: Memory, used: &MemoryByPro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine_memory::{entry::WorkerEntry, process::ProcessMemory};
+    use crate::machine_memory::{entry::WorkerEntry, process_memory::ProcessMemory};
 
     const GB: u64 = 1 << 30;
 

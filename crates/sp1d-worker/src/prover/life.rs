@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(failure.kind, FailureKind::Killed);
         assert!(failure.text.contains(reason), "{}", failure.text);
         assert!(process.contents().attempts.is_empty() && process.footprint().is_none());
-        assert_eq!(process.load(), None, "the process is not open for attempts");
+        assert_eq!(process.attempts_if_open(), None, "the process is not open for attempts");
     }
 
     #[test]

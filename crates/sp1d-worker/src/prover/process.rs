@@ -94,7 +94,7 @@ impl ProverProcess {
     }
 
     /// Returns the number of attempts in the process, or `None` if it cannot take another one now.
-    pub(super) fn load(&self) -> Option<usize> {
+    pub(super) fn attempts_if_open(&self) -> Option<usize> {
         let contents = self.contents();
         let is_open = contents.attempts.len() < self.capacity_with(&contents);
         is_open.then_some(contents.attempts.len())

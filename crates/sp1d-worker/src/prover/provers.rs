@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     engine::{AttemptError, AttemptIo, EngineRoom, Footprint, ProverCounts, ProvingEngine},
+    engine_state::{EngineState, engine_state},
     load_error::LoadError,
-    state::{EngineState, engine_state},
 };
 use async_trait::async_trait;
 use sp1d_protocol::Assignment;
@@ -72,15 +72,15 @@ impl Provers {
         let freed = Arc::new(Notify::new());
         let process = |number| Arc::new(ProverProcess::new(number, rules, freed.clone()));
         let processes: Vec<Arc<ProverProcess>> = (0..commands.len()).map(process).collect();
-        let tasks = BackgroundTasks::new();
+        let background = BackgroundTasks::new();
         for (process, command) in processes.iter().zip(commands) {
-            tasks.spawn(process.clone().keep_running(command, rules.clone(), stop.clone()));
+            background.spawn(process.clone().keep_running(command, rules.clone(), stop.clone()));
         }
         let (sender, receiver) = engine_state(rules.load_estimate);
         let rooms = Arc::new(Rooms { kept: Mutex::default(), freed: freed.clone() });
         let engine = Arc::new(Self { processes, places_each: rules.places.max(1), rooms, freed });
         let stop = stop.clone();
-        tasks.spawn(async move {
+        background.spawn(async move {
             let mut states: Vec<_> = engine.processes.iter().map(|process| process.state()).collect();
             loop {
                 let now: Vec<ProverState> = states.iter_mut().map(|state| state.borrow_and_update().clone()).collect();
@@ -92,8 +92,8 @@ impl Provers {
                 }
             }
         });
-        tasks.close();
-        (receiver, tasks)
+        background.close();
+        (receiver, background)
     }
 
     /// Combines the states of the processes into the state of the engine.
@@ -114,8 +114,8 @@ impl Provers {
 
     /// Returns the process with the fewest attempts among those that can take another one.
     fn open_process(&self) -> Option<&Arc<ProverProcess>> {
-        let open = self.processes.iter().filter_map(|process| Some((process.load()?, process)));
-        open.min_by_key(|(load, _)| *load).map(|(_, process)| process)
+        let open = self.processes.iter().filter_map(|process| Some((process.attempts_if_open()?, process)));
+        open.min_by_key(|(attempts, _)| *attempts).map(|(_, process)| process)
     }
 
     /// Waits until `find` finds something. It is called again whenever a place may have become free.

@@ -1,6 +1,6 @@
 //! Why a worker cannot serve orchestrators.
 
-use crate::{load_error::LoadError, port::PortError, state::EngineState};
+use crate::{engine_state::EngineState, load_error::LoadError, port::PortError};
 use tokio::sync::watch;
 
 /// Why a worker cannot serve orchestrators.

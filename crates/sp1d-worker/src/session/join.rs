@@ -8,7 +8,7 @@ use super::{
     turns::TurnView,
     worker_state::WorkerState,
 };
-use crate::{state::EngineState, stop::WorkerStop, text::line_without_hint};
+use crate::{engine_state::EngineState, stop::WorkerStop, text::line_without_hint};
 use futures::future::select_ok;
 use sp1d_identity::{PeerStream, TlsError, TlsIdentity, connect_peer};
 use sp1d_protocol::{Address, Backoff, PreambleError, Role, dial};
@@ -263,7 +263,7 @@ async fn open(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{machine_memory::MemoryPlan, state::engine_state};
+    use crate::{engine_state::engine_state, machine_memory::MemoryPlan};
     use sp1d_protocol::{PreambleReply, read_dialer, reply};
     use tokio::{io::AsyncReadExt, net::TcpListener};
 

@@ -8,7 +8,7 @@ use super::{
     turns::{TurnPass, TurnView, Turns},
     worker_state::WorkerState,
 };
-use crate::{port::open_port, state::EngineState, stop::WorkerStop, text::line_with_hint};
+use crate::{engine_state::EngineState, port::open_port, stop::WorkerStop, text::line_with_hint};
 use sp1d_identity::{PeerStream, TlsError, TlsIdentity, accept_peer};
 use sp1d_protocol::{
     Address, BusyWorker, Filter, PeerPort, PreambleError, PreambleReply, Rate, Role, read_dialer, reply, send_place,
@@ -140,14 +140,10 @@ struct ListenPort {
 /// An orchestrator that has its turn or waits for it.
 struct AdmittedOrchestrator {
     stream: PeerStream,
-    turn: AdmittedTurn,
-}
-
-/// The turn of an orchestrator.
-struct AdmittedTurn {
+    /// Ends the turn, or frees the place in the queue, when it is dropped.
     pass: TurnPass,
-    turn: TurnView,
-    waits: bool,
+    view: TurnView,
+    must_wait: bool,
 }
 
 impl ListenPort {
@@ -159,12 +155,12 @@ impl ListenPort {
     }
 
     async fn serve_admitted(&self, admitted: AdmittedOrchestrator) {
-        let AdmittedOrchestrator { mut stream, turn: AdmittedTurn { pass: _pass, mut turn, waits } } = admitted;
-        if waits {
+        let AdmittedOrchestrator { mut stream, pass: _pass, mut view, must_wait } = admitted;
+        if must_wait {
             let waited = tokio::select! {
                 () = self.stop.now.cancelled() => return,
                 () = self.stop.leave.cancelled() => return,
-                waited = wait_for_turn(&mut stream, &mut turn) => waited,
+                waited = wait_for_turn(&mut stream, &mut view) => waited,
             };
             match waited {
                 Ok(()) => tracing::info!("the turn of a waiting orchestrator starts"),
@@ -175,7 +171,7 @@ impl ListenPort {
             introduction: self.introduction.clone(),
             engine: self.engine.clone(),
             worker: self.worker.clone(),
-            turn,
+            turn: view,
             peer: stream.peer().cloned(),
             stop: self.stop.clone(),
         };
@@ -202,32 +198,30 @@ impl ListenPort {
             self.log_stranger(peer);
             return None;
         }
-        let mut stream = match accept_peer(self.tls.as_ref(), stream).await {
-            Ok(stream) => stream,
+        match accept_peer(self.tls.as_ref(), stream).await {
+            Ok(stream) => self.admit(stream, peer, is_allowed).await,
             Err(error) => {
                 self.fail_secure(peer, &error);
-                return None;
+                None
             }
-        };
-        let turn = self.admit(&mut stream, peer, is_allowed).await?;
-        Some(AdmittedOrchestrator { stream, turn })
+        }
     }
 
-    async fn admit(&self, stream: &mut PeerStream, peer: SocketAddr, is_allowed: bool) -> Option<AdmittedTurn> {
-        let role = match read_dialer(stream, &[Role::Orchestrator, Role::IdleOrchestrator]).await {
+    async fn admit(&self, mut stream: PeerStream, peer: SocketAddr, is_allowed: bool) -> Option<AdmittedOrchestrator> {
+        let role = match read_dialer(&mut stream, &[Role::Orchestrator, Role::IdleOrchestrator]).await {
             Ok(role) => role,
             Err(error) => return self.fail(peer, &error),
         };
         if !is_allowed {
             self.log_stranger(peer);
             let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
-            let _ = reply(stream, &PreambleReply::Refused(text)).await;
+            let _ = reply(&mut stream, &PreambleReply::Refused(text)).await;
             return None;
         }
         // While the worker keeps attempts, their orchestrator must be able to return.
         if self.stop.leave.is_cancelled() && !self.worker.keeps_attempts() {
             let stopping = BusyWorker { text: "stopping".to_owned(), holder: None };
-            let _ = reply(stream, &PreambleReply::Busy(stopping)).await;
+            let _ = reply(&mut stream, &PreambleReply::Busy(stopping)).await;
             return None;
         }
         let pass = match self.turns.enter(peer, role == Role::Orchestrator) {
@@ -236,22 +230,22 @@ impl ListenPort {
                 self.peers.log(peer, |suppressed| {
                     tracing::info!(text = %busy, suppressed, "connection refused: busy with another orchestrator");
                 });
-                let _ = reply(stream, &PreambleReply::Busy(busy)).await;
+                let _ = reply(&mut stream, &PreambleReply::Busy(busy)).await;
                 return None;
             }
         };
-        let mut turn = pass.view();
-        let place = turn.place();
+        let mut view = pass.view();
+        let place = view.place();
         let verdict = if place.is_some() { PreambleReply::Queued } else { PreambleReply::Welcome };
         if let Some(place) = &place {
             self.peers.log(peer, |suppressed| {
                 tracing::info!(place = place.place, holder = %place.holder, suppressed, "orchestrator waits for its turn");
             });
         }
-        if let Err(error) = reply(stream, &verdict).await {
+        if let Err(error) = reply(&mut stream, &verdict).await {
             return self.fail(peer, &error);
         }
-        Some(AdmittedTurn { pass, turn, waits: place.is_some() })
+        Some(AdmittedOrchestrator { stream, pass, view, must_wait: place.is_some() })
     }
 
     /// Logs a connection from an address that the filter does not allow.
@@ -273,7 +267,7 @@ impl ListenPort {
     }
 
     /// Logs a handshake that failed. Returns `None`.
-    fn fail(&self, peer: SocketAddr, error: &PreambleError) -> Option<AdmittedTurn> {
+    fn fail(&self, peer: SocketAddr, error: &PreambleError) -> Option<AdmittedOrchestrator> {
         match error {
             // Load balancers and people open a connection only to check the port.
             PreambleError::Io(error) => tracing::debug!(%error, "connection ended during the handshake"),
@@ -312,7 +306,7 @@ async fn wait_for_turn(stream: &mut PeerStream, turn: &mut TurnView) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::engine_state;
+    use crate::engine_state::engine_state;
     use sp1d_protocol::{Admission, dial};
     use tokio::io::AsyncReadExt;
 

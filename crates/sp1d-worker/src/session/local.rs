@@ -8,7 +8,7 @@ use super::{
     turns::TurnView,
     worker_state::WorkerState,
 };
-use crate::{load_error::LoadError, state::EngineState, stop::WorkerStop};
+use crate::{engine_state::EngineState, load_error::LoadError, stop::WorkerStop};
 use std::sync::Arc;
 use tokio::{
     io::{DuplexStream, duplex},

@@ -9,7 +9,9 @@
 //! A listening worker serves one orchestrator at a time. The others wait in its `TurnQueue`, each on its own
 //! connection.
 //!
-//! This module does not know how attempts run or how they continue after a session.
+//! `WorkerState` decides which orchestrator continues the attempts of a lost connection, and how long they are kept.
+//!
+//! This module does not know how attempts run, or what they report after a reconnect.
 
 mod end;
 mod error;

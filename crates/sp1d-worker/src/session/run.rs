@@ -10,7 +10,7 @@ use super::{
 use crate::{
     attempt::{AssignedAttempts, SessionHandle},
     engine::ProverCounts,
-    state::EngineState,
+    engine_state::EngineState,
     stop::WorkerStop,
     text::line_without_hint,
 };

@@ -1,6 +1,6 @@
 //! The provers of this worker, as the other workers on the machine see them.
 
-use super::{plan::MemoryPlan, process::ProcessMemory};
+use super::{plan::MemoryPlan, process_memory::ProcessMemory};
 use crate::engine::{Footprint, ProvingEngine};
 use std::{
     fmt, process,

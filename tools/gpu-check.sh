@@ -13,7 +13,7 @@ proof during which one prover process is killed. Verifies both. Takes some minut
   --binary PATH     sp1d with GPU support, or a file that `./x gpu --pack` wrote [default: target/gpu/sp1d, as `./x gpu`
                     builds it]
   --gpus LIST       `all`, or numbers separated by commas [default: all]
-  --transactions N  transactions of the block [default: 110, 9.3 million cycles]
+  --transactions N  transactions of the block [default: 110, 10.3 million cycles]
   --output FOLDER   folder for proofs, logs and figures [default: target/gpu-check]
   --limit SECONDS   time until the proofs must be made; then the check ends what it has started, writes the figures that
                     it has, and fails [default: 480]. Figures and verification take up to 110 seconds more

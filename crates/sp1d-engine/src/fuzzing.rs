@@ -90,8 +90,8 @@ pub fn check_proof_nonce(proof: &SP1Proof, nonce: [u32; 4]) -> Result<(), String
     check_nonce(proof, nonce)
 }
 
-/// Checks `output`, the result of a request that only wraps a proof of the program with `key`. All public values of that
-/// proof are zero.
+/// Checks `output`, the result of a request that only wraps a proof of the program with `key`. All public values of
+/// that proof are zero.
 ///
 /// # Errors
 /// Returns what is wrong with the wrapped proof.

@@ -77,8 +77,8 @@ fn a_wrapped_proof_with_too_short_numbers_is_refused() {
     assert!(check_wrapped(&key(), b"").is_err());
 }
 
-/// Returns a wrapped proof that does not verify: SP1's dummy of a recursion proof, with the key and the kind of digest of
-/// a wrapped proof.
+/// Returns a wrapped proof that does not verify: SP1's dummy of a recursion proof, with the key and the kind of digest
+/// of a wrapped proof.
 fn wrapped(public_values: &[SP1Field]) -> Vec<u8> {
     let wrap_key: MachineVerifyingKey<SP1OuterGlobalContext> = bincode::deserialize(WRAP_VK_BYTES).unwrap();
     let mut proof = create_dummy_recursion_proof(&key()).proof;

@@ -14,8 +14,8 @@
 //! This crate does not know how a shard is proven or what a whole proof is. Workers on one machine share only their
 //! memory reservations and the lock that lets provers load one after another.
 //!
-//! A caller should run all sessions on one asynchronous thread that does no heavy work, as `sp1d-roles` does. Heartbeats
-//! are then sent while every core is proving. The engine has its own threads.
+//! A caller should run all sessions on one asynchronous thread that does no heavy work, as `sp1d-roles` does.
+//! Heartbeats are then sent while every core is proving. The engine has its own threads.
 
 mod attempt;
 mod cache;

@@ -27,8 +27,8 @@ struct FileUse<'a> {
 /// What each file and each folder of one folder depends on. The names of folders end with a slash.
 type FolderDependencies<'a> = BTreeMap<String, BTreeMap<String, FileUse<'a>>>;
 
-/// Returns one finding per cycle of the crates in `root/crates`: a shortest cycle through each file or folder that is in
-/// one, and the line of each import.
+/// Returns one finding per cycle of the crates in `root/crates`: a shortest cycle through each file or folder that is
+/// in one, and the line of each import.
 pub(crate) fn check(root: &Path) -> io::Result<Vec<String>> {
     Ok(crate_roots(root)?.iter().flat_map(|found| find(root, found)).collect())
 }
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn folders_that_import_each_other_are_a_cycle() {
-        let lib = ("lib.rs", "mod x; mod y; mod z;");
+        let lib = ("lib.rs", "mod x; mod y;");
         let face = ("x/mod.rs", "mod a; mod b;");
         let files = [
             lib,

@@ -18,7 +18,8 @@ pub(crate) struct EvmArguments {
     /// Number of rounds.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Transactions in the block. Each takes 93,000 cycles, so the default is about 20 million cycles.
+    /// Transactions in the block. The default takes 20 million cycles: one million for the start, and 85,000
+    /// for each transaction.
     #[arg(long, default_value_t = 220, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     transactions: u32,
     /// The largest cut that sp1-sdk's CPU prover can prove on this machine. The default suits 24 GB: with the next

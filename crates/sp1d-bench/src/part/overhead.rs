@@ -21,7 +21,7 @@ pub(crate) struct OverheadArguments {
     /// Steps of the measured Fibonacci loop. The default is cut into six shards.
     #[arg(long, default_value_t = 205_000, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// Transactions in the block of `evm`. Each takes 93,000 cycles.
+    /// Transactions in the block of `evm`. Each takes 85,000 cycles, and the start of the program one million.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     transactions: u32,
     /// Kind of the proofs. Except for core proofs of `fibonacci`, the default file for the figures has program and kind

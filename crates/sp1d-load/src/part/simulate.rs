@@ -29,8 +29,8 @@ pub(crate) struct SimulateArguments {
     /// Assumed seconds of a shard on a GPU.
     #[arg(long, default_value_t = 2.0, value_parser = number_in(0.001..=3600.0))]
     gpu_shard_seconds: f64,
-    /// Cycles that the executor runs in a second. The default is what `evm` needs: 16 million cycles took 0.3 s of
-    /// processor time (docs/bench/evm.json).
+    /// Cycles that the executor runs in a second. The default is what `evm` needs: 17 million cycles took 0.3 s of
+    /// processor time (docs/bench/evm-190.json).
     #[arg(long, default_value_t = 53e6, value_parser = number_in(1e6..=1e12))]
     executor_cycles_per_second: f64,
     /// Cores of the orchestrator.

@@ -7,7 +7,7 @@
 //!
 //! | what | writer | readers |
 //! |---|---|---|
-//! | connected workers | each session; the dispatcher counts in it and closes it; `Membership` marks and closes a forgotten one | dispatcher, tries and callers |
+//! | connected workers | each session; the dispatcher and `Membership` change and close them | dispatcher, callers |
 //! | disconnected workers | sessions and connections; `Membership` and `NameFollower` remove workers | callers |
 //! | last departure | sessions | tries without workers |
 //! | identities of workers | connections and sessions, when a worker connects; the list | sessions |

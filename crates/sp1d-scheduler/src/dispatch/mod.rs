@@ -6,14 +6,14 @@
 //! The result of an attempt becomes final only after its own check. When that check starts depends on the deferred
 //! events and the claim:
 //!
-//! | when the result arrives, the events and the claim | consequence |
-//! |---|---|
-//! | were not reported, or are accepted | the check of the result starts at once |
-//! | are being checked | the check of the result starts when they are accepted. If they are rejected, the result is dropped |
-//! | were rejected | the result is dropped |
-//! | were rejected while the worker was disconnected, and the worker has continued the attempt | as in the first two rows: the worker repeats its reports, and the events are checked again |
+//! 1. If the events were not reported, or events and claim are accepted, the check of the result starts at once.
+//! 2. If the events are being checked, the check of the result starts when events and claim are accepted. If they are
+//!    rejected, the result is dropped.
+//! 3. If events or claim were rejected, the result is dropped.
+//! 4. If they were rejected while the worker was disconnected, the worker may return and continue the attempt. It then
+//!    repeats its reports, the events are checked again, and case 1 or 2 follows.
 //!
-//! In the first two rows, the scheduler hears of the result at once. The end of the session ends none of the checks.
+//! In cases 1 and 2, the scheduler hears of the result at once. The end of the session ends none of the checks.
 //!
 //! ```text
 //!   DispatchEvent + Timestamp ──► DispatchState::handle ──► Vec<DispatchCommand>

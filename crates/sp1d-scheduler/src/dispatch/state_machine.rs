@@ -32,12 +32,12 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   reported this first.
 /// - The wait for a drain ends when the worker holds nothing, may get tasks again, or is disconnected.
 ///
-/// In the table, "before" means: since the session got the attempt.
+/// Two reports count only under conditions. "Before" means: since the session got the attempt.
 ///
-/// | report | counts only if |
-/// |---|---|
-/// | the result was delivered | the result was not reported before, and the deferred events and the claim were not rejected before |
-/// | the deferred events were uploaded | their list has arrived, the result was not reported before, and no check of the events runs or has ended before |
+/// - The report of a result counts if the result was not reported before, and if the deferred events and the claim were
+///   not rejected before.
+/// - The report of uploaded deferred events counts if their list has arrived, the result was not reported before, and
+///   no check of the events runs or has ended before.
 #[derive(Debug)]
 pub struct DispatchState {
     pub(super) scheduler: Scheduler,

@@ -4,7 +4,11 @@
 
 use crate::{
     resolver::AddressResolver,
-    workers::{reach_error::ReachError, worker_address::WorkerAddress},
+    workers::{
+        local_connector::{LocalConnector, Stream},
+        reach_error::ReachError,
+        worker_address::WorkerAddress,
+    },
 };
 use futures::future::select_ok;
 use sp1d_identity::{PeerIdentity, PeerStream, TlsIdentity, connect_peer};

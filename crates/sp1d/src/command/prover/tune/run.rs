@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 const PROGRAM: &[u8] = include_bytes!("../../../../programs/evm");
 
 /// Transactions per shard that is proven at the same time. A shard of the largest cut holds 6 million cycles, and a
-/// transaction takes 93,000, so about 65 transactions fill a shard.
+/// transaction takes 85,000, so about 70 transactions fill a shard.
 const TRANSACTIONS_PER_SHARD: u32 = 100;
 
 pub(in crate::command) async fn run(arguments: TuneArguments) -> Result<()> {

@@ -36,6 +36,12 @@ impl Exclusions {
         self.too_small_bytes = self.too_small_bytes.max(Some(bytes));
     }
 
+    /// Excludes every worker with at most `bytes` of memory, plus the same tolerance, and no larger one. `None` excludes
+    /// no worker by its memory.
+    pub(crate) const fn set_memory(&mut self, bytes: Option<u64>) {
+        self.too_small_bytes = bytes;
+    }
+
     /// Excludes every worker into which a shard of `size` does not fit.
     pub(crate) fn set_shard_size(&mut self, size: ShardSize) {
         self.shard_size = Some(size);

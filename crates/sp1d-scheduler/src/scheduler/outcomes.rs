@@ -4,9 +4,12 @@ use super::state_machine::Scheduler;
 use crate::{
     AttemptEndReason, AttemptId, Command, PastAttempt, TaskId, Timestamp, WorkerId,
     tasks::{AttemptState, CountedWorker, MAX_LAPSED, ScheduledTask, TaskState, WorkerCounts},
-    workers::KnownWorker,
+    workers::{KnownWorker, SessionState, WorkerFault},
 };
 use std::{collections::BTreeMap, mem};
+
+/// The fault of a worker whose report that a task ran out of memory is not plausible.
+const SMALLER_WORKER_PROVED: &str = "it ran out of memory at a task that a worker with less memory has proven";
 
 impl Scheduler {
     /// Makes the result of `id` final and ends the other attempts of its task.
@@ -16,6 +19,7 @@ impl Scheduler {
         let (session, task, worker) = (attempt.session, attempt.task, attempt.worker);
         self.learn(id);
         self.record_success(worker, self.attempt(id).kind);
+        self.record_refuted_memory(id, commands);
         commands.push(Command::AcceptResult { try_id: self.task(task).try_id, task, attempt: id, session });
         self.leave_queue(task);
         for other in self.task(task).attempts.clone() {
@@ -27,6 +31,18 @@ impl Scheduler {
         (scheduled.state, scheduled.other_live) = (TaskState::Accepted(id), None);
         self.open_tasks -= 1;
         self.tasks_excluding_by_memory.remove(&task);
+    }
+
+    /// Records a fault of each worker that ran out of memory at the task of `id`, although it has more memory than the
+    /// worker that has now proven the task.
+    fn record_refuted_memory(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+        let attempt = self.attempt(id);
+        let (kind, scheduled) = (attempt.kind, self.task(attempt.task));
+        let Some(found) = self.sessions.get(attempt.session) else { return };
+        let refuted: Vec<WorkerId> = scheduled.memory_claims().above(found.comparable_bytes()).collect();
+        for worker in refuted {
+            self.record_fault(worker, kind, WorkerFault::Failed, SMALLER_WORKER_PROVED, commands);
+        }
     }
 
     /// Frees the slot of the live attempt `id`. Keeps the attempt, because its result may still arrive. Ends the oldest
@@ -155,7 +171,11 @@ impl Scheduler {
         let is_over = |since: Timestamp| now.saturating_since(since) >= self.config.memory_patience;
         let over = self.memory_waits.iter().filter(|(_, since)| is_over(**since)).map(|(task, _)| *task);
         for task in over.collect::<Vec<_>>() {
-            self.fail_try(task, true, commands);
+            if self.drop_unconfirmed_memory(task) {
+                self.memory_waits.remove(&task);
+            } else {
+                self.fail_try(task, true, commands);
+            }
         }
         // The tasks of failed tries wait no more.
         let tasks = &self.tasks;
@@ -178,7 +198,8 @@ impl Scheduler {
     }
 
     /// Retries `task` after an attempt ran out of memory on a worker with `comparable_bytes`: only a worker with more
-    /// memory gets it. If no such worker is ready, the task has failed for good.
+    /// memory gets it. If no such worker is ready, a worker of another origin must confirm that its memory is too
+    /// little. If there is none, the task has failed for good.
     pub(super) fn retry_with_more_memory(
         &mut self,
         task: TaskId,
@@ -186,16 +207,45 @@ impl Scheduler {
         comparable_bytes: u64,
         commands: &mut Vec<Command>,
     ) {
+        let counted = self.with_origin(past.worker);
         self.tasks_excluding_by_memory.insert(task);
         let scheduled = self.task_mut(task);
-        scheduled.excluded.add_memory(comparable_bytes);
+        scheduled.count_memory_claim(counted, comparable_bytes);
         scheduled.add_to_history(past);
         self.retry_task(task, commands);
+    }
+
+    /// Drops what the workers of only one origin say about the memory that `task` needs, so that others can prove it.
+    /// Returns false, and changes nothing, if no other worker is left. Without this, one worker could fail every proof
+    /// by reporting that each task ran out of memory.
+    fn drop_unconfirmed_memory(&mut self, task: TaskId) -> bool {
+        let scheduled = self.task(task);
+        let kind = scheduled.kind;
+        let mut excluded = scheduled.excluded.clone();
+        excluded.set_memory(scheduled.memory_claims().confirmed_bytes());
+        // Only while another worker is left.
+        for worker in self.sessions.iter().map(SessionState::worker) {
+            if scheduled.memory_claims().has_origin(self.with_origin(worker).origin) {
+                excluded.add(worker);
+            }
+        }
+        if excluded == scheduled.excluded || self.sessions.all_excluded(kind, &excluded) {
+            return false;
+        }
+        if !excluded.excludes_by_memory() {
+            self.tasks_excluding_by_memory.remove(&task);
+        }
+        self.change_exclusions(task, |scheduled| scheduled.excluded = excluded);
+        self.update_max_excluded(task);
+        true
     }
 
     /// Retries `task`, which lost the attempt that it relied on. The task now relies on its other live attempt, or
     /// waits for a new one. If it has failed for good, its try fails.
     pub(super) fn retry_task(&mut self, task: TaskId, commands: &mut Vec<Command>) {
+        if self.lacks_memory(self.task(task)) {
+            self.drop_unconfirmed_memory(task);
+        }
         let scheduled = self.task(task);
         let has_reached_limit = self.has_reached_limit(scheduled);
         if has_reached_limit || self.lacks_memory(scheduled) {

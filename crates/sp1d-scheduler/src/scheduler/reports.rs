@@ -101,8 +101,9 @@ impl Scheduler {
             // The task relies on its other attempt, but must not go to this worker again.
             if past.reason.is_out_of_memory() {
                 let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);
+                let counted = self.with_origin(worker);
                 self.tasks_excluding_by_memory.insert(task);
-                self.change_exclusions(task, |scheduled| scheduled.excluded.add_memory(comparable_bytes));
+                self.change_exclusions(task, |scheduled| scheduled.count_memory_claim(counted, comparable_bytes));
             } else if past.reason.is_unsupported() {
                 let counted = self.with_origin(worker);
                 self.change_exclusions(task, |scheduled| scheduled.count_refusal(counted));

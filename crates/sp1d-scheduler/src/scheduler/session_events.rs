@@ -81,7 +81,10 @@ impl Scheduler {
         let Some(attempt) = self.attempts.get(&id).filter(|attempt| attempt.worker == worker) else {
             return false;
         };
-        if !found.has_free_slot(attempt.kind) {
+        // Probation bounds what a worker gets. It held a started attempt before.
+        let has_slot =
+            if attempt.proving_since.is_some() { found.has_room() } else { found.has_free_slot(attempt.kind) };
+        if !has_slot {
             return false;
         }
         let may_start = !found.quarantined().contains(attempt.kind) && !found.is_draining();

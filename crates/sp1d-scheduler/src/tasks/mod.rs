@@ -3,6 +3,7 @@
 //! This folder keeps the facts about each of them. It decides nothing, and does not know which workers are ready.
 
 mod attempt;
+mod memory_claims;
 mod task;
 
 pub(crate) use attempt::{AttemptState, Loss, ScheduledAttempt};

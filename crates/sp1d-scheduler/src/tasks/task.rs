@@ -1,6 +1,6 @@
 //! Tasks and tries.
 
-use super::attempt::Loss;
+use super::{attempt::Loss, memory_claims::MemoryClaims};
 use crate::{
     AttemptEndReason, AttemptId, OriginId, PastAttempt, ShardSize, TaskId, TaskKind, Timestamp, TryId, WorkerId,
     queue::{Exclusions, Rank},
@@ -63,6 +63,7 @@ pub(crate) struct ScheduledTask {
     pub(crate) other_live: Option<AttemptId>,
     /// The faults recorded for failures or losses of the task, by worker. They are removed if the task fails for good.
     pub(crate) recorded_faults: Vec<(WorkerId, u32)>,
+    memory_claims: MemoryClaims,
     failures: WorkerCounts,
     losses: WorkerCounts,
     /// Workers that do not support the task, although they support its kind.
@@ -153,6 +154,7 @@ impl ScheduledTask {
             attempts: BTreeSet::new(),
             other_live: None,
             recorded_faults: Vec::new(),
+            memory_claims: MemoryClaims::NONE,
             failures: WorkerCounts(BTreeMap::new()),
             losses: WorkerCounts(BTreeMap::new()),
             refusals: WorkerCounts(BTreeMap::new()),
@@ -175,6 +177,17 @@ impl ScheduledTask {
 
     pub(crate) const fn refusals(&self) -> &WorkerCounts {
         &self.refusals
+    }
+
+    pub(crate) const fn memory_claims(&self) -> &MemoryClaims {
+        &self.memory_claims
+    }
+
+    /// Counts that `worker` ran out of memory at the task, with `bytes` of memory. The task goes only to workers with
+    /// more.
+    pub(crate) fn count_memory_claim(&mut self, worker: CountedWorker, bytes: u64) {
+        self.memory_claims.add(worker, bytes);
+        self.excluded.add_memory(bytes);
     }
 
     /// Counts a failure on `worker`. The task goes to `worker` again only if no other worker can take it.

@@ -206,3 +206,20 @@ fn duplicate_resume_offers_change_nothing() {
     table.send([new_try(1), ready(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), ready(2, 2)]);
     table.check([resumable_on(2, 1), ready_with_resumable(2, 2, &[2])], []);
 }
+
+/// Worker 1 has started attempts 2 and 3, and is on probation after failures of three others.
+#[test]
+fn a_worker_on_probation_continues_all_attempts_that_it_has_started() {
+    let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
+    table.send([new_try(1), ready(2, 1), task(1, 1, SHARD), started(2, 1), ready(1, 5)]);
+    for id in 2..=6 {
+        table.check([task(1, id, SHARD)], [assign(1, id, 1, id)]);
+        table.send([started(1, id)]);
+    }
+    table.send([failed(1, 4), failed(1, 5), failed(1, 6)]);
+    table.pass(ms(61_000), &[1, 2]);
+    table.send([lost(1)]);
+    let commands = table.send([ready_holding(3, 1, 5, &[2, 3])]);
+    assert!(commands.contains(&continue_attempt(3, 2)), "{commands:?}");
+    assert!(commands.contains(&continue_attempt(3, 3)), "{commands:?}");
+}

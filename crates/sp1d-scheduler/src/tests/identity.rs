@@ -216,10 +216,52 @@ fn shards_whose_larger_workers_have_left_fail_the_try_after_the_patience() {
 }
 
 #[test]
-fn an_out_of_memory_task_fails_without_a_larger_worker() {
+fn an_out_of_memory_task_fails_without_a_larger_worker_if_another_origin_confirms_it() {
     let mut table = Table::new();
     table.send([new_try(1), ready_with(1, 1, 160), ready_with(2, 1, 170), task(1, 10, SHARD)]);
-    table.check([out_of_memory(1, 1)], [fail_for_memory(1, 10, vec![past(1, 1, too_small())])]);
+    table.check([out_of_memory(1, 1)], [assign(2, 2, 1, 10)]);
+    let history = vec![past(1, 1, too_small()), past(2, 2, too_small())];
+    table.check([out_of_memory(2, 2)], [fail_for_memory(1, 10, history)]);
+}
+
+#[test]
+fn workers_of_one_origin_do_not_confirm_each_other() {
+    let mut table = Table::new();
+    let sibling = |session| {
+        let plain = plain_worker(session, 1);
+        ready_as(session, ReadyWorker { comparable_bytes: 160, origin: OriginId(1), ..plain })
+    };
+    table.send([new_try(1), sibling(1), sibling(2), ready_with(3, 1, 8), task(1, 10, SHARD), started(1, 1)]);
+    table.check([out_of_memory(1, 1)], [assign(3, 2, 1, 10)]);
+    table.send([ended(1), new_try(2), lost(3), task(2, 20, SHARD)]);
+    let commands = table.send([out_of_memory(1, 3)]);
+    assert!(matches!(commands[..], [Command::FailTry { lacks_large_worker: true, .. }]), "{commands:?}");
+}
+
+/// Worker 1 says that it has unlimited memory, and that no task fits into it.
+#[test]
+fn a_worker_cannot_fail_a_proof_by_saying_that_memory_ran_out() {
+    let mut table = table();
+    table.send([ready_with(1, 1, u64::MAX), ready_with(2, 1, 8)]);
+    let mut commands = Vec::new();
+    for id in 0..3 {
+        let (wrong, right, task_id) = (2 * id + 1, 2 * id + 2, 10 + id);
+        table.check([task(1, task_id, SHARD)], [assign(1, wrong, 1, task_id)]);
+        table.check([out_of_memory(1, wrong)], [assign(2, right, 1, task_id)]);
+        commands = table.send([started(2, right), delivered(2, right), passed(right)]);
+        assert!(commands.contains(&accept(2, right, 1, task_id)), "{commands:?}");
+    }
+    assert!(quarantines(&commands, 1), "{commands:?}");
+}
+
+/// The only larger worker has left, and what worker 1 says may be wrong.
+#[test]
+fn a_smaller_worker_gets_an_out_of_memory_task_after_the_patience() {
+    let mut table = waiting_for_a_larger_worker();
+    table.check([lost(2)], [assign(1, 3, 1, 11)]);
+    table.check([ready_with(3, 1, 4)], []);
+    assert_eq!(table.pass(ms(59_500), &[1, 3]), []);
+    assert_eq!(table.pass(ms(500), &[1, 3]), [assign(3, 4, 1, 10)]);
 }
 
 /// Each of `attempts` is the memory of a worker and its failure. The next worker is ready before the failure and gets
@@ -316,7 +358,8 @@ fn time_without_workers_does_not_use_up_the_patience() {
     table.check([lost(1)], []);
     assert_eq!(table.scheduler.next_deadline(), None);
     assert_eq!(table.pass(ms(120_000), &[]), []);
-    table.check([ready_with(3, 1, 8)], [assign(3, 4, 1, 11)]);
+    let returned = ready_as(3, ReadyWorker { comparable_bytes: 8, ..plain_worker(1, 1) });
+    table.check([returned], [assign(3, 4, 1, 11)]);
     assert_eq!(table.pass(ms(29_500), &[3]), []);
     assert_eq!(table.pass(ms(500), &[3]), [fail_for_memory(1, 10, vec![past(1, 1, too_small())])]);
 }

@@ -138,10 +138,15 @@ impl SessionState {
         &self.held
     }
 
-    /// Returns true if the worker may hold one more attempt of `kind`.
+    /// Returns true if the worker holds fewer attempts than it may. Probation is another limit.
+    pub(crate) fn has_room(&self) -> bool {
+        self.held.len() < self.slots
+    }
+
+    /// Returns true if the worker may get one more attempt of `kind`.
     pub(crate) fn has_free_slot(&self, kind: TaskKind) -> bool {
         let is_at_limit_of_probation = self.on_probation.contains(kind) && self.held_of[kind.index()] > 0;
-        self.held.len() < self.slots && !is_at_limit_of_probation
+        self.has_room() && !is_at_limit_of_probation
     }
 
     /// Returns the kinds that the worker should be available for.
@@ -434,7 +439,8 @@ impl WorkerSessions {
     /// Puts `attempt`, whose task is of `kind`, into a free slot of `id`.
     pub(crate) fn take_slot(&mut self, id: SessionId, attempt: AttemptId, kind: TaskKind) {
         let of_kind = self.change_held(id, |session| {
-            assert!(session.has_free_slot(kind), "{id} has no slot for {attempt}");
+            // A worker on probation may continue several attempts that it has started before.
+            assert!(session.has_room(), "{id} has no slot for {attempt}");
             assert!(session.held.insert(attempt), "{id} already holds {attempt}");
             session.held_of[kind.index()] += 1;
             session.held_of[kind.index()]

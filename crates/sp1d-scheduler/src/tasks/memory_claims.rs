@@ -1,0 +1,61 @@
+//! What workers say about the memory that a task needs.
+
+use super::task::CountedWorker;
+use crate::{OriginId, WorkerId};
+use std::collections::BTreeMap;
+
+/// The memory with which a task ran out of memory, as workers report it. A worker may be wrong.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryClaims(BTreeMap<WorkerId, (Option<OriginId>, u64)>);
+
+impl MemoryClaims {
+    pub(super) const NONE: Self = Self(BTreeMap::new());
+
+    pub(super) fn add(&mut self, CountedWorker { id, origin }: CountedWorker, bytes: u64) {
+        let (_, claimed) = self.0.entry(id).or_insert((origin, bytes));
+        *claimed = bytes.max(*claimed);
+    }
+
+    /// Returns the most memory that is too little according to workers of two origins. `None` if the workers of only
+    /// one origin ran out of memory.
+    pub(crate) fn confirmed_bytes(&self) -> Option<u64> {
+        let mut of_origins: BTreeMap<Option<OriginId>, u64> = BTreeMap::new();
+        for (origin, bytes) in self.0.values() {
+            let most = of_origins.entry(*origin).or_default();
+            *most = (*most).max(*bytes);
+        }
+        let mut most: Vec<u64> = of_origins.into_values().collect();
+        most.sort_unstable_by(|one, other| other.cmp(one));
+        most.get(1).copied()
+    }
+
+    /// Returns true if a worker of `origin` ran out of memory.
+    pub(crate) fn has_origin(&self, origin: Option<OriginId>) -> bool {
+        self.0.values().any(|(claimant, _)| *claimant == origin)
+    }
+
+    /// Returns the workers that ran out of more than `bytes` of memory.
+    pub(crate) fn above(&self, bytes: u64) -> impl Iterator<Item = WorkerId> {
+        self.0.iter().filter(move |(_, (_, claimed))| *claimed > bytes).map(|(worker, _)| *worker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_two_origins_claim_is_confirmed() {
+        let worker = |id: u64, origin: u128| CountedWorker { id: WorkerId(id), origin: Some(OriginId(origin)) };
+        let mut claims = MemoryClaims::default();
+        assert_eq!(claims.confirmed_bytes(), None);
+        claims.add(worker(1, 1), 16);
+        claims.add(worker(2, 1), 32);
+        assert_eq!(claims.confirmed_bytes(), None);
+        claims.add(worker(3, 2), 8);
+        assert_eq!(claims.confirmed_bytes(), Some(8));
+        claims.add(worker(4, 3), 24);
+        assert_eq!(claims.confirmed_bytes(), Some(24));
+        assert_eq!(claims.above(16).collect::<Vec<_>>(), [WorkerId(2), WorkerId(4)]);
+    }
+}

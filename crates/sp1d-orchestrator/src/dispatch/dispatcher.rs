@@ -4,7 +4,7 @@
 //! machine before it takes the next input. It never waits for the network. Slow work runs in other tokio tasks, and
 //! their outcome arrives as another input.
 
-use super::{background::BackgroundWork, claims::deferred_claim, open_tasks::open_tasks};
+use super::{background::BackgroundWork, claims::deferred_claim, drain_callers::DrainCallers, open_tasks::open_tasks};
 use crate::{
     runner::{
         failure::{FailedAttempt, ProofFailure, dispatcher_panicked, failure_of_try},
@@ -41,7 +41,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
@@ -61,8 +61,7 @@ pub(crate) struct Dispatcher {
     tasks: HashMap<TaskId, SubmittedTask>,
     /// The names of the artifacts with deferred events, of each attempt whose events passed their check.
     checked_event_names: HashMap<AttemptId, Vec<String>>,
-    /// The callers that wait for the drain of a session.
-    drain_callers: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
+    drain_callers: DrainCallers,
     background: BackgroundWork,
 }
 
@@ -77,7 +76,7 @@ impl Dispatcher {
             writer,
             tasks: HashMap::new(),
             checked_event_names: HashMap::new(),
-            drain_callers: HashMap::new(),
+            drain_callers: DrainCallers::default(),
         }
     }
 
@@ -156,7 +155,7 @@ impl Dispatcher {
             }
             DispatcherInput::Drain { session, wait_ended } => {
                 self.publish_drain(session);
-                self.drain_callers.entry(session).or_default().push(wait_ended);
+                self.drain_callers.add(session, wait_ended);
                 // A session removes its worker before it reports its end. So if the worker is still in the shared
                 // state, the report of its end will follow, and the drain is forgotten then.
                 let is_connected = self.shared.worker(session).is_some();
@@ -286,11 +285,7 @@ impl Dispatcher {
                     tracing::info!(worker = %worker.name, %kinds, suppressed, "worker on probation: it gets one task of each of these kinds at a time");
                 }
             }
-            DispatchCommand::EndDrainWait { session } => {
-                // The caller may have stopped waiting.
-                let waiting = self.drain_callers.remove(&session).unwrap_or_default();
-                waiting.into_iter().for_each(|wait_ended| _ = wait_ended.send(()));
-            }
+            DispatchCommand::EndDrainWait { session } => self.drain_callers.end_wait(session),
             DispatchCommand::EndSession { session } => self.shared.end_session(session),
             DispatchCommand::PublishStep { task, attempt, session, step } => {
                 self.publish_step(task, attempt, session, step)

@@ -12,7 +12,7 @@ use crate::{
     },
     scope::{attempt_scope, try_scope},
     state::{
-        dispatcher_input::{DispatcherInput, ForwardedEvent},
+        dispatcher_input::DispatcherInput,
         published::{DispatchWriter, RegisteredAttempt},
         shared_state::SharedState,
     },
@@ -101,7 +101,7 @@ impl Dispatcher {
                     // It would return 0 if the inbox were closed.
                     assert!(received > 0, "the inbox is open, because `self.shared` holds a sender");
                 }
-                () = tick => inputs.push(DispatcherInput::Event(ForwardedEvent::Tick)),
+                () = tick => inputs.push(DispatcherInput::Tick),
             }
             for input in inputs.drain(..) {
                 // For the runtime, a batch is one receive. Without this, the other tokio tasks of this thread would
@@ -178,6 +178,7 @@ impl Dispatcher {
                 // The try has removed its artifacts when it ended. This removes those that were added since then.
                 self.shared.store.remove_scope(try_scope(running_try.id));
             }
+            DispatcherInput::Tick => self.handle(DispatchEvent::Tick),
         }
     }
 
@@ -562,6 +563,7 @@ mod tests {
     use super::*;
     use crate::{
         dispatch::scheduler_config,
+        state::dispatcher_input::ForwardedEvent,
         test_state::{TestState, shard},
         tries::attempt_rights::AttemptRights,
     };

@@ -260,7 +260,7 @@ impl Dispatcher {
             DispatchCommand::LogRefutedClaim { worker: worker_id } => {
                 let reason = "workers of two origins claimed other deferred events";
                 // The worker may have disconnected after its claim.
-                let worker = self.shared.workers().values().find(|worker| worker.id == worker_id).cloned();
+                let worker = self.shared.workers().values().find(|worker| worker.worker_id == worker_id).cloned();
                 if let Some(worker) = worker {
                     tracing::warn!(worker = %worker.name, reason, "worker made a wrong claim");
                 } else {
@@ -313,7 +313,9 @@ impl Dispatcher {
         let (attempts, workers) = (self.shared.attempts(), self.shared.workers());
         let name_of = |past: &PastAttempt| match attempts.get(&past.attempt) {
             Some(registered) => Some(registered.worker_name.to_string()),
-            None => workers.values().find(|worker| worker.id == past.worker).map(|worker| worker.name.to_string()),
+            None => {
+                workers.values().find(|worker| worker.worker_id == past.worker).map(|worker| worker.name.to_string())
+            }
         };
         history.into_iter().map(|past| FailedAttempt { worker: name_of(&past), past }).collect()
     }
@@ -358,7 +360,7 @@ impl Dispatcher {
         };
         let registered = RegisteredAttempt {
             session,
-            worker_id: worker.id,
+            worker_id: worker.worker_id,
             worker_name: worker.name.clone(),
             worker_address: worker.address_text.clone(),
             running_try: running_try.clone(),

@@ -27,6 +27,7 @@ pub(crate) struct ScheduledTry {
     /// any more.
     pub(crate) failed: bool,
     /// Workers into which shards of this size do not fit get no shard of the try. `None` if every worker gets some.
+    /// The orchestrator has the same size (`RunningTry::excluded_below`), and says there why the two agree.
     pub(crate) shard_size: Option<ShardSize>,
     /// Only trusted workers get the tasks of the try.
     pub(crate) trusted_only: bool,

@@ -55,8 +55,8 @@ pub(crate) struct ScheduledTask {
     pub(crate) excluded: Exclusions,
     /// All attempts of the task that are not forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
-    /// The live attempt on which the task does not rely. `state` has the one on which it relies, if there is one. It is
-    /// one of these:
+    /// A second live attempt, beside the one in `state`. It may also be the only one: `state` then says that the task
+    /// waits. It is one of these:
     ///
     /// - an attempt that got a speculative attempt beside it, because it is slow, is on a slow worker, or starts late
     /// - an overdue attempt

@@ -61,7 +61,7 @@ pub(crate) struct ScheduledTask {
     /// - an attempt that got a speculative attempt beside it, because it is slow, is on a slow worker, or starts late
     /// - an overdue attempt
     /// - an attempt that returned after a reconnect, and is expected to end later than the other one
-    pub(crate) other_live: Option<AttemptId>,
+    pub(crate) second_live: Option<AttemptId>,
     /// The faults recorded for failures or losses of the task, by worker. They are removed if the task fails for good.
     pub(crate) recorded_faults: Vec<(WorkerId, u32)>,
     failures: WorkerCounts,
@@ -152,7 +152,7 @@ impl ScheduledTask {
             state: TaskState::Waiting { since },
             excluded: Exclusions::NONE,
             attempts: BTreeSet::new(),
-            other_live: None,
+            second_live: None,
             recorded_faults: Vec::new(),
             failures: WorkerCounts(BTreeMap::new()),
             losses: WorkerCounts(BTreeMap::new()),

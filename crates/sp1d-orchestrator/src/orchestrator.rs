@@ -28,12 +28,13 @@ use sp1d_model::{OpenTasks, ProofEvent};
 use sp1d_scheduler::TaskId;
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     net::TcpListener,
     runtime::Handle,
     sync::{broadcast, mpsc, oneshot},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
@@ -243,14 +244,35 @@ impl Orchestrator {
     /// Dropping the future ends the wait. While the dispatcher has no room for the request, it also withdraws the
     /// request.
     pub async fn drain(&self, worker: &str) -> Result<(), UnknownWorker> {
+        if let Some(wait) = self.send_drain(worker).await? {
+            let _ = wait.await;
+        }
+        Ok(())
+    }
+
+    /// Same as [`Orchestrator::drain`], but waits at most `max_wait` after the dispatcher has the request. The drain
+    /// continues after the wait.
+    ///
+    /// # Errors
+    /// See [`Orchestrator::drain`].
+    ///
+    /// # Cancel safety
+    /// See [`Orchestrator::drain`].
+    pub async fn drain_for(&self, worker: &str, max_wait: Duration) -> Result<(), UnknownWorker> {
+        if let Some(wait) = self.send_drain(worker).await? {
+            let _ = timeout(max_wait, wait).await;
+        }
+        Ok(())
+    }
+
+    /// Asks the dispatcher to drain `worker`. The returned channel resolves when [`Orchestrator::drain`] does, or fails
+    /// if the dispatcher ends. Returns `None` if the dispatcher has ended: no worker receives tasks any more.
+    async fn send_drain(&self, worker: &str) -> Result<Option<oneshot::Receiver<()>>, UnknownWorker> {
         let session = self.membership.session_of(worker)?;
-        // If the dispatcher has ended, no worker receives tasks any more.
-        let Ok(place) = self.shared.inbox.reserve().await else { return Ok(()) };
+        let Ok(place) = self.shared.inbox.reserve().await else { return Ok(None) };
         let (wait_ended, wait) = oneshot::channel();
         place.send(DispatcherInput::Drain { session, wait_ended });
-        // If the dispatcher ends, it drops `wait_ended`, which ends the wait.
-        let _ = wait.await;
-        Ok(())
+        Ok(Some(wait))
     }
 
     /// Allows a drained worker to receive tasks again. Resolves when the request is sent, which is before

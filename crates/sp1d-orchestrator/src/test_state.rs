@@ -72,7 +72,7 @@ impl TestState {
     ) -> mpsc::Receiver<Result<ToWorker, tonic::Status>> {
         let (outbox, messages) = mpsc::channel(16);
         let connected = ConnectedWorker {
-            id: WorkerId(worker),
+            worker_id: WorkerId(worker),
             origin: OriginId(worker.into()),
             name: "worker".into(),
             certificate: None,

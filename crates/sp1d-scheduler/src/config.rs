@@ -28,9 +28,10 @@ pub struct SchedulerConfig {
     /// for good. If an attempt runs out of memory while no larger worker is ready, the task fails at once.
     ///
     /// The time counts from when the last worker that was large enough left, or from when the task was queued if no
-    /// such worker was ready. A draining worker counts as one that has left. Time without any ready worker does
-    /// not count: how long a proof waits for a worker is the driver's decision (`OrchestratorSettings::patience` in the
-    /// orchestrator).
+    /// such worker was ready. A draining worker counts as one that has left. Time without any ready worker does not
+    /// count: the driver decides how long a proof waits then. The orchestrator has one limit for the time without any
+    /// connected worker (`OrchestratorSettings::patience`), and a longer one for the time with connected workers of
+    /// which none is ready.
     pub memory_patience: Duration,
     /// A longer step of the clock is treated as a pause of the scheduler itself: leases are extended by the excess.
     pub max_clock_step: Duration,

@@ -58,8 +58,8 @@ pub enum WaitReason {
     AllAvailableExcluded {
         /// The kind of the task.
         kind: TaskKind,
-        /// Available workers that were tried without success.
-        tried: usize,
+        /// Available workers that failed at the task, refused it, or were lost with it.
+        failed_before: usize,
         /// Available workers with too little memory.
         too_small: usize,
         /// Quarantined or starting workers that the task does not exclude.
@@ -69,8 +69,8 @@ pub enum WaitReason {
     AllFreeExcluded {
         /// The kind of the task.
         kind: TaskKind,
-        /// Free workers that were tried without success.
-        tried: usize,
+        /// Free workers that failed at the task, refused it, or were lost with it.
+        failed_before: usize,
         /// Free workers with too little memory.
         too_small: usize,
         /// Full workers that the task does not exclude.
@@ -137,13 +137,17 @@ impl fmt::Display for WaitReason {
                     "no worker for {kind} has enough memory (too small: {workers}); draining workers do not count"
                 )
             }
-            Self::AllAvailableExcluded { kind, tried, too_small, unavailable } => write!(
+            Self::AllAvailableExcluded { kind, failed_before, too_small, unavailable } => write!(
                 f,
                 "every available worker for {kind} is excluded ({}); quarantined or starting: {unavailable}",
-                excluded(tried, too_small)
+                excluded(failed_before, too_small)
             ),
-            Self::AllFreeExcluded { kind, tried, too_small, full } => {
-                write!(f, "every free worker for {kind} is excluded ({}); full: {full}", excluded(tried, too_small))
+            Self::AllFreeExcluded { kind, failed_before, too_small, full } => {
+                write!(
+                    f,
+                    "every free worker for {kind} is excluded ({}); full: {full}",
+                    excluded(failed_before, too_small)
+                )
             }
             Self::AllFull { kind, workers, on_probation } => {
                 write!(f, "every available worker for {kind} is full ({workers} available")?;
@@ -157,8 +161,8 @@ impl fmt::Display for WaitReason {
     }
 }
 
-fn excluded(tried: usize, too_small: usize) -> String {
-    listed([(tried, "tried before"), (too_small, "with too little memory")])
+fn excluded(failed_before: usize, too_small: usize) -> String {
+    listed([(failed_before, "tried before"), (too_small, "with too little memory")])
 }
 
 /// Returns the counts above zero with their texts.

@@ -4,7 +4,7 @@
 //! machine before it takes the next input. It never waits for the network. Slow work runs in other tokio tasks, and
 //! their outcome arrives as another input.
 
-use super::{background::BackgroundWork, claims::deferred_claim, open_tasks::open_tasks};
+use super::{background::BackgroundWork, claims::deferred_claim, drain_callers::DrainCallers, open_tasks::open_tasks};
 use crate::{
     runner::{
         failure::{FailedAttempt, ProofFailure, dispatcher_panicked, failure_of_try},
@@ -12,7 +12,7 @@ use crate::{
     },
     scope::{attempt_scope, try_scope},
     state::{
-        dispatcher_input::{DispatcherInput, ForwardedEvent},
+        dispatcher_input::DispatcherInput,
         published::{DispatchWriter, RegisteredAttempt},
         shared_state::SharedState,
     },
@@ -41,7 +41,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
@@ -61,8 +61,7 @@ pub(crate) struct Dispatcher {
     tasks: HashMap<TaskId, SubmittedTask>,
     /// The names of the artifacts with deferred events, of each attempt whose events passed their check.
     checked_event_names: HashMap<AttemptId, Vec<String>>,
-    /// The callers that wait for the drain of a session.
-    drain_callers: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
+    drain_callers: DrainCallers,
     background: BackgroundWork,
 }
 
@@ -77,7 +76,7 @@ impl Dispatcher {
             writer,
             tasks: HashMap::new(),
             checked_event_names: HashMap::new(),
-            drain_callers: HashMap::new(),
+            drain_callers: DrainCallers::default(),
         }
     }
 
@@ -102,7 +101,7 @@ impl Dispatcher {
                     // It would return 0 if the inbox were closed.
                     assert!(received > 0, "the inbox is open, because `self.shared` holds a sender");
                 }
-                () = tick => inputs.push(DispatcherInput::Event(ForwardedEvent::Tick)),
+                () = tick => inputs.push(DispatcherInput::Tick),
             }
             for input in inputs.drain(..) {
                 // For the runtime, a batch is one receive. Without this, the other tokio tasks of this thread would
@@ -156,7 +155,7 @@ impl Dispatcher {
             }
             DispatcherInput::Drain { session, wait_ended } => {
                 self.publish_drain(session);
-                self.drain_callers.entry(session).or_default().push(wait_ended);
+                self.drain_callers.add(session, wait_ended);
                 // A session removes its worker before it reports its end. So if the worker is still in the shared
                 // state, the report of its end will follow, and the drain is forgotten then.
                 let is_connected = self.shared.worker(session).is_some();
@@ -179,6 +178,7 @@ impl Dispatcher {
                 // The try has removed its artifacts when it ended. This removes those that were added since then.
                 self.shared.store.remove_scope(try_scope(running_try.id));
             }
+            DispatcherInput::Tick => self.handle(DispatchEvent::Tick),
         }
     }
 
@@ -260,7 +260,7 @@ impl Dispatcher {
             DispatchCommand::LogRefutedClaim { worker: worker_id } => {
                 let reason = "workers of two origins claimed other deferred events";
                 // The worker may have disconnected after its claim.
-                let worker = self.shared.workers().values().find(|worker| worker.id == worker_id).cloned();
+                let worker = self.shared.workers().values().find(|worker| worker.worker_id == worker_id).cloned();
                 if let Some(worker) = worker {
                     tracing::warn!(worker = %worker.name, reason, "worker made a wrong claim");
                 } else {
@@ -286,11 +286,7 @@ impl Dispatcher {
                     tracing::info!(worker = %worker.name, %kinds, suppressed, "worker on probation: it gets one task of each of these kinds at a time");
                 }
             }
-            DispatchCommand::EndDrainWait { session } => {
-                // The caller may have stopped waiting.
-                let waiting = self.drain_callers.remove(&session).unwrap_or_default();
-                waiting.into_iter().for_each(|wait_ended| _ = wait_ended.send(()));
-            }
+            DispatchCommand::EndDrainWait { session } => self.drain_callers.end_wait(session),
             DispatchCommand::EndSession { session } => self.shared.end_session(session),
             DispatchCommand::PublishStep { task, attempt, session, step } => {
                 self.publish_step(task, attempt, session, step)
@@ -317,7 +313,9 @@ impl Dispatcher {
         let (attempts, workers) = (self.shared.attempts(), self.shared.workers());
         let name_of = |past: &PastAttempt| match attempts.get(&past.attempt) {
             Some(registered) => Some(registered.worker_name.to_string()),
-            None => workers.values().find(|worker| worker.id == past.worker).map(|worker| worker.name.to_string()),
+            None => {
+                workers.values().find(|worker| worker.worker_id == past.worker).map(|worker| worker.name.to_string())
+            }
         };
         history.into_iter().map(|past| FailedAttempt { worker: name_of(&past), past }).collect()
     }
@@ -362,7 +360,7 @@ impl Dispatcher {
         };
         let registered = RegisteredAttempt {
             session,
-            worker_id: worker.id,
+            worker_id: worker.worker_id,
             worker_name: worker.name.clone(),
             worker_address: worker.address_text.clone(),
             running_try: running_try.clone(),
@@ -567,6 +565,7 @@ mod tests {
     use super::*;
     use crate::{
         dispatch::scheduler_config,
+        state::dispatcher_input::ForwardedEvent,
         test_state::{TestState, shard},
         tries::attempt_rights::AttemptRights,
     };

@@ -14,6 +14,7 @@
 mod background;
 mod claims;
 mod dispatcher;
+mod drain_callers;
 mod open_tasks;
 mod scheduler_config;
 

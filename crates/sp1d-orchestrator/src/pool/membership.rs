@@ -182,7 +182,7 @@ impl Membership {
         let named: BTreeMap<WorkerId, (SessionId, &ConnectedWorker)> = workers
             .iter()
             .filter(|(_, found)| *found.name == *worker)
-            .map(|(id, found)| (found.id, (*id, &**found)))
+            .map(|(id, found)| (found.worker_id, (*id, &**found)))
             .collect();
         match named.values().next() {
             Some((id, _)) if named.len() == 1 => Ok(*id),

@@ -47,7 +47,7 @@ impl Session for SessionCalls {
         let mut reply = HelloReply {
             build: Some(settings.build.clone().into()),
             refusal: String::new(),
-            session: session.id.0,
+            session: session.session_id.0,
             heartbeat_ms: u32::try_from(settings.heartbeat.as_millis()).unwrap_or(u32::MAX),
             silence_ms: u32::try_from(settings.silence().as_millis()).unwrap_or(u32::MAX),
             orchestrator: session.shared.instance.to_vec().into(),
@@ -78,7 +78,7 @@ impl Session for SessionCalls {
         let shared = &session.shared;
         let identity = shared.identify(&introduction.name, &session.address, session.peer.as_ref());
         let worker = ConnectedWorker {
-            id: identity.id,
+            worker_id: identity.id,
             origin: identity.origin,
             name: introduction.name.as_str().into(),
             certificate: session.peer.as_ref().map(|peer| peer.name.clone()),
@@ -106,7 +106,7 @@ impl Session for SessionCalls {
         let worker = Arc::new(worker);
         let register = || {
             warn_of_shared_certificate(shared, &worker);
-            shared.workers().insert(session.id, worker.clone());
+            shared.workers().insert(session.session_id, worker.clone());
             shared.disconnected().remove(&worker.address, &worker.name, worker.certificate.as_ref());
         };
         if !session.start(introduction.name.clone(), register) {
@@ -144,9 +144,10 @@ async fn run_until(receiving: impl Future<Output = ()>, ended: impl Future<Outpu
 /// mentioned, because a large pool would repeat the line.
 fn warn_of_shared_certificate(shared: &SharedState, worker: &ConnectedWorker) {
     let Some(certificate) = &worker.certificate else { return };
-    let is_other =
-        |other: &&Arc<ConnectedWorker>| other.certificate.as_ref() == Some(certificate) && other.id != worker.id;
-    let others: BTreeSet<_> = shared.workers().values().filter(is_other).map(|other| other.id).collect();
+    let is_other = |other: &&Arc<ConnectedWorker>| {
+        other.certificate.as_ref() == Some(certificate) && other.worker_id != worker.worker_id
+    };
+    let others: BTreeSet<_> = shared.workers().values().filter(is_other).map(|other| other.worker_id).collect();
     if others.len() == 1
         && let Some(suppressed) = shared.may_log_about(worker.origin)
     {

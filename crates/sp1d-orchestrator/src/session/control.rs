@@ -56,7 +56,7 @@ impl WorkerSession {
     }
 
     async fn on_message(&self, message: from_worker::Message, introduction: &WorkerIntroduction) {
-        let session = self.id;
+        let session = self.session_id;
         match message {
             from_worker::Message::Heartbeat(_) => {}
             from_worker::Message::Readiness(readiness) => self.on_readiness(readiness, introduction).await,
@@ -99,14 +99,14 @@ impl WorkerSession {
     /// Notes that the worker ends its session on purpose, if it had joined. Not for a worker of the list: this
     /// orchestrator connects to it again.
     fn note_departure(&self) {
-        if let (WorkerAddress::JoinedFrom(_), Some(worker)) = (&self.address, self.shared.worker(self.id)) {
+        if let (WorkerAddress::JoinedFrom(_), Some(worker)) = (&self.address, self.shared.worker(self.session_id)) {
             worker.left_on_purpose.store(true, Ordering::Relaxed);
         }
     }
 
     /// Handles a report on whether the prover is loaded. The scheduler knows the worker once its prover was loaded.
     async fn on_readiness(&self, readiness: wire::Readiness, introduction: &WorkerIntroduction) {
-        let session = self.id;
+        let session = self.session_id;
         let Some(worker) = self.shared.worker(session) else { return };
         if let Some(memory) = attempt_memory(readiness.memory) {
             *worker.attempt_memory() = Some(memory);
@@ -143,7 +143,7 @@ impl WorkerSession {
             let shard_room = worker.shard_room();
             self.exclude_from_larger_shards(&worker).await;
             let ready = ReadyWorker {
-                worker: worker.id,
+                worker: worker.worker_id,
                 origin: worker.origin,
                 trusted: worker.trusted,
                 comparable_bytes,
@@ -177,19 +177,19 @@ impl WorkerSession {
     async fn on_failed(&self, failed: wire::Failed, introduction: &WorkerIntroduction) {
         let kind = sp1d_protocol::failure_kind_from_wire(failed.kind());
         let text = clean_line(&one_line(&failed.text), MessageLimits::FAILURE_BYTES);
-        let origin = self.shared.worker(self.id).map(|worker| worker.origin);
+        let origin = self.shared.worker(self.session_id).map(|worker| worker.origin);
         if let Some(suppressed) = origin.and_then(|origin| self.shared.may_log_about(origin)) {
             tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, suppressed, "attempt failed");
         }
         let attempt = AttemptId(failed.attempt);
-        self.send_event(ForwardedEvent::AttemptFailed { session: self.id, attempt, kind, text }).await;
+        self.send_event(ForwardedEvent::AttemptFailed { session: self.session_id, attempt, kind, text }).await;
         self.confirm(failed.attempt);
     }
 
     /// Tells the worker that its report on the end of `attempt` has arrived, so that it can forget the report. If this
     /// message is lost, the worker repeats the report in its next session.
     fn confirm(&self, attempt: u64) {
-        if let Some(worker) = self.shared.worker(self.id) {
+        if let Some(worker) = self.shared.worker(self.session_id) {
             let received = to_worker::Message::Received(wire::Received { attempt });
             let _ = worker.outbox.try_send(Ok(ToWorker { message: Some(received) }));
         }
@@ -209,12 +209,12 @@ impl WorkerSession {
             let count = self.closer.bytes_read();
             if count != last_count {
                 (last_count, silent) = (count, 0);
-                self.send_event(ForwardedEvent::LeaseRenewed { session: self.id }).await;
+                self.send_event(ForwardedEvent::LeaseRenewed { session: self.session_id }).await;
             } else {
                 // Silence is measured by the number of checks, because no checks happen while this process is frozen.
                 silent += 1;
                 if checks.period() * silent > silence {
-                    return self.shared.end_session(self.id);
+                    return self.shared.end_session(self.session_id);
                 }
             }
             if check % u64::from(CHECKS_PER_HEARTBEAT) != 0 {

@@ -45,13 +45,13 @@ impl WorkerSession {
     async fn drain(&self) {
         loop {
             let (wait_ended, wait) = oneshot::channel();
-            if self.shared.inbox.send(DispatcherInput::Drain { session: self.id, wait_ended }).await.is_err() {
+            if self.shared.inbox.send(DispatcherInput::Drain { session: self.session_id, wait_ended }).await.is_err() {
                 // The dispatcher has ended, and no worker gets tasks any more.
                 return;
             }
             // If the dispatcher ends, it drops `wait_ended`, which ends the wait.
             let _ = wait.await;
-            if self.shared.snapshot().held(self.id) == 0 {
+            if self.shared.snapshot().held(self.session_id) == 0 {
                 return;
             }
         }

@@ -106,7 +106,7 @@ impl WorkerSession {
         header: &UploadHeader,
     ) -> Result<OpenUpload, Status> {
         let shared = &self.shared;
-        shared.uploads.open(self.id, attempt, |others: OtherUploads| {
+        shared.uploads.open(self.session_id, attempt, |others: OtherUploads| {
             // The dispatcher may accept or discard artifacts of the attempt at any time.
             let stored = shared.store.describe_scope(attempt_scope(attempt), &header.name);
             // An artifact that is uploaded again after a reconnect counts once.

@@ -55,7 +55,7 @@ impl ReportedProvers {
 
 /// The orchestrator's state of one session.
 pub(super) struct WorkerSession {
-    pub(super) id: SessionId,
+    pub(super) session_id: SessionId,
     pub(super) address: WorkerAddress,
     /// Who the worker is, according to its certificate; `None` without TLS.
     pub(super) peer: Option<PeerIdentity>,
@@ -85,7 +85,7 @@ impl WorkerSession {
         handshake: oneshot::Sender<Result<String, Mismatch>>,
     ) -> Self {
         Self {
-            id: SessionId(shared.next_session.fetch_add(1, Ordering::Relaxed)),
+            session_id: SessionId(shared.next_session.fetch_add(1, Ordering::Relaxed)),
             address,
             peer,
             closer,
@@ -119,7 +119,7 @@ impl WorkerSession {
         register();
         let is_awaited = sender.send(Ok(name)).is_ok();
         if !is_awaited {
-            self.shared.workers().remove(&self.id);
+            self.shared.workers().remove(&self.session_id);
         }
         is_awaited
     }
@@ -128,7 +128,7 @@ impl WorkerSession {
     pub(super) async fn say_goodbye(&self, reason: &str) {
         /// Time for the goodbye to be sent, after cancellations that are also waiting to be sent.
         const SEND_TIMEOUT: Duration = Duration::from_millis(100);
-        let Some(worker) = self.shared.worker(self.id) else { return };
+        let Some(worker) = self.shared.worker(self.session_id) else { return };
         let settings = &self.shared.settings;
         let returns = settings.lineage.is_some() && self.shared.is_ending.load(Ordering::Relaxed);
         let goodbye = wire::Goodbye { reason: reason.to_owned(), returns };
@@ -148,7 +148,7 @@ impl WorkerSession {
     /// should be connected again. It is then listed as disconnected, unless it left on purpose. It should not return if
     /// the orchestrator is stopping, if the worker was forgotten, or if the list or the name server no longer has it.
     pub(super) async fn remove_worker(&self, reason: &str, should_return: bool) {
-        if self.shared.worker(self.id).is_none() {
+        if self.shared.worker(self.session_id).is_none() {
             return;
         }
         // The worker stays until the dispatcher has room for the event. If this future is dropped before,
@@ -163,7 +163,7 @@ impl WorkerSession {
     /// the dispatcher; `None` if the worker is not registered.
     fn unregister(&self, reason: &str, should_return: bool) -> Option<DispatcherInput> {
         *lock(&self.handshake) = None;
-        let worker = self.shared.workers().remove(&self.id)?;
+        let worker = self.shared.workers().remove(&self.session_id)?;
         if should_return && !worker.left_on_purpose.load(Ordering::Relaxed) {
             let mut disconnected = self.shared.disconnected();
             // A worker that joins may be connected again before the end of its old session is noticed.
@@ -176,13 +176,13 @@ impl WorkerSession {
         *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
         let lost = ProofEvent::WorkerLost { worker: worker.name.to_string(), reason: reason.to_owned() };
         self.shared.publish_to_tries(worker.origin, &lost);
-        Some(DispatcherInput::Event(ForwardedEvent::SessionEnded { session: self.id }))
+        Some(DispatcherInput::Event(ForwardedEvent::SessionEnded { session: self.session_id }))
     }
 
     /// Returns the attempt if the worker holds it.
     pub(super) fn attempt(&self, attempt: u64) -> Result<Arc<RegisteredAttempt>, Status> {
         let unknown = || Status::not_found("this worker does not hold the attempt");
-        self.shared.attempt_of(self.id, AttemptId(attempt)).ok_or_else(unknown)
+        self.shared.attempt_of(self.session_id, AttemptId(attempt)).ok_or_else(unknown)
     }
 }
 

@@ -34,11 +34,13 @@ pub(crate) enum DispatcherInput {
     Claims { try_id: TryId, reply: oneshot::Sender<ClaimHistory> },
     /// A try has ended: forget everything about it.
     EndTry(Arc<RunningTry>),
+    /// The deadline of the dispatch state machine has passed. Only the dispatcher itself adds this input.
+    Tick,
 }
 
 /// An event that the dispatcher passes on unchanged, as the variant of [`DispatchEvent`] with the same name, which says
-/// what it means. It lacks the events that the dispatcher makes itself, from other inputs or from what it finds out
-/// while it carries out a command. No other code can send these.
+/// what it means. It lacks the events that only the dispatcher makes, from other inputs or from what it finds out while it
+/// carries out a command. No other code can send these.
 pub(crate) enum ForwardedEvent {
     TryStarted { try_id: TryId, group: ShareGroup, claims: ClaimHistory, trusted_only: bool },
     WorkerReady { session: SessionId, ready: ReadyWorker, resumable_attempts: Vec<ResumableAttempt> },
@@ -55,7 +57,6 @@ pub(crate) enum ForwardedEvent {
     FirstProverReady { session: SessionId },
     LeaseRenewed { session: SessionId },
     ProvenWrong { worker: WorkerId, reason: String },
-    Tick,
 }
 
 impl From<ForwardedEvent> for DispatchEvent {
@@ -82,7 +83,6 @@ impl From<ForwardedEvent> for DispatchEvent {
             ForwardedEvent::FirstProverReady { session } => Self::FirstProverReady { session },
             ForwardedEvent::LeaseRenewed { session } => Self::LeaseRenewed { session },
             ForwardedEvent::ProvenWrong { worker, reason } => Self::ProvenWrong { worker, reason },
-            ForwardedEvent::Tick => Self::Tick,
         }
     }
 }

@@ -279,7 +279,7 @@ impl SharedState {
         worker_address: &WorkerAddress,
         peer: Option<&PeerIdentity>,
     ) -> WorkerIdentity {
-        let connected = self.workers().values().map(|worker| worker.id).collect();
+        let connected = self.workers().values().map(|worker| worker.worker_id).collect();
         lock(&self.identities).identify(name, worker_address, peer, &connected)
     }
 

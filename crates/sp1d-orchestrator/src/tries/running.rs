@@ -61,7 +61,10 @@ pub(crate) struct RunningTry {
     options: OnceLock<String>,
     /// The chosen cut in trace cells; 0 before the runner has chosen it.
     cut: AtomicU64,
-    /// Size of full shards, if the try excludes the workers into which they do not fit.
+    /// Size of full shards, if the try excludes the workers into which they do not fit. The scheduler has the same size
+    /// (`ScheduledTry::shard_size`). Both keep the first size that they get. These are equal, because the runner awaits
+    /// `exclude_small_workers` before it sets the cut. Before the cut is set, nothing else excludes workers. All sizes
+    /// that follow from the cut are equal.
     excluded_below: OnceLock<ShardSize>,
     /// Only trusted workers get its tasks.
     pub(crate) trusted_only: bool,

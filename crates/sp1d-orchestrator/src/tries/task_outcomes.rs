@@ -111,10 +111,11 @@ impl TaskOutcomes {
         receiver
     }
 
-    /// Sends a notice for each of the `subscriptions` when its task ends. Returns when the sender of `subscriptions` is
-    /// dropped *and* the last notice is sent, because SP1 flushes the last precompile shards when the notices end.
-    /// `task` returns the task with an id. `notify` sends a notice. If it returns false, no one receives notices any
-    /// more, and this function returns.
+    /// Sends a notice for each of the `subscriptions` when its task ends. `task` returns the task with an id. `notify`
+    /// sends a notice, and returns false if the notices have no receiver any more.
+    ///
+    /// Returns when the sender of `subscriptions` is dropped and the last notice is sent, or when `notify` returns
+    /// false. It must not return earlier: SP1 flushes the last precompile shards when the notices end.
     pub async fn notify_all<Id>(
         &self,
         mut subscriptions: mpsc::UnboundedReceiver<Id>,

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 /// [`PoolSnapshot`](super::snapshot::PoolSnapshot).
 pub(crate) struct ConnectedWorker {
     /// Identity of the worker, which is the same in all its sessions.
-    pub(crate) id: WorkerId,
+    pub(crate) worker_id: WorkerId,
     /// Where it comes from.
     pub(crate) origin: OriginId,
     pub(crate) name: Arc<str>,

@@ -58,7 +58,7 @@ impl WorkerInfo {
             done: worker.done.load(Ordering::Relaxed),
             failed_attempts: worker.failed_attempts.load(Ordering::Relaxed),
             draining: pool.is_draining(session),
-            quarantine: pool.quarantine(worker.id),
+            quarantine: pool.quarantine(worker.worker_id),
         }
     }
 }

@@ -199,9 +199,9 @@ impl fmt::Display for TryFailureCause {
 
 /// A step of an attempt, as the watchers of its try see it.
 ///
-/// `Done`, `Failed` and `Dropped` end the attempt, and no step follows them. One exception: `Done` follows `Failed` if
-/// the worker delivers the result after it reported a failure. It also follows if the deferred events were rejected
-/// while the worker was disconnected, and pass when the worker continues the attempt.
+/// `Done`, `Failed` and `Dropped` are outcomes. No step follows `Done` or `Dropped`. Only `Done` can follow `Failed`,
+/// in two cases: the worker delivers the result after it reported a failure, or the deferred events were rejected while
+/// the worker was disconnected and pass when the worker continues the attempt.
 ///
 /// After `Interrupted` or `TakenBack`, usually no step follows. `Continued` follows if the worker reconnects and the
 /// task still needs the attempt. `Done` or `Failed` follows if the result or the failure arrives nevertheless.
@@ -228,9 +228,9 @@ pub enum AttemptStep {
 }
 
 impl AttemptStep {
-    /// Returns true if no other step except `Done` can follow this step.
+    /// Returns true if this step is an outcome. Then only `Done` can follow, and only after `Failed`.
     #[must_use]
-    pub const fn ends_attempt(&self) -> bool {
+    pub const fn is_outcome(&self) -> bool {
         match self {
             Self::Done | Self::Failed(_) | Self::Dropped => true,
             Self::Assigned | Self::Started | Self::Interrupted | Self::TakenBack | Self::Continued => false,

@@ -18,7 +18,8 @@
 //! | `DrainCancelled` | the caller | none |
 //! | `SessionEnded` | the session, the dispatcher | none |
 //! | `LeaseRenewed`, `LastProverLost`, `FirstProverReady` | the session | none |
-//! | `AttemptStarted`, `AttemptFailed` | the session | none |
+//! | `AttemptStarted` | the session | none |
+//! | `AttemptFailed` | the session; the dispatcher, if a worker continues an attempt that it never got | none |
 //! | `DeferredEventsUploaded` | the dispatcher, for the session | the dispatch state machine; the scheduler gets none |
 //! | `DeferredEventsChecked` | the dispatcher, for the check | the dispatcher, the dispatch state machine |
 //! | `ResultDelivered` | the session | the dispatch state machine, for example if it is a second report |

@@ -6,7 +6,7 @@ use super::{
     claim_history::ClaimVerdict,
     deferred_events_check::DeferredEventsCheck,
     open_tasks::DispatchTask,
-    state_machine::EventHandling,
+    state_machine::EventContext,
 };
 use crate::{AttemptFailure, AttemptId, Event, SessionId, WorkerId};
 
@@ -23,7 +23,7 @@ impl DispatchState {
         &mut self,
         session: SessionId,
         attempt: AttemptId,
-        handling: &mut EventHandling<'_>,
+        context: &mut EventContext<'_>,
     ) {
         let Some(dispatched) =
             self.attempts.get_mut(&attempt).filter(|dispatched| dispatched.awaits_report_of(session))
@@ -36,7 +36,7 @@ impl DispatchState {
         {
             dispatched.events_check = DeferredEventsCheck::Running;
             dispatched.is_check_delayed = false;
-            handling.commands.push(DispatchCommand::CheckDeferredEvents { attempt, task });
+            context.commands.push(DispatchCommand::CheckDeferredEvents { attempt, task });
         }
     }
 
@@ -44,7 +44,7 @@ impl DispatchState {
         &mut self,
         attempt: AttemptId,
         outcome: Result<DeferredClaim, String>,
-        handling: &mut EventHandling<'_>,
+        context: &mut EventContext<'_>,
     ) {
         // The attempt may have been discarded while its uploads were checked.
         let Some(dispatched) = self
@@ -58,14 +58,14 @@ impl DispatchState {
         let verdict = outcome.map(|claim| self.judge_claim(attempt, dispatched, &claim));
         let failure = match verdict {
             Ok(ClaimVerdict::Accepted { refuted }) => {
-                return self.accept_deferred_events(attempt, refuted, handling);
+                return self.accept_deferred_events(attempt, refuted, context);
             }
             Ok(ClaimVerdict::Contradicted) => AttemptFailure::Rejected(CONTRADICTED.to_owned()),
             Ok(ClaimVerdict::Unconfirmed) => AttemptFailure::Unconfirmed,
             Ok(ClaimVerdict::NameConflict) => AttemptFailure::NameConflict,
             Err(reason) => AttemptFailure::Rejected(reason),
         };
-        self.reject_deferred_events(attempt, failure, handling);
+        self.reject_deferred_events(attempt, failure, context);
     }
 
     /// Records `claim`, which `attempt` makes, and returns the verdict on it. `dispatched` is what is known about
@@ -82,36 +82,31 @@ impl DispatchState {
 
     /// Tells the scheduler that the deferred events of `attempt` are accepted, and that `refuted` made wrong
     /// claims. Lets the result be checked if it waits.
-    fn accept_deferred_events(&mut self, attempt: AttemptId, refuted: Vec<WorkerId>, handling: &mut EventHandling<'_>) {
+    fn accept_deferred_events(&mut self, attempt: AttemptId, refuted: Vec<WorkerId>, context: &mut EventContext<'_>) {
         let dispatched = self.attempt_mut(attempt);
         dispatched.events_check = DeferredEventsCheck::Ended;
         let DispatchAttempt { session, report, .. } = *dispatched;
         for worker in refuted {
-            handling.commands.push(DispatchCommand::LogRefutedClaim { worker });
-            self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIM_REFUTED.to_owned() }, handling);
+            context.commands.push(DispatchCommand::LogRefutedClaim { worker });
+            self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIM_REFUTED.to_owned() }, context);
         }
-        self.pass_to_scheduler(Event::DeferredEventsAccepted { session, attempt }, handling);
+        self.pass_to_scheduler(Event::DeferredEventsAccepted { session, attempt }, context);
         if report == ResultReport::Received {
-            self.check_result(attempt, handling);
+            self.check_result(attempt, context);
         }
     }
 
     /// Fails `attempt`, because its deferred events or its claim were rejected.
-    fn reject_deferred_events(
-        &mut self,
-        attempt: AttemptId,
-        failure: AttemptFailure,
-        handling: &mut EventHandling<'_>,
-    ) {
+    fn reject_deferred_events(&mut self, attempt: AttemptId, failure: AttemptFailure, context: &mut EventContext<'_>) {
         let dispatched = self.attempt_mut(attempt);
         let session = dispatched.session;
         let is_proving = dispatched.report == ResultReport::Awaited;
         (dispatched.events_check, dispatched.report) = (DeferredEventsCheck::Ended, ResultReport::Ignored);
         if is_proving {
             // Cancel first, so that the cancellation arrives before the task that replaces the attempt.
-            handling.commands.push(DispatchCommand::Cancel { session, attempt });
+            context.commands.push(DispatchCommand::Cancel { session, attempt });
         }
-        self.publish_step(attempt, AttemptStep::Failed(failure.to_string()), handling);
-        self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
+        self.publish_step(attempt, AttemptStep::Failed(failure.to_string()), context);
+        self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, context);
     }
 }

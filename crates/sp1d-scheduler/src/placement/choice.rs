@@ -24,8 +24,9 @@ pub(crate) struct PlacementInputs<'a> {
     pub(crate) pack_plans: Option<&'a PackPlans>,
     /// The worker that finished an attempt with the current event.
     pub(crate) freed_worker: Option<FreedWorker>,
-    /// Every task that can still be assigned excludes fewer workers than this.
-    pub(crate) excluded_bound: usize,
+    /// Every task that can still be assigned excludes fewer workers than this. So if this many workers hold tasks of a
+    /// kind, each task may go to one of them, and no search for a task that excludes them all is needed.
+    pub(crate) excludes_fewer_than: usize,
     /// How far workers have come with their attempts. `None` if the configuration ignores how long tasks take.
     pub(crate) progress: Option<AttemptProgress<'a>>,
 }
@@ -166,7 +167,7 @@ impl PlacementInputs<'_> {
         self.sessions.any_idle(kind)
             && (self.has_room(kind)
                 || self.idle_freed_worker(kind).is_some_and(|freed_worker| self.may_take_one_more(kind, freed_worker))
-                || self.sessions.workers_with_attempts(kind) < self.excluded_bound)
+                || self.sessions.workers_with_attempts(kind) < self.excludes_fewer_than)
     }
 
     /// Returns true if fewer workers hold tasks of `kind` than the plan uses.

@@ -92,7 +92,7 @@ impl Exclusions {
     }
 
     /// Returns true if the task excludes workers by their memory or their trust, whatever their number is.
-    pub(crate) const fn excludes_by_property(&self) -> bool {
+    pub(crate) const fn excludes_by_rule(&self) -> bool {
         self.excludes_by_memory() || self.trusted_only
     }
 

@@ -105,7 +105,7 @@ impl Scheduler {
                     assert_eq!(accepted, 1, "{id} is accepted with {attempt}, which is not accepted");
                 }
             }
-            if let Some(other) = task.other_live {
+            if let Some(other) = task.second_live {
                 assert_ne!(task.state, TaskState::Held(other), "{other} is both live attempts of {id}");
                 assert!(
                     state(other).is_some_and(AttemptState::is_held),
@@ -113,7 +113,7 @@ impl Scheduler {
                 );
                 assert!(!matches!(task.state, TaskState::Accepted(_)), "{id} is accepted and has the live {other}");
             }
-            let live = usize::from(matches!(task.state, TaskState::Held(_))) + usize::from(task.other_live.is_some());
+            let live = usize::from(matches!(task.state, TaskState::Held(_))) + usize::from(task.second_live.is_some());
             assert_eq!(held, live, "{id} has {held} live attempts");
             assert_eq!(
                 accepted,

@@ -28,7 +28,7 @@ impl Scheduler {
             }
         }
         let scheduled = self.task_mut(task);
-        (scheduled.state, scheduled.other_live) = (TaskState::Accepted(id), None);
+        (scheduled.state, scheduled.second_live) = (TaskState::Accepted(id), None);
         self.open_tasks -= 1;
         self.tasks_excluding_by_memory.remove(&task);
     }
@@ -108,8 +108,8 @@ impl Scheduler {
     /// failure nor as a loss.
     pub(super) fn retry_uncounted(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
         let scheduled = self.task_mut(task);
-        if scheduled.other_live == Some(id) {
-            scheduled.other_live = None;
+        if scheduled.second_live == Some(id) {
+            scheduled.second_live = None;
         } else if scheduled.state == TaskState::Held(id) {
             self.retry_task(task, commands);
         }
@@ -257,12 +257,12 @@ impl Scheduler {
                 self.workers.forgive(worker, kind, task, faults);
             }
         }
-        let other = self.task(task).other_live.filter(|other| !self.attempt(*other).overdue);
+        let other = self.task(task).second_live.filter(|other| !self.attempt(*other).overdue);
         if self.try_of(self.task(task)).failed {
             self.task_mut(task).state = TaskState::TryFailed;
         } else if let Some(other) = other {
             let scheduled = self.task_mut(task);
-            (scheduled.state, scheduled.other_live) = (TaskState::Held(other), None);
+            (scheduled.state, scheduled.second_live) = (TaskState::Held(other), None);
             if self.attempt(other).is_started() {
                 // It may become a straggler again.
                 self.start_watching(other);

@@ -63,7 +63,7 @@ impl Scheduler {
                     }
                 } else {
                     // The task relies on its other attempt until this result is verified.
-                    scheduled.other_live = None;
+                    scheduled.second_live = None;
                 }
             }
             // The worker may have been lost and have returned in a new session. The task does not wait for the check,
@@ -96,8 +96,8 @@ impl Scheduler {
         self.lapse(id, commands);
         self.record_fault_at(task, worker, fault, &past.reason, commands);
         let scheduled = self.task_mut(task);
-        if scheduled.other_live == Some(id) {
-            scheduled.other_live = None;
+        if scheduled.second_live == Some(id) {
+            scheduled.second_live = None;
             // The task relies on its other attempt, but must not go to this worker again.
             if past.reason.is_out_of_memory() {
                 let comparable_bytes = self.sessions.get(session).map_or(0, SessionState::comparable_bytes);

@@ -107,13 +107,13 @@ impl Scheduler {
                 self.leave_queue(task);
                 self.task_mut(task).state = TaskState::Held(id);
             }
-            TaskState::Held(other) if self.task(task).other_live.is_none() => match self.compare_return(id, other) {
+            TaskState::Held(other) if self.task(task).second_live.is_none() => match self.compare_return(id, other) {
                 ReturnComparison::Earlier => {
                     commands.push(Command::Cancel { session: self.attempt(other).session, attempt: other });
                     self.lapse(other, commands);
                     self.task_mut(task).state = TaskState::Held(id);
                 }
-                ReturnComparison::Later => self.task_mut(task).other_live = Some(id),
+                ReturnComparison::Later => self.task_mut(task).second_live = Some(id),
                 ReturnComparison::NeverStarted => return self.undo_continuation(id, earlier),
             },
             TaskState::Held(_) | TaskState::Verifying(_) | TaskState::TryFailed | TaskState::Accepted(_) => {
@@ -134,7 +134,7 @@ impl Scheduler {
         self.update_stealable_of(session, id);
         if started.is_some() {
             self.start_watching(id);
-            if self.task(task).other_live == Some(id) {
+            if self.task(task).second_live == Some(id) {
                 self.watch.end_straggling(id);
             }
         }
@@ -192,8 +192,8 @@ impl Scheduler {
             self.lapse(attempt, commands);
             let counted = suspects.contains(&attempt);
             let scheduled = self.task_mut(task);
-            if scheduled.other_live == Some(attempt) {
-                scheduled.other_live = None;
+            if scheduled.second_live == Some(attempt) {
+                scheduled.second_live = None;
                 scheduled.add_to_history(past);
             } else if counted {
                 self.note_loss(attempt, Loss::Counted);

@@ -42,7 +42,7 @@ impl Scheduler {
                 Placement::Pack => Some(&self.pack_plans),
             },
             freed_worker: None,
-            excluded_bound: self.excluded_bound(),
+            excludes_fewer_than: self.excludes_fewer_than(),
             progress: self
                 .config
                 .pace
@@ -51,7 +51,7 @@ impl Scheduler {
     }
 
     /// Returns a number that is larger than the number of workers that any task excludes, or has excluded.
-    fn excluded_bound(&self) -> usize {
+    fn excludes_fewer_than(&self) -> usize {
         // Exclusions by memory or trust can exclude any number of workers.
         if !self.tasks_excluding_by_memory.is_empty() || self.tries.values().any(|running| running.trusted_only) {
             return usize::MAX;

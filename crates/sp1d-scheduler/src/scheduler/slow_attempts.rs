@@ -77,14 +77,14 @@ impl Scheduler {
         self.queue.remove_held(self.task(task).rank);
         if self.task(task).state != TaskState::Held(id) {
             self.task_mut(task).add_to_history(past);
-        } else if self.task(task).other_live.is_some() {
+        } else if self.task(task).second_live.is_some() {
             // Both attempts of the task are slow. The other one started earlier and has come further, so this one is
             // cancelled.
             commands.push(Command::Cancel { session, attempt: id });
             self.lapse(id, commands);
             self.retry_after_loss(task, past, commands);
         } else {
-            self.task_mut(task).other_live = Some(id);
+            self.task_mut(task).second_live = Some(id);
             self.retry_after_loss(task, past, commands);
         }
         // Attempts that wait behind the overdue one would wait just as long.
@@ -111,8 +111,8 @@ impl Scheduler {
         commands.push(Command::Cancel { session, attempt: id });
         self.lapse(id, commands);
         let scheduled = self.task_mut(task);
-        if scheduled.other_live == Some(id) {
-            scheduled.other_live = None;
+        if scheduled.second_live == Some(id) {
+            scheduled.second_live = None;
             scheduled.add_to_history(past);
         } else {
             self.retry_after_loss(task, past, commands);
@@ -148,7 +148,7 @@ impl Scheduler {
             let attempt = self.attempt(id);
             let task = self.task(attempt.task);
             let relies_on_it =
-                task.state == TaskState::Held(id) && task.other_live.is_none() && !self.try_of(task).failed;
+                task.state == TaskState::Held(id) && task.second_live.is_none() && !self.try_of(task).failed;
             let mut excluded = task.excluded.clone();
             excluded.add(attempt.worker);
             relies_on_it
@@ -182,7 +182,7 @@ impl Scheduler {
         let task = self.task(attempt.task);
         let ran = self.clock.lease_time().saturating_since(attempt.proving_since?);
         let is_known = attempt.is_started() && !attempt.overdue && !attempt.resumed;
-        let relies_on_it = task.state == TaskState::Held(id) && task.other_live.is_none() && !self.try_of(task).failed;
+        let relies_on_it = task.state == TaskState::Held(id) && task.second_live.is_none() && !self.try_of(task).failed;
         if !is_known || !relies_on_it || ran < rules.straggler_floor {
             return None;
         }
@@ -199,7 +199,7 @@ impl Scheduler {
     pub(super) fn start_speculative(&mut self, id: AttemptId, session: SessionId, commands: &mut Vec<Command>) {
         self.watch.end_straggling(id);
         let task = self.attempt(id).task;
-        self.task_mut(task).other_live = Some(id);
+        self.task_mut(task).second_live = Some(id);
         self.assign(task, session, commands);
         // If it has not started, the task no longer relies on it, and another idle worker must not take it.
         self.update_stealable(id);

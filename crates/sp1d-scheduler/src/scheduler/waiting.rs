@@ -21,12 +21,12 @@ struct WorkerTally {
     fit_free: usize,
     /// Available workers with too little memory for the task.
     too_small: usize,
-    /// Available workers that were tried without success.
-    tried: usize,
+    /// Available workers that failed at the task, refused it, or were lost with it.
+    failed_before: usize,
     /// Those of `too_small` that have a free slot.
     too_small_free: usize,
-    /// Those of `tried` that have a free slot.
-    tried_free: usize,
+    /// Those of `failed_before` that have a free slot.
+    failed_before_free: usize,
 }
 
 impl Scheduler {
@@ -79,14 +79,14 @@ impl Scheduler {
         } else if available == 0 {
             WaitReason::AllUnavailable { kind, draining, quarantined, starting }
         } else if fit == 0 {
-            let WorkerTally { tried, too_small, unavailable_fit: unavailable, .. } = tally;
-            WaitReason::AllAvailableExcluded { kind, tried, too_small, unavailable }
+            let WorkerTally { failed_before, too_small, unavailable_fit: unavailable, .. } = tally;
+            WaitReason::AllAvailableExcluded { kind, failed_before, too_small, unavailable }
         } else if fit_free > 0 {
             // A free worker that the task does not exclude gets it in the same event, unless placement leaves it free.
             WaitReason::OutsidePackPlan { kind, plan_size: self.pack_plans.plan_for(kind).size(), free: fit_free }
-        } else if tally.tried_free + tally.too_small_free > 0 {
-            let (tried, too_small) = (tally.tried_free, tally.too_small_free);
-            WaitReason::AllFreeExcluded { kind, tried, too_small, full: fit }
+        } else if tally.failed_before_free + tally.too_small_free > 0 {
+            let (failed_before, too_small) = (tally.failed_before_free, tally.too_small_free);
+            WaitReason::AllFreeExcluded { kind, failed_before, too_small, full: fit }
         } else {
             WaitReason::AllFull { kind, workers: available, on_probation }
         }
@@ -115,7 +115,7 @@ impl Scheduler {
                 } else if excluded.excludes_size(session.comparable_bytes(), session.shard_room()) {
                     (&mut tally.too_small, &mut tally.too_small_free)
                 } else {
-                    (&mut tally.tried, &mut tally.tried_free)
+                    (&mut tally.failed_before, &mut tally.failed_before_free)
                 };
                 *all += 1;
                 *with_free += free;

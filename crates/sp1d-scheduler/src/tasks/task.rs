@@ -27,6 +27,7 @@ pub(crate) struct ScheduledTry {
     /// any more.
     pub(crate) failed: bool,
     /// Workers into which shards of this size do not fit get no shard of the try. `None` if every worker gets some.
+    /// The orchestrator has the same size (`RunningTry::excluded_below`), and says there why the two agree.
     pub(crate) shard_size: Option<ShardSize>,
     /// Only trusted workers get the tasks of the try.
     pub(crate) trusted_only: bool,
@@ -54,13 +55,13 @@ pub(crate) struct ScheduledTask {
     pub(crate) excluded: Exclusions,
     /// All attempts of the task that are not forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
-    /// The live attempt on which the task does not rely. `state` has the one on which it relies, if there is one. It is
-    /// one of these:
+    /// A second live attempt, beside the one in `state`. It may also be the only one: `state` then says that the task
+    /// waits. It is one of these:
     ///
     /// - an attempt that got a speculative attempt beside it, because it is slow, is on a slow worker, or starts late
     /// - an overdue attempt
     /// - an attempt that returned after a reconnect, and is expected to end later than the other one
-    pub(crate) other_live: Option<AttemptId>,
+    pub(crate) second_live: Option<AttemptId>,
     /// The faults recorded for failures or losses of the task, by worker. They are removed if the task fails for good.
     pub(crate) recorded_faults: Vec<(WorkerId, u32)>,
     memory_claims: MemoryClaims,
@@ -152,7 +153,7 @@ impl ScheduledTask {
             state: TaskState::Waiting { since },
             excluded: Exclusions::NONE,
             attempts: BTreeSet::new(),
-            other_live: None,
+            second_live: None,
             recorded_faults: Vec::new(),
             memory_claims: MemoryClaims::NONE,
             failures: WorkerCounts(BTreeMap::new()),

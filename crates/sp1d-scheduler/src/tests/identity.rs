@@ -149,7 +149,7 @@ fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
     table.send([started(1, 1), started(2, 2), started(3, 3), delivered(2, 2), passed(2)]);
     // Worker 2 is free, but has only slightly more memory.
     table.check([out_of_memory(1, 1)], []);
-    let reason = WaitReason::AllFreeExcluded { kind: SHARD, tried: 0, too_small: 2, full: 1 };
+    let reason = WaitReason::AllFreeExcluded { kind: SHARD, failed_before: 0, too_small: 2, full: 1 };
     assert_eq!(table.scheduler.wait_reason(TaskId(9)), Some(reason));
     table.check([delivered(3, 3)], [assign(3, 4, 1, 9)]);
 }

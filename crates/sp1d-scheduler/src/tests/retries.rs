@@ -42,7 +42,7 @@ fn parked() -> Table {
         [assign(1, 1, 1, 10), assign(2, 2, 1, 11)],
     );
     table.check([failed(1, 1)], []);
-    let reason = WaitReason::AllFreeExcluded { kind: SHARD, tried: 1, too_small: 0, full: 1 };
+    let reason = WaitReason::AllFreeExcluded { kind: SHARD, failed_before: 1, too_small: 0, full: 1 };
     let waiting = TaskStatus::Waiting { since: table.now, reason };
     assert_eq!(table.scheduler.task_status(TaskId(10)), Some(waiting));
     table

@@ -75,7 +75,7 @@ fn a_task_waits_for_a_starting_worker_that_it_has_not_failed_on() {
         [ready(1, 1), ready(2, 1), Event::LastProverLost { session: SessionId(2) }, new_try(1), task(1, 10, SHARD)]
             .into_iter()
             .chain([failed(1, 1)]),
-        WaitReason::AllAvailableExcluded { kind: SHARD, tried: 1, too_small: 0, unavailable: 1 },
+        WaitReason::AllAvailableExcluded { kind: SHARD, failed_before: 1, too_small: 0, unavailable: 1 },
         "every available worker for prove_shard is excluded (1 tried before); quarantined or starting: 1",
     );
 }
@@ -92,7 +92,7 @@ fn a_task_waits_for_a_full_worker_although_others_are_free() {
             failed(1, 2),
             out_of_memory(2, 3),
         ]),
-        WaitReason::AllFreeExcluded { kind: SHARD, tried: 1, too_small: 1, full: 1 },
+        WaitReason::AllFreeExcluded { kind: SHARD, failed_before: 1, too_small: 1, full: 1 },
         "every free worker for prove_shard is excluded (1 tried before, 1 with too little memory); full: 1",
     );
 }

@@ -240,8 +240,9 @@ impl KnownWorkers {
         let mut tasks = Vec::new();
         for (kind, LossFault { task, record_without }) in loss {
             self.update_record(id, kind, |record| {
-                // The record without the loss is worse if the quarantine of the loss is over, and later faults would
-                // have started another one. The worker then keeps the record with the loss.
+                // Normally, removing the loss improves the record. It does not if the loss started a quarantine, during
+                // which no fault counts, and the faults of that time would have started a later quarantine. The worker
+                // then keeps its present record.
                 if !record_without.is_worse_than(record) {
                     *record = record_without;
                 }

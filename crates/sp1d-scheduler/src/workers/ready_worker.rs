@@ -12,8 +12,9 @@ pub struct ReadyWorker {
     pub origin: OriginId,
     /// Whether the worker may get the tasks of tries that are only for trusted workers.
     pub trusted: bool,
-    /// The memory with which the scheduler compares this worker with others after a task ran out of memory: what one
-    /// attempt can use, or what a GPU's largest cut takes on a processor. `u64::MAX` if unknown.
+    /// Orders workers by size after a task ran out of memory: the task goes only to workers that are clearly larger.
+    /// For a worker on processors, the memory that one attempt can use. For a worker on GPUs, the memory that a full
+    /// shard of its largest cut would take on a processor. `u64::MAX` if unknown.
     pub comparable_bytes: u64,
     /// What bounds its shards, in tries that exclude small workers.
     pub shard_room: ShardRoom,

@@ -229,9 +229,9 @@ impl WorkerSessions {
     /// Returns the ready workers that `exclusions` excludes. Only exclusions by memory or trust require a look at every
     /// worker.
     fn excluded_sessions<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a SessionState> {
-        let by_property = exclusions.excludes_by_property();
-        let all = self.sessions.values().filter(move |session| by_property && session.is_excluded(exclusions));
-        let named = exclusions.workers().iter().filter(move |_| !by_property);
+        let by_rule = exclusions.excludes_by_rule();
+        let all = self.sessions.values().filter(move |session| by_rule && session.is_excluded(exclusions));
+        let named = exclusions.workers().iter().filter(move |_| !by_rule);
         all.chain(named.filter_map(|worker| self.get(*self.by_worker.get(worker)?)))
     }
 

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 /// Returns the health as `caller` may see it. A client without a token sees no number of proofs and no warnings, which
 /// can name files.
 async fn health(service: &Service, caller: Option<&Caller>) -> Result<Health, Problem> {
-    let dead = service.dead_parts();
+    let dead = service.dead_background_tasks();
     if !dead.is_empty() {
         let text =
             format!("{} ended unexpectedly\nhint: restart the service; it continues all proofs", dead.join(", "));

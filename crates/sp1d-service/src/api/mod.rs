@@ -1,9 +1,9 @@
 //! The HTTP API and the status page. It translates requests into calls of the service, and knows neither the database
 //! nor the workers. Every error response is a problem document, see RFC 9457.
 
-mod access;
 mod auth;
 mod body;
+mod browser_guard;
 mod event_stream;
 mod form;
 mod health;

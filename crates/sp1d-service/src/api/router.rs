@@ -1,12 +1,12 @@
 //! The routes of the HTTP API.
 
 use super::{
-    access::{refuse_other_hosts, refuse_other_sites},
     auth::{
         authorize,
         login::{self, HttpsPort},
     },
     body::PacedBody,
+    browser_guard::{refuse_other_hosts, refuse_other_sites},
     event_stream, health, page,
     problem::Problem,
     programs, proofs, tasks, trace, workers,

@@ -54,7 +54,7 @@ pub(super) fn blob_name(digest: &str) -> String {
 }
 
 /// What the archiver reads.
-pub(crate) struct ArchiverParts {
+pub(crate) struct ArchiverInputs {
     pub(crate) place: ArchivePlace,
     /// The state folder.
     pub(crate) state: PathBuf,
@@ -85,7 +85,7 @@ struct ArchiveSurvey {
 
 /// Archives the state until the service stops, or until another process has claimed the archive.
 pub(crate) struct Archiver {
-    parts: ArchiverParts,
+    inputs: ArchiverInputs,
     store: ArchiveStore,
     copier: Arc<Mutex<DatabaseCopier>>,
     status: Arc<ArchiveStatus>,
@@ -117,16 +117,16 @@ impl Archiver {
     /// # Errors
     /// If the settings are not valid, or if this state folder may not archive to the place.
     pub(crate) async fn start(
-        parts: ArchiverParts,
+        inputs: ArchiverInputs,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ArchiveError> {
-        let mut archiver = Self::open(parts, variable)?;
+        let mut archiver = Self::open(inputs, variable)?;
         match timeout(MAX_START, archiver.claim()).await {
             Ok(Err(error)) if error.is_final() => return Err(error),
             Ok(Err(error)) => archiver.on_failure(&error),
             Ok(Ok(())) => {}
             Err(_) => {
-                let (place, reason) = (archiver.parts.place.clone(), "it did not respond in time".to_owned());
+                let (place, reason) = (archiver.inputs.place.clone(), "it did not respond in time".to_owned());
                 archiver.on_failure(&ArchiveError::Unavailable { place, reason });
             }
         }
@@ -134,19 +134,19 @@ impl Archiver {
     }
 
     /// Opens the archive. Sends no request yet.
-    fn open(parts: ArchiverParts, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ArchiveError> {
+    fn open(inputs: ArchiverInputs, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ArchiveError> {
         Ok(Self {
-            store: ArchiveStore::open(&parts.place, variable)?,
-            copier: Arc::new(Mutex::new(DatabaseCopier::new(parts.database.clone()))),
-            status: Arc::new(ArchiveStatus::new(parts.place.clone())),
-            writer: random_id().map_err(local(&parts.state))?,
+            store: ArchiveStore::open(&inputs.place, variable)?,
+            copier: Arc::new(Mutex::new(DatabaseCopier::new(inputs.database.clone()))),
+            status: Arc::new(ArchiveStatus::new(inputs.place.clone())),
+            writer: random_id().map_err(local(&inputs.state))?,
             claimed: None,
             survey: None,
             unused: None,
             schedule: CopySchedule::default(),
             copied: None,
             is_failing: false,
-            parts,
+            inputs,
         })
     }
 
@@ -200,7 +200,7 @@ impl Archiver {
                 self.status.on_complete(start);
                 self.status.on_copied(missing);
                 if std::mem::take(&mut self.is_failing) {
-                    tracing::info!(place = %self.parts.place, "the archive is complete again");
+                    tracing::info!(place = %self.inputs.place, "the archive is complete again");
                 }
                 true
             }
@@ -212,7 +212,7 @@ impl Archiver {
     }
 
     fn on_failure(&mut self, error: &ArchiveError) {
-        let (place, text) = (&self.parts.place, error.to_string());
+        let (place, text) = (&self.inputs.place, error.to_string());
         let shown = hint::one_line(&text);
         if error.is_final() {
             tracing::error!(%place, error = shown, "the service does not archive any more");
@@ -239,24 +239,24 @@ impl Archiver {
 
     /// Claims the archive for this process.
     async fn claim(&mut self) -> Result<(), ArchiveError> {
-        let state = self.parts.state.clone();
+        let state = self.inputs.state.clone();
         let record = blocking(move || ArchiveRecord::load(&state)).await;
-        let mut record = record.map_err(local(&self.parts.state))?;
+        let mut record = record.map_err(local(&self.inputs.state))?;
         let (found, revision) = match self.manifest().await? {
             Some((found, revision)) => (Some(found), revision),
             None => (None, Revision::Absent),
         };
-        let place = || self.parts.place.clone();
+        let place = || self.inputs.place.clone();
         record.position = claim(found.as_ref(), &record.owner, record.position).map_err(|refusal| match refusal {
             ClaimRefusal::Foreign => ArchiveError::Foreign { place: place() },
             ClaimRefusal::Newer => {
-                let at = found.as_ref().map_or(self.parts.clock.now(), |found| found.at);
+                let at = found.as_ref().map_or(self.inputs.clock.now(), |found| found.at);
                 ArchiveError::Newer { place: place(), at }
             }
         })?;
         self.store_record(&record).await?;
         let mut manifest =
-            ArchiveManifest::new(record.owner.clone(), self.writer.clone(), record.position, self.parts.clock.now());
+            ArchiveManifest::new(record.owner.clone(), self.writer.clone(), record.position, self.inputs.clock.now());
         manifest.database = found.and_then(|found| found.database);
         let revision = self.replace_manifest(&manifest, &revision).await?;
         // A store that ignores a condition accepts one of these writes.
@@ -268,14 +268,14 @@ impl Archiver {
                 Err(error) => return Err(error),
             }
         }
-        tracing::info!(place = %self.parts.place, generation = record.position.generation, "archive claimed");
+        tracing::info!(place = %self.inputs.place, generation = record.position.generation, "archive claimed");
         self.claimed = Some(ClaimedArchive { record, revision });
         Ok(())
     }
 
     async fn store_record(&self, record: &ArchiveRecord) -> Result<(), ArchiveError> {
-        let (record, state) = (record.clone(), self.parts.state.clone());
-        blocking(move || record.store(&state)).await.map_err(local(&self.parts.state))
+        let (record, state) = (record.clone(), self.inputs.state.clone());
+        blocking(move || record.store(&state)).await.map_err(local(&self.inputs.state))
     }
 
     /// Copies the state to the archive. Returns the number of files that could not be archived, because they are
@@ -285,16 +285,16 @@ impl Archiver {
             self.claim().await?;
         }
         let is_listed_now = self.survey().await?;
-        let (copier, state) = (self.copier.clone(), self.parts.state.clone());
+        let (copier, state) = (self.copier.clone(), self.inputs.state.clone());
         let prepare = move || PreparedCopy::make(&mut copier.lock().unwrap_or_else(PoisonError::into_inner), &state);
         let prepared = blocking(prepare).await?;
         let missing = self.put_blobs(&prepared.needed).await?;
-        let at = self.parts.clock.now();
+        let at = self.inputs.clock.now();
         let claimed = self.claimed.as_mut().expect("the archive is claimed above");
         claimed.record.position.sequence += 1;
         let (record, revision) = (claimed.record.clone(), claimed.revision.clone());
         let name = CopyName { position: record.position, at, digest: prepared.digest.clone() };
-        let file = prepared.file.try_clone().map_err(local(&self.parts.state))?;
+        let file = prepared.file.try_clone().map_err(local(&self.inputs.state))?;
         self.store.put(&name.to_string(), file, prepared.bytes).await?;
         self.survey.as_mut().expect("the archive was listed").copies.push(name.clone());
         self.store_record(&record).await?;
@@ -335,7 +335,7 @@ impl Archiver {
             if survey.blobs.contains(digest) {
                 continue;
             }
-            let (blobs, wanted) = (self.parts.blobs.clone(), digest.clone());
+            let (blobs, wanted) = (self.inputs.blobs.clone(), digest.clone());
             match blocking(move || blobs.open_blob(&wanted)).await {
                 Ok(OpenBlob { file, bytes }) => self.store.put(&blob_name(digest), file, bytes).await?,
                 // Garbage collection removes blobs too, after their proofs. The next copy needs them no more.
@@ -364,7 +364,7 @@ impl Archiver {
         let names = self.store.list(DATABASES).await?;
         let copies: Vec<CopyName> = names.iter().filter_map(|name| name.parse().ok()).collect();
         for folder in [BLOBS, DATABASES] {
-            if let Err(error) = self.store.remove_unfinished(folder, self.parts.clock.file_time()).await {
+            if let Err(error) = self.store.remove_unfinished(folder, self.inputs.clock.file_time()).await {
                 let error = hint::one_line(&error.to_string());
                 tracing::warn!(error, "cannot remove unfinished files of the archive; the next try is in an hour");
             }
@@ -376,7 +376,7 @@ impl Archiver {
     /// Returns the archived blobs to remove, when the latest copy has `needed` blobs. Stores since when the others are
     /// unused, so that their time continues after a restart. A failure only keeps them longer.
     async fn find_unused(&mut self, needed: &HashSet<String>) -> Vec<String> {
-        let state = self.parts.state.clone();
+        let state = self.inputs.state.clone();
         let on_failure = |error: io::Error| {
             tracing::warn!(state = %state.display(), %error, "cannot read or store since when files of the archive are unused; they may stay longer after a restart");
         };
@@ -390,7 +390,7 @@ impl Archiver {
         };
         let known = unused.clone();
         let survey = self.survey.as_ref().expect("the archive was listed");
-        let removed = unused.collect(survey.blobs.iter(), needed, &self.parts.clock.proof_times());
+        let removed = unused.collect(survey.blobs.iter(), needed, &self.inputs.clock.proof_times());
         if unused != known {
             let (stored, state) = (unused.clone(), state.clone());
             if let Err(error) = blocking(move || stored.store(&state)).await {
@@ -416,7 +416,7 @@ impl Archiver {
             // Before the removal: if its response is lost, the blob is stored again when it is needed again.
             survey.blobs.remove(digest);
         }
-        let old = superseded(&survey.copies, self.parts.clock.proof_times().cautious);
+        let old = superseded(&survey.copies, self.inputs.clock.proof_times().cautious);
         survey.copies.retain(|copy| !old.contains(copy));
         let names: Vec<String> =
             old.iter().map(ToString::to_string).chain(unused.iter().map(|digest| blob_name(digest))).collect();
@@ -451,22 +451,22 @@ mod tests {
     const HOUR_MS: i64 = 60 * 60 * 1000;
 
     /// Returns what an archiver reads, in a new state folder in `folder`.
-    fn parts(folder: &Path, place: ArchivePlace, clock: ServiceClock) -> ArchiverParts {
+    fn inputs(folder: &Path, place: ArchivePlace, clock: ServiceClock) -> ArchiverInputs {
         let (state, clock) = (folder.join("state"), Arc::new(clock));
         create_private_folder(&state).unwrap();
         let database = state.join("service.db");
         drop(Database::open(&database, true).unwrap());
         let space = DiskSpace::new(state.clone(), 0);
         let blobs = Blobs::open(state.join("blobs"), clock.clone(), space).unwrap();
-        ArchiverParts { place, state, database, blobs, clock }
+        ArchiverInputs { place, state, database, blobs, clock }
     }
 
     #[tokio::test]
     async fn late_claim_of_the_same_process_is_not_taken_for_another_process() {
         let folder = tempfile::tempdir().unwrap();
         let bucket = FakeBucket::start(BucketFault::DelaysFirstWrite).await;
-        let parts = parts(folder.path(), bucket.place(), ServiceClock::start(None));
-        let mut archiver = Archiver::open(parts, |name| bucket.variable(name)).unwrap();
+        let inputs = inputs(folder.path(), bucket.place(), ServiceClock::start(None));
+        let mut archiver = Archiver::open(inputs, |name| bucket.variable(name)).unwrap();
         // As at a start whose time is over.
         tokio::select! {
             claimed = archiver.claim() => panic!("{claimed:?}"),
@@ -479,8 +479,8 @@ mod tests {
     async fn superseded_copies_are_removed_without_a_new_list() {
         let folder = tempfile::tempdir().unwrap();
         let place = ArchivePlace::Folder(folder.path().join("archive"));
-        let parts = parts(folder.path(), place, ServiceClock::start(None));
-        let mut archiver = Archiver::open(parts, |_| None).unwrap();
+        let inputs = inputs(folder.path(), place, ServiceClock::start(None));
+        let mut archiver = Archiver::open(inputs, |_| None).unwrap();
         for _ in 0..6 {
             archiver.copy().await.unwrap();
         }
@@ -497,7 +497,7 @@ mod tests {
         let month_ago = Moment(Moment::now().0 - 30 * 24 * HOUR_MS);
         let clock = ServiceClock::start(Some(ClockRecord { trusted: month_ago, unconfirmed: None }));
         let place = ArchivePlace::Folder(folder.path().join("archive"));
-        let mut archiver = Archiver::open(parts(folder.path(), place, clock), |_| None).unwrap();
+        let mut archiver = Archiver::open(inputs(folder.path(), place, clock), |_| None).unwrap();
         for sequence in 1..=5_u32 {
             let at = Moment(month_ago.0 + HOUR_MS * (i64::from(sequence) - 6));
             let position = ArchivePosition { generation: 0, sequence: sequence.into() };
@@ -514,7 +514,7 @@ mod tests {
         let (archive, file) = (folder.path().join("archive"), folder.path().join("state/archive-unused.json"));
         let start = || {
             let place = ArchivePlace::Folder(archive.clone());
-            Archiver::open(parts(folder.path(), place, ServiceClock::start(None)), |_| None).unwrap()
+            Archiver::open(inputs(folder.path(), place, ServiceClock::start(None)), |_| None).unwrap()
         };
         let digest = "0a".repeat(32);
         let mut first = start();
@@ -534,17 +534,17 @@ mod tests {
     async fn damaged_time_of_unused_blobs_does_not_end_the_archive() {
         let folder = tempfile::tempdir().unwrap();
         let place = ArchivePlace::Folder(folder.path().join("archive"));
-        let parts = parts(folder.path(), place, ServiceClock::start(None));
+        let inputs = inputs(folder.path(), place, ServiceClock::start(None));
         fs::write(folder.path().join("state/archive-unused.json"), "{").unwrap();
-        Archiver::open(parts, |_| None).unwrap().copy().await.unwrap();
+        Archiver::open(inputs, |_| None).unwrap().copy().await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn shutdown_does_not_wait_for_ever_for_the_database() {
         let folder = tempfile::tempdir().unwrap();
         let place = ArchivePlace::Folder(folder.path().join("archive"));
-        let parts = parts(folder.path(), place, ServiceClock::start(None));
-        let archiver = Archiver::open(parts, |_| None).unwrap();
+        let inputs = inputs(folder.path(), place, ServiceClock::start(None));
+        let archiver = Archiver::open(inputs, |_| None).unwrap();
         let copier = archiver.copier.clone();
         let (locked, is_locked) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
@@ -573,8 +573,8 @@ mod tests {
         for ignored in ["If-None-Match", "If-Match"] {
             let folder = tempfile::tempdir().unwrap();
             let bucket = FakeBucket::start(BucketFault::Ignores(ignored)).await;
-            let parts = parts(folder.path(), bucket.place(), ServiceClock::start(None));
-            let refused = Archiver::start(parts, |name| bucket.variable(name)).await.err().unwrap();
+            let inputs = inputs(folder.path(), bucket.place(), ServiceClock::start(None));
+            let refused = Archiver::start(inputs, |name| bucket.variable(name)).await.err().unwrap();
             assert!(matches!(refused, ArchiveError::Unconditional { header, .. } if header == ignored), "{refused}");
         }
     }

@@ -32,7 +32,7 @@ mod schedule;
 mod status;
 mod store;
 
-pub(crate) use archiver::{Archiver, ArchiverParts};
+pub(crate) use archiver::{Archiver, ArchiverInputs};
 pub use error::ArchiveError;
 pub(crate) use limits::limits;
 pub use place::{ArchivePlace, InvalidArchivePlace};

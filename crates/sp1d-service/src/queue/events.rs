@@ -75,7 +75,7 @@ impl ServiceInner {
 
     /// Writes events in batches, until all tokio tasks of the service have ended and all events are written.
     pub(super) async fn write_events(self: Arc<Self>, mut messages: mpsc::Receiver<WriterMessage>) {
-        let _part = self.watch_part("the writer of events");
+        let _task = self.watch_background_task("the writer of events");
         let mut batch = Vec::new();
         loop {
             let stopped = self.tasks.is_closed() && self.tasks.is_empty();

@@ -34,7 +34,7 @@ impl ServiceInner {
     /// Collects garbage at once, after every interval, and when a request is refused because the disk is nearly full,
     /// until the service stops.
     pub(super) async fn collect_garbage(self: Arc<Self>) {
-        let _part = self.watch_part("garbage collection");
+        let _task = self.watch_background_task("garbage collection");
         let mut is_drift_reported = false;
         loop {
             let start = Instant::now();

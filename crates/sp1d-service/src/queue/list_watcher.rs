@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 /// [`Service::list_status`] reports the error. If the list `is_optional`, it need not exist before it has a worker.
 /// Returns when the service shuts down.
 pub async fn follow_list(service: Service, path: PathBuf, is_optional: bool, again: &Notify) {
-    let _part = service.watch_part("the watcher of the worker list");
+    let _task = service.watch_background_task("the watcher of the worker list");
     // The workers should not wait until the file has settled.
     again.notify_one();
     let mut watcher = FileWatcher::new(&path, again);

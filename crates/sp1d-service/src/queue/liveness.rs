@@ -1,40 +1,40 @@
-//! Whether all parts of the service are alive.
+//! Whether all background tasks of the service are alive.
 
 use super::{
-    parts::PartGuard,
+    background_tasks::BackgroundTaskGuard,
     service::{Service, ServiceInner},
 };
 
-/// Name of the orchestrator's part.
+/// Name of the orchestrator's background task.
 const DISPATCHER: &str = "the dispatcher";
 
 impl ServiceInner {
-    /// Watches the part `name`. Its task must hold the returned value until it ends.
-    pub(super) fn watch_part(&self, name: &'static str) -> PartGuard {
+    /// Watches the background task `name`. The task must hold the returned value until it ends.
+    pub(super) fn watch_background_task(&self, name: &'static str) -> BackgroundTaskGuard {
         self.dead.watch(name)
     }
 
-    /// Returns true if a part is dead. Nothing new may start then, and the failure of a proof may not be its own.
-    pub(super) fn has_dead_part(&self) -> bool {
+    /// Returns true if a background task has panicked. Nothing new may start then, and the failure of a proof may not be its own.
+    pub(super) fn has_dead_background_task(&self) -> bool {
         self.orchestrator.broken().is_cancelled() || self.dead.died().is_cancelled()
     }
 }
 
 impl Service {
-    /// Watches the part `name`. Its task must hold the returned value until it ends.
-    pub(crate) fn watch_part(&self, name: &'static str) -> PartGuard {
-        self.inner.watch_part(name)
+    /// Watches the background task `name`. The task must hold the returned value until it ends.
+    pub(crate) fn watch_background_task(&self, name: &'static str) -> BackgroundTaskGuard {
+        self.inner.watch_background_task(name)
     }
 
-    /// Returns the parts that have died, in words.
-    pub(crate) fn dead_parts(&self) -> Vec<&'static str> {
+    /// Returns the background tasks that have panicked, in words.
+    pub(crate) fn dead_background_tasks(&self) -> Vec<&'static str> {
         let dispatcher = self.inner.orchestrator.broken().is_cancelled().then_some(DISPATCHER);
         dispatcher.into_iter().chain(self.inner.dead.names()).collect()
     }
 
-    /// Resolves when a part of the service has died by a panic, and returns which. The service then starts no proof any
-    /// more. End the process with a failure: the running proofs return to the queue at the shutdown, and the next start
-    /// continues them.
+    /// Resolves when a background task of the service has panicked, and returns which. The service then starts no proof
+    /// any more. End the process with a failure: the running proofs return to the queue at the shutdown, and the next
+    /// start continues them.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -43,7 +43,7 @@ impl Service {
             () = self.inner.orchestrator.broken().cancelled() => {}
             () = self.inner.dead.died().cancelled() => {}
         }
-        self.dead_parts().join(", ")
+        self.dead_background_tasks().join(", ")
     }
 }
 
@@ -73,14 +73,14 @@ mod tests {
         let known = ProgramSummary { id: program.clone(), bytes: 7, verifying_key: None, created: Moment::now() };
         service.inner.database.add_program("default", &known).unwrap();
         let request = NewProof { program: Some(program), cycle_limit: Some(1), ..NewProof::default() };
-        assert_eq!(service.dead_parts(), Vec::<&str>::new());
+        assert_eq!(service.dead_background_tasks(), Vec::<&str>::new());
         // The dispatcher panics when the first of these proofs starts.
         defect.arm();
         for _ in 0..3 {
             service.submit(request.clone()).await.unwrap();
         }
         let died = timeout(Duration::from_secs(20), service.died()).await.unwrap();
-        assert_eq!((died.as_str(), service.dead_parts()), (DISPATCHER, vec![DISPATCHER]));
+        assert_eq!((died.as_str(), service.dead_background_tasks()), (DISPATCHER, vec![DISPATCHER]));
         let all_queued = async {
             while service.counts().await.unwrap()["queued"] != 3 {
                 sleep(Duration::from_millis(10)).await;
@@ -108,16 +108,16 @@ mod tests {
     async fn panic_of_a_watched_task_is_a_death_and_its_end_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let service = start(&folder.path().join("state")).await;
-        let part = service.watch_part("a part that ends");
-        tokio::spawn(async move { drop(part) }).await.unwrap();
-        assert!(service.dead_parts().is_empty() && !service.inner.has_dead_part());
-        let part = service.watch_part("a part that panics");
+        let task = service.watch_background_task("a task that ends");
+        tokio::spawn(async move { drop(task) }).await.unwrap();
+        assert!(service.dead_background_tasks().is_empty() && !service.inner.has_dead_background_task());
+        let task = service.watch_background_task("a task that panics");
         let panicked = tokio::spawn(async move {
-            let _part = part;
-            panic!("a test lets a part panic");
+            let _task = task;
+            panic!("a test lets a task panic");
         });
         assert!(panicked.await.is_err());
-        assert_eq!(timeout(Duration::from_secs(20), service.died()).await.unwrap(), "a part that panics");
+        assert_eq!(timeout(Duration::from_secs(20), service.died()).await.unwrap(), "a task that panics");
         service.shutdown().await;
     }
 }

@@ -1,6 +1,7 @@
 //! The life of a proof request: accepted, queued, run, stored and at last removed. It does not know HTTP: `api`
 //! translates requests into calls of [`Service`].
 
+mod background_tasks;
 mod client_network;
 mod control;
 mod deletion;
@@ -14,7 +15,6 @@ mod limits;
 mod list_watcher;
 mod liveness;
 mod lock;
-mod parts;
 mod proof_end;
 mod queries;
 mod request;

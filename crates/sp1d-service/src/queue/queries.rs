@@ -59,7 +59,7 @@ impl Service {
             return Ok(OpenTasks::default());
         }
         // The dispatcher handles nothing else while it makes a reply, so replies are made one at a time.
-        let _turn = self.inner.explanations.acquire().await.expect("the semaphore is never closed");
+        let _permit = self.inner.explanations.acquire().await.expect("the semaphore is never closed");
         // Without a reply, the service is stopping, and the proof returns to the queue.
         Ok(self.inner.orchestrator.open_tasks(id, after, limit as usize).await.unwrap_or_default())
     }

@@ -32,7 +32,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 impl ServiceInner {
     /// Starts queued proofs while fewer than `ServiceSettings::parallel_proofs` are running, until the service stops.
     pub(super) async fn run_queue(self: Arc<Self>) {
-        let _part = self.watch_part("the queue");
+        let _task = self.watch_background_task("the queue");
         if !self.wait_for_start().await {
             return;
         }
@@ -93,7 +93,7 @@ impl ServiceInner {
 
     /// Returns true if the next queued proof may start now.
     fn may_start(&self) -> bool {
-        if self.stop.is_cancelled() || self.has_dead_part() {
+        if self.stop.is_cancelled() || self.has_dead_background_task() {
             return false;
         }
         let running = lock(&self.running);
@@ -149,7 +149,7 @@ impl ServiceInner {
 
     /// Runs a proof to its end. If the service stops first, returns the proof to the queue.
     async fn run(self: Arc<Self>, job: ProofJob, running: Arc<ActiveProof>) {
-        let _part = self.watch_part("the task of a proof");
+        let _task = self.watch_background_task("the task of a proof");
         let id = job.proof.id.clone();
         tracing::info!(proof_id = %id, start = job.proof.starts, mode = job.proof.mode.name(), "proof started");
         self.report(&id, ProofEvent::Started { start: job.proof.starts }).await;
@@ -164,10 +164,10 @@ impl ServiceInner {
         // A separate task, so that a panic ends only this proof.
         let proven = tokio::spawn(self.clone().prove(job, running.clone())).await;
         let proven = proven.unwrap_or_else(|error| Err(ProofFailure::Internal(error.to_string())));
-        let stopped = (self.stop.is_cancelled() || self.has_dead_part()) && !running.cancel.is_cancelled();
+        let stopped = (self.stop.is_cancelled() || self.has_dead_background_task()) && !running.cancel.is_cancelled();
         let outcome = match proven {
             Ok(proven) => self.clone().keep(&id, proven, &running, limit).await,
-            // The shutdown or a dead part may be the cause of the failure. The next start runs the proof again.
+            // The shutdown or a dead background task may be the cause of the failure. The next start runs the proof again.
             Err(_) if stopped => None,
             Err(ProofFailure::Cancelled) => Some(ProofOutcome::Cancelled),
             Err(failure) => Some(ProofOutcome::Failed(FailureInfo::from(&failure))),

@@ -1,7 +1,7 @@
 //! The service: its handle, and the state that all its tokio tasks share.
 
 use super::{
-    followers::Followers, parts::DeadParts, settings::ServiceSettings, shared_read::SharedRead,
+    background_tasks::DeadBackgroundTasks, followers::Followers, settings::ServiceSettings, shared_read::SharedRead,
     start_record::StartRecord, upload_places::Uploads,
 };
 use crate::{
@@ -99,7 +99,7 @@ pub(super) struct ServiceInner {
     /// Runs the event writer, which ends after all of `tasks`.
     pub(super) writer: BackgroundTasks,
     pub(super) stop: CancellationToken,
-    pub(super) dead: Arc<DeadParts>,
+    pub(super) dead: Arc<DeadBackgroundTasks>,
     /// `None` without an archive.
     pub(super) archive: Option<Arc<ArchiveStatus>>,
     /// Wakes the archiver: a proof has ended.

@@ -7,11 +7,11 @@ use super::{
     settings::ServiceSettings,
     shared_read::SharedRead,
     start_error::StartError,
-    start_record::{StartParts, StartRecord},
+    start_record::{StartInputs, StartRecord},
     upload_places::Uploads,
 };
 use crate::{
-    archive::{Archiver, ArchiverParts, RESTORING, remove_unarchived_copies},
+    archive::{Archiver, ArchiverInputs, RESTORING, remove_unarchived_copies},
     state::{
         AuditLog, Blobs, CacheStart, Database, DiskResultCache, DiskSpace, MAX_AUDIT_BYTES, ServiceClock, StateError,
         StateFolder,
@@ -72,14 +72,14 @@ impl Service {
             let result_cache = DiskResultCache::open(folder.join("memo"), max_result_cache_bytes, space.clone());
             let result_cache = result_cache.map_err(&unusable)?;
             let plan = result_cache.plan_start(database.next_start()?).map_err(&unusable)?;
-            let parts = StartParts {
+            let inputs = StartInputs {
                 folder: folder.path(),
                 database: &database,
                 result_cache: &result_cache,
                 space: &space,
                 clock: &clock,
             };
-            let record = StartRecord::try_now(plan, &parts)?;
+            let record = StartRecord::try_now(plan, &inputs)?;
             Ok::<_, StartError>(OpenedState { folder, blobs, database, result_cache, space, clock, plan, record })
         };
         let opened = tokio::task::spawn_blocking(open).await.expect("opening the state folder does not panic");
@@ -87,8 +87,8 @@ impl Service {
         let archiver = match settings.archive.clone() {
             Some(place) => {
                 let (state, database) = (folder.path().to_owned(), folder.join("service.db"));
-                let parts = ArchiverParts { place, state, database, blobs: blobs.clone(), clock: clock.clone() };
-                Some(Archiver::start(parts, |name| std::env::var(name).ok()).await?)
+                let inputs = ArchiverInputs { place, state, database, blobs: blobs.clone(), clock: clock.clone() };
+                Some(Archiver::start(inputs, |name| std::env::var(name).ok()).await?)
             }
             None => None,
         };
@@ -135,10 +135,10 @@ impl Service {
         inner.tasks.spawn(inner.clone().run_queue());
         inner.tasks.spawn(inner.clone().collect_garbage());
         if let Some(archiver) = archiver {
-            let (part, ended, stop) =
-                (inner.watch_part("the archiver"), inner.archive_wake.clone(), inner.stop_archive.clone());
+            let (task, ended, stop) =
+                (inner.watch_background_task("the archiver"), inner.archive_wake.clone(), inner.stop_archive.clone());
             inner.archiver.spawn(async move {
-                let _part = part;
+                let _task = task;
                 archiver.run(ended, stop).await;
             });
         }

@@ -3,7 +3,7 @@
 use super::{
     request::RequestError,
     service::{Service, ServiceInner},
-    start_record::StartParts,
+    start_record::StartInputs,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -21,7 +21,7 @@ impl ServiceInner {
             }
             let inner = self.clone();
             let tried = tokio::task::spawn_blocking(move || {
-                inner.start.try_again(&StartParts {
+                inner.start.try_again(&StartInputs {
                     folder: &inner.settings.state,
                     database: &inner.database,
                     result_cache: &inner.result_cache,

@@ -59,8 +59,8 @@ pub(super) struct StartRecord {
     obstacle: Mutex<Option<StartObstacle>>,
 }
 
-/// The parts of the state that record a start.
-pub(super) struct StartParts<'a> {
+/// What records a start of the service: parts of its state.
+pub(super) struct StartInputs<'a> {
     pub(super) folder: &'a Path,
     pub(super) database: &'a Database,
     pub(super) result_cache: &'a DiskResultCache,
@@ -68,7 +68,7 @@ pub(super) struct StartParts<'a> {
     pub(super) clock: &'a ServiceClock,
 }
 
-impl StartParts<'_> {
+impl StartInputs<'_> {
     /// Records the start and returns the number of proofs that are queued again. Blocks.
     fn record(&self, plan: &CacheStart) -> Result<usize, StartError> {
         self.database.share()?;
@@ -85,15 +85,15 @@ impl StartRecord {
     ///
     /// # Errors
     /// If only a person can remove the cause.
-    pub(super) fn try_now(plan: CacheStart, parts: &StartParts<'_>) -> Result<Self, StartError> {
-        let obstacle = match parts.record(&plan) {
+    pub(super) fn try_now(plan: CacheStart, inputs: &StartInputs<'_>) -> Result<Self, StartError> {
+        let obstacle = match inputs.record(&plan) {
             Ok(requeued) => {
-                tracing::info!(state = %parts.folder.display(), start = plan.start, requeued, "state folder opened");
+                tracing::info!(state = %inputs.folder.display(), start = plan.start, requeued, "state folder opened");
                 None
             }
             Err(error) => {
                 let Some(obstacle) = obstacle_of(&error) else { return Err(error) };
-                tracing::error!(state = %parts.folder.display(), reason = %obstacle, "the service can only be read until it can write its state");
+                tracing::error!(state = %inputs.folder.display(), reason = %obstacle, "the service can only be read until it can write its state");
                 Some(obstacle)
             }
         };
@@ -110,10 +110,10 @@ impl StartRecord {
     }
 
     /// Tries again to record the start. Blocks.
-    pub(super) fn try_again(&self, parts: &StartParts<'_>) {
+    pub(super) fn try_again(&self, inputs: &StartInputs<'_>) {
         // On a full disk, cached results give way.
-        drop(parts.space.reserve(0));
-        match parts.record(&self.plan) {
+        drop(inputs.space.reserve(0));
+        match inputs.record(&self.plan) {
             Ok(requeued) => {
                 tracing::info!(requeued, "the service can write its state and starts its proofs");
                 self.lock().take();

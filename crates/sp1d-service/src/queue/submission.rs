@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     access::{Caller, TenantScope},
-    state::{DatabaseError, HostedRequest, ProofParts, SubmissionOutcome, is_digest},
+    state::{DatabaseError, HostedRequest, NewProofFields, SubmissionOutcome, is_digest},
 };
 use sp1d_model::{NewProof, ProofState, ProofSummary};
 
@@ -115,10 +115,10 @@ impl ServiceInner {
             self.check_bytes(tenant, 0)?;
         }
         let (id, now) = (new_id()?, self.clock.now());
-        let parts = ProofParts { tenant, program, input: &input, options: &self.settings.options };
+        let fields = NewProofFields { tenant, program, input: &input, options: &self.settings.options };
         let outcome = match hosted {
-            Some(hosted) => self.database.add_hosted_proof(&id, request, hosted, parts, now),
-            None => self.database.add_proof(&id, request, parts, now),
+            Some(hosted) => self.database.add_hosted_proof(&id, request, hosted, fields, now),
+            None => self.database.add_proof(&id, request, fields, now),
         }?;
         match outcome {
             SubmissionOutcome::New(proof) => Ok((proof, true)),

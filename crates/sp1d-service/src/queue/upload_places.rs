@@ -14,7 +14,7 @@ use tokio::{
 
 sp1d_model::limits! {
     /// Longest wait for an upload place. Then the upload is refused with status 503.
-    pub(super) const MAX_TURN: Duration = Duration::from_secs(30); Time by Client;
+    pub(super) const MAX_PLACE_WAIT: Duration = Duration::from_secs(30); Time by Client;
     /// Maximum number of uploads of one client at the same time, half of all places. Slow uploads of one client leave
     /// places for the others.
     const MAX_UPLOADS_PER_CLIENT: usize = 8; Count by Client;
@@ -76,9 +76,9 @@ pub(super) struct Uploads {
     places: Arc<Semaphore>,
     by_client: Arc<PlacesByClient>,
     pub(super) unaccepted: Arc<UnacceptedBytes>,
-    /// Turns to hold a program in memory for its check.
+    /// Permits to hold a program in memory for its check.
     pub(super) checks: Arc<Semaphore>,
-    /// Turns to hold a program in memory for its verifying key.
+    /// Permits to hold a program in memory for its verifying key.
     pub(super) keys: Semaphore,
     /// Programs of tenants whose verifying key is being computed, or that wait for it.
     pub(super) without_key: Mutex<BTreeSet<(TenantName, String)>>,

@@ -4,7 +4,7 @@ use super::{
     client_network::ClientNetwork,
     request::RequestError,
     service::{Service, ServiceInner, lock},
-    upload_places::{MAX_TURN, UploadPlace},
+    upload_places::{MAX_PLACE_WAIT, UploadPlace},
 };
 use crate::{
     access::{TenantName, TenantScope},
@@ -17,14 +17,15 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 impl Service {
-    /// Waits up to `MAX_TURN` for an upload place, and checks that the disk has room, and that the quota of `tenant` is
+    /// Waits up to `MAX_PLACE_WAIT` for an upload place, and checks that the disk has room, and that the quota of `tenant` is
     /// not used up.
     pub(crate) async fn place_for_upload(
         &self,
         client: ClientNetwork,
         tenant: &TenantName,
     ) -> Result<Arc<UploadPlace>, RequestError> {
-        let place = self.inner.uploads.place(client, Instant::now() + MAX_TURN).await.ok_or(RequestError::Busy)?;
+        let place =
+            self.inner.uploads.place(client, Instant::now() + MAX_PLACE_WAIT).await.ok_or(RequestError::Busy)?;
         let place = place.of_tenant(tenant.clone(), self.inner.uploads.unaccepted.clone());
         let tenant = tenant.clone();
         self.blocking(move |inner| {
@@ -88,12 +89,12 @@ impl Service {
     }
 
     /// Checks that the blob `id` is a valid program. The check continues if the client leaves, because the runner
-    /// cannot interrupt it. Until its end, it holds `place` and the turn to have a program in memory.
+    /// cannot interrupt it. Until its end, it holds `place` and the permit to have a program in memory.
     async fn check_program(&self, id: String, place: Arc<UploadPlace>) -> Result<(), RequestError> {
-        let turn = self.inner.uploads.checks.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let permit = self.inner.uploads.checks.clone().acquire_owned().await.expect("the semaphore is never closed");
         let service = self.clone();
         let check = async move {
-            let _held = (turn, place);
+            let _held = (permit, place);
             let content = service.program_content(&id).await?;
             service.inner.runner.check_program(content).await.map_err(|failure| match failure {
                 // The file is not removed here: the same bytes may be another client's input or a finished proof. If
@@ -168,7 +169,7 @@ impl Service {
     }
 
     async fn store_key(&self, tenant: &TenantName, program: &str) -> Result<(), String> {
-        let _turn = self.inner.uploads.keys.acquire().await.expect("the semaphore is never closed");
+        let _permit = self.inner.uploads.keys.acquire().await.expect("the semaphore is never closed");
         let content = self.program_content(program).await.map_err(|error| error.to_string())?;
         let key = self.inner.runner.program_key(content).await.map_err(|failure| failure.to_string())?;
         let (tenant, program) = (tenant.clone(), program.to_owned());
@@ -278,9 +279,9 @@ mod tests {
     }
 
     /// Checks that the check of an upload, which `add` adds, holds its place after the client has left, and that
-    /// `free_turns` other programs may be checked meanwhile.
+    /// `free_permits` other programs may be checked meanwhile.
     fn check_departure<T: Send + 'static, F>(
-        free_turns: usize,
+        free_permits: usize,
         add: impl FnOnce(Service, TenantName, StoredBlob, Arc<UploadPlace>) -> F,
     ) where
         F: Future<Output = Result<T, RequestError>> + Send + 'static,
@@ -305,7 +306,7 @@ mod tests {
         adding.abort();
         assert!(runtime.block_on(adding).is_err_and(|error| error.is_cancelled()));
         let free = (permits.available_permits(), service.inner.uploads.checks.available_permits());
-        assert_eq!(free, (0, free_turns));
+        assert_eq!(free, (0, free_permits));
         // The check reads to the end of the pipe.
         drop(writer);
         let freed = runtime.block_on(async { timeout(Duration::from_secs(20), permits.acquire()).await });
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_check_of_a_program_keeps_its_place_and_its_turn_when_the_client_leaves() {
+    fn the_check_of_a_program_keeps_its_place_and_its_permit_when_the_client_leaves() {
         check_departure(MAX_PROGRAMS_IN_MEMORY - 1, |service, tenant, blob, place| async move {
             service.add_program(&tenant, blob, &place).await
         });

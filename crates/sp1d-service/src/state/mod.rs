@@ -20,8 +20,8 @@ pub(crate) use clock::ClockRecord;
 pub(crate) use clock::{ProofTimes, ServiceClock};
 pub use database::DatabaseError;
 pub(crate) use database::{
-    Database, DatabaseCopier, DeletionOutcome, HostedArtifact, HostedRequest, NonceOutcome, PendingRemoval, ProofJob,
-    ProofOutcome, ProofParts, ProofSelection, RemovalKind, StoredToken, SubmissionOutcome,
+    Database, DatabaseCopier, DeletionOutcome, HostedArtifact, HostedRequest, NewProofFields, NonceOutcome,
+    PendingRemoval, ProofJob, ProofOutcome, ProofSelection, RemovalKind, StoredToken, SubmissionOutcome,
 };
 pub(crate) use disk::{DiskSpace, free_bytes};
 pub(crate) use file_version::FileVersion;

@@ -36,7 +36,7 @@ impl WatchersSeeEveryEnd {
 
     fn on_end(&mut self, attempt: AttemptId) -> Result<(), String> {
         let last = self.last.remove(&attempt);
-        ensure(last.as_ref().is_some_and(|last| last.ends_attempt() || last.interrupts_attempt()), || {
+        ensure(last.as_ref().is_some_and(|last| last.is_outcome() || last.interrupts_attempt()), || {
             format!("{attempt} has ended, but its last published step is {last:?}")
         })
     }
@@ -49,7 +49,7 @@ fn may_follow(last: &AttemptStep, step: &AttemptStep) -> bool {
     }
     // A worker reports its start again after a reconnect, but the watchers see it once.
     let is_repeated = *last == AttemptStep::Started && *step == AttemptStep::Started;
-    !last.ends_attempt() && !is_repeated && !matches!(step, AttemptStep::Assigned | AttemptStep::Continued)
+    !last.is_outcome() && !is_repeated && !matches!(step, AttemptStep::Assigned | AttemptStep::Continued)
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 /// The state of the interface.
 #[derive(Clone)]
-pub(super) struct HostedInterface(Arc<HostedParts>);
+pub(super) struct HostedInterface(Arc<HostedInner>);
 
-struct HostedParts {
+struct HostedInner {
     service: Service,
     signers: HostedSigners,
     key: UrlPermitKey,
@@ -38,7 +38,7 @@ impl HostedInterface {
     ) -> Self {
         // The client puts the name of the proof system in front.
         let version = format!("sp1-{}", service.settings().orchestrator.build.circuit_version);
-        Self(Arc::new(HostedParts { service, signers, key, nonces, held: HeldCalls::default(), version, scheme, url }))
+        Self(Arc::new(HostedInner { service, signers, key, nonces, held: HeldCalls::default(), version, scheme, url }))
     }
 
     pub(super) fn service(&self) -> &Service {

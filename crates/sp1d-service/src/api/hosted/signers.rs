@@ -198,7 +198,7 @@ impl HostedSigners {
     /// Reads the file again after each change, and whenever `again` is notified; changes take effect within 4 s.
     /// While the file cannot be read, its last valid content stays in effect. Returns when the service shuts down.
     pub async fn follow(self, service: Service, again: &Notify) {
-        let _part = service.watch_part("the watcher of the signers");
+        let _task = service.watch_background_task("the watcher of the signers");
         let mut watcher = FileWatcher::new(&self.path, again);
         while watcher.must_read(service.stopping()).await {
             let path = self.path.clone();

@@ -4,7 +4,7 @@ use super::{
     connection::{Database, set_counter},
     error::Result,
     rows::{COLUMNS, proof_of, signed, unsigned},
-    submissions::{AcceptedProof, ProofParts, SubmissionOutcome, insert_proof, whole_request},
+    submissions::{AcceptedProof, NewProofFields, SubmissionOutcome, insert_proof, whole_request},
 };
 use rusqlite::{OptionalExtension, Row, params};
 use sp1d_model::{Moment, NewProof};
@@ -149,19 +149,19 @@ impl Database {
         self.read(|connection| Ok(connection.query_row(select, [id], request).optional()?))
     }
 
-    /// Accepts `hosted` as a proof of `parts`. A new proof is on disk when this returns. A request with
+    /// Accepts `hosted` as a proof of `fields`. A new proof is on disk when this returns. A request with
     /// the same id is the same request.
     pub(crate) fn add_hosted_proof(
         &self,
         id: &str,
         request: &NewProof,
         hosted: &HostedRequest,
-        parts: ProofParts<'_>,
+        fields: NewProofFields<'_>,
         now: Moment,
     ) -> Result<SubmissionOutcome> {
-        let (_, text) = whole_request(request, parts.program, parts.input);
+        let (_, text) = whole_request(request, fields.program, fields.input);
         let requester = Some(hosted.requester.as_str());
-        let new = AcceptedProof { id, request, requester, parts, text: &text, now };
+        let new = AcceptedProof { id, request, requester, fields, text: &text, now };
         self.write(|transaction| {
             let known = format!(
                 "SELECT {COLUMNS} FROM proofs WHERE id = (SELECT proof FROM hosted_requests WHERE hosted_requests.id = ?1)"
@@ -202,9 +202,9 @@ mod tests {
             deadline: 1_800_000_060,
             private: true,
         };
-        let parts = ProofParts { tenant: "default", program: "p", input: "i", options: "{}" };
+        let fields = NewProofFields { tenant: "default", program: "p", input: "i", options: "{}" };
         let id = format!("{requester}{number}");
-        database.add_hosted_proof(&id, &NewProof::default(), &hosted, parts, NOW).unwrap()
+        database.add_hosted_proof(&id, &NewProof::default(), &hosted, fields, NOW).unwrap()
     }
 
     #[test]
@@ -262,8 +262,8 @@ mod tests {
     fn requesters_take_turns_within_their_tenant() {
         let (_folder, database) = database();
         let add_plain = |id: &str, tenant: &str| {
-            let parts = ProofParts { tenant, program: "p", input: "i", options: "{}" };
-            database.add_proof(id, &NewProof::default(), parts, NOW).unwrap();
+            let fields = NewProofFields { tenant, program: "p", input: "i", options: "{}" };
+            database.add_proof(id, &NewProof::default(), fields, NOW).unwrap();
         };
         let start = |seconds| database.start_next(NOW.plus_seconds(seconds)).unwrap().unwrap().proof.id;
         add_plain("plain-1", "default");

@@ -28,7 +28,7 @@ pub(crate) use hosted::{HostedArtifact, HostedRequest, NonceOutcome};
 pub(crate) use removals::{DeletionOutcome, PendingRemoval, RemovalKind};
 pub(crate) use runs::{ProofJob, ProofOutcome};
 pub(crate) use selection::ProofSelection;
-pub(crate) use submissions::{ProofParts, SubmissionOutcome};
+pub(crate) use submissions::{NewProofFields, SubmissionOutcome};
 pub(crate) use tokens::StoredToken;
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl Database {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::database::ProofParts;
+    use crate::state::database::NewProofFields;
     use sp1d_model::{Moment, NewProof, ProgramSummary};
 
     const NOW: Moment = Moment(1_800_000_000_000);
@@ -109,8 +109,8 @@ mod tests {
     }
 
     fn add(database: &Database, id: &str, tenant: &str, priority: i32) {
-        let parts = ProofParts { tenant, program: "p", input: "i", options: "{}" };
-        database.add_proof(id, &NewProof { priority, ..NewProof::default() }, parts, NOW).unwrap();
+        let fields = NewProofFields { tenant, program: "p", input: "i", options: "{}" };
+        database.add_proof(id, &NewProof { priority, ..NewProof::default() }, fields, NOW).unwrap();
     }
 
     /// Starts all proofs that may start, one each second, and returns their ids.

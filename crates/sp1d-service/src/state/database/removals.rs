@@ -125,7 +125,7 @@ impl Database {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::database::{HostedArtifact, ProofOutcome, ProofParts};
+    use crate::state::database::{HostedArtifact, NewProofFields, ProofOutcome};
     use sp1d_model::{Moment, NewProof, ProgramSummary, TaskCounts};
     use std::time::Duration;
 
@@ -139,12 +139,12 @@ mod tests {
         (folder, database)
     }
 
-    fn parts<'a>(tenant: &'a str, input: &'a str) -> ProofParts<'a> {
-        ProofParts { tenant, program: "p", input, options: "{}" }
+    fn fields<'a>(tenant: &'a str, input: &'a str) -> NewProofFields<'a> {
+        NewProofFields { tenant, program: "p", input, options: "{}" }
     }
 
     fn add(database: &Database, id: &str, input: &str) {
-        database.add_proof(id, &NewProof::default(), parts("default", input), NOW).unwrap();
+        database.add_proof(id, &NewProof::default(), fields("default", input), NOW).unwrap();
     }
 
     fn end(database: &Database, id: &str) {
@@ -219,7 +219,7 @@ mod tests {
         let (folder, database) = database();
         let marker = "a marker that no other row contains";
         let request = NewProof { idempotency_key: Some(marker.to_owned()), ..NewProof::default() };
-        database.add_proof("a", &request, parts("default", "i"), NOW).unwrap();
+        database.add_proof("a", &request, fields("default", "i"), NOW).unwrap();
         let contains = || {
             let files = std::fs::read_dir(folder.path()).unwrap().flatten();
             let mut contents = files.map(|file| std::fs::read(file.path()).unwrap());
@@ -290,7 +290,7 @@ mod tests {
         end(&database, "a");
         assert_eq!(database.delete_ended(None, "a").unwrap(), DeletionOutcome::Deleted);
         assert!(database.artifact("upload", NOW).unwrap().is_some());
-        database.add_proof("b", &NewProof::default(), parts("other", "i"), NOW).unwrap();
+        database.add_proof("b", &NewProof::default(), fields("other", "i"), NOW).unwrap();
         end(&database, "b");
         assert_eq!(database.delete_ended(None, "b").unwrap(), DeletionOutcome::Deleted);
         assert!(database.artifact("upload", NOW).unwrap().is_none());
@@ -301,7 +301,7 @@ mod tests {
         let (_folder, database) = database();
         for (tenant, id) in [("default", "a"), ("other", "b")] {
             database.add_input(tenant, "i", 1, NOW).unwrap();
-            database.add_proof(id, &NewProof::default(), parts(tenant, "i"), NOW).unwrap();
+            database.add_proof(id, &NewProof::default(), fields(tenant, "i"), NOW).unwrap();
             end(&database, id);
         }
         assert_eq!(database.delete_ended(Some("other"), "a").unwrap(), DeletionOutcome::Unknown);

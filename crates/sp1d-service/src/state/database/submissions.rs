@@ -44,7 +44,7 @@ fn differences(one: &NewProof, other: &NewProof) -> Vec<&'static str> {
 
 /// What a proof is of, besides the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ProofParts<'a> {
+pub(crate) struct NewProofFields<'a> {
     /// The tenant that owns the proof.
     pub(crate) tenant: &'a str,
     pub(crate) program: &'a str,
@@ -65,7 +65,7 @@ pub(super) struct AcceptedProof<'a> {
     pub(super) request: &'a NewProof,
     /// Address of the requester, if the request has one.
     pub(super) requester: Option<&'a str>,
-    pub(super) parts: ProofParts<'a>,
+    pub(super) fields: NewProofFields<'a>,
     /// The request with its program and input, as JSON.
     pub(super) text: &'a str,
     pub(super) now: Moment,
@@ -80,8 +80,8 @@ pub(super) fn whole_request(request: &NewProof, program: &str, input: &str) -> (
 
 /// Stores a new proof in the state `queued`, with its first event.
 pub(super) fn insert_proof(connection: &Connection, new: &AcceptedProof<'_>) -> rusqlite::Result<ProofSummary> {
-    let AcceptedProof { id, request, requester, parts, text, now } = *new;
-    let ProofParts { tenant, program, input, options } = parts;
+    let AcceptedProof { id, request, requester, fields, text, now } = *new;
+    let NewProofFields { tenant, program, input, options } = fields;
     let deadline = request.timeout_seconds.map(|seconds| now.plus_seconds(seconds).0);
     connection.execute(
         "INSERT INTO proofs (id, program, input, mode, state, priority, cycle_limit, gas_limit, nonce, options, idempotency_key, request, requester, created, deadline, trusted_only, tenant)
@@ -111,19 +111,19 @@ pub(super) fn insert_proof(connection: &Connection, new: &AcceptedProof<'_>) -> 
 }
 
 impl Database {
-    /// Accepts a request at `now` for a proof of `parts`. A new proof is on disk when this returns.
+    /// Accepts a request at `now` for a proof of `fields`. A new proof is on disk when this returns.
     pub(crate) fn add_proof(
         &self,
         id: &str,
         request: &NewProof,
-        parts: ProofParts<'_>,
+        fields: NewProofFields<'_>,
         now: Moment,
     ) -> Result<SubmissionOutcome> {
-        let (whole, text) = whole_request(request, parts.program, parts.input);
+        let (whole, text) = whole_request(request, fields.program, fields.input);
         self.write(|transaction| {
             if let Some(key) = &request.idempotency_key {
                 let select = format!("SELECT {COLUMNS}, request FROM proofs WHERE idempotency_key = ?1");
-                let key = stored_key(parts.tenant, key);
+                let key = stored_key(fields.tenant, key);
                 let known =
                     transaction.query_row(&select, [key], |row| Ok((proof_of(row)?, row.get::<_, String>("request")?)));
                 match known.optional()? {
@@ -136,7 +136,7 @@ impl Database {
                     None => {}
                 }
             }
-            let new = AcceptedProof { id, request, requester: None, parts, text: &text, now };
+            let new = AcceptedProof { id, request, requester: None, fields, text: &text, now };
             Ok(SubmissionOutcome::New(insert_proof(transaction, &new)?))
         })
     }

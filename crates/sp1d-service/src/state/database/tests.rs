@@ -1,5 +1,5 @@
 use super::{
-    Database, DatabaseError, ProofOutcome, ProofParts, ProofSelection, SubmissionOutcome,
+    Database, DatabaseError, NewProofFields, ProofOutcome, ProofSelection, SubmissionOutcome,
     schema::{APPLICATION_ID, OLDEST_VERSION, SCHEMA, SCHEMA_VERSION},
 };
 use crate::{
@@ -16,7 +16,7 @@ use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 /// The current time in these tests, in milliseconds since 1970.
 const NOW: Moment = Moment(1_800_000_000_000);
 
-const PARTS: ProofParts<'static> = ProofParts { tenant: "default", program: "p", input: "i", options: "{}" };
+const FIELDS: NewProofFields<'static> = NewProofFields { tenant: "default", program: "p", input: "i", options: "{}" };
 
 fn database() -> (tempfile::TempDir, Database) {
     let folder = tempfile::tempdir().unwrap();
@@ -29,7 +29,7 @@ fn database() -> (tempfile::TempDir, Database) {
 }
 
 fn add(database: &Database, id: &str, request: &NewProof) -> SubmissionOutcome {
-    database.add_proof(id, request, PARTS, NOW).unwrap()
+    database.add_proof(id, request, FIELDS, NOW).unwrap()
 }
 
 /// Returns the times of a run with a trusted clock at `now`.
@@ -112,7 +112,7 @@ fn step_of_the_clock_expires_no_older_proof() {
     // The clock has moved by a day, of which the older proof has waited 10 s.
     let day = NOW.plus_seconds(24 * 60 * 60);
     let request = NewProof { timeout_seconds: Some(5), ..NewProof::default() };
-    database.add_proof("newer", &request, PARTS, day).unwrap();
+    database.add_proof("newer", &request, FIELDS, day).unwrap();
     let times =
         |seconds| ProofTimes { now: day.plus_seconds(seconds), since: day, cautious: NOW.plus_seconds(seconds) };
     assert!(!database.has_expired(&times(4)).unwrap());
@@ -140,7 +140,7 @@ fn database_that_another_program_has_locked_can_be_read() {
     add(&database, "a", &NewProof::default());
     let other = Connection::open(folder.path().join("service.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let refused = database.add_proof("b", &NewProof::default(), PARTS, NOW);
+    let refused = database.add_proof("b", &NewProof::default(), FIELDS, NOW);
     assert!(matches!(refused, Err(DatabaseError::Locked)), "{refused:?}");
     assert!(matches!(database.start_next(NOW), Err(DatabaseError::Locked)));
     assert_eq!(database.proof("a").unwrap().unwrap().state, ProofState::Queued);
@@ -436,7 +436,7 @@ fn a_tenant_keeps_its_proofs_as_long_as_its_quota_says() {
     for (tenant, days) in [("default", None), ("short", Some(1)), ("long", Some(30))] {
         let keep = days.map(|days| Duration::from_secs(days * DAY));
         database.set_quota(tenant, &TenantQuota { keep, ..TenantQuota::default() }).unwrap();
-        database.add_proof(tenant, &NewProof::default(), ProofParts { tenant, ..PARTS }, NOW).unwrap();
+        database.add_proof(tenant, &NewProof::default(), NewProofFields { tenant, ..FIELDS }, NOW).unwrap();
         database.end(tenant, &ProofOutcome::Cancelled, TaskCounts::default(), NOW).unwrap();
     }
     let removed_after = |days: u64| {
@@ -468,9 +468,9 @@ fn database_that_a_service_is_creating_gets_no_tables_from_a_command_beside_it()
 #[test]
 fn tenants_see_only_their_own_programs_inputs_proofs_and_keys() {
     let (_folder, database) = database();
-    let other = ProofParts { tenant: "other", ..PARTS };
+    let other = NewProofFields { tenant: "other", ..FIELDS };
     let request = NewProof { idempotency_key: Some("k".into()), ..NewProof::default() };
-    let added = database.add_proof("a", &request, PARTS, NOW).unwrap();
+    let added = database.add_proof("a", &request, FIELDS, NOW).unwrap();
     assert!(matches!(added, SubmissionOutcome::New(_)));
     assert!(database.knows_key("default", "k").unwrap() && !database.knows_key("other", "k").unwrap());
     assert_eq!(database.program(Some("other"), "p").unwrap(), None);

@@ -32,8 +32,10 @@ pub struct OrchestratorSettings {
     pub missed_heartbeats: u32,
     /// How long a proof waits before it fails, while no worker is connected or while no connected worker supports a
     /// task kind that the proof waits for. While it waits for workers that serve other orchestrators, the time starts
-    /// anew when it moves up in a worker's queue. `sp1d serve` sets at least 24 hours. How long a task waits for a
-    /// worker with more memory is another limit (`SchedulerConfig::memory_patience`).
+    /// anew when it moves up in a worker's queue. While connected workers support the kind and none of them can prove,
+    /// because their provers are not loaded or they are draining, it waits for at least 30 minutes: a prover may take
+    /// long to load. `sp1d serve` sets at least 24 hours. How long a task waits for a worker with more memory is another
+    /// limit (`SchedulerConfig::memory_patience`).
     pub patience: Duration,
     /// Memory and disk limits of the artifact store.
     pub store: sp1d_artifacts::StoreLimits,

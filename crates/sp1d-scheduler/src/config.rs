@@ -20,8 +20,9 @@ pub struct SchedulerConfig {
     /// 1.
     pub max_losses: u32,
     /// A worker that holds attempts must start one of them within this time. Otherwise its oldest attempt counts as a
-    /// loss. Before it starts an attempt, a worker fetches the inputs and may wait for memory that other workers on its
-    /// machine use. That takes minutes at most.
+    /// loss. The limit does not apply while it holds an attempt that it has started, even if that one is overdue. Before
+    /// it starts an attempt, a worker fetches the inputs and may wait for memory that other workers on its machine use.
+    /// That takes minutes at most.
     pub max_start_delay: Duration,
     /// How long a queued task waits while no ready worker is large enough for it. That is so if the task ran out of
     /// memory earlier and the last larger worker has left, or if its try excludes small workers. Then the task fails

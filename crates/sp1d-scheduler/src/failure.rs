@@ -62,7 +62,7 @@ pub enum AttemptEndReason {
     /// The session ended, or was silent for longer than a lease.
     WorkerLost,
     /// The attempt runs for too long: see [`PaceRules`](crate::PaceRules). It keeps its slot, because its worker still
-    /// proves it.
+    /// proves it. If it runs for much longer, it is cancelled, without another entry in the history.
     Overdue,
     /// The check of its output takes much longer than usual, or waits behind such a check of its worker: see
     /// [`Event::CheckDelayed`](crate::Event::CheckDelayed).

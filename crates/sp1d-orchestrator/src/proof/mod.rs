@@ -4,6 +4,7 @@
 //!   wrong.
 //! - `cached_result`: uses a cached result in a try.
 //! - `handle`: the handle that a runner uses to run its proof.
+//! - `out_of_workers`: how long a proof waits for workers that can prove its tasks.
 //! - `proof_runner`: the traits of a runner. A *runner* starts and supervises SP1's controller; only SP1 has a
 //!   controller.
 //! - `restart`: the decision whether a proof restarts after a failed try, and how.
@@ -16,6 +17,7 @@
 mod audit;
 mod cached_result;
 pub(crate) mod handle;
+pub(crate) mod out_of_workers;
 pub(crate) mod proof_runner;
 pub(crate) mod restart;
 pub(crate) mod run;

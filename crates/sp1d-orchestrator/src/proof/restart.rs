@@ -78,6 +78,7 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Opt
         | ProofFailure::Unsupported { .. }
         | ProofFailure::NoWorkers { .. }
         | ProofFailure::WorkersTaken { .. }
+        | ProofFailure::WorkersNotReady { .. }
         | ProofFailure::Timeout(_)
         | ProofFailure::LateStart { .. }
         | ProofFailure::Cancelled => None,

@@ -3,6 +3,7 @@
 use super::{
     audit::audit,
     handle::ProofHandle,
+    out_of_workers::out_of_workers,
     proof_runner::ProofRunner,
     restart::{Restart, RestartFacts, final_failure, restart_after},
 };
@@ -23,7 +24,7 @@ use crate::{
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};
-use sp1d_scheduler::{ClaimHistory, ShareGroup, TaskKind, TryId};
+use sp1d_scheduler::{ClaimHistory, ShareGroup, TryId};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -292,62 +293,6 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
     }
 }
 
-/// Resolves with a failure if, for as long as the setting `patience`, no worker was connected, or no connected worker
-/// supported a task kind that the try needs. The time without a worker starts anew when this orchestrator gets a better
-/// place in a worker's queue. The time without a worker for a task kind ends only when such a worker is connected.
-async fn out_of_workers(shared: &SharedState, running_try: &RunningTry) -> ProofFailure {
-    let (mut without_worker_since, mut unsupported_since) = (None, None);
-    let mut seen_advances = 0;
-    loop {
-        sleep(Duration::from_millis(250)).await;
-        let is_any_connected = !shared.workers().is_empty();
-        match TaskKind::ALL.into_iter().filter(|kind| running_try.needs_kind(*kind)).find_map(|kind| {
-            let reasons = shared.missing_capability(kind, running_try.trusted_only)?;
-            Some((kind, reasons))
-        }) {
-            Some((kind, reasons)) => {
-                let since = *unsupported_since.get_or_insert_with(|| {
-                    let what = if running_try.trusted_only { "trusted worker" } else { "worker" };
-                    tracing::warn!(%kind, ?reasons, "no connected {what} supports this task kind: waiting for one");
-                    Instant::now()
-                });
-                if since.elapsed() >= shared.settings.patience {
-                    return ProofFailure::Unsupported { kind, reasons };
-                }
-            }
-            None if is_any_connected => unsupported_since = None,
-            // A worker that lacks the kind and comes and goes does not prolong the wait.
-            None => {}
-        }
-        if is_any_connected {
-            without_worker_since = None;
-            continue;
-        }
-        let (workers, advances) = {
-            let contacts = shared.contacts.borrow();
-            (contacts.serving_others(), contacts.advances())
-        };
-        if advances != seen_advances {
-            (seen_advances, without_worker_since) = (advances, None);
-        }
-        let since = *without_worker_since.get_or_insert_with(|| {
-            // The wait for each worker that serves another orchestrator is logged where it happens.
-            if workers.is_empty() {
-                tracing::warn!(last = %shared.last_departure(), "no worker is connected: waiting for one");
-            }
-            Instant::now()
-        });
-        let waited = since.elapsed();
-        if waited >= shared.settings.patience {
-            return if workers.is_empty() {
-                ProofFailure::NoWorkers { waited, last: shared.last_departure().clone() }
-            } else {
-                ProofFailure::WorkersTaken { waited, workers }
-            };
-        }
-    }
-}
-
 /// Adds a try to the running tries. Cleans up when the try ends, also when its future is dropped.
 struct TryCleanup {
     running_try: Arc<RunningTry>,
@@ -377,31 +322,5 @@ impl Drop for TryCleanup {
             let runtime = shared.runtime.clone();
             runtime.spawn(async move { shared.inbox.send(input).await });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::test_state::TestState;
-    use sp1d_scheduler::SessionId;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_worker_that_comes_and_goes_does_not_prolong_the_wait_for_a_task_kind() {
-        let state = TestState::new();
-        state.running_try.add_open_task(TaskKind::ProveShard);
-        let comes_and_goes = async {
-            for _ in 0..60 {
-                let _messages = state.connect(1, 7, [TaskKind::ShrinkWrap].into_iter().collect());
-                sleep(Duration::from_secs(10)).await;
-                state.shared.workers().remove(&SessionId(1));
-                sleep(Duration::from_secs(1)).await;
-            }
-        };
-        let failure = tokio::select! {
-            failure = out_of_workers(&state.shared, &state.running_try) => failure,
-            () = comes_and_goes => panic!("the proof still waits"),
-        };
-        assert!(matches!(failure, ProofFailure::Unsupported { kind: TaskKind::ProveShard, .. }), "{failure}");
     }
 }

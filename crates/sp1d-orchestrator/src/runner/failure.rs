@@ -94,6 +94,21 @@ pub enum ProofFailure {
         /// The first 10 workers, each with the orchestrator that it serves, and then the number of the others.
         workers: Vec<String>,
     },
+    /// Workers that support a task kind were connected, and none of them could prove for longer than allowed: their
+    /// provers were not loaded, or they were draining. Its kind is [`ProofFailureKind::NoWorkers`].
+    #[error(
+        "no connected worker was ready for {kind} tasks for {} s: {}\nhint: the logs of the workers say why a prover is not loaded; a drained worker continues after `sp1d resume`",
+        waited.as_secs(),
+        workers.join("; ")
+    )]
+    WorkersNotReady {
+        /// The task kind.
+        kind: TaskKind,
+        /// How long the proof waited while such a worker was connected.
+        waited: Duration,
+        /// The first 10 workers, each with what keeps it from proving, and then the number of the others.
+        workers: Vec<String>,
+    },
     /// The timeout of the request passed.
     #[error("the proof did not end within its timeout of {} s\nhint: allow more time with `--timeout` or the setting `timeout_s`", .0.as_secs_f32())]
     Timeout(Duration),
@@ -130,7 +145,9 @@ impl From<&ProofFailure> for FailureInfo {
             ProofFailure::ShardTooLarge(_)
             | ProofFailure::TaskOutOfMemory { .. }
             | ProofFailure::NoLargeWorkerRemains { .. } => ProofFailureKind::OutOfMemory,
-            ProofFailure::NoWorkers { .. } | ProofFailure::WorkersTaken { .. } => ProofFailureKind::NoWorkers,
+            ProofFailure::NoWorkers { .. }
+            | ProofFailure::WorkersTaken { .. }
+            | ProofFailure::WorkersNotReady { .. } => ProofFailureKind::NoWorkers,
             ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => ProofFailureKind::Timeout,
             ProofFailure::Cancelled => ProofFailureKind::Cancelled,
             ProofFailure::Internal(_) => ProofFailureKind::Internal,

@@ -266,6 +266,23 @@ impl SharedState {
         Some(describe_first_workers(workers.values(), reason))
     }
 
+    /// Returns why none of the connected workers that support `kind` can prove now: one sentence for each of the first
+    /// workers, and then the number of the others. If `trusted_only` is set, only trusted workers count. `None` if one
+    /// of them can, or if none supports the kind.
+    pub(crate) fn unready_workers(&self, kind: TaskKind, trusted_only: bool) -> Option<Vec<String>> {
+        let pool = self.snapshot();
+        let workers = self.workers();
+        let able = workers
+            .iter()
+            .filter(|(_, worker)| worker.supported_kinds.contains(kind) && (worker.trusted || !trusted_only));
+        let obstacles: Vec<_> =
+            able.map(|(session, worker)| Some((worker, pool.obstacle(*session)?))).collect::<Option<_>>()?;
+        let describe = |(worker, obstacle): (&Arc<ConnectedWorker>, &str)| {
+            format!("{} ({}): {obstacle}", worker.name, worker.address)
+        };
+        (!obstacles.is_empty()).then(|| describe_first_workers(obstacles.into_iter(), describe))
+    }
+
     /// Returns the attempt if it belongs to `session`.
     pub(crate) fn attempt_of(&self, session: SessionId, attempt: AttemptId) -> Option<Arc<RegisteredAttempt>> {
         self.attempts().get(&attempt).filter(|found| found.session == session).cloned()

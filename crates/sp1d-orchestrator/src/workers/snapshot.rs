@@ -52,6 +52,17 @@ impl PoolSnapshot {
         self.sessions.get(&session).is_some_and(|status| status.draining)
     }
 
+    /// Returns why a worker cannot prove in its `session` now, for people: no prover is loaded, or it is draining and
+    /// holds no attempt. `None` if it can, or if only a quarantine prevents it, which ends by itself.
+    pub(crate) fn obstacle(&self, session: SessionId) -> Option<&'static str> {
+        match self.sessions.get(&session) {
+            None => Some("its prover is not loaded yet"),
+            Some(status) if status.draining && status.held == 0 => Some("it is draining"),
+            Some(status) if !status.has_loaded_prover => Some("its last prover ended, and none is loaded again"),
+            Some(_) => None,
+        }
+    }
+
     /// Returns for which kinds `worker` is quarantined and why; `None` if it is not quarantined. The result is the same
     /// in all its sessions, and before the prover is loaded.
     pub(crate) fn quarantine(&self, worker: WorkerId) -> Option<String> {

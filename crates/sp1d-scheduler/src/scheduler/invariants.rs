@@ -27,8 +27,8 @@ impl Scheduler {
         self.check_memory_waits();
     }
 
-    /// The watched attempts are exactly those that have started and are not overdue. Sessions and standing match the
-    /// ready workers.
+    /// The watched attempts are exactly those that have started and are not overdue, and the overdue ones will be
+    /// cancelled. Sessions and standing match the ready workers.
     fn check_pace_and_standing(&self) {
         let started = self.attempts.iter().filter(|(_, attempt)| {
             let started = attempt.is_started();
@@ -37,6 +37,11 @@ impl Scheduler {
         assert!(
             self.watch.check_invariants().eq(started.map(|(id, _)| *id)),
             "the watched attempts are not exactly the running ones"
+        );
+        let overdue = self.attempts.iter().filter(|(_, attempt)| attempt.state.is_held() && attempt.overdue);
+        assert!(
+            self.watch.to_cancel().eq(overdue.map(|(id, _)| *id)),
+            "the attempts to cancel are not exactly the overdue ones"
         );
         let sessions = self.sessions.check_invariants().iter().map(|(id, session)| (*id, session.worker()));
         assert_eq!(self.workers.check_invariants(), sessions.collect(), "sessions and workers do not match");

@@ -60,13 +60,16 @@ impl Scheduler {
     /// Handles attempts that have run for too long.
     pub(super) fn expire_attempts(&mut self, commands: &mut Vec<Command>) {
         while let Some(id) = self.watch.first_overdue(self.clock.lease_time()) {
-            self.watch.end(id);
+            self.watch.note_overdue(id);
             self.on_overdue(id, commands);
+        }
+        while let Some(id) = self.watch.first_to_cancel(self.clock.lease_time()) {
+            self.cancel_overdue(id, commands);
         }
     }
 
     /// Gives the task of `id` to another worker. The attempt keeps its slot because its worker is still proving it, and
-    /// its result counts if it is the first to verify.
+    /// its result counts if it is the first to verify. `cancel_overdue` bounds how long.
     fn on_overdue(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let past = self.history_entry(id, AttemptEndReason::Overdue);
         let attempt = self.attempt_mut(id);
@@ -90,6 +93,19 @@ impl Scheduler {
         // Attempts that wait behind the overdue one would wait just as long.
         self.take_back_waiting(session, KindSet::all(), commands);
         self.record_slow_fault(task, worker, &reason, commands);
+    }
+
+    /// Cancels the overdue attempt `id`, which most likely hangs, so that its slot is free again. Its task waits, or
+    /// relies on its other attempt. The loss was counted when the attempt became overdue.
+    fn cancel_overdue(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+        let attempt = self.attempt(id);
+        let (task, session) = (attempt.task, attempt.session);
+        // An attempt that waits behind it would enter the same prover at once. The worker ends a prover that hangs only
+        // while the prover holds no other attempt.
+        self.take_back_waiting(session, KindSet::all(), commands);
+        commands.push(Command::Cancel { session, attempt: id });
+        self.lapse(id, commands);
+        self.retry_uncounted(task, id, commands);
     }
 
     /// Handles workers that hold attempts and start none of them.

@@ -25,7 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - A failed attempt is retried on another worker, or on a worker that was tried if no other is left. A task whose
 ///   worker was lost is requeued. Both happen a limited number of times.
 /// - A slow attempt gets a speculative attempt beside it, and so does one on a worker that is much slower than an idle
-///   one. After a longer time the task of a slow attempt is retried elsewhere: see [`PaceRules`](crate::PaceRules).
+///   one. After a longer time the task of a slow attempt is retried elsewhere, and an attempt that hangs is cancelled:
+///   see [`PaceRules`](crate::PaceRules).
 /// - A delivered result waits for the check of its attempt's deferred events, and then for its own. The end of its
 ///   session does not end these checks.
 /// - A task whose result waits for a slow check goes to another worker meanwhile: see [`Event::CheckDelayed`].

@@ -30,6 +30,7 @@ use std::time::Duration;
 /// | lapsed | `outcomes` | `lapse` |
 /// | continued | `session_events` | `continue_attempt` |
 /// | overdue | `slow_attempts` | `on_overdue` |
+/// | cancelled because it hangs | `slow_attempts` | `cancel_overdue` |
 /// | accepted | `outcomes` | `accept` |
 /// | rejected after the delivery | `reports` | `reject_delivered` |
 /// | ended and forgotten | `tries` | `end_attempt` |
@@ -94,6 +95,7 @@ pub(crate) enum Loss {
 /// | the same while its worker is disconnected | freed before | kept | if its worker continues it | `Failed` |
 /// | its delivered result, its events or its claim are rejected | freed before | deleted | no | `Failed` |
 /// | it is overdue | kept | kept | yes | none |
+/// | it is overdue and hangs, so it is cancelled and lapses | freed | kept | yes | `TakenBack` |
 /// | it ends: its task is done, its try ended, or too many have lapsed | freed | deleted | no | `Dropped` |
 /// | its result is accepted | freed before | some move to the try, the others are deleted | final | `Done` |
 ///

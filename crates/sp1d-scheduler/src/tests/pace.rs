@@ -144,6 +144,78 @@ fn an_overdue_attempt_is_retried_but_counts_if_first() {
     table.check([delivered(1, 1), passed(1)], [accept(1, 1, 1, 1), cancel(2, 2), discard(2)]);
 }
 
+/// Attempts of unknown durations are overdue after 40 s, and are cancelled after 80 s.
+fn quickly_overdue(max_losses: u32) -> Table {
+    let pace = PaceRules { overdue_floor: ms(30 * S), overdue_cap: ms(40 * S), ..PaceRules::default() };
+    let config = SchedulerConfig { quarantine: None, pace: Some(pace), max_losses, ..SchedulerConfig::default() };
+    let mut table = Table::with(config);
+    table.send([new_try(1)]);
+    table
+}
+
+/// Otherwise the task would wait forever for the slot of its own attempt.
+#[test]
+fn an_attempt_that_hangs_on_the_only_worker_is_cancelled_and_retried() {
+    let mut table = quickly_overdue(2);
+    table.send([ready(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    assert_eq!(table.pass(ms(79 * S), &[1]), [], "the attempt is overdue, but may only be slow");
+    assert_eq!(table.pass(ms(2 * S), &[1]), [cancel(1, 1), assign(1, 2, 1, 1)]);
+    // The second loss reaches the limit.
+    table.send([started(1, 2)]);
+    let commands = table.pass(ms(41 * S), &[1]);
+    let [Command::FailTry { history, .. }] = &commands[..] else { panic!("no failed try: {commands:?}") };
+    let reasons: Vec<_> = history.iter().map(|past| &past.reason).collect();
+    assert_eq!(reasons, [&AttemptEndReason::Overdue, &AttemptEndReason::Overdue]);
+}
+
+#[test]
+fn a_task_behind_its_own_overdue_attempt_is_assigned_anew_when_that_is_cancelled() {
+    let mut table = quickly_overdue(5);
+    table.send([ready(1, 2), task(1, 1, SHARD), started(1, 1)]);
+    assert_eq!(table.pass(ms(79 * S), &[1]), [assign(1, 2, 1, 1)]);
+    assert_eq!(table.pass(ms(2 * S), &[1]), [cancel(1, 2), cancel(1, 1), assign(1, 3, 1, 1)]);
+    // If the worker still starts nothing, the new attempt has a deadline.
+    assert_eq!(table.pass(ms(601 * S), &[1]), [cancel(1, 3), assign(1, 4, 1, 1)]);
+}
+
+#[test]
+fn two_workers_that_hang_do_not_wait_for_each_other() {
+    let mut table = quickly_overdue(5);
+    table.send([ready(1, 1), ready(2, 1), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1), started(2, 2)]);
+    assert_eq!(table.pass(ms(79 * S), &[1, 2]), []);
+    let commands = table.pass(ms(2 * S), &[1, 2]);
+    assert_eq!(commands, [cancel(1, 1), cancel(2, 2), assign(2, 3, 1, 1), assign(1, 4, 1, 2)]);
+}
+
+#[test]
+fn the_result_of_a_cancelled_overdue_attempt_counts_if_it_is_the_first() {
+    let mut table = quickly_overdue(5);
+    table.send([ready(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.pass(ms(81 * S), &[1]);
+    table.check([delivered(1, 1), passed(1)], [accept(1, 1, 1, 1), cancel(1, 2), discard(2)]);
+}
+
+#[test]
+fn a_drain_ends_although_an_attempt_hangs() {
+    let mut table = quickly_overdue(5);
+    table.send([ready(1, 1), task(1, 1, SHARD), started(1, 1), Event::DrainRequested { session: SessionId(1) }]);
+    assert_eq!(table.pass(ms(79 * S), &[1]), []);
+    let drained = Command::WorkerDrained { session: SessionId(1) };
+    assert_eq!(table.pass(ms(2 * S), &[1]), [cancel(1, 1), drained]);
+}
+
+/// With the default rules, an attempt of 10 s is overdue after 2 minutes. Until it has run for 10 minutes, it may only
+/// be slow.
+#[test]
+fn an_overdue_attempt_on_the_only_worker_has_time_to_finish() {
+    let mut table = with_paces(1, &[(1, 10)], 1);
+    table.send([task(1, 1, SHARD)]);
+    let first = table.attempt_on(11);
+    table.send([started(11, first)]);
+    assert_eq!(table.pass(ms(599 * S), &[11]), []);
+    assert_eq!(table.pass(ms(2 * S), &[11]), [cancel(11, first), assign(11, first + 1, 1, 1)]);
+}
+
 #[test]
 fn an_overdue_attempt_does_not_count_in_fair_share() {
     let pace = PaceRules { overdue_floor: ms(30 * S), overdue_cap: ms(40 * S), ..PaceRules::default() };

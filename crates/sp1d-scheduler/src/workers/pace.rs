@@ -6,6 +6,14 @@ use std::{
     time::Duration,
 };
 
+/// An overdue attempt is cancelled after this many times the time after which it was overdue. The factor is generous,
+/// because the attempt may only be slow, and its worker may be the only one: a full shard takes up to about 20 times as
+/// long as a small one. With the default rules, an attempt is cancelled after 50 times its expected duration.
+const CANCEL_FACTOR: u32 = 5;
+
+/// No attempt runs longer than this many times [`PaceRules::overdue_cap`].
+const CANCEL_CAP_FACTOR: u32 = 2;
+
 /// When an attempt counts as slow or overdue. The scheduler learns durations for each worker and task kind. If it knows
 /// none for a worker, it uses the durations of all workers.
 ///
@@ -22,6 +30,10 @@ pub struct PaceRules {
     pub straggler_floor: Duration,
     /// An attempt that runs longer than this percentage of the expected duration is overdue, within the two bounds
     /// below. Its task goes to another worker, and the attempt counts as a loss.
+    ///
+    /// An overdue attempt keeps its slot, because its result may still arrive. It is cancelled when it has run for five
+    /// times as long, or for twice [`overdue_cap`](Self::overdue_cap) if that is earlier. Otherwise an attempt that
+    /// hangs would block its worker forever, and tasks that only this worker may take would never end.
     pub overdue_percent: u32,
     /// No attempt is overdue before this time.
     pub overdue_floor: Duration,
@@ -31,7 +43,8 @@ pub struct PaceRules {
 
 impl Default for PaceRules {
     /// Stragglers at 200 % of the expected duration, but not before 5 s. Overdue at 1000 %, but not before 2 minutes
-    /// and not after 2 hours.
+    /// and not after 2 hours. So an overdue attempt is cancelled when it has run for at least 10 minutes and at most 4
+    /// hours.
     fn default() -> Self {
         Self {
             straggler_percent: 200,
@@ -52,6 +65,12 @@ impl PaceRules {
         let limit = expected.map_or(self.overdue_cap, |expected| percent(expected, self.overdue_percent));
         // `clamp` would panic if a configuration sets the floor above the cap.
         limit.max(self.overdue_floor).min(self.overdue_cap)
+    }
+
+    /// Returns how long an attempt may run. Never less than [`Self::overdue_after`].
+    fn cancelled_after(&self, expected: Option<Duration>) -> Duration {
+        let cap = self.overdue_cap.saturating_mul(CANCEL_CAP_FACTOR);
+        self.overdue_after(expected).saturating_mul(CANCEL_FACTOR).min(cap)
     }
 }
 
@@ -89,13 +108,17 @@ impl Paces {
     }
 }
 
-/// The running attempts, and when each becomes a straggler or overdue. Times are on the lease clock, so a pause of the
-/// scheduler does not make an attempt look slow.
+/// The running attempts, and when each becomes a straggler or overdue, or is cancelled. Times are on the lease clock,
+/// so a pause of the scheduler does not make an attempt look slow.
 #[derive(Debug, Default)]
 pub(crate) struct PaceWatch {
     watched: BTreeMap<AttemptId, WatchedAttempt>,
     stragglers: BTreeSet<(Timestamp, AttemptId)>,
     overdue: BTreeSet<(Timestamp, AttemptId)>,
+    /// The overdue attempts, which are not watched any more, and when each is cancelled.
+    cancel_times: BTreeMap<AttemptId, Timestamp>,
+    /// The same, by time.
+    cancels: BTreeSet<(Timestamp, AttemptId)>,
     /// Attempts whose expected duration was unknown when they started.
     unpredicted: BTreeSet<(TaskKind, AttemptId)>,
 }
@@ -106,6 +129,7 @@ struct WatchedAttempt {
     started: Timestamp,
     straggles: Option<Timestamp>,
     overdue: Timestamp,
+    cancelled: Timestamp,
 }
 
 impl PaceWatch {
@@ -120,7 +144,9 @@ impl PaceWatch {
     ) {
         self.end(id);
         let straggles = expected.map(|expected| started + rules.straggles_after(expected));
-        let watched = WatchedAttempt { kind, started, straggles, overdue: started + rules.overdue_after(expected) };
+        let overdue = started + rules.overdue_after(expected);
+        let watched =
+            WatchedAttempt { kind, started, straggles, overdue, cancelled: started + rules.cancelled_after(expected) };
         self.watched.insert(id, watched);
         self.overdue.insert((watched.overdue, id));
         match straggles {
@@ -129,8 +155,20 @@ impl PaceWatch {
         };
     }
 
-    /// Stops watching an attempt. Does nothing if it was not watched.
+    /// Notes that a watched attempt is overdue: until [`Self::end`], only [`Self::first_to_cancel`] returns it.
+    pub(crate) fn note_overdue(&mut self, id: AttemptId) {
+        if let Some(WatchedAttempt { cancelled, .. }) = self.watched.get(&id).copied() {
+            self.end(id);
+            self.cancel_times.insert(id, cancelled);
+            self.cancels.insert((cancelled, id));
+        }
+    }
+
+    /// Stops watching an attempt, overdue or not. Does nothing if it is not known.
     pub(crate) fn end(&mut self, id: AttemptId) {
+        if let Some(at) = self.cancel_times.remove(&id) {
+            self.cancels.remove(&(at, id));
+        }
         if let Some(watched) = self.watched.remove(&id) {
             self.overdue.remove(&(watched.overdue, id));
             self.unpredicted.remove(&(watched.kind, id));
@@ -171,10 +209,20 @@ impl PaceWatch {
         self.overdue.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id)
     }
 
-    /// Returns the number of watched attempts.
+    /// Returns the first overdue attempt that must be cancelled at `now`.
+    pub(crate) fn first_to_cancel(&self, now: Timestamp) -> Option<AttemptId> {
+        self.cancels.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id)
+    }
+
+    /// Returns the overdue attempts that will be cancelled, in the order of their numbers.
+    pub(crate) fn to_cancel(&self) -> impl Iterator<Item = AttemptId> {
+        self.cancel_times.keys().copied()
+    }
+
+    /// Returns the number of watched and overdue attempts.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.watched.len()
+        self.watched.len() + self.cancel_times.len()
     }
 
     /// Checks the indexes against the watched attempts. Returns the watched attempts.
@@ -183,6 +231,8 @@ impl PaceWatch {
         assert_eq!(self.stragglers, stragglers.collect(), "the index of stragglers is wrong");
         let overdue = self.watched.iter().map(|(id, watched)| (watched.overdue, *id));
         assert_eq!(self.overdue, overdue.collect(), "the index of overdue attempts is wrong");
+        let cancels = self.cancel_times.iter().map(|(id, at)| (*at, *id));
+        assert_eq!(self.cancels, cancels.collect(), "the index of attempts to cancel is wrong");
         let mut blind = self.unpredicted.iter();
         assert!(blind.all(|(_, id)| self.watched[id].straggles.is_none()), "a predicted attempt counts as unpredicted");
         self.watched.keys().copied()

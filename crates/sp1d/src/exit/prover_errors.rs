@@ -15,6 +15,7 @@ pub(super) fn code_of(error: &anyhow::Error) -> Option<u8> {
             ProofFailure::Machine(_) | ProofFailure::Interrupted(_) => HOST,
             ProofFailure::NoWorkers { .. }
             | ProofFailure::WorkersTaken { .. }
+            | ProofFailure::WorkersNotReady { .. }
             | ProofFailure::Unsupported { .. }
             | ProofFailure::ShardTooLarge(_)
             | ProofFailure::TaskOutOfMemory { .. }

@@ -34,8 +34,8 @@ pub struct OrchestratorSettings {
     /// task kind that the proof waits for. While it waits for workers that serve other orchestrators, the time starts
     /// anew when it moves up in a worker's queue. While connected workers support the kind and none of them can prove,
     /// because their provers are not loaded or they are draining, it waits for at least 30 minutes: a prover may take
-    /// long to load. `sp1d serve` sets at least 24 hours. How long a task waits for a worker with more memory is another
-    /// limit (`SchedulerConfig::memory_patience`).
+    /// long to load. `sp1d serve` sets at least 24 hours. Another limit is how long a task waits for a worker with more
+    /// memory (`SchedulerConfig::memory_patience`).
     pub patience: Duration,
     /// Memory and disk limits of the artifact store.
     pub store: sp1d_artifacts::StoreLimits,

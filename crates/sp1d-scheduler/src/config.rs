@@ -20,13 +20,14 @@ pub struct SchedulerConfig {
     /// 1.
     pub max_losses: u32,
     /// A worker that holds attempts must start one of them within this time. Otherwise its oldest attempt counts as a
-    /// loss. The limit does not apply while it holds an attempt that it has started, even if that one is overdue. Before
-    /// it starts an attempt, a worker fetches the inputs and may wait for memory that other workers on its machine use.
-    /// That takes minutes at most.
+    /// loss. The limit does not apply while it holds an attempt that it has started, even if that one is overdue.
+    /// Before it starts an attempt, a worker fetches the inputs and may wait for memory that other workers on its
+    /// machine use. That takes minutes at most.
     pub max_start_delay: Duration,
     /// How long a queued task waits while no ready worker is large enough for it. That is so if the task ran out of
     /// memory earlier and the last larger worker has left, or if its try excludes small workers. Then the task fails
-    /// for good. If an attempt runs out of memory while no larger worker is ready, the task fails at once.
+    /// for good, unless only workers of one origin ran out of memory and another one is left. If an attempt runs out of
+    /// memory while no larger worker is ready, and workers of two origins say so, the task fails at once.
     ///
     /// The time counts from when the last worker that was large enough left, or from when the task was queued if no
     /// such worker was ready. A draining worker counts as one that has left. Time without any ready worker does not

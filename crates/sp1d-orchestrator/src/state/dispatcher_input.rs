@@ -39,8 +39,8 @@ pub(crate) enum DispatcherInput {
 }
 
 /// An event that the dispatcher passes on unchanged, as the variant of [`DispatchEvent`] with the same name, which says
-/// what it means. It lacks the events that only the dispatcher makes, from other inputs or from what it finds out while it
-/// carries out a command. No other code can send these.
+/// what it means. It lacks the events that only the dispatcher makes, from other inputs or from what it finds out while
+/// it carries out a command. No other code can send these.
 pub(crate) enum ForwardedEvent {
     TryStarted { try_id: TryId, group: ShareGroup, claims: ClaimHistory, trusted_only: bool },
     WorkerReady { session: SessionId, ready: ReadyWorker, resumable_attempts: Vec<ResumableAttempt> },

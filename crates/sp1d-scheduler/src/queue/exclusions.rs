@@ -36,8 +36,8 @@ impl Exclusions {
         self.too_small_bytes = self.too_small_bytes.max(Some(bytes));
     }
 
-    /// Excludes every worker with at most `bytes` of memory, plus the same tolerance, and no larger one. `None` excludes
-    /// no worker by its memory.
+    /// Excludes every worker with at most `bytes` of memory, plus the same tolerance, and no larger one. `None`
+    /// excludes no worker by its memory.
     pub(crate) const fn set_memory(&mut self, bytes: Option<u64>) {
         self.too_small_bytes = bytes;
     }

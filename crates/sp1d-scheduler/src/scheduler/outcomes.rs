@@ -199,7 +199,7 @@ impl Scheduler {
 
     /// Retries `task` after an attempt ran out of memory on a worker with `comparable_bytes`: only a worker with more
     /// memory gets it. If no such worker is ready, a worker of another origin must confirm that its memory is too
-    /// little. If there is none, the task has failed for good.
+    /// little. If all workers have one origin, the task has failed for good.
     pub(super) fn retry_with_more_memory(
         &mut self,
         task: TaskId,

@@ -1,6 +1,5 @@
 //! What workers say about the memory that a task needs.
 
-use super::task::CountedWorker;
 use crate::{OriginId, WorkerId};
 use std::collections::BTreeMap;
 
@@ -11,8 +10,8 @@ pub(crate) struct MemoryClaims(BTreeMap<WorkerId, (Option<OriginId>, u64)>);
 impl MemoryClaims {
     pub(super) const NONE: Self = Self(BTreeMap::new());
 
-    pub(super) fn add(&mut self, CountedWorker { id, origin }: CountedWorker, bytes: u64) {
-        let (_, claimed) = self.0.entry(id).or_insert((origin, bytes));
+    pub(super) fn add(&mut self, worker: WorkerId, origin: Option<OriginId>, bytes: u64) {
+        let (_, claimed) = self.0.entry(worker).or_insert((origin, bytes));
         *claimed = bytes.max(*claimed);
     }
 
@@ -46,16 +45,15 @@ mod tests {
 
     #[test]
     fn only_what_two_origins_claim_is_confirmed() {
-        let worker = |id: u64, origin: u128| CountedWorker { id: WorkerId(id), origin: Some(OriginId(origin)) };
         let mut claims = MemoryClaims::default();
-        assert_eq!(claims.confirmed_bytes(), None);
-        claims.add(worker(1, 1), 16);
-        claims.add(worker(2, 1), 32);
-        assert_eq!(claims.confirmed_bytes(), None);
-        claims.add(worker(3, 2), 8);
-        assert_eq!(claims.confirmed_bytes(), Some(8));
-        claims.add(worker(4, 3), 24);
-        assert_eq!(claims.confirmed_bytes(), Some(24));
+        let mut check = |worker: u64, origin: u128, bytes: u64, expected: Option<u64>| {
+            claims.add(WorkerId(worker), Some(OriginId(origin)), bytes);
+            assert_eq!(claims.confirmed_bytes(), expected, "after the claim of worker {worker}");
+        };
+        check(1, 1, 16, None);
+        check(2, 1, 32, None);
+        check(3, 2, 8, Some(8));
+        check(4, 3, 24, Some(24));
         assert_eq!(claims.above(16).collect::<Vec<_>>(), [WorkerId(2), WorkerId(4)]);
     }
 }

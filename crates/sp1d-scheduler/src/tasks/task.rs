@@ -187,7 +187,7 @@ impl ScheduledTask {
     /// Counts that `worker` ran out of memory at the task, with `bytes` of memory. The task goes only to workers with
     /// more.
     pub(crate) fn count_memory_claim(&mut self, worker: CountedWorker, bytes: u64) {
-        self.memory_claims.add(worker, bytes);
+        self.memory_claims.add(worker.id, worker.origin, bytes);
         self.excluded.add_memory(bytes);
     }
 

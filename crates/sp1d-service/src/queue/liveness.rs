@@ -14,7 +14,8 @@ impl ServiceInner {
         self.dead.watch(name)
     }
 
-    /// Returns true if a background task has panicked. Nothing new may start then, and the failure of a proof may not be its own.
+    /// Returns true if a background task has panicked. Nothing new may start then, and the failure of a proof may not
+    /// be its own.
     pub(super) fn has_dead_background_task(&self) -> bool {
         self.orchestrator.broken().is_cancelled() || self.dead.died().is_cancelled()
     }

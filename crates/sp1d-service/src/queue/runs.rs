@@ -167,7 +167,8 @@ impl ServiceInner {
         let stopped = (self.stop.is_cancelled() || self.has_dead_background_task()) && !running.cancel.is_cancelled();
         let outcome = match proven {
             Ok(proven) => self.clone().keep(&id, proven, &running, limit).await,
-            // The shutdown or a dead background task may be the cause of the failure. The next start runs the proof again.
+            // The shutdown or a dead background task may be the cause of the failure. The next start runs the proof
+            // again.
             Err(_) if stopped => None,
             Err(ProofFailure::Cancelled) => Some(ProofOutcome::Cancelled),
             Err(failure) => Some(ProofOutcome::Failed(FailureInfo::from(&failure))),

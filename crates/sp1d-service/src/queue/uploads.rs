@@ -17,8 +17,8 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 impl Service {
-    /// Waits up to `MAX_PLACE_WAIT` for an upload place, and checks that the disk has room, and that the quota of `tenant` is
-    /// not used up.
+    /// Waits up to `MAX_PLACE_WAIT` for an upload place, and checks that the disk has room, and that the quota of
+    /// `tenant` is not used up.
     pub(crate) async fn place_for_upload(
         &self,
         client: ClientNetwork,

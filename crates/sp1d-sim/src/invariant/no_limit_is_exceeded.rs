@@ -3,7 +3,7 @@
 //! - A worker gets no task while it is drained or restarting its prover, and none of a kind for which it is
 //!   quarantined.
 //! - A worker holds only one attempt of a kind for which it is on probation.
-//! - A task does not return to a worker with too little memory.
+//! - A task does not return to a worker whose memory is too little according to workers of two origins.
 //! - Histories, quarantines and the number of attempts do not exceed their limits.
 
 use super::{
@@ -11,7 +11,9 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{AttemptId, Command, Event, KindSet, ReadyWorker, SessionId, TaskId, TaskKind, WorkerId};
+use sp1d_scheduler::{
+    AttemptId, Command, Event, KindSet, OriginId, ReadyWorker, SessionId, TaskId, TaskKind, WorkerId,
+};
 use std::collections::BTreeMap;
 
 /// Maximum number of history entries that the scheduler keeps per task.
@@ -29,8 +31,8 @@ pub(crate) struct NoLimitIsExceeded {
     workers: BTreeMap<SessionId, WorkerId>,
     probation: BTreeMap<WorkerId, KindSet>,
     attempts: BTreeMap<TaskId, u32>,
-    /// The largest memory that was too small for a task.
-    too_small: BTreeMap<TaskId, Option<u64>>,
+    /// The largest memory that was too small for a task, according to the workers of each origin.
+    too_small: BTreeMap<TaskId, BTreeMap<OriginId, u64>>,
 }
 
 /// A connected worker.
@@ -41,6 +43,7 @@ struct Seat {
     draining: bool,
     quarantined: KindSet,
     starting: bool,
+    origin: OriginId,
     memory: u64,
 }
 
@@ -48,10 +51,10 @@ impl NoLimitIsExceeded {
     fn note_event(&mut self, step: &SimStep<'_>) {
         match *step.event {
             Event::WorkerReady { session, ref ready, draining, .. } => {
-                let ReadyWorker { worker, comparable_bytes: memory, slots, supported_kinds, .. } = *ready;
+                let ReadyWorker { worker, origin, comparable_bytes: memory, slots, supported_kinds, .. } = *ready;
                 let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
-                let seat =
-                    Seat { slots, supported_kinds, draining, quarantined: KindSet::default(), starting: false, memory };
+                let (quarantined, starting) = (KindSet::default(), false);
+                let seat = Seat { slots, supported_kinds, draining, quarantined, starting, origin, memory };
                 self.seats.entry(session).or_insert(seat);
                 self.workers.entry(session).or_insert(worker);
             }
@@ -66,10 +69,9 @@ impl NoLimitIsExceeded {
             Event::AttemptFailed { session, attempt, ref failure }
                 if failure.is_out_of_memory() && self.live_attempts.holder(attempt) == Some(session) =>
             {
-                let memory = self.seats.get(&session).map(|seat| seat.memory);
-                if let Some(task) = self.live_attempts.task_of(attempt) {
-                    let known = self.too_small.entry(task).or_default();
-                    *known = (*known).max(memory);
+                if let (Some(task), Some(seat)) = (self.live_attempts.task_of(attempt), self.seats.get(&session)) {
+                    let known = self.too_small.entry(task).or_default().entry(seat.origin).or_default();
+                    *known = seat.memory.max(*known);
                 }
             }
             Event::DrainRequested { session } | Event::DrainCancelled { session } => {
@@ -115,8 +117,9 @@ impl NoLimitIsExceeded {
         ensure(seat.supported_kinds.contains(kind), || format!("{session} does not support {task}"))?;
         ensure(!seat.draining, || format!("{session} is drained, but gets {task}"))?;
         ensure(!seat.starting, || format!("{session} is restarting its prover, but gets {task}"))?;
-        let too_small = self.too_small.get(&task).copied().flatten().filter(|memory| seat.memory <= *memory);
-        ensure(too_small.is_none(), || format!("{session} has too little memory for {task}, but gets it"))?;
+        let claims = self.too_small.get(&task).into_iter().flat_map(BTreeMap::values);
+        let is_confirmed = claims.filter(|memory| seat.memory <= **memory).count() >= 2;
+        ensure(!is_confirmed, || format!("{session} has too little memory for {task}, but gets it"))?;
         ensure(!seat.quarantined.contains(kind), || format!("{session} is quarantined, but gets {task}"))?;
         self.check_slots(session)?;
         let is_of_kind = |task: &TaskId| step.plan.tasks.get(task).is_some_and(|task| task.kind == kind);
@@ -275,10 +278,15 @@ mod tests {
     #[test]
     fn a_retry_with_too_little_memory_is_detected() {
         let (example, mut invariant) = at_work();
-        let failure = AttemptFailure::Worker { kind: FailureKind::OutOfMemory, text: String::new() };
-        let (session, attempt) = (SessionId(1), AttemptId(1));
-        let failed = Event::AttemptFailed { session, attempt, failure };
-        assert_broken(example.show(&mut invariant, &failed, &[assign(1, 2, 1, 1)]), "has too little memory");
+        let failed = |session, attempt| {
+            let failure = AttemptFailure::Worker { kind: FailureKind::OutOfMemory, text: String::new() };
+            Event::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure }
+        };
+        let other = ready(2, 2, 2, KindSet::only(TaskKind::ProveShard));
+        example.show(&mut invariant, &other, &[]).unwrap();
+        // Another origin must confirm it.
+        example.show(&mut invariant, &failed(1, 1), &[assign(2, 2, 1, 1)]).unwrap();
+        assert_broken(example.show(&mut invariant, &failed(2, 2), &[assign(1, 3, 1, 1)]), "has too little memory");
     }
 
     #[test]

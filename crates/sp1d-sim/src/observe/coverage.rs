@@ -54,7 +54,7 @@ pub const MARKS: &[&str] = &[
     "speculative attempt started",
     "speculative attempt won",
     "task assigned again to a worker that failed it",
-    "task assigned to a larger worker",
+    "task assigned again after it ran out of memory",
     "task requeued",
     "task retried",
     "task stolen",
@@ -338,7 +338,7 @@ impl Coverage {
         match history.last().map(|past| &past.reason) {
             Some(AttemptEndReason::WorkerLost) => self.mark("task requeued"),
             Some(end) if end.is_unsupported() => self.mark("unsupported task passed on"),
-            Some(reason) if reason.is_out_of_memory() => self.mark("task assigned to a larger worker"),
+            Some(reason) if reason.is_out_of_memory() => self.mark("task assigned again after it ran out of memory"),
             Some(AttemptEndReason::Failed(_)) => self.mark("task retried"),
             Some(AttemptEndReason::Overdue) => self.mark("attempt overdue"),
             Some(AttemptEndReason::CheckDelayed) => self.mark("check delayed"),

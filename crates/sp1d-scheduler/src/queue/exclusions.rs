@@ -11,6 +11,9 @@ pub(crate) struct Exclusions {
     /// The task ran out of memory on a worker with this many bytes. Unlike `workers`, this applies even if no other
     /// worker is left.
     too_small_bytes: Option<u64>,
+    /// Workers on which the task ran out of memory, and others of their origins. Like `too_small_bytes`, this applies
+    /// even if no other worker is left.
+    claimants: BTreeSet<WorkerId>,
     /// The task is a shard of this size, and its try excludes the workers into which it does not fit. Like
     /// `too_small_bytes`, this applies even if no other worker is left.
     shard_size: Option<ShardSize>,
@@ -19,8 +22,13 @@ pub(crate) struct Exclusions {
 }
 
 impl Exclusions {
-    pub(crate) const NONE: Self =
-        Self { workers: BTreeSet::new(), too_small_bytes: None, shard_size: None, trusted_only: false };
+    pub(crate) const NONE: Self = Self {
+        workers: BTreeSet::new(),
+        too_small_bytes: None,
+        claimants: BTreeSet::new(),
+        shard_size: None,
+        trusted_only: false,
+    };
 
     pub(crate) fn add(&mut self, worker: WorkerId) {
         self.workers.insert(worker);
@@ -36,10 +44,20 @@ impl Exclusions {
         self.too_small_bytes = self.too_small_bytes.max(Some(bytes));
     }
 
-    /// Excludes every worker with at most `bytes` of memory, plus the same tolerance, and no larger one. `None`
-    /// excludes no worker by its memory.
+    /// Excludes the workers that are too small according to workers of two origins: those with at most `bytes` of
+    /// memory, plus a tolerance of 1/16. `None` excludes no worker by its size.
     pub(crate) const fn set_memory(&mut self, bytes: Option<u64>) {
         self.too_small_bytes = bytes;
+    }
+
+    /// Sets whether `worker` is excluded because the task ran out of memory on it, or on a worker of its origin that has
+    /// as much memory.
+    pub(crate) fn set_claimant(&mut self, worker: WorkerId, is_claimant: bool) {
+        if is_claimant {
+            self.claimants.insert(worker);
+        } else {
+            self.claimants.remove(&worker);
+        }
     }
 
     /// Excludes every worker into which a shard of `size` does not fit.
@@ -66,6 +84,7 @@ impl Exclusions {
     ) -> bool {
         self.excludes_trust(trusted)
             || self.excludes_size(comparable_bytes, shard_room)
+            || self.claimants.contains(&worker)
             || self.workers.contains(&worker)
     }
 
@@ -78,7 +97,7 @@ impl Exclusions {
     /// most 1/16 more memory than the largest worker on which the task ran out of memory, or the shard does not fit
     /// into it.
     pub(crate) fn excludes_size(&self, comparable_bytes: u64, shard_room: ShardRoom) -> bool {
-        self.too_small_bytes.is_some_and(|bytes| comparable_bytes <= bytes.saturating_add(bytes / 16))
+        self.too_small_bytes.is_some_and(|bytes| comparable_bytes <= with_tolerance(bytes))
             || self.shard_size.is_some_and(|size| !shard_room.fits(size))
     }
 
@@ -87,12 +106,12 @@ impl Exclusions {
     }
 
     /// Returns true if the task excludes workers that are too small.
-    pub(crate) const fn excludes_by_memory(&self) -> bool {
-        self.too_small_bytes.is_some() || self.shard_size.is_some()
+    pub(crate) fn excludes_by_memory(&self) -> bool {
+        self.too_small_bytes.is_some() || self.shard_size.is_some() || !self.claimants.is_empty()
     }
 
     /// Returns true if the task excludes workers by their memory or their trust, whatever their number is.
-    pub(crate) const fn excludes_by_rule(&self) -> bool {
+    pub(crate) fn excludes_by_rule(&self) -> bool {
         self.excludes_by_memory() || self.trusted_only
     }
 
@@ -102,13 +121,17 @@ impl Exclusions {
     }
 
     /// Returns the exclusions that apply even if no other worker is left.
-    pub(crate) const fn lasting(&self) -> Self {
-        let Self { too_small_bytes, shard_size, trusted_only, .. } = *self;
-        Self { workers: BTreeSet::new(), too_small_bytes, shard_size, trusted_only }
+    pub(crate) fn lasting(&self) -> Self {
+        Self { workers: BTreeSet::new(), ..self.clone() }
     }
 
     /// Returns only the exclusion of workers that are not trusted.
     pub(crate) fn by_trust(&self) -> Self {
         Self { trusted_only: self.trusted_only, ..Self::NONE }
     }
+}
+
+/// Returns the most memory that counts as `bytes`: free memory differs slightly between equal machines.
+pub(crate) const fn with_tolerance(bytes: u64) -> u64 {
+    bytes.saturating_add(bytes / 16)
 }

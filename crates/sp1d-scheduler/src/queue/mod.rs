@@ -7,5 +7,5 @@ mod exclusions;
 mod task_queue;
 
 pub(crate) use exclusion_buckets::ExclusionBuckets;
-pub(crate) use exclusions::Exclusions;
+pub(crate) use exclusions::{Exclusions, with_tolerance};
 pub(crate) use task_queue::{Rank, TaskQueue};

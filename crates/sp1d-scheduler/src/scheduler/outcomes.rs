@@ -19,7 +19,6 @@ impl Scheduler {
         let (session, task, worker) = (attempt.session, attempt.task, attempt.worker);
         self.learn(id);
         self.record_success(worker, self.attempt(id).kind);
-        self.record_refuted_memory(id, commands);
         commands.push(Command::AcceptResult { try_id: self.task(task).try_id, task, attempt: id, session });
         self.leave_queue(task);
         for other in self.task(task).attempts.clone() {
@@ -31,6 +30,7 @@ impl Scheduler {
         (scheduled.state, scheduled.second_live) = (TaskState::Accepted(id), None);
         self.open_tasks -= 1;
         self.tasks_excluding_by_memory.remove(&task);
+        self.record_refuted_memory(id, commands);
     }
 
     /// Records a fault of each worker that ran out of memory at the task of `id`, although it has more memory than the
@@ -215,29 +215,45 @@ impl Scheduler {
         self.retry_task(task, commands);
     }
 
-    /// Drops what the workers of only one origin say about the memory that `task` needs, so that others can prove it.
-    /// Returns false, and changes nothing, if no other worker is left. Without this, one worker could fail every proof
-    /// by reporting that each task ran out of memory.
-    fn drop_unconfirmed_memory(&mut self, task: TaskId) -> bool {
+    /// Drops what the workers of only one origin say about the memory that `task` needs, if a worker of another origin
+    /// is available, and keeps the task away from that one origin. Returns false, and changes nothing, if no such worker
+    /// is available. Without this, one worker could fail every proof by reporting that each task ran out of memory.
+    pub(super) fn drop_unconfirmed_memory(&mut self, task: TaskId) -> bool {
         let scheduled = self.task(task);
-        let kind = scheduled.kind;
-        let mut excluded = scheduled.excluded.clone();
-        excluded.set_memory(scheduled.memory_claims().confirmed_bytes());
-        // Only while another worker is left.
-        for worker in self.sessions.iter().map(SessionState::worker) {
-            if scheduled.memory_claims().has_origin(self.with_origin(worker).origin) {
-                excluded.add(worker);
-            }
-        }
-        if excluded == scheduled.excluded || self.sessions.all_excluded(kind, &excluded) {
+        if scheduled.memory_claims().is_empty() || self.try_of(scheduled).failed {
             return false;
         }
-        if !excluded.excludes_by_memory() {
-            self.tasks_excluding_by_memory.remove(&task);
+        let mut excluded = scheduled.excluded.clone();
+        excluded.set_memory(scheduled.memory_claims().confirmed_bytes());
+        for session in self.sessions.iter() {
+            let worker = session.worker();
+            if scheduled.memory_claims().concern(worker, self.with_origin(worker).origin, session.comparable_bytes()) {
+                excluded.set_claimant(worker, true);
+            }
+        }
+        // A worker that has failed at the task may prove it after all.
+        if self.sessions.available_are_excluded(scheduled.kind, &excluded.lasting()) {
+            return false;
         }
         self.change_exclusions(task, |scheduled| scheduled.excluded = excluded);
-        self.update_max_excluded(task);
         true
+    }
+
+    /// Keeps `worker`, which has just become ready with `bytes` of memory, away from the tasks that ran out of memory on
+    /// it or on workers of its origin. Lets it have those for which it has more memory now.
+    pub(super) fn exclude_from_claimed_tasks(&mut self, worker: WorkerId, bytes: u64) {
+        let origin = self.with_origin(worker).origin;
+        for task in self.tasks_excluding_by_memory.clone() {
+            let scheduled = self.task(task);
+            if !scheduled.memory_claims().is_empty() {
+                let is_claimant = scheduled.memory_claims().concern(worker, origin, bytes);
+                self.change_exclusions(task, |scheduled| scheduled.excluded.set_claimant(worker, is_claimant));
+                // The last claimant may have returned with more memory.
+                if !self.task(task).excluded.excludes_by_memory() {
+                    self.tasks_excluding_by_memory.remove(&task);
+                }
+            }
+        }
     }
 
     /// Retries `task`, which lost the attempt that it relied on. The task now relies on its other live attempt, or

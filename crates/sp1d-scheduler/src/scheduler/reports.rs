@@ -104,6 +104,9 @@ impl Scheduler {
                 let counted = self.with_origin(worker);
                 self.tasks_excluding_by_memory.insert(task);
                 self.change_exclusions(task, |scheduled| scheduled.count_memory_claim(counted, comparable_bytes));
+                if self.lacks_memory(self.task(task)) {
+                    self.drop_unconfirmed_memory(task);
+                }
             } else if past.reason.is_unsupported() {
                 let counted = self.with_origin(worker);
                 self.change_exclusions(task, |scheduled| scheduled.count_refusal(counted));

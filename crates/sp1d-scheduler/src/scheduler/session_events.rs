@@ -41,6 +41,7 @@ impl Scheduler {
         }
         self.sessions.insert(session, ready, self.paces_of(worker));
         self.memory_waits_are_stale = true;
+        self.exclude_from_claimed_tasks(worker, ready.comparable_bytes);
         self.apply_standing(session, worker);
         if draining {
             self.sessions.set_draining(session, true);
@@ -81,7 +82,7 @@ impl Scheduler {
         let Some(attempt) = self.attempts.get(&id).filter(|attempt| attempt.worker == worker) else {
             return false;
         };
-        // Probation bounds what a worker gets. It held a started attempt before.
+        // The worker held a started attempt before, so probation does not count for it.
         let has_slot =
             if attempt.proving_since.is_some() { found.has_room() } else { found.has_free_slot(attempt.kind) };
         if !has_slot {

@@ -1,6 +1,6 @@
 //! What workers say about the memory that a task needs.
 
-use crate::{OriginId, WorkerId};
+use crate::{OriginId, WorkerId, queue::with_tolerance};
 use std::collections::BTreeMap;
 
 /// The memory with which a task ran out of memory, as workers report it. A worker may be wrong.
@@ -28,14 +28,23 @@ impl MemoryClaims {
         most.get(1).copied()
     }
 
-    /// Returns true if a worker of `origin` ran out of memory.
-    pub(crate) fn has_origin(&self, origin: Option<OriginId>) -> bool {
-        self.0.values().any(|(claimant, _)| *claimant == origin)
+    /// Returns true if `worker`, which has `bytes` of memory, ran out of memory with as much, or if a worker of its
+    /// origin did.
+    pub(crate) fn concern(&self, worker: WorkerId, origin: Option<OriginId>, bytes: u64) -> bool {
+        let is_same = |other: WorkerId, other_origin| other == worker || other_origin == origin;
+        self.0
+            .iter()
+            .any(|(other, (other_origin, claimed))| is_same(*other, *other_origin) && bytes <= with_tolerance(*claimed))
     }
 
-    /// Returns the workers that ran out of more than `bytes` of memory.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the workers that ran out of more memory than `bytes`, with a tolerance of 1/16.
     pub(crate) fn above(&self, bytes: u64) -> impl Iterator<Item = WorkerId> {
-        self.0.iter().filter(move |(_, (_, claimed))| *claimed > bytes).map(|(worker, _)| *worker)
+        let is_above = move |claimed: u64| claimed > with_tolerance(bytes);
+        self.0.iter().filter(move |(_, (_, claimed))| is_above(*claimed)).map(|(worker, _)| *worker)
     }
 }
 

@@ -189,6 +189,7 @@ impl ScheduledTask {
     pub(crate) fn count_memory_claim(&mut self, worker: CountedWorker, bytes: u64) {
         self.memory_claims.add(worker.id, worker.origin, bytes);
         self.excluded.add_memory(bytes);
+        self.excluded.set_claimant(worker.id, true);
     }
 
     /// Counts a failure on `worker`. The task goes to `worker` again only if no other worker can take it.

@@ -50,8 +50,8 @@ impl Exclusions {
         self.too_small_bytes = bytes;
     }
 
-    /// Sets whether `worker` is excluded because the task ran out of memory on it, or on a worker of its origin that has
-    /// as much memory.
+    /// Sets whether `worker` is excluded because the task ran out of memory on it, or on a worker of its origin with as
+    /// much memory.
     pub(crate) fn set_claimant(&mut self, worker: WorkerId, is_claimant: bool) {
         if is_claimant {
             self.claimants.insert(worker);

@@ -216,8 +216,9 @@ impl Scheduler {
     }
 
     /// Drops what the workers of only one origin say about the memory that `task` needs, if a worker of another origin
-    /// is available, and keeps the task away from that one origin. Returns false, and changes nothing, if no such worker
-    /// is available. Without this, one worker could fail every proof by reporting that each task ran out of memory.
+    /// is available, and keeps the task away from that one origin. Returns false, and changes nothing, if no such
+    /// worker is available. Without this, one worker could fail every proof by reporting that each task ran out of
+    /// memory.
     pub(super) fn drop_unconfirmed_memory(&mut self, task: TaskId) -> bool {
         let scheduled = self.task(task);
         if scheduled.memory_claims().is_empty() || self.try_of(scheduled).failed {
@@ -239,8 +240,8 @@ impl Scheduler {
         true
     }
 
-    /// Keeps `worker`, which has just become ready with `bytes` of memory, away from the tasks that ran out of memory on
-    /// it or on workers of its origin. Lets it have those for which it has more memory now.
+    /// Keeps `worker`, which has just become ready with `bytes` of memory, away from the tasks that ran out of memory
+    /// on it or on workers of its origin. Lets it have those for which it has more memory now.
     pub(super) fn exclude_from_claimed_tasks(&mut self, worker: WorkerId, bytes: u64) {
         let origin = self.with_origin(worker).origin;
         for task in self.tasks_excluding_by_memory.clone() {

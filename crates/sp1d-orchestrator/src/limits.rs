@@ -4,7 +4,7 @@ use crate::{
     check_limiter,
     dispatch::OPEN_TASK_LIMITS,
     pool::{join_port, names::named_workers},
-    proof::{out_of_workers, restart, run},
+    proof::{restart, run},
     session::{CALL_LIMITS, CONTROL_LIMITS, PART_TIMEOUT_LIMITS, UPLOAD_LIMITS, introduction},
     settings,
     state::{shared_state, upload_budget},
@@ -28,6 +28,6 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         shared_state::LIMITS,
     ];
     let of_artifacts = [UPLOAD_LIMITS, upload_budget::LIMITS, PART_TIMEOUT_LIMITS, cache_entry::LIMITS];
-    let of_proofs = [check_limiter::LIMITS, run::LIMITS, out_of_workers::LIMITS, restart::LIMITS, OPEN_TASK_LIMITS];
+    let of_proofs = [check_limiter::LIMITS, run::LIMITS, restart::LIMITS, OPEN_TASK_LIMITS];
     of_connections.into_iter().chain(of_artifacts).chain(of_proofs).flatten().chain(sp1d_scheduler::limits())
 }

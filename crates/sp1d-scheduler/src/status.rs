@@ -53,7 +53,8 @@ pub struct WorkerStatus {
     /// The task kinds that the worker may get now, without those for which it is quarantined. Empty while it is
     /// draining or starting its prover.
     pub available_kinds: KindSet,
-    /// The task kinds of which the worker may hold only one attempt at a time.
+    /// The task kinds of which the worker gets one task at a time. It may continue several attempts that it has
+    /// started.
     pub on_probation: KindSet,
     /// Number of attempts that the worker holds.
     pub held: usize,

@@ -108,8 +108,9 @@ impl DistributedProverBuilder {
     }
 
     /// Sets how long a proof waits while no connected worker can continue it, in whole seconds. It waits for workers
-    /// that have not started yet, and for its turn at workers that serve other orchestrators. While a connected worker
-    /// has no loaded prover, the proof waits for at least 30 minutes. Default: 60 s.
+    /// that have not started yet, and for its turn at workers that serve other orchestrators. If connected workers
+    /// support its tasks, but each has no loaded prover or is draining, the proof waits for at least 30 minutes.
+    /// Default: 60 s.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         self.set(|overrides| overrides.patience(patience))

@@ -26,7 +26,7 @@ pub enum ProofFailureKind {
     Task,
     /// No connected worker supports a task kind that the proof needs.
     Unsupported,
-    /// No worker was connected for too long.
+    /// For too long, no worker was connected, or no connected worker that supports the tasks could prove.
     NoWorkers,
     /// A task ran out of memory, or no connected worker has enough memory for a shard.
     OutOfMemory,

@@ -17,7 +17,7 @@
 mod audit;
 mod cached_result;
 pub(crate) mod handle;
-pub(crate) mod out_of_workers;
+mod out_of_workers;
 pub(crate) mod proof_runner;
 pub(crate) mod restart;
 pub(crate) mod run;

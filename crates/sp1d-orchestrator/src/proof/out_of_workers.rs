@@ -1,17 +1,13 @@
 //! How long a proof waits for workers that can prove its tasks.
 
-use crate::{runner::failure::ProofFailure, state::shared_state::SharedState, tries::running::RunningTry};
+use crate::{
+    runner::failure::ProofFailure,
+    state::shared_state::{MAX_UNREADY_TIME, SharedState},
+    tries::running::RunningTry,
+};
 use sp1d_scheduler::TaskKind;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-
-// After each value: its unit, and the peer that can reach the limit. See `sp1d_model::limits`.
-sp1d_model::limits! {
-    /// Maximum wait of a proof while no connected worker that supports its tasks can prove. The setting `patience_s`
-    /// applies if it is longer. A normal load ends earlier: a prover waits up to 15 minutes for the loads of others on
-    /// its machine, and then loads for up to 15 minutes.
-    const MAX_UNREADY_TIME: Duration = Duration::from_secs(30 * 60); Time by Worker;
-}
 
 /// How often the workers are looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);

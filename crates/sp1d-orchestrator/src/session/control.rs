@@ -5,7 +5,6 @@ use super::{
     worker_session::{ReportedProvers, WorkerSession},
 };
 use crate::{
-    lock::lock,
     settings::OrchestratorSettings,
     state::dispatcher_input::{DispatcherInput, ForwardedEvent},
     workers::{connected_worker::ConnectedWorker, worker_address::WorkerAddress},
@@ -111,12 +110,7 @@ impl WorkerSession {
         if let Some(memory) = attempt_memory(readiness.memory) {
             *worker.attempt_memory() = Some(memory);
         }
-        let before = {
-            let mut state = lock(&self.reported_provers);
-            let before = *state;
-            *state = before.after(readiness.ready);
-            before
-        };
+        let before = self.note_provers(readiness.ready);
         if !readiness.ready {
             tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
             if before == ReportedProvers::Loaded {

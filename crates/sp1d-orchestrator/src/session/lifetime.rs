@@ -25,6 +25,9 @@ const RELEASED: &str = "released, because other orchestrators wait for this work
 /// Why this orchestrator ends the session of a worker that leaves.
 const LEFT: &str = "the worker is stopping";
 
+/// Why this orchestrator ends the session of a worker that could prove and cannot any more.
+const PROVER_LOST: &str = "the last prover of the worker ended, and none was loaded again for 30 minutes";
+
 /// Why this orchestrator ends the session of a worker whose address the name server no longer returns. If a name with
 /// one address gets more, this is also why the session that was opened for the name itself ends: the worker is
 /// connected again under its address.
@@ -65,8 +68,8 @@ pub(crate) struct EndedSession {
 }
 
 /// Serves the worker at the other end of `stream` until the session ends, `stop` ends it, this orchestrator's turn at
-/// the worker is over, or the worker leaves. `peer` is who the worker is, with TLS. `handshake` gets the outcome of the
-/// handshake: the worker's name, or why it is refused.
+/// the worker is over, the worker leaves, or its last prover ended and none is loaded again. `peer` is who the worker
+/// is, with TLS. `handshake` gets the outcome of the handshake: the worker's name, or why it is refused.
 pub(crate) async fn serve_until_end<S>(
     stream: S,
     address: WorkerAddress,
@@ -100,6 +103,11 @@ where
             () = session.worker_left() => {
                 session.close_reason.set(LEFT.to_owned());
                 session.say_goodbye(LEFT).await;
+                Ok(())
+            }
+            () = session.prover_stays_lost() => {
+                session.close_reason.set(PROVER_LOST.to_owned());
+                session.say_goodbye(PROVER_LOST).await;
                 Ok(())
             }
             () = session.turn_over() => {

@@ -6,6 +6,7 @@
 //! - `fetches`: sends the artifacts that attempts read.
 //! - `introduction`: what a worker reports about itself when a session starts.
 //! - `lifetime`: serves a session until it ends.
+//! - `lost_prover`: ends the session of a worker whose last prover ended and is not loaded again.
 //! - `part_timeout`: the timeout for the next part of a transfer, which sets the minimum rate of transfers.
 //! - `release`: releases a worker for which other orchestrators wait.
 //! - `turn_end`: decides when this orchestrator's turn at a worker is over.
@@ -16,6 +17,7 @@
 //!
 //! - when to release its worker,
 //! - when silence ends it,
+//! - when it ends because its worker had a loaded prover and has none any more,
 //! - which uploads exceed a quota, and which transfers are too slow,
 //! - whether the worker is trusted,
 //! - whether a GPU worker that becomes ready while tries run is too small for their shards,
@@ -29,6 +31,7 @@ mod control;
 mod fetches;
 pub(crate) mod introduction;
 pub(crate) mod lifetime;
+mod lost_prover;
 mod part_timeout;
 mod release;
 mod turn_end;

@@ -66,7 +66,7 @@ pub(super) struct WorkerSession {
     /// True once the worker has opened the control stream. A session has only one.
     pub(super) has_control_stream: AtomicBool,
     /// What the scheduler knows about the worker's provers.
-    pub(super) reported_provers: Mutex<ReportedProvers>,
+    pub(super) reported_provers: watch::Sender<ReportedProvers>,
     /// How many other orchestrators wait for the worker.
     pub(super) waiting_orchestrators: watch::Sender<u32>,
     /// Cancelled when the worker reports that it leaves.
@@ -92,7 +92,7 @@ impl WorkerSession {
             introduction: OnceLock::new(),
             handshake: Mutex::new(Some(handshake)),
             has_control_stream: AtomicBool::new(false),
-            reported_provers: Mutex::new(ReportedProvers::NeverLoaded),
+            reported_provers: watch::Sender::new(ReportedProvers::NeverLoaded),
             waiting_orchestrators: watch::Sender::new(0),
             leaving: CancellationToken::new(),
             close_reason: Arc::default(),

@@ -80,6 +80,11 @@ sp1d_model::limits! {
     /// How often the histories of all running proofs may tell that a worker of one origin starts to drain. A client
     /// that drains and resumes a worker again and again writes no more, and does not use up `MAX_WORKER_EVENT_RATE`.
     const MAX_WORKER_DRAIN_RATE: Rate = Rate { burst: 20, interval: Duration::from_secs(300) }; Events by Worker;
+    /// Maximum wait of a proof while no connected worker that supports its tasks can prove. The setting `patience_s`
+    /// applies if it is longer. A worker whose last prover ended loses its session if none is loaded again for as long.
+    /// A normal load ends earlier: a prover waits up to 15 minutes for the loads of others on its machine, and then
+    /// loads for up to 15 minutes.
+    pub(crate) const MAX_UNREADY_TIME: Duration = Duration::from_secs(30 * 60); Time by Worker;
 }
 
 /// Limits the events of the running proofs about workers, for each origin.

@@ -20,7 +20,9 @@ struct HostileWorker {
     /// Names of the result and of the list of deferred events.
     result: String,
     events: String,
-    _closer: Closer,
+    closer: Closer,
+    /// The messages of its control stream.
+    outbox: mpsc::Sender<FromWorker>,
     tasks: Vec<JoinHandle<()>>,
     _orchestrator: Arc<Orchestrator>,
 }
@@ -50,8 +52,9 @@ impl HostileWorker {
         let (outbox, messages) = mpsc::channel(16);
         let mut inbound = client.control(ReceiverStream::new(messages)).await.unwrap().into_inner();
         outbox.send(message(from_worker::Message::Readiness(readiness))).await.unwrap();
+        let beats = outbox.clone();
         let heartbeats = tokio::spawn(async move {
-            while outbox.send(message(from_worker::Message::Heartbeat(wire::Heartbeat {}))).await.is_ok() {
+            while beats.send(message(from_worker::Message::Heartbeat(wire::Heartbeat {}))).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         });
@@ -78,7 +81,8 @@ impl HostileWorker {
             attempt: assign.attempt,
             result: task.result,
             events: task.marker.unwrap().event_list,
-            _closer: closer,
+            closer,
+            outbox,
             tasks: vec![heartbeats, proof, reader],
             _orchestrator: orchestrator,
         }
@@ -175,6 +179,16 @@ async fn a_session_has_few_transfers_at_a_time() {
     assert!(waited.is_err(), "20 open transfers left room for another one");
     stuck.iter().for_each(tokio::task::JoinHandle::abort);
     tokio::time::timeout(PATIENCE, delivery).await.expect("the transfers have ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_had_a_prover_does_not_stay_without_one_forever() {
+    let worker = HostileWorker::start().await;
+    let lost = wire::Readiness { ready: false, ..Default::default() };
+    worker.outbox.send(message(from_worker::Message::Readiness(lost))).await.unwrap();
+    let in_time = tokio::time::timeout(Duration::from_secs(29 * 60), worker.closer.ended()).await;
+    assert!(in_time.is_err(), "the prover may still load");
+    tokio::time::timeout(Duration::from_secs(2 * 60), worker.closer.ended()).await.expect("the session ends");
 }
 
 #[tokio::test(start_paused = true)]

@@ -237,7 +237,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             "60",
             ValueRange::Number(0, MAX_SECONDS),
             "seconds",
-            "how long a proof waits while no worker is connected, or no connected worker supports the remaining tasks. Then the proof fails. If connected workers support them but none has a loaded prover, it waits at least 30 minutes. A program also waits this long for its first worker. While all workers serve other orchestrators, the time starts anew when the orchestrator moves up in a worker's queue. In `sp1d serve`, a value below 86400 (24 hours) counts as 86400",
+            "how long a proof waits while no worker is connected, or no connected worker supports the remaining tasks. Then the proof fails. If connected workers support them, but each has no loaded prover or is draining, it waits at least 30 minutes. A program also waits this long for its first worker. While all workers serve other orchestrators, the time starts anew when the orchestrator moves up in a worker's queue. In `sp1d serve`, a value below 86400 (24 hours) counts as 86400",
         ),
         setting(
             TIMEOUT,

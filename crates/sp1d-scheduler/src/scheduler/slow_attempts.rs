@@ -5,6 +5,7 @@ use crate::{
     AttemptEndReason, AttemptId, Command, KindSet, PaceRules, Placement, SessionId, TaskKind, Timestamp, WorkerId,
     queue::Exclusions,
     tasks::{AttemptState, TaskState},
+    workers::ExpectedDuration,
 };
 use std::time::Duration;
 
@@ -21,10 +22,10 @@ impl Scheduler {
         }
     }
 
-    /// Returns how long a task of `kind` takes on `worker`, or on all workers if that is unknown.
-    fn expected_duration(&self, worker: WorkerId, kind: TaskKind) -> Option<Duration> {
+    /// Returns how long a task of `kind` takes on `worker`.
+    fn expected_duration(&self, worker: WorkerId, kind: TaskKind) -> ExpectedDuration {
         let of_worker = self.workers.get(worker).and_then(|known| known.paces.expected(kind));
-        of_worker.or_else(|| self.paces.expected(kind))
+        ExpectedDuration { of_worker, of_all: self.paces.expected(kind) }
     }
 
     /// Stores how long proving took when `id` delivers its result. `learn` uses it once the result is accepted.
@@ -149,7 +150,7 @@ impl Scheduler {
         late.filter_map(move |(deadline, session)| {
             let id = *self.sessions.get(session)?.held().first()?;
             let attempt = self.attempt(id);
-            let after = rules?.straggles_after(self.expected_duration(attempt.worker, attempt.kind)?);
+            let after = rules?.straggles_after(self.expected_duration(attempt.worker, attempt.kind).best()?);
             let has_waited = self.clock.now().saturating_since(attempt.assigned) >= after;
             (held_since(deadline) + after <= now && has_waited).then_some(id)
         })

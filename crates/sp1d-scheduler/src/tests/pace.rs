@@ -216,6 +216,31 @@ fn an_overdue_attempt_on_the_only_worker_has_time_to_finish() {
     assert_eq!(table.pass(ms(2 * S), &[11]), [cancel(11, first), assign(11, first + 1, 1, 1)]);
 }
 
+/// `session` is the only worker left, and no duration of it is known. It needs 11 minutes for `attempt` of task 1. A
+/// worker that has left needed 2 s. Checks that the attempt is not cancelled, and that its result counts.
+#[track_caller]
+fn check_slow_worker_finishes(mut table: Table, session: u64, attempt: u64) {
+    assert_eq!(table.pass(ms(660 * S), &[session]), []);
+    let commands = table.send([delivered(session, attempt), passed(attempt)]);
+    assert!(commands.contains(&accept(session, attempt, 1, 1)), "{commands:?}");
+}
+
+#[test]
+fn the_durations_of_other_workers_cancel_no_attempt() {
+    let mut table = with_paces(2, &[(1, 2)], 1);
+    table.send([task(1, 1, SHARD), lost(11)]);
+    let first = table.attempt_on(12);
+    table.send([started(12, first)]);
+    check_slow_worker_finishes(table, 12, first);
+    // The other worker's duration is learned while the attempt runs.
+    let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
+    table.send([new_try(1), ready(1, 1), ready(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.send([started(1, 1), started(2, 2)]);
+    table.pass(ms(2 * S), &[1, 2]);
+    table.check([delivered(2, 2), passed(2), lost(2)], [accept(2, 2, 1, 2)]);
+    check_slow_worker_finishes(table, 1, 1);
+}
+
 #[test]
 fn an_overdue_attempt_does_not_count_in_fair_share() {
     let pace = PaceRules { overdue_floor: ms(30 * S), overdue_cap: ms(40 * S), ..PaceRules::default() };

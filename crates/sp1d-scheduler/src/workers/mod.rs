@@ -18,7 +18,7 @@ pub(crate) use known_workers::{KnownWorkers, LIMITS as WORKER_LIMITS, WorkerFaul
 pub(crate) use lease::Leases;
 pub use origin::OriginId;
 pub use pace::PaceRules;
-pub(crate) use pace::{PaceWatch, Paces};
+pub(crate) use pace::{ExpectedDuration, PaceWatch, Paces};
 pub use ready_worker::ReadyWorker;
 pub(crate) use sessions::{SessionState, WorkerSessions};
 pub(crate) use standing::Faults;

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
-/// An overdue attempt is cancelled after this many times the time after which it was overdue. The factor is generous,
-/// because the attempt may only be slow, and its worker may be the only one: a full shard takes up to about 20 times as
-/// long as a small one. With the default rules, an attempt is cancelled after 50 times its expected duration.
+/// An overdue attempt is cancelled after this many times the time after which it is overdue according to the durations
+/// of its worker. The factor is generous, because the attempt may only be slow, and its worker may be the only one: a
+/// full shard takes up to about 20 times as long as a small one. With the default rules, an attempt is cancelled after
+/// 50 times its expected duration.
 const CANCEL_FACTOR: u32 = 5;
 
 /// No attempt runs longer than this many times [`PaceRules::overdue_cap`].
@@ -33,7 +34,8 @@ pub struct PaceRules {
     ///
     /// An overdue attempt keeps its slot, because its result may still arrive. It is cancelled when it has run for five
     /// times as long, or for twice [`overdue_cap`](Self::overdue_cap) if that is earlier. Otherwise an attempt that
-    /// hangs would block its worker forever, and tasks that only this worker may take would never end.
+    /// hangs would block its worker forever, and tasks that only this worker may take would never end. If no duration
+    /// of the worker is known, only twice the cap applies: the worker may be much slower than the others.
     pub overdue_percent: u32,
     /// No attempt is overdue before this time.
     pub overdue_floor: Duration,
@@ -44,7 +46,7 @@ pub struct PaceRules {
 impl Default for PaceRules {
     /// Stragglers at 200 % of the expected duration, but not before 5 s. Overdue at 1000 %, but not before 2 minutes
     /// and not after 2 hours. So an overdue attempt is cancelled when it has run for at least 10 minutes and at most 4
-    /// hours.
+    /// hours; after 4 hours if no duration of its worker is known.
     fn default() -> Self {
         Self {
             straggler_percent: 200,
@@ -67,10 +69,12 @@ impl PaceRules {
         limit.max(self.overdue_floor).min(self.overdue_cap)
     }
 
-    /// Returns how long an attempt may run. Never less than [`Self::overdue_after`].
-    fn cancelled_after(&self, expected: Option<Duration>) -> Duration {
+    /// Returns how long an attempt may run. `of_worker` is the expected duration that its worker's own durations give.
+    /// A duration of other workers does not count: the results of a slow worker would be lost each time, and so its
+    /// duration would never be learned.
+    fn cancelled_after(&self, of_worker: Option<Duration>) -> Duration {
         let cap = self.overdue_cap.saturating_mul(CANCEL_CAP_FACTOR);
-        self.overdue_after(expected).saturating_mul(CANCEL_FACTOR).min(cap)
+        self.overdue_after(of_worker).saturating_mul(CANCEL_FACTOR).min(cap)
     }
 }
 
@@ -108,6 +112,22 @@ impl Paces {
     }
 }
 
+/// The expected duration of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ExpectedDuration {
+    /// Learned from tasks of the same kind on the attempt's worker.
+    pub(crate) of_worker: Option<Duration>,
+    /// Learned from tasks of the same kind on all workers.
+    pub(crate) of_all: Option<Duration>,
+}
+
+impl ExpectedDuration {
+    /// Returns the duration of the worker, or of all workers if that is unknown.
+    pub(crate) fn best(self) -> Option<Duration> {
+        self.of_worker.or(self.of_all)
+    }
+}
+
 /// The running attempts, and when each becomes a straggler or overdue, or is cancelled. Times are on the lease clock,
 /// so a pause of the scheduler does not make an attempt look slow.
 #[derive(Debug, Default)]
@@ -139,14 +159,14 @@ impl PaceWatch {
         id: AttemptId,
         kind: TaskKind,
         started: Timestamp,
-        expected: Option<Duration>,
+        expected: ExpectedDuration,
         rules: &PaceRules,
     ) {
         self.end(id);
-        let straggles = expected.map(|expected| started + rules.straggles_after(expected));
-        let overdue = started + rules.overdue_after(expected);
-        let watched =
-            WatchedAttempt { kind, started, straggles, overdue, cancelled: started + rules.cancelled_after(expected) };
+        let straggles = expected.best().map(|expected| started + rules.straggles_after(expected));
+        let overdue = started + rules.overdue_after(expected.best());
+        let cancelled = started + rules.cancelled_after(expected.of_worker);
+        let watched = WatchedAttempt { kind, started, straggles, overdue, cancelled };
         self.watched.insert(id, watched);
         self.overdue.insert((watched.overdue, id));
         match straggles {
@@ -189,13 +209,15 @@ impl PaceWatch {
         }
     }
 
-    /// Sets the expected duration of the running attempts of `kind` that started when none was known.
-    pub(crate) fn predict(&mut self, kind: TaskKind, expected: Duration, rules: &PaceRules) {
+    /// Sets the expected duration of the running attempts of `kind` that started when none was known. `of_all` is the
+    /// duration on all workers.
+    pub(crate) fn predict(&mut self, kind: TaskKind, of_all: Duration, rules: &PaceRules) {
+        let expected = ExpectedDuration { of_worker: None, of_all: Some(of_all) };
         let blind = (kind, AttemptId(0))..=(kind, AttemptId(u64::MAX));
         let blind: Vec<AttemptId> = self.unpredicted.range(blind).map(|(_, id)| *id).collect();
         for id in blind {
             let started = self.watched[&id].started;
-            self.start(id, kind, started, Some(expected), rules);
+            self.start(id, kind, started, expected, rules);
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct SessionState {
     supported_kinds: KindSet,
     /// The kinds that the worker is available for.
     available_kinds: KindSet,
-    /// The kinds of which the worker may hold only one attempt at a time.
+    /// The kinds of which the worker gets one task at a time. It may continue several attempts that it has started.
     on_probation: KindSet,
     /// The worker finishes the attempts that it has started, and gets no others.
     draining: bool,
@@ -294,7 +294,7 @@ impl WorkerSessions {
         self.quarantined.iter().copied()
     }
 
-    /// Sets the kinds for which `id` is quarantined, and those of which it may hold only one attempt.
+    /// Sets the kinds for which `id` is quarantined, and those of which it gets one task at a time.
     pub(crate) fn set_standing(&mut self, id: SessionId, quarantined: KindSet, on_probation: KindSet) {
         self.change(id, |session| (session.quarantined, session.on_probation) = (quarantined, on_probation));
         if quarantined.is_empty() {

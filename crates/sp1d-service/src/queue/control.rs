@@ -51,8 +51,9 @@ impl Service {
     }
 
     pub(crate) async fn drain(&self, worker: &str) -> Result<(), RequestError> {
-        // Draining takes until the worker holds no attempt. The wait is short, so that an HTTP request never takes that
-        // long. It is usually enough for the worker list to show the drain.
+        // Draining takes until the worker holds no attempt. The wait is short, so that an HTTP request does not last as
+        // long. It is usually enough for the worker list to show the drain. It starts when the dispatcher has the
+        // request: while the dispatcher is overloaded, the HTTP request takes longer.
         Ok(self.inner.orchestrator.drain_for(worker, Duration::from_millis(100)).await?)
     }
 

@@ -2,7 +2,8 @@
 //! - A worker holds no more attempts than it has slots, and only tasks that it supports.
 //! - A worker gets no task while it is drained or restarting its prover, and none of a kind for which it is
 //!   quarantined.
-//! - A worker holds only one attempt of a kind for which it is on probation.
+//! - A worker gets one task at a time of a kind for which it is on probation. It may continue several attempts that it
+//!   has started.
 //! - A task does not return to a worker whose memory is too little according to workers of two origins.
 //! - Histories, quarantines and the number of attempts do not exceed their limits.
 

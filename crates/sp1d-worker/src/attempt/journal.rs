@@ -410,7 +410,9 @@ mod tests {
     async fn check_uploads(code: Code, closes: bool, expected: (bool, u32, usize)) {
         let journal = journal(true);
         assert_eq!(journal.keep(RESULT, vec![0; 10].into()), Some(0));
-        let route = journal.route_over(&SessionHandle::unconnected());
+        // The session is open while this value exists.
+        let (_connection, closer) = sp1d_protocol::Connection::new(tokio::io::empty());
+        let route = journal.route_over(&SessionHandle { closer, ..SessionHandle::unconnected() });
         let uploads = AtomicU32::new(0);
         let upload = |route: AttemptRoute, _: String, _: Bytes| {
             let is_first = uploads.fetch_add(1, Ordering::Relaxed) == 0;

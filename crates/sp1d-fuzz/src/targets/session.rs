@@ -235,7 +235,7 @@ fn messages_to_prover() -> Vec<prover_wire::to_prover::Message> {
     let error = IoError { action: IoAction::Fetch.into(), name: "record".to_owned(), reason: "lost".to_owned() };
     vec![
         M::Run(Run { attempt: 1, place: 0, assign: assign(TaskKind::ProveShard).encode_to_vec().into() }),
-        M::Cancel(prover_wire::Cancel { attempt: 1 }),
+        M::Cancel(prover_wire::Cancel { attempt: 1, is_last: true }),
         M::Reply(Reply { call: 3, outcome: Some(Outcome::Content(vec![1, 2, 3].into())) }),
         M::Reply(Reply { call: 4, outcome: Some(Outcome::Error(error)) }),
         M::ReleaseMemory(prover_wire::ReleaseMemory {}),

@@ -1,6 +1,7 @@
 //! Notices when a background task of the service panics. A background task is a tokio task that belongs to the service
 //! and not to a request, for example the queue or the run of a proof. Such a panic is a defect: the rest of the service
-//! would continue without the task, and for example start no proof any more. Users read "a part of the service".
+//! would continue without the task, and for example start no proof any more. Texts for users call a
+//! background task a part of the service.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;

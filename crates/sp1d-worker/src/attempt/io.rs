@@ -2,7 +2,7 @@
 
 use super::{
     journal::{AttemptJournal, AttemptOutput, AttemptReport, AttemptRoute},
-    transfer::TransferError,
+    transfer::{RETRY_PAUSE, TransferError},
 };
 use crate::{
     cache::Cache,
@@ -17,13 +17,9 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinError, time::sleep};
 use tokio_util::sync::CancellationToken;
-
-/// Pause after a temporary error. The orchestrator has already waited a minute before it reports one.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// An attempt's path to the orchestrator: the current session or, after a lost connection, the next session.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! The attempt journal: what a worker has reported and delivered for an attempt, and the route over which it is sent.
 //! The journal is sent again after a reconnect, and after a restart of the orchestrator.
 
-use super::transfer::{SessionHandle, TransferError};
+use super::transfer::{RETRY_PAUSE, SessionHandle, TransferError};
 use crate::engine::AttemptError;
 use bytes::Bytes;
 use sp1d_model::AttemptId;
@@ -13,7 +13,8 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
+use tonic::Status;
 
 sp1d_model::limits! {
     /// Maximum number of uploaded bytes that are kept per attempt. A result has one or two megabytes, and most shards
@@ -256,6 +257,22 @@ impl AttemptJournal {
     /// # Errors
     /// Fails if the orchestrator rejects a delivery. The attempt has then failed.
     pub(super) async fn attach(&self, route: AttemptRoute) -> Result<(), AttemptError> {
+        self.attach_with(route, |route, name, content| async move {
+            route.session.upload(route.attempt, name, content).await
+        })
+        .await
+    }
+
+    /// Does the same as [`Self::attach`]. `upload` uploads the content of one artifact, with the name that it has on
+    /// the route.
+    async fn attach_with<F>(
+        &self,
+        route: AttemptRoute,
+        upload: impl Fn(AttemptRoute, String, Bytes) -> F,
+    ) -> Result<(), AttemptError>
+    where
+        F: Future<Output = Result<(), Status>>,
+    {
         let _order = self.order.lock().await;
         // Publish the route first, so that new deliveries use it too. A delivery that is sent twice does no harm.
         self.route.send_replace(Some(route.clone()));
@@ -267,7 +284,20 @@ impl AttemptJournal {
         let pending = self.contents().pending();
         for (index, output, content) in pending {
             let name = route.name(&output);
-            match route.session.upload(route.attempt, name.clone(), content).await {
+            let uploaded = loop {
+                match upload(route.clone(), name.clone(), content.clone()).await {
+                    Err(status) if status.is_temporary() => {
+                        tracing::debug!(error = %status, "transfer failed; trying again");
+                        sleep(RETRY_PAUSE).await;
+                        // The next session delivers the rest.
+                        if route.session.closer.is_closed() {
+                            return Ok(());
+                        }
+                    }
+                    uploaded => break uploaded,
+                }
+            };
+            match uploaded {
                 Ok(()) => self.record_arrival(index, route.attempt),
                 // The next session delivers the rest.
                 Err(status) if status.may_be_connection_loss() && route.session.is_ending().await => return Ok(()),
@@ -288,6 +318,8 @@ impl AttemptJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tonic::Code;
 
     const RESULT: AttemptOutput = AttemptOutput::Requested(TaskOutput::Result);
 
@@ -370,6 +402,35 @@ mod tests {
         route.session.closer.close();
         assert_eq!(journal.attach(route).await, Ok(()));
         assert!(journal.route.borrow().is_none());
+    }
+
+    /// Attaches a journal with one pending delivery, whose first upload fails with `code`. The session is closed
+    /// meanwhile if `closes` is true. Checks whether `attach` succeeds, the number of uploads, and the number of
+    /// deliveries that are still pending.
+    async fn check_uploads(code: Code, closes: bool, expected: (bool, u32, usize)) {
+        let journal = journal(true);
+        assert_eq!(journal.keep(RESULT, vec![0; 10].into()), Some(0));
+        // The session is open while this value exists.
+        let (_connection, closer) = sp1d_protocol::Connection::new(tokio::io::empty());
+        let route = journal.route_over(&SessionHandle { closer, ..SessionHandle::unconnected() });
+        let uploads = AtomicU32::new(0);
+        let upload = |route: AttemptRoute, _: String, _: Bytes| {
+            let is_first = uploads.fetch_add(1, Ordering::Relaxed) == 0;
+            if closes {
+                route.session.closer.close();
+            }
+            async move { if is_first { Err(Status::new(code, "refused")) } else { Ok(()) } }
+        };
+        let succeeds = journal.attach_with(route, upload).await.is_ok();
+        let pending = journal.contents().pending().len();
+        assert_eq!((succeeds, uploads.load(Ordering::Relaxed), pending), expected, "{code:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_repeated_delivery_for_which_the_orchestrator_has_no_memory_is_tried_again() {
+        check_uploads(Code::Aborted, false, (true, 2, 0)).await;
+        check_uploads(Code::Aborted, true, (true, 1, 1)).await;
+        check_uploads(Code::ResourceExhausted, false, (false, 1, 1)).await;
     }
 
     #[tokio::test]

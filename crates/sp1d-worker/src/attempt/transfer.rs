@@ -18,6 +18,9 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 /// How long a failed call waits for the connection to end. Calls can fail before the end of the connection is noticed.
 const CONNECTION_END_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Pause after a temporary error. The orchestrator has already waited a minute before it reports one.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// An upload of at most this size is encoded before it is sent, which takes about 0.25 ms. A blocking thread would cost
 /// a thread switch for each part, and would wait for the connection in between.
 const SMALL_UPLOAD_BYTES: usize = 64 << 10;

@@ -161,6 +161,7 @@ impl<'a> ProcessConnection<'a> {
             Some(from_prover::Message::Busy(wire::Busy { busy: true })) if self.loaded => self.on_busy(),
             Some(from_prover::Message::Busy(wire::Busy { busy: false })) if self.loaded => {
                 self.deadline = None;
+                self.process.contents().may_hang = false;
                 self.process.set_state(ProverState::Ready);
                 self.process.notify_freed();
             }
@@ -178,7 +179,7 @@ impl<'a> ProcessConnection<'a> {
         {
             let mut contents = self.process.contents();
             (contents.out, contents.process, contents.rest_bytes) = (Some(out.clone()), process, rest_bytes);
-            (contents.min_live_bytes, contents.left_until) = (rest_bytes, None);
+            (contents.min_live_bytes, contents.left_until, contents.may_hang) = (rest_bytes, None, false);
         }
         let gigabytes = (rest_bytes / 10_000_000) as f64 / 100.0;
         tracing::info!(prover = self.process.number, seconds = self.load_time.as_secs_f32(), gigabytes, "prover ready");
@@ -189,12 +190,6 @@ impl<'a> ProcessConnection<'a> {
     /// Waits for the stage of a cancelled attempt as long as a restart takes. That costs at most twice as much as the
     /// better choice.
     fn on_busy(&mut self) {
-        // Locked until the state is set, so that no attempt starts meanwhile.
-        let contents = self.process.contents();
-        // A new attempt has crossed the report. The process runs it beside the stage, and reports the stage no longer.
-        if !contents.attempts.is_empty() {
-            return;
-        }
         let ready_at = Instant::now() + *self.load_time;
         self.deadline = Some(ready_at);
         self.process.set_state(ProverState::Starting { ready_at });
@@ -202,7 +197,14 @@ impl<'a> ProcessConnection<'a> {
 
     fn on_ended(&mut self, wire::Ended { attempt, failure }: wire::Ended) {
         self.has_succeeded |= failure.is_none();
-        let ended = self.process.contents().remove(ProverAttemptId(attempt), FREED_MEMORY_DELAY);
+        let ended = {
+            let mut contents = self.process.contents();
+            let ended = contents.remove(ProverAttemptId(attempt), FREED_MEMORY_DELAY);
+            if ended.is_some() {
+                contents.may_hang = false;
+            }
+            ended
+        };
         if let Some(ended) = ended {
             let outcome = failure.map_or(Ok(()), |failure| {
                 let kind = sp1d_protocol::wire::FailureKind::try_from(failure.kind).unwrap_or_default();
@@ -217,33 +219,52 @@ impl<'a> ProcessConnection<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prover::contents::RunningAttempt;
+    use sp1d_protocol::prover_wire::to_prover;
     use tokio::process::Command;
 
-    /// A loaded process reports that a stage of a cancelled attempt is running. The worker must wait for the stage
-    /// exactly if no other attempt `is_running` in the process.
-    async fn check(is_running: bool) {
+    const fn busy(busy: bool) -> from_prover::Message {
+        from_prover::Message::Busy(wire::Busy { busy })
+    }
+
+    /// Cancels an attempt in a loaded process, in which another attempt stays if `has_other` is true. The process must
+    /// take no attempt before the last of `messages` arrives, and it must be killed later only while it is busy.
+    async fn check(has_other: bool, messages: &[from_prover::Message]) {
         let (process, _outcome) = ProverProcess::with_attempt();
-        if !is_running {
-            process.contents().attempts.clear();
+        let (other, _other_outcome) = RunningAttempt::example();
+        let (out, mut sent) = mpsc::channel(1);
+        {
+            let mut contents = process.contents();
+            contents.out = Some(out.clone());
+            if has_other {
+                contents.add(ProverAttemptId(2), other);
+            }
         }
         let folder = tempfile::tempdir().unwrap();
         let lock = StartLock::take(&folder.path().join("own/lock"), || {}).await;
         let child = Command::new("true").spawn().unwrap();
-        let (out, _messages) = mpsc::channel(1);
         let mut load_time = Duration::from_secs(60);
         let mut connection = ProcessConnection::new(&process, child, lock, Instant::now(), &mut load_time);
         (connection.loaded, connection.deadline) = (true, None);
-        let busy = |busy| Some(from_prover::Message::Busy(wire::Busy { busy }));
-        connection.on_message(busy(true), &out);
-        let is_ready = *process.state().borrow() == ProverState::Ready;
-        assert_eq!((connection.deadline.is_none(), is_ready), (is_running, is_running));
-        connection.on_message(busy(false), &out);
-        assert_eq!((connection.deadline, process.state().borrow().clone()), (None, ProverState::Ready));
+        process.cancel(ProverAttemptId(1));
+        let cancel = to_prover::Message::Cancel(wire::Cancel { attempt: 1, is_last: !has_other });
+        assert_eq!(sent.try_recv().unwrap().message, Some(cancel));
+        for message in messages {
+            assert_eq!(process.attempts_if_open(), None, "before {message:?}");
+            assert_eq!(process.capacity(), usize::from(has_other && *process.state().borrow() == ProverState::Ready));
+            connection.on_message(Some(message.clone()), &out);
+            assert_eq!(connection.deadline.is_some(), *message == busy(true));
+        }
+        assert_eq!((process.attempts_if_open(), process.capacity()), (Some(0), 2));
     }
 
     #[tokio::test]
-    async fn a_report_of_a_busy_stage_that_crosses_a_new_attempt_does_not_end_it() {
-        check(true).await;
-        check(false).await;
+    async fn a_process_takes_no_attempt_while_the_stage_of_a_cancelled_one_may_hang() {
+        check(false, &[busy(false)]).await;
+        check(false, &[busy(true), busy(false)]).await;
+        let ended = |attempt| from_prover::Message::Ended(wire::Ended { attempt, failure: None });
+        // The first message crosses the cancellation.
+        check(false, &[ended(1), busy(false)]).await;
+        check(true, &[ended(1), ended(2)]).await;
     }
 }

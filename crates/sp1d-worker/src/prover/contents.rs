@@ -59,6 +59,10 @@ pub(super) struct ProcessContents {
     pub(super) last_attempt: ProverAttemptId,
     /// Only one attempt runs at a time, because several attempts together ran out of memory.
     pub(super) solo: bool,
+    /// A stage of a cancelled attempt may hang. The process takes no attempt until another attempt in it has ended, or
+    /// until it reports that no stage runs. Otherwise each new attempt could wait for the stage, and the process would
+    /// never be killed, because it would always hold an attempt.
+    pub(super) may_hang: bool,
     pub(super) process: Option<u32>,
     pub(super) rest_bytes: u64,
     /// The lowest live memory measured so far, at most `rest_bytes`.

@@ -81,6 +81,8 @@ impl ProverProcess {
         let is_ready = *self.state.borrow() == ProverState::Ready;
         if !is_ready || contents.out.is_none() {
             0
+        } else if contents.may_hang {
+            contents.attempts.len()
         } else if contents.solo {
             1
         } else {
@@ -154,12 +156,14 @@ impl ProverProcess {
     }
 
     /// Removes the attempt `id`, if it is still in the process, and cancels it there.
-    fn cancel(&self, id: ProverAttemptId) {
+    pub(super) fn cancel(&self, id: ProverAttemptId) {
         let mut contents = self.contents();
         if contents.remove(id, CANCELLED_MEMORY_DELAY).is_some()
             && let Some(out) = contents.out.clone()
         {
-            let cancel = ToProver { message: Some(to_prover::Message::Cancel(wire::Cancel { attempt: id.0 })) };
+            contents.may_hang = true;
+            let cancel = wire::Cancel { attempt: id.0, is_last: contents.attempts.is_empty() };
+            let cancel = ToProver { message: Some(to_prover::Message::Cancel(cancel)) };
             if let Err(mpsc::error::TrySendError::Full(cancel)) = out.try_send(cancel) {
                 tokio::spawn(async move { out.send(cancel).await });
             }

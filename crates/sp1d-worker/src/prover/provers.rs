@@ -24,8 +24,9 @@ pub struct Provers {
     freed: Arc<Notify>,
 }
 
-/// The attempts for which the processes keep room. A process may have less room than places: it loads, or it runs one
-/// attempt at a time. Without this count, two attempts would see the same room, and both would count as started.
+/// The attempts for which the processes keep room. A process may have less room than places: it loads, it runs one
+/// attempt at a time, or a stage of a cancelled attempt may hang in it. Without this count, two attempts would see the
+/// same room, and both would count as started.
 struct Rooms {
     kept: Mutex<usize>,
     freed: Arc<Notify>,

@@ -210,7 +210,7 @@ impl ProverServer {
     async fn on_message(&mut self, message: ToProver) -> io::Result<()> {
         match message.message {
             Some(to_prover::Message::Run(run)) => self.start(run).await,
-            Some(to_prover::Message::Cancel(cancel)) => self.cancel(cancel.attempt),
+            Some(to_prover::Message::Cancel(cancel)) => self.cancel(cancel),
             Some(to_prover::Message::Reply(reply)) => self.calls.resolve(reply)?,
             Some(to_prover::Message::ReleaseMemory(_)) => {
                 let engine = self.engine.clone();
@@ -223,7 +223,6 @@ impl ProverServer {
 
     async fn start(&mut self, wire::Run { attempt, place, assign }: wire::Run) {
         self.attempts.retain(|_, task| !task.is_finished());
-        self.resting = None;
         let decoded = sp1d_protocol::wire::Assign::decode(assign).map_err(|error| error.to_string());
         let assignment = decoded.and_then(|assign| Assignment::try_from(assign).map_err(|error| error.to_string()));
         let assignment = match assignment {
@@ -250,10 +249,9 @@ impl ProverServer {
         self.attempts.insert(attempt, AbortOnDropHandle::new(task));
     }
 
-    fn cancel(&mut self, attempt: u64) {
+    fn cancel(&mut self, wire::Cancel { attempt, is_last }: wire::Cancel) {
         self.attempts.remove(&attempt);
-        self.attempts.retain(|_, task| !task.is_finished());
-        if !self.attempts.is_empty() {
+        if !is_last {
             return;
         }
         let (engine, out) = (self.engine.clone(), self.out.clone());
@@ -263,8 +261,7 @@ impl ProverServer {
                 let _ = out.send(busy(true)).await;
                 engine.rests().await;
             }
-            // Sent in each case: an attempt that started and was cancelled meanwhile may have replaced the task that
-            // had reported the stage.
+            // Sent in each case, because the worker sends no attempt before.
             let _ = out.send(busy(false)).await;
         };
         self.resting = Some(AbortOnDropHandle::new(tokio::spawn(rest)));
@@ -374,7 +371,7 @@ mod tests {
         let _writing = AbortOnDropHandle::new(tokio::spawn(writing));
         let ready = reader.next::<FromProver>().await.unwrap().unwrap();
         assert!(matches!(ready.message, Some(from_prover::Message::Ready(_))), "{ready:?}");
-        let cancel = to_prover::Message::Cancel(wire::Cancel { attempt: 1 });
+        let cancel = to_prover::Message::Cancel(wire::Cancel { attempt: 1, is_last: true });
         out.send(ToProver { message: Some(cancel) }).await.unwrap();
         let report = timeout(Duration::from_secs(10), reader.next::<FromProver>()).await.expect("a report");
         let expected = from_prover::Message::Busy(wire::Busy { busy: false });

@@ -155,8 +155,8 @@ impl WorkerState {
         tokio::task::spawn_blocking(measure).await.unwrap_or_default()
     }
 
-    /// Returns the same for the hello, for which the orchestrator waits three seconds: what was measured last if
-    /// measuring takes long.
+    /// Returns the same value for the hello. The orchestrator waits only three seconds for the hello. So this returns
+    /// the last measured value if measuring takes long.
     pub(super) async fn attempt_memory_for_hello(&self) -> Option<AttemptMemory> {
         measured_or_last(self.attempt_memory(), &self.last_memory).await
     }

@@ -4,7 +4,7 @@ use super::state_machine::Scheduler;
 use crate::{
     AttemptEndReason, AttemptId, Command, PastAttempt, TaskId, Timestamp, WorkerId,
     tasks::{AttemptState, CountedWorker, MAX_LAPSED, ScheduledTask, TaskState, WorkerCounts},
-    workers::{KnownWorker, SessionState, WorkerFault},
+    workers::{KnownWorker, WorkerFault},
 };
 use std::{collections::BTreeMap, mem};
 

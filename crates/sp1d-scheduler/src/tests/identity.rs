@@ -261,7 +261,7 @@ fn a_worker_that_failed_once_is_asked_before_memory_counts_as_too_little() {
     table.send([new_try(1), ready_with(1, 1, 8), task(1, 10, SHARD), started(1, 1), ready_with(2, 1, u64::MAX)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 10)]);
     table.check([out_of_memory(2, 2)], [assign(1, 3, 1, 10)]);
-    table.check([delivered(1, 3), passed(3)], [accept(1, 3, 1, 10)]);
+    table.check([delivered(1, 3), passed(3)], [accept(1, 3, 1, 10), discard(1), discard(2)]);
 }
 
 /// Worker 1 has reported too little memory, and returns from another address while worker 2 proves the task.

@@ -8,8 +8,8 @@ use rustls::{
     version::TLS13,
 };
 use sp1d_identity::{
-    Enrollment, HttpProtocol, Issuance, KeyAuthority, KeysError, PeerIdentity, PeerRole, PeerStream, TlsError,
-    TlsIdentity, fetch_identity, revoke,
+    Enrollment, HttpProtocol, Issuance, JoinToken, KeyAuthority, KeysError, PeerIdentity, PeerRole, PeerStream,
+    TlsError, TlsIdentity, fetch_identity, revoke,
 };
 use std::{
     fs::{self, File},
@@ -408,6 +408,15 @@ async fn a_token_gives_a_machine_its_identity_once_and_only_from_its_authority()
     assert!(!again.exists());
 }
 
+/// Checks that a machine gets the identity of the worker `w` for `token`, and writes it to `path`.
+async fn check_enrolled(enrollment: &Enrollment, token: &JoinToken, path: &Path) {
+    let (accepted, dialed) = connection().await;
+    let giving = async { enrollment.receive(accepted).await.unwrap().deliver().await };
+    let (delivered, fetched) = tokio::join!(giving, fetch_identity(dialed, token, path));
+    fetched.unwrap();
+    assert_eq!(delivered.unwrap(), peer(PeerRole::Worker, "w"));
+}
+
 #[tokio::test]
 async fn a_token_is_not_used_up_if_the_file_cannot_be_created() {
     let keys = Keys::new();
@@ -420,11 +429,7 @@ async fn a_token_is_not_used_up_if_the_file_cannot_be_created() {
     assert!(matches!(received.err(), Some(KeysError::Fetch(_))));
     // The same token still works.
     fs::create_dir(keys.path().join("none")).unwrap();
-    let (accepted, dialed) = connection().await;
-    let giving = async { enrollment.receive(accepted).await.unwrap().deliver().await };
-    let (delivered, fetched) = tokio::join!(giving, fetch_identity(dialed, &token, &path));
-    fetched.unwrap();
-    assert_eq!(delivered.unwrap(), peer(PeerRole::Worker, "w"));
+    check_enrolled(&enrollment, &token, &path).await;
 }
 
 #[tokio::test]
@@ -439,11 +444,7 @@ async fn a_machine_can_use_its_token_again_after_a_failure_of_the_authority() {
     assert!(matches!(received.err(), Some(KeysError::Clock)));
     assert!(matches!(fetched, Err(KeysError::Authority)), "{fetched:?}");
     let enrollment = Enrollment::new(KeyAuthority::open(keys.path()).unwrap(), 30).unwrap();
-    let (accepted, dialed) = connection().await;
-    let giving = async { enrollment.receive(accepted).await.unwrap().deliver().await };
-    let (delivered, fetched) = tokio::join!(giving, fetch_identity(dialed, &token, &path));
-    fetched.unwrap();
-    assert_eq!(delivered.unwrap(), peer(PeerRole::Worker, "w"));
+    check_enrolled(&enrollment, &token, &path).await;
 }
 
 #[tokio::test]

@@ -98,13 +98,15 @@ fn fault(error: NvmlError) -> GpuFault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{path::Path, process::Command};
+    use std::{fs, process::Command};
 
     /// Loads a fake of NVML with three GPUs, of which only the first works. `defines` are macros of `fake_nvml.c`.
     fn fake(defines: &[&str]) -> Result<Box<dyn GpuLibrary>, GpuFault> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("libnvidia-ml.so.1");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_nvml.c");
+        // Not by its path: a build folder that several clones share may have the path of another clone.
+        let source = folder.path().join("fake_nvml.c");
+        fs::write(&source, include_str!("../../tests/fake_nvml.c")).unwrap();
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC"]).args(defines).arg(source).arg("-o").arg(&file);
         assert!(compiler.status().expect("the linker of Rust is there").success());

@@ -185,8 +185,8 @@ impl UploadAccounts {
         }
     }
 
-    /// Reserves `bytes` more for `upload`. Returns false if there is no room: the budget is used up, and the session
-    /// has its share. The earliest upload, and one that holds all reserved memory, always get more.
+    /// Reserves `bytes` more for `upload`. Returns false if that exceeds the budget and the share of the session. The
+    /// earliest upload, and one that holds all reserved memory, always get more.
     fn reserve(&mut self, upload: &OpenUpload, bytes: u64) -> bool {
         let share = (self.limit / self.sessions.len().max(1) as u64).max(MIN_SHARE_BYTES);
         let always = self.total == upload.held || self.uploads.first() == Some(&upload.number);
